@@ -1,0 +1,25 @@
+"""Errors whose message says what was got, what was expected and what to do."""
+
+
+class PplVaeError(Exception):
+    """Any refusal by ppl_vae; the command line prints its message and exits with 1."""
+
+
+class DataError(PplVaeError, ValueError):
+    """Data that cannot be read, or whose shape, range or support does not fit."""
+
+
+class UsageError(PplVaeError):
+    """A request that cannot be meant: an unknown verb, key, option or type (exit code 2)."""
+
+
+class CheckError(PplVaeError):
+    """A model/guide pair that cannot be trained as it stands; the message lists every finding."""
+
+
+class RunError(PplVaeError):
+    """A run directory that is missing, foreign, locked or damaged."""
+
+
+class NonFiniteError(PplVaeError, ArithmeticError):
+    """A bound that became NaN or infinite; the message names epoch, step and site."""
