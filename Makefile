@@ -1,0 +1,90 @@
+# One verb per habit. `make train` and `make test` need Python 3.11-3.13 and make, nothing else.
+#
+# Paths are relative, so the checkout may lie anywhere. Each stamp in .venv depends on pyproject.toml and
+# constraints.txt alone; once it is there, no target but `clean` and a change to those two needs the network.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+ARGS    ?=
+
+# Two threads on two busy cores spin instead of working: one thread per process, for tests and benchmarks.
+SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+PY  := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+TXT := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help train test test-slow test-all lint format types docs bench wheel clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb text; do \
+	  printf '  make %-10s %s\n' "$$verb" "$$text"; done
+	@printf '\n  make train ARGS="model.latent_dim=2 trainer.epochs=5"   passes keys on to ppl-vae train\n'
+
+train: .venv/.run ## Train the default VAE on the embedded digits
+	$(PY) -m ppl_vae train $(ARGS)
+
+test: .venv/.dev ## Run the test suite (a few minutes)
+	$(SINGLE) $(PY) -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev ## Run only the slow tests
+	$(SINGLE) $(PY) -m pytest -n $(WORKERS) -m slow $(ARGS) || [ $$? -eq 5 ]  # 5: there was none
+
+test-all: .venv/.dev ## Run every test, slow ones too
+	$(SINGLE) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/.dev ## Check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: .venv/.dev ## Rewrite files in the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+types: .venv/.dev ## Check types
+	$(PY) -m mypy
+
+docs: .venv/.docs ## Build the documentation, running its code, into site/
+	$(SINGLE) $(PY) -m sphinx -W --keep-going -q -b html docs site
+	@echo "open site/index.html"
+
+bench: .venv/.dev ## Time the project against its peers
+	@if [ -d benchmarks ]; then $(SINGLE) $(PY) -m benchmarks $(ARGS); \
+	else echo "There is no benchmarks/ folder in this checkout yet."; fi
+
+wheel: .venv/.dev ## Build the wheel into dist/
+	$(PY) -m build --wheel --no-isolation --outdir dist .
+
+clean: ## Remove what the other verbs made; outputs/ stays
+	rm -rf .venv build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# --- set-up ---------------------------------------------------------------------------------------------------
+
+# --no-build-isolation: the build backend, too, comes from constraints.txt, whatever the age of pip.
+define install
+	$(PIP) install -q --no-build-isolation -c constraints.txt -e '.$(1)'
+	@touch $@
+endef
+
+.venv/.base: $(TXT)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	  "ppl_vae needs Python 3.11 to 3.13, and %s is %d.%d: try make PYTHON=python3.11" % (sys.executable, *v))'
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; } || { rm -rf .venv; \
+	  echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the pinned packages into .venv (once; a few minutes) ..."
+	$(PIP) install -q -c constraints.txt hatchling editables
+	@touch $@
+
+.venv/.run: .venv/.base
+	$(call install)
+
+.venv/.dev: .venv/.base
+	$(call install,[dev])
+
+.venv/.docs: .venv/.dev
+	$(call install,[dev$(comma)docs])
+
+comma := ,
