@@ -19,8 +19,7 @@ TXT := pyproject.toml constraints.txt
 .PHONY: help train test test-slow test-all lint format types docs bench wheel clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb text; do \
-	  printf '  make %-10s %s\n' "$$verb" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@printf '\n  make train ARGS="model.latent_dim=2 trainer.epochs=5"   passes keys on to ppl-vae train\n'
 
 train: .venv/.run ## Train the default VAE on the embedded digits

@@ -1,0 +1,170 @@
+"""The shape of the package: imports run one way, modules stay small, importing changes nothing."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ppl_vae
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ppl_vae"
+
+# From left to right; a room may import from rooms at its left and from its own.
+ROOMS = [
+    "version",
+    "errors",
+    "schedules",
+    "layout",
+    "programs",
+    "vae",
+    "terms",
+    "estimators",
+    "objectives",
+    "check",
+    "conditionals",
+    "models",
+    "guides",
+    "datasets",
+    "training",
+    "diagnostics",
+    "_arviz",
+    "posterior",
+    "generate",
+    "citation",
+    "runs",
+    "reports",
+    "config",
+    "cli",
+    "__main__",
+]
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "conf" not in path.parts)
+
+
+def room(name: str) -> str:
+    """ppl_vae.training.fit -> training."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def imports(path: Path) -> set[str]:
+    """Names of project modules that `path` imports when it runs, at the top or inside a function."""
+    package = ["ppl_vae", *path.relative_to(PACKAGE).parent.parts]
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return  # annotations flow both ways
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            found.update(
+                {f"{source}.{alias.name}" for alias in node.names} if source == "ppl_vae" else {source}
+            )
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return {name for name in found if name.split(".")[0] == "ppl_vae"}
+
+
+def test_every_module_lies_in_a_room() -> None:
+    homes = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in modules()} - {"__init__"}
+    assert homes <= set(ROOMS), "name the new room in ROOMS, at the place where it belongs"
+
+
+def test_imports_run_one_way() -> None:
+    backward = []
+    for path in modules():
+        here = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if here == "__init__":
+            continue  # the list of public names
+        for name in imports(path):
+            there = room(name)
+            if there in ROOMS and ROOMS.index(there) > ROOMS.index(here):
+                backward.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not backward, "\n".join(sorted(backward))
+
+
+def test_modules_are_read_in_one_sitting() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
+    long = {str(path.relative_to(PACKAGE)): n for path, n in lengths.items() if n > 450}
+    assert not long, f"split these: {long}"
+
+
+def in_fresh_python(program: str, directory: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    """`import ppl_vae` loads none of the packages that take seconds; the first use of a name does."""
+    program = "import sys, ppl_vae, json; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(in_fresh_python(program, tmp_path)))
+    heavy = {"torch", "pyro", "arviz", "sklearn", "scipy", "pandas", "matplotlib", "xarray", "hydra", "numpy"}
+    assert not loaded & heavy
+
+
+SNAPSHOT = """
+import importlib, json, locale, logging, os, pkgutil, random, signal, sys, warnings
+import numpy, torch, pyro, matplotlib, pandas
+
+def state():
+    return dict(
+        dtype=str(torch.get_default_dtype()), device=str(torch.get_default_device()),
+        grad=torch.is_grad_enabled(), threads=torch.get_num_threads(),
+        precision=torch.get_float32_matmul_precision(), printing=repr(torch._tensor_str.PRINT_OPTS),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        validate=torch.distributions.Distribution._validate_args, pyro=repr(pyro.settings.get()),
+        params=sorted(pyro.get_param_store().keys()), handlers=repr(logging.getLogger().handlers),
+        level=logging.getLogger().level, environment=dict(os.environ), path=sys.path[:],
+        signals=[repr(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)],
+        rng=[hash(torch.get_rng_state().numpy().tobytes()), hash(random.getstate()),
+             hash(numpy.random.get_state()[1].tobytes())],
+        backend=matplotlib.rcParams["backend"] if "matplotlib.pyplot" in sys.modules else None,
+        numpy=repr(numpy.get_printoptions()), locale=locale.setlocale(locale.LC_ALL),
+        errors=repr(numpy.geterr()), excepthook=repr(sys.excepthook), files=sorted(os.listdir(".")),
+    )
+
+before = state()
+import ppl_vae
+for module in pkgutil.walk_packages(ppl_vae.__path__, "ppl_vae."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+after = state()
+print(json.dumps({k: [before[k], after[k]] for k in before if before[k] != after[k]}))
+"""
+
+
+def test_import_changes_no_global_state(tmp_path: Path) -> None:
+    """Importing every module of the package leaves torch, Pyro, NumPy and the process as they were."""
+    changed = json.loads(in_fresh_python(SNAPSHOT, tmp_path))
+    assert not changed
+
+
+def test_public_names_are_there_and_explained() -> None:
+    """Everything in `__all__` can be had, and says in its docstring what it is."""
+    assert ppl_vae.__all__ == sorted(set(ppl_vae.__all__)), "keep __all__ sorted"
+    for name in ppl_vae.__all__:
+        thing = getattr(ppl_vae, name)
+        assert getattr(thing, "__doc__", None), f"ppl_vae.{name} has no docstring"
+    assert set(ppl_vae.__all__) <= set(dir(ppl_vae))
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="pythonic"):
+        ppl_vae.pythonic  # noqa: B018
