@@ -74,7 +74,7 @@ endef
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; } || { rm -rf .venv; \
 	  echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (once; a few minutes) ..."
-	$(PIP) install -q -c constraints.txt hatchling editables
+	$(PIP) install -q -c constraints.txt hatchling
 	@touch $@
 
 .venv/.run: .venv/.base
