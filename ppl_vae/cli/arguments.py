@@ -1,0 +1,155 @@
+"""Reading a command line: flags and overrides in any order, paths quoted for the user."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppl_vae.config import near
+from ppl_vae.errors import UsageError
+
+# Hydra's flags (long and short) and whether each takes a value; --info may take one of a few words.
+SWITCHES = {
+    "--help": "-h",
+    "--hydra-help": None,
+    "--resolve": None,
+    "--run": "-r",
+    "--multirun": "-m",
+    "--shell-completion": "-sc",
+}
+VALUED = {
+    "--cfg": "-c",
+    "--package": "-p",
+    "--config-path": "-cp",
+    "--config-name": "-cn",
+    "--config-dir": "-cd",
+}
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+CFG = ("job", "hydra", "all")
+
+# What Hydra's grammar reads as structure inside an unquoted value.
+_SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)
+_PATH_KEYS = re.compile(r"(^|\.)(run|resume|sweep|path|file|dir|root|folder)$")
+
+
+@dataclass
+class Arguments:
+    """A command line taken apart: Hydra's flags, the overrides, and the one flag that changes the mode."""
+
+    flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def multirun(self) -> bool:
+        return "--multirun" in self.flags
+
+    def value(self, key: str) -> str | None:
+        """The last value typed for `key`, without quotes; None when it was not typed."""
+        found = [o.split("=", 1)[1] for o in self.overrides if _key(o) == key and "=" in o]
+        return unquote(found[-1]) if found else None
+
+    def argv(self) -> list[str]:
+        """Flags first: argparse refuses overrides on both sides of a flag."""
+        return [*self.flags, *self.overrides]
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Take a command line apart, wherever its flags stand.
+
+    Raises:
+        UsageError: for an unknown flag, a flag without its value, or an override that is no `key=value`.
+    """
+    short = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() if s}
+    known = [*SWITCHES, *VALUED, "--info", "--version"]
+    result = Arguments()
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            result.overrides.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        name = short.get(name, name)
+        if name in SWITCHES and not equals:
+            result.flags.append(name)
+        elif name == "--info":
+            value = value or (rest.pop(0) if rest and rest[0] in INFO else "all")
+            if value not in INFO:
+                raise UsageError(f"--info {value}: {near(value, INFO)}")
+            result.flags.append(f"--info={value}")
+        elif name in VALUED:
+            if not equals:
+                if not rest:
+                    raise UsageError(f"{name} needs a value")
+                value = rest.pop(0)
+            if name == "--cfg" and value not in CFG:
+                raise UsageError(f"--cfg {value}: {near(value, CFG)}")
+            result.flags.append(f"{name}={value}")
+        else:
+            raise UsageError(f"unknown option {word}: {near(name, known)}")
+    result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
+    _follow_replaced_targets(result)
+    return result
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def unquote(value: str) -> str:
+    """Undo Hydra's quoting of one value."""
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1].replace(f"\\{value[0]}", value[0])
+    return value
+
+
+def quote(value: str) -> str:
+    """Quote one value for Hydra's grammar, in which only the quote itself needs a backslash."""
+    return "'" + value.replace("'", "\\'") + "'"
+
+
+def quoted(override: str, *, multirun: bool = False) -> str:
+    """Quote a path that holds characters of Hydra's grammar, such as `run=outputs/beta=4,(a)`.
+
+    Only what names something that exists (or whose folder does, for keys that are paths) is touched, so that lists,
+    interpolations and sweeps keep their meaning.
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not value or value[0] in "'\"[{" or "${" in value:
+        return override
+    is_path_key = bool(_PATH_KEYS.search(key))
+    if value.startswith("~"):
+        expanded = str(Path(value).expanduser())
+        return f"{key}={quote(expanded)}" if is_path_key or _exists(expanded) else override
+    if not _SPECIAL.search(value):
+        return override
+    if _exists(value):
+        return f"{key}={quote(value)}"
+    if multirun and "," in value:
+        pieces = value.split(",")
+        return f"{key}=" + ",".join(quote(p) if _SPECIAL.search(p) and _exists(p) else p for p in pieces)
+    if is_path_key and not multirun and ("/" in value or key in ("run", "resume", "sweep")):
+        return f"{key}={quote(value)}"
+    return override
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _follow_replaced_targets(arguments: Arguments) -> None:
+    """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
+
+    Whether the new target names the key is checked against its signature when the job starts.
+    """
+    replaced = {_key(o).rsplit(".", 1)[0] for o in arguments.overrides if _key(o).endswith("._target_")}
+    for index, override in enumerate(arguments.overrides):
+        group = _key(override).split(".", 1)[0]
+        if group in replaced and "." in _key(override) and override[0] not in "+~":
+            arguments.overrides[index] = f"++{override}"

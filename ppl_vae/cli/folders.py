@@ -1,0 +1,80 @@
+"""The folders Hydra makes: pinned for a sweep, and removed again where a job was refused."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+_made: list[Path] = []
+_scratch: list[Path] = []
+
+
+def register_resolvers() -> None:
+    """Give configs `${uid:}`, a few random letters, and `${scratch:}`, a folder that goes when we do."""
+    OmegaConf.register_new_resolver("uid", lambda *_: secrets.token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("scratch", lambda *_: str(_make_scratch()), use_cache=True, replace=True)
+
+
+def _make_scratch() -> Path:
+    _scratch.append(Path(tempfile.mkdtemp(prefix="ppl_vae_")))
+    return _scratch[-1]
+
+
+def remember(directory: Path) -> None:
+    """Note which folders on the way to `directory` are not there yet: the ones to remove if the job is refused."""
+    directory = directory.absolute()
+    missing = [p for p in (directory, *directory.parents) if not p.exists()]
+    _made.extend(p for p in missing if p not in _made)
+
+
+def remove_empty() -> None:
+    """Remove the remembered folders that hold nothing, and all scratch folders."""
+    for path in sorted(_made, key=lambda p: len(p.parts), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    _made.clear()
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)
+
+
+def discard(directory: Path) -> None:
+    """Remove all that a refused job left in `directory`, and the folder itself where the job made it."""
+    if directory.absolute() in _made:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class Folders(Callback):
+    """Notes folders before Hydra makes them; one sweep keeps one folder even where its name holds a choice."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the run's folder."""
+        remember(Path(_resolved(config, "hydra.run.dir")))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the sweep's folder and pin it for every job."""
+        directory = os.path.abspath(_resolved(config, "hydra.sweep.dir"))
+        remember(Path(directory))
+        quoted = "'" + directory.replace("'", "\\'") + "'"
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.sweep.dir = directory
+            kept = [o for o in config.hydra.overrides.hydra if not o.startswith("hydra.sweep.dir=")]
+            config.hydra.overrides.hydra = [*kept, f"hydra.sweep.dir={quoted}"]
+
+
+def _resolved(config: DictConfig, key: str) -> str:
+    """A key of Hydra's own config, before Hydra has set it: `${hydra:…}` needs that."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    try:
+        instance.set_config(config)
+        return str(OmegaConf.select(config, key))
+    finally:
+        instance.cfg = before

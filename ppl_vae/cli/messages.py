@@ -1,0 +1,118 @@
+"""One message an error: Hydra's, OmegaConf's, ours and users', with the near and the legal names where one is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from ppl_vae.config import near, type_error
+from ppl_vae.errors import PplVaeError, UsageError
+
+_LIBRARIES = {
+    str(Path(p).resolve())
+    for name, p in sysconfig.get_paths().items()
+    if name in ("stdlib", "purelib", "platlib")
+}
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for what is wrong with the command line, 1 for what went wrong doing it."""
+    if isinstance(error, PplVaeError):
+        return 2 if isinstance(error, UsageError) else 1
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return 2
+    return 1
+
+
+def report(error: BaseException, verb: str, *, number: int | None = None, full: bool | None = None) -> str:
+    """Print the one message of an error to standard error, after its traceback under HYDRA_FULL_ERROR=1."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" if full is None else full:
+        traceback.print_exception(error, file=sys.stderr)
+    text = message(error)
+    job = "" if number is None else f" job {number}"
+    print(f"ppl-vae {verb}{job}: {text}".replace("  ", " ") if verb else f"ppl-vae: {text}", file=sys.stderr)
+    return text
+
+
+def message(error: BaseException) -> str:
+    """What an error says: what was got, what was expected, and where, in users' own code."""
+    if isinstance(error, PplVaeError):
+        return str(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _hydra(error)
+    if isinstance(error, OSError) and error.filename and user_frame(error) is None:
+        return f"{error.filename}: {error.strerror or error}; {_remedy(error)}"
+    said = str(error).strip() or "no message"
+    frame = user_frame(error)
+    if frame is not None:
+        return f"{type(error).__name__}: {said}\n  in {frame.filename}, line {frame.lineno}, in {frame.name}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" (in {last[0].filename}, line {last[0].lineno})" if last else ""
+    return f"{type(error).__name__}: {said}{where}; HYDRA_FULL_ERROR=1 shows the traceback"
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "give the path of a file that exists"
+    if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
+        return "choose a folder that can be written, for runs with hydra.run.dir=DIR"
+    return "check the path and the space left there"
+
+
+def user_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame of an error that lies in neither a library nor this package: the user's own line."""
+    if isinstance(error, SyntaxError) and error.filename and not _foreign(error.filename):
+        return traceback.FrameSummary(error.filename, error.lineno, "this file")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
+    return frames[-1] if frames else None
+
+
+def _foreign(filename: str) -> bool:
+    if filename.startswith("<"):
+        return True
+    path = str(Path(filename).resolve())
+    return any(path.startswith(root + os.sep) for root in (*_LIBRARIES, _PACKAGE)) or "site-packages" in path
+
+
+def _hydra(error: BaseException) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={option}: no such option; {near(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}; expected key=value (a value with spaces, commas or brackets in quotes)"
+    cause = error.__cause__
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return _unknown_key(error, cause)
+    if isinstance(cause, OmegaConfBaseException):
+        return type_error(cause)
+    if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
+        return _unknown_key(error, error)
+    if isinstance(error, OmegaConfBaseException):
+        return type_error(error)
+    return _said(str(error))
+
+
+def _unknown_key(error: BaseException, cause: ConfigKeyError | ConfigAttributeError) -> str:
+    parent = getattr(cause, "parent_node", None)
+    legal = [str(k) for k in parent if k not in ("hydra", "_target_")] if hasattr(parent, "keys") else []
+    typed = re.search(r"Could not override '([^']+)'", str(error))
+    path = typed.group(1) if typed else str(getattr(cause, "full_key", None) or cause.key)
+    said = f"{path}: no such key; {near(str(cause.key), legal)}"
+    if hasattr(parent, "keys") and "_target_" in parent:
+        said += f" (+{path}=VALUE passes another parameter of {parent['_target_']})"
+    return said
+
+
+def _said(text: str) -> str:
+    """Hydra's own words, without the advice that does not hold here."""
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("To append to your config", "See https"))]
+    return "\n  ".join(kept)
