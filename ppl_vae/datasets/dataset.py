@@ -1,0 +1,50 @@
+"""A data set: three splits, what they are data of, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ppl_vae.datasets.spec import Spec
+from ppl_vae.datasets.split import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training, validation and test data with their `Spec`.
+
+    Args:
+        name: of the source, such as ``digits``.
+        spec: what networks need to know.
+        train: what is learnt from.
+        validation: what chooses between epochs and settings; may be empty.
+        test: what is reported; may be empty.
+        provenance: plain values that say how to get the same data again: seed, sizes, policies, files and
+            their checksums.
+        truth: the process that generated synthetic data, with what is known of it exactly.
+    """
+
+    name: str
+    spec: Spec
+    train: Split
+    validation: Split
+    test: Split
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    truth: Any = field(default=None, repr=False)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name, in the order train, validation, test."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """Give the same data set with its tensors on `device`."""
+        train, validation, test = (split.to(device) for split in self.splits.values())
+        return replace(self, train=train, validation=validation, test=test)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        return f"Dataset({self.name}: {sizes}; x {self.spec.shape} {self.spec.support})"

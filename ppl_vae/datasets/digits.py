@@ -1,0 +1,65 @@
+"""The handwritten digits that come with scikit-learn: 1,797 real images, 8×8, 17 grey levels."""
+
+from __future__ import annotations
+
+import torch
+
+from ppl_vae.datasets.arrays import from_arrays
+from ppl_vae.datasets.binarization import Binarization
+from ppl_vae.datasets.dataset import Dataset
+from ppl_vae.datasets.dequantization import Dequantization
+from ppl_vae.datasets.standardization import Standardize
+
+
+def digits(
+    *,
+    binarization: Binarization = "dynamic",
+    dequantization: Dequantization = "none",
+    scaling: str = "unit",
+    standardization: Standardize = "none",
+    validation: float = 0.1,
+    test: float = 0.2,
+    with_labels: bool = False,
+    dtype: torch.dtype | str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Load the digits, ``(1, 8, 8)``; no network and no file of yours is needed.
+
+    Args:
+        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
+        dequantization: ``none`` or ``uniform``.
+        scaling: ``unit`` or ``none``, see `from_arrays`.
+        standardization: ``none`` or ``zscore``.
+        validation: fraction or number of data.
+        test: fraction or number of data.
+        with_labels: hand the labels to the model too.
+        dtype: of the batches.
+        seed: of the splits.
+
+    Reference:
+        Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository,
+        1998.
+
+    Example:
+        >>> digits()
+        Dataset(digits: train 1258, validation 180, test 359; x (1, 8, 8) binary)
+    """
+    from sklearn.datasets import load_digits  # takes 2 s to import
+
+    images, labels = load_digits(return_X_y=True)
+    return from_arrays(
+        images.reshape(-1, 1, 8, 8).astype("uint8"),
+        validation,
+        test,
+        labels=labels,
+        levels=17,
+        binarization=binarization,
+        dequantization=dequantization,
+        scaling=scaling,
+        standardization=standardization,
+        with_labels=with_labels,
+        dtype=dtype,
+        seed=seed,
+        name="digits",
+        class_names=[str(digit) for digit in range(10)],
+    )

@@ -1,0 +1,137 @@
+"""What networks, likelihoods and saved runs need to know about a data set, without its data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import DataError
+
+Support = Literal["binary", "integers", "counts", "unit", "positive", "real"]
+SUPPORTS: tuple[Support, ...] = get_args(Support)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One tensor of a batch: its name, its shape without the data axis, its dtype as in ``torch.<dtype>``."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as torch's own object."""
+        return getattr(torch, self.dtype)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The kind of data that a model is for: shapes, support, names; nothing as large as the data.
+
+    A spec goes through JSON unchanged (`to_dict`, `from_dict`), except for `mean`, which is neither
+    written nor compared.
+
+    Args:
+        shape: event shape of x, without the data axis: images ``(channels, height, width)``, tables
+            ``(columns,)``.
+        support: where x lives: ``binary`` {0, 1}; ``integers`` {0, …, levels − 1}; ``counts`` {0, 1, …};
+            ``unit`` [0, 1]; ``positive`` (0, ∞); ``real``.
+        levels: how many integers there are, for ``integers``.
+        fields: one per tensor of a batch, x first. Left out, it is x alone in float32.
+        num_classes: how many classes the labels have, if they are classes.
+        class_names: their names, in the order of the codes.
+        feature_names: the columns of a table.
+        factor_names: the known generating factors, if there are any …
+        factor_sizes: … and how many values each takes.
+        location: where x was standardized: x = (original − location) / scale, one number per column or
+            channel.
+        scale: see `location`.
+        mean: training mean of x, ``shape``, for output biases.
+
+    Raises:
+        DataError: for an unknown support, or ``integers`` without levels.
+
+    Example:
+        >>> spec = Spec(shape=(1, 8, 8), support="binary")
+        >>> spec.size, Spec.from_dict(spec.to_dict()) == spec
+        (64, True)
+    """
+
+    shape: tuple[int, ...]
+    support: Support
+    levels: int | None = None
+    fields: tuple[Field, ...] = ()
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+    factor_names: tuple[str, ...] | None = None
+    factor_sizes: tuple[int, ...] | None = None
+    location: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    mean: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.support not in SUPPORTS:
+            raise DataError(f"Got support {self.support!r}, expected one of {', '.join(SUPPORTS)}.")
+        if self.support == "integers" and (self.levels is None or self.levels < 2):
+            raise DataError(
+                f"Got support 'integers' with levels={self.levels}, expected at least 2: say how many values "
+                "there are, such as levels=256."
+            )
+        if not self.fields:
+            object.__setattr__(self, "fields", (Field("x", self.shape),))
+
+    @property
+    def size(self) -> int:
+        """Numbers per datum of x: the product of `shape`."""
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether x has the shape (channels, height, width)."""
+        return len(self.shape) == 3
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Bring standardized x, ``(…, *shape)``, back to the units of the source: location + scale · x."""
+        if self.location is None or self.scale is None:
+            return x
+        trailing = (-1,) + (1,) * (len(self.shape) - 1)
+        location, scale = (
+            torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.location, self.scale)
+        )
+        return location.reshape(trailing) + scale.reshape(trailing) * x
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain lists, numbers and strings, without `mean` and without what is not set."""
+        out: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "fields":
+                out["fields"] = [{"name": f.name, "shape": list(f.shape), "dtype": f.dtype} for f in value]
+            elif item.name != "mean" and value is not None:
+                out[item.name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Spec:
+        """Build the spec that `to_dict` wrote.
+
+        Raises:
+            DataError: for a key that is no part of a spec, or a missing one.
+        """
+        known = {item.name for item in fields(cls)} - {"mean"}
+        if unknown := sorted(set(values) - known):
+            raise DataError(f"Got {unknown} in a saved spec, expected only {sorted(known)}.")
+        if missing := sorted({"shape", "support"} - set(values)):
+            raise DataError(f"A saved spec lacks {missing}; expected at least a shape and a support.")
+        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
+        kept["fields"] = tuple(
+            Field(str(f["name"]), tuple(f["shape"]), str(f["dtype"])) for f in values.get("fields", ())
+        )
+        return cls(**kept)

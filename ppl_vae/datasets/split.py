@@ -1,0 +1,142 @@
+"""A part of a data set, in memory, and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ppl_vae.datasets.transform import Transform
+from ppl_vae.errors import DataError
+
+Index = int | slice | Tensor | Sequence[int]
+
+
+def _no_indices() -> Tensor:
+    return torch.empty(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Tensors with one data axis, drawn by index; nothing is done per datum in Python.
+
+    Args:
+        tensors: as stored, each ``(data, …)``; x comes first. Images stay uint8.
+        labels: ``(data,)``, kept apart from the batches.
+        factors: known generating factors, int64 ``(data, factors)``, kept apart too.
+        transform: turns stored x into the x of a batch.
+        indices: the number of each datum in its source, int64 ``(data,)``; follows the datum through slices.
+
+    Raises:
+        DataError: where the tensors disagree about the number of data.
+
+    Example:
+        >>> split = Split((torch.arange(6.0).reshape(3, 2),))
+        >>> [tuple(x.shape) for (x,) in split.batches(2)]
+        [(2, 2), (1, 2)]
+    """
+
+    tensors: tuple[Tensor, ...]
+    labels: Tensor | None = None
+    factors: Tensor | None = None
+    transform: Transform = field(default_factory=Transform, repr=False)
+    indices: Tensor = field(default_factory=_no_indices, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.tensors:
+            raise DataError("Got a split of no tensors, expected at least x.")
+        if len(self.indices) == 0 and len(self.tensors[0]):
+            n, device = len(self.tensors[0]), self.tensors[0].device
+            object.__setattr__(self, "indices", torch.arange(n, device=device))
+        sizes = [len(t) for t in (*self.tensors, self.labels, self.factors, self.indices) if t is not None]
+        if len(set(sizes)) > 1:
+            raise DataError(
+                f"Got tensors of {sizes} data in one split, expected one number: every tensor, and the "
+                "labels, have a first axis over the same data."
+            )
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{str(t.dtype)[6:]} {tuple(t.shape)}" for t in self.tensors)
+        return f"Split({len(self)} data: {shapes}{'' if self.labels is None else ', labels'})"
+
+    def __getitem__(self, index: Index) -> Split:
+        """Give the part of the split that `index` selects; an integer selects a split of one datum."""
+        at = _as_index(index, len(self), self.tensors[0].device)
+        return replace(
+            self,
+            tensors=tuple(t[at] for t in self.tensors),
+            labels=None if self.labels is None else self.labels[at],
+            factors=None if self.factors is None else self.factors[at],
+            indices=self.indices[at],
+        )
+
+    def __iter__(self) -> Iterator[Split]:
+        # Without this, Python would iterate through __getitem__, datum by datum.
+        raise TypeError(
+            "A split is not iterated datum by datum: use split.batches(batch_size) or split.batch()."
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.tensors[0].device
+
+    def to(self, device: torch.device | str) -> Split:
+        """Give the same split with all its tensors on `device`."""
+        return replace(
+            self,
+            tensors=tuple(t.to(device) for t in self.tensors),
+            labels=None if self.labels is None else self.labels.to(device),
+            factors=None if self.factors is None else self.factors.to(device),
+            indices=self.indices.to(device),
+            transform=self.transform.to(device),
+        )
+
+    def batch(
+        self, index: Index | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, ...]:
+        """Give what ``model(*batch)`` takes: processed x, then the other tensors.
+
+        Args:
+            index: which data; all of them by default.
+            generator: source of the noise of random policies (dynamic binarization, dequantization). Without
+                one the noise of a datum is always the same, whatever batch it comes in.
+        """
+        at = slice(None) if index is None else _as_index(index, len(self), self.device)
+        x, *others = (t[at] for t in self.tensors)
+        return (self.transform(x, self.indices[at], generator), *others)
+
+    def batches(
+        self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Go once through the data; the last batch may be smaller.
+
+        Args:
+            batch_size: data per batch.
+            shuffle: draw a fresh permutation, from `generator` (or torch's global one).
+            generator: also the source of the noise of random policies; see `batch`.
+        """
+        if batch_size < 1:
+            raise DataError(f"Got batch_size={batch_size}, expected at least 1.")
+        order: Tensor | None = None
+        if shuffle:
+            where = "cpu" if generator is None else generator.device
+            order = torch.randperm(len(self), generator=generator, device=where).to(self.device)
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.batch(part if order is None else order[part], generator)
+
+
+def _as_index(index: Index, size: int, device: torch.device) -> slice | Tensor:
+    if isinstance(index, slice):
+        return index
+    if isinstance(index, int):
+        if not -size <= index < size:
+            raise IndexError(f"Got datum {index} of a split of {size}.")
+        return slice(index % size, index % size + 1)
+    return torch.as_tensor(index, device=device)

@@ -1,0 +1,114 @@
+"""What values x takes, read from the dtype and the values, or checked against what the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ppl_vae.datasets.spec import SUPPORTS, Support
+from ppl_vae.errors import DataError
+
+
+def check_finite(x: Tensor, what: str) -> None:
+    """Refuse NaN and infinite values, saying how many there are and where the first is.
+
+    Raises:
+        DataError: if there are any.
+    """
+    if not x.is_floating_point() or not len(x):
+        return
+    bad = ~torch.isfinite(x)
+    if number := int(bad.sum()):
+        first = tuple(int(i) for i in bad.nonzero()[0])
+        data = int(bad.flatten(1).any(1).sum()) if x.ndim > 1 else number
+        raise DataError(
+            f"Got {number} values of {what} that are NaN or infinite, in {data} of {len(x)} data (the first "
+            f"is {x[first].item()} in datum {first[0]} at {first[1:]}), expected finite numbers: drop these "
+            "data or fill in the values."
+        )
+
+
+def find_support(
+    parts: Mapping[str, Tensor], support: Support | None, levels: int | None
+) -> tuple[Support, int | None]:
+    """Give the support of stored x, before any policy, and its number of levels if it is ``integers``.
+
+    Left to itself, the dtype decides, then the values: booleans and values of 0 and 1 only are ``binary``;
+    uint8 is ``integers`` with 256 levels; other integers are ``counts``, or ``real`` where negative;
+    floating-point values are ``unit`` if they lie in [0, 1], else ``real``.
+
+    Args:
+        parts: x of each split, by the split's name.
+        support: what the user says it is.
+        levels: how many levels the user says it has, which makes it ``integers``.
+
+    Raises:
+        DataError: where the values are not in the support given.
+    """
+    if support is not None and support not in SUPPORTS:
+        raise DataError(
+            f"Got support={support!r}, expected one of {', '.join(SUPPORTS)}, or none to find it."
+        )
+    if levels is not None:
+        if support not in (None, "integers") or levels < 2:
+            raise DataError(
+                f"Got levels={levels} with support={support!r}, expected at least 2, with support 'integers'."
+            )
+        support = "integers"
+    found, found_levels = _guess(list(parts.values()))
+    if support is None or support == found:
+        return found, levels or found_levels
+    if support == "integers":
+        levels = levels or found_levels
+        if levels is None:
+            raise DataError(
+                "Got support='integers' without levels, expected both: say levels=256, for instance."
+            )
+    for name, x in parts.items():
+        _check(x, name, support, levels)
+    return support, levels
+
+
+def _guess(parts: list[Tensor]) -> tuple[Support, int | None]:
+    filled = [p for p in parts if p.numel()]
+    low, high = min(float(p.min()) for p in filled), max(float(p.max()) for p in filled)
+    whole = all(not p.is_floating_point() for p in parts)
+    if low >= 0 and high <= 1 and (whole or all(bool(((p == 0) | (p == 1)).all()) for p in parts)):
+        return "binary", None
+    if all(p.dtype == torch.uint8 for p in parts):
+        return "integers", 256
+    if whole:
+        return ("counts" if low >= 0 else "real"), None
+    return ("unit" if low >= 0 and high <= 1 else "real"), None
+
+
+_ALLOWED: dict[Support, str] = {
+    "binary": "0 and 1 only: choose a binarization (static, dynamic or threshold), or another support",
+    "integers": "whole numbers",
+    "counts": "whole numbers of at least 0",
+    "unit": "numbers between 0 and 1: divide by the largest value there can be (255 for 8-bit pixels)",
+    "positive": "numbers above 0",
+    "real": "numbers",
+}
+
+
+def _check(x: Tensor, name: str, support: Support, levels: int | None) -> None:
+    bad = {
+        "binary": lambda: (x != 0) & (x != 1),
+        "integers": lambda: (x < 0) | (x > (levels or 0) - 1) | (x != x.round()),
+        "counts": lambda: (x < 0) | (x != x.round()),
+        "unit": lambda: (x < 0) | (x > 1),
+        "positive": lambda: x <= 0,
+        "real": lambda: torch.zeros_like(x, dtype=torch.bool),
+    }[support]()
+    if number := int(bad.sum()):
+        first = tuple(int(i) for i in bad.nonzero()[0])
+        expected = (
+            f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
+        )
+        raise DataError(
+            f"Got {number} values of {name} outside the support {support!r} (the first is "
+            f"{x[first].item():g} in datum {first[0]} at {first[1:]}), expected {expected}."
+        )
