@@ -1,7 +1,7 @@
 """BibTeX for the parts a pair is made of, read from their docstrings.
 
-A part (a class or a function, ours or a user's) names what it implements in a section of its docstring, each entry
-as authors, year in brackets, title, and what else helps to find it.
+A part (a class or a function, ours or a user's) names what it implements in a section of its docstring:
+an entry holds authors, year in brackets, title, and what else helps to find it.
 
 Reference:
     Bingham et al. (2019), Pyro: Deep Universal Probabilistic Programming, JMLR 20(28).
