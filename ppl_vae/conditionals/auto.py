@@ -1,18 +1,30 @@
 """The likelihood that follows from the data: `likelihood=auto`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ppl_vae.conditionals.bernoulli import Bernoulli
+from ppl_vae.conditionals.continuous_bernoulli import ContinuousBernoulli
+from ppl_vae.conditionals.counts import NegativeBinomial
+from ppl_vae.conditionals.discrete import DiscretizedLogistic
+from ppl_vae.conditionals.location_scale import Normal
+from ppl_vae.conditionals.positive import LogNormal
 from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import DataError
 
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Callable[[DataSpec], Any]] = {
     "binary": Bernoulli,
+    "integers": DiscretizedLogistic,
+    "counts": NegativeBinomial,
+    "unit": ContinuousBernoulli,
+    "positive": LogNormal,
+    "real": Normal,
 }
+"""Support of the data to the likelihood that `auto` takes."""
 
 
 def likelihood_for(spec: DataSpec) -> Any:
-    """The default likelihood for a dataset's support.
+    """The default likelihood for a dataset's support, a fresh module.
 
     Args:
         spec: the dataset's spec.
@@ -21,10 +33,9 @@ def likelihood_for(spec: DataSpec) -> Any:
         DataError: the support is none of the known ones.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> spec = SimpleNamespace(shape=(64,), support="binary", levels=None, mean=None)
-        >>> type(likelihood_for(spec)).__name__
-        'Bernoulli'
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> likelihood_for(Spec(shape=(64,), support="unit"))
+        ContinuousBernoulli()
     """
     if spec.support not in DEFAULTS:
         raise DataError(

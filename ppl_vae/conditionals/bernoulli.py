@@ -20,8 +20,8 @@ class Bernoulli(Likelihood):
 
     Example:
         >>> import torch
-        >>> from types import SimpleNamespace
-        >>> spec = SimpleNamespace(shape=(1, 2, 2), support="binary", levels=None, mean=None)
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> spec = Spec(shape=(1, 2, 2), support="binary")
         >>> px = Bernoulli(spec)(torch.zeros(5, 1, 1, 2, 2))
         >>> px.log_prob(torch.ones(1, 2, 2)).exp()
         tensor([0.0625, 0.0625, 0.0625, 0.0625, 0.0625])

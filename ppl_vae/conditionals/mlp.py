@@ -67,8 +67,8 @@ class Encoder(nn.Module):
         extra: features that are appended to x (a label, an earlier latent).
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> spec = SimpleNamespace(shape=(1, 8, 8), support="binary", levels=None, mean=None)
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> spec = Spec(shape=(1, 8, 8), support="binary")
         >>> Encoder(spec, hidden=[32])(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 32])
     """
