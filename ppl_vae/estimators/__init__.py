@@ -1,0 +1,12 @@
+"""Gradient estimators, chosen per sample site of a guide.
+
+An estimator says how its site is drawn (`draw`) and which gradient its draws carry; an objective builds its
+surrogate from that. None of them renames or replaces a site.
+"""
+
+from ppl_vae.estimators.default import assign
+from ppl_vae.estimators.pathwise import Pathwise
+from ppl_vae.estimators.score_function import ScoreFunction
+from ppl_vae.estimators.sticking_the_landing import StickingTheLanding
+
+__all__ = ["Pathwise", "ScoreFunction", "StickingTheLanding", "assign"]

@@ -1,0 +1,54 @@
+"""Draws the latent sites of a guide as their estimators want them, and leaves names and distributions alone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+
+class Draw(Messenger):
+    """Sets the value of each latent site to its estimator's draw.
+
+    Args:
+        estimators: An estimator per site.
+        particle_dim: The batch dimension of particles, if they are drawn in parallel.
+        shared: Tells the sites of which all particles share one draw (global ones, in nested bounds).
+        values: Values to use in place of draws.
+        redraw: Draw where a value is given, too, so that the generator goes on as if it were not.
+    """
+
+    def __init__(
+        self,
+        estimators: Mapping[str, Any],
+        particle_dim: int | None = None,
+        shared: Callable[[Message], bool] = lambda msg: False,
+        values: Mapping[str, Tensor] | None = None,
+        redraw: bool = False,
+    ) -> None:
+        super().__init__()
+        self.estimators = estimators
+        self.particle_dim = particle_dim
+        self.shared = shared
+        self.values = values or {}
+        self.redraw = redraw
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
+            return
+        name = msg["name"]
+        estimator = self.estimators.get(name)
+        given = self.values.get(name)
+        if given is None and (estimator is None or estimator.enumerates):
+            return
+        if given is None or self.redraw:
+            value = estimator.draw(msg["fn"], self.particle_dim)
+        if given is not None:
+            value = given
+        elif self.particle_dim is not None and self.shared(msg):
+            axis = self.particle_dim - msg["fn"].event_dim
+            value = value.narrow(axis, 0, 1).expand_as(value)
+        msg["value"] = value
+        msg["done"] = True

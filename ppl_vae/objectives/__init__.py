@@ -1,0 +1,7 @@
+"""Objectives: each a short function of the terms of a pair, with its formula and its paper."""
+
+from ppl_vae.objectives.base import advance
+from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.elbo import ELBO
+
+__all__ = ["ELBO", "Bound", "advance"]

@@ -1,0 +1,125 @@
+"""The evidence lower bound."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from ppl_vae.errors import CheckError
+from ppl_vae.estimators import Pathwise, ScoreFunction, StickingTheLanding
+from ppl_vae.kl import analytic_kl
+from ppl_vae.objectives.base import describe, metrics, require
+from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.score import with_score
+from ppl_vae.schedules import Schedule, as_schedule
+from ppl_vae.sites import Site
+from ppl_vae.terms import Terms, terms
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+class ELBO(nn.Module):
+    r"""The evidence lower bound, with particles, analytic KL, β and weights per site.
+
+    $$\mathcal{L} = \mathbb{E}_{q(z \mid x)}\Big[\log p(x \mid z) - \beta \sum_s w_s \log\frac{q(z_s \mid \cdot)}{p(z_s \mid \cdot)}\Big]$$
+
+    With β = 1 and all weights 1 it bounds log p(x), and it is log p(x) where q is the exact posterior. β and weights
+    enter on both sides, log p and log q, and in the training bound only: the metric `elbo` has neither. Any mixture
+    of estimators is legal; with score-function sites the surrogate per datum is f + Σₛ (log qₛ − stop(log qₛ))·stop(f − bₛ).
+
+    Args:
+        num_particles: Draws per datum.
+        kl: `"analytic"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the others.
+        beta: The weight of the KL: a number or a schedule.
+        weights: Further weights wₛ by site.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: A weight names no latent site; sticking-the-landing is combined with analytic KL.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
+        beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
+    """
+
+    legal = (Pathwise, StickingTheLanding, ScoreFunction)
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        kl: Literal["sampled", "analytic"] = "sampled",
+        beta: float | Schedule = 1.0,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if num_particles < 1:
+            raise ValueError(f"Expected num_particles ≥ 1, got {num_particles}.")
+        if kl not in ("sampled", "analytic"):
+            raise ValueError(f"Expected kl='sampled' or kl='analytic', got {kl!r}.")
+        self.num_particles = num_particles
+        self.kl = kl
+        self.beta = as_schedule(beta, "beta")
+        self.weights = dict(weights or {})
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = terms(vae, batch, self.num_particles, total=total)
+        require(t, self.legal, "ELBO", "it has no gradient of that form")
+        self._check(t)
+        local, joint = self._costs(t)
+        value = (joint + t.data_scale * local.sum(-1)).mean() / t.total
+        surrogate = with_score(t, local, joint)
+        return Bound(value.detach(), surrogate, metrics(t))
+
+    def _costs(self, t: Terms) -> tuple[Tensor, Tensor]:
+        """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
+        beta = self.beta.value
+        exact = (
+            {n: k for n in t.latents if (k := analytic_kl(t, n)) is not None} if self.kl == "analytic" else {}
+        )
+        path = {n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)}
+        log_q = (
+            {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
+        )
+
+        def weight(site: Site) -> Tensor | float:
+            if site.name not in t.guide:
+                return 1.0  # observed
+            return beta * self.weights.get(site.name, 1.0)
+
+        def sampled(site: Site) -> bool:
+            return site.name not in exact
+
+        costs = []
+        for is_local in (True, False):
+            f = t.sum(t.model, is_local, where=sampled, weight=weight, weighted=True)
+            f = f - t.sum(log_q, is_local, where=sampled, weight=weight, weighted=True)
+            for name, kl in exact.items():
+                if t.guide[name].is_local == is_local:
+                    f = f - weight(t.guide[name]) * t.guide[name].weight * kl
+            costs.append(f)
+        return costs[0], costs[1]
+
+    def _check(self, t: Terms) -> None:
+        unknown = set(self.weights) - set(t.latents)
+        if unknown:
+            raise CheckError(
+                f"weights names {sorted(unknown)}; the guide's latent sites are {sorted(t.latents)}."
+            )
+        if self.kl == "analytic":
+            stl = [n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)]
+            if stl:
+                raise CheckError(
+                    f"StickingTheLanding at {stl} removes the score from a sampled log q, and analytic KL has none. "
+                    "Use ELBO(kl='sampled'), or Pathwise at these sites."
+                )
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(
+            num_particles=self.num_particles,
+            kl=self.kl,
+            **({"weights": self.weights} if self.weights else {}),
+        )

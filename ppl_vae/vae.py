@@ -1,0 +1,114 @@
+"""A VAE is a pair of ordinary Pyro programs: a model p(x, z) and a guide q(z | x)."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.programs import FunctionProgram, Parameters, allow_local_params, as_module
+
+
+class VAE(nn.Module):
+    """A generative `model` p(x, z) and a variational `guide` q(z | x), each any Pyro program, unchanged.
+
+    The pair owns the parameters and buffers of both: they are in `parameters()`, `state_dict()` and `.to(device)`, and
+    Pyro's global store is neither read nor changed. Programs that create parameters when first run
+    (`pyro.param`, autoguides) have them after [`prepare`][ppl_vae.terms.prepare] or any call on a batch.
+
+    Args:
+        model: Called as `model(*batch)`; its observed sites are the data.
+        guide: Called as `guide(*batch)`, the same signature.
+        estimators: A gradient estimator per site of the guide, by name; `"*"` stands for all others. By default each
+            site takes what its distribution allows: pathwise, enumeration, score function, in this order.
+        data_plate: The name of the plate over data. By default it is found: the one whose size follows the batch's.
+
+    Example:
+        >>> import pyro, torch, ppl_vae as pv
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", x.shape[0]):
+        ...         z = pyro.sample("z", dist.Normal(0., 1.))
+        ...         pyro.sample("x", dist.Normal(z, 1.), obs=x)
+        >>> def guide(x):
+        ...     scale = pyro.param("scale", torch.tensor(0.5), constraint=dist.constraints.positive)
+        ...     with pyro.plate("data", x.shape[0]):
+        ...         pyro.sample("z", dist.Normal(x / 2, scale))
+        >>> vae = pv.VAE(model, guide)
+        >>> pv.terms(vae, (torch.randn(5),), particles=3).log_weights.shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *,
+        estimators: Mapping[str, Any] | None = None,
+        data_plate: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = as_module(model)
+        self.guide = as_module(guide)
+        self.params = Parameters()
+        self.data_plate = data_plate
+        self.estimators = dict(estimators or {})
+        # Baselines and temperatures are parameters and buffers of the pair.
+        self.estimator_modules = nn.ModuleDict(
+            {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
+        )
+        self.layout: Any = None  # what `prepare` learnt of the two programs
+
+    def forward(self, program: str, *batch: Any) -> Any:
+        """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
+        with self.params.owned():
+            result = getattr(self, program)(*batch)
+        if self.params.found:
+            self._adopt_found(program)
+        return result
+
+    def run_model(self, *batch: Any) -> Any:
+        """`model(*batch)`, a Pyro program that any handler can wrap."""
+        return self("model", *batch)
+
+    def run_guide(self, *batch: Any) -> Any:
+        """`guide(*batch)`, a Pyro program that any handler can wrap."""
+        return self("guide", *batch)
+
+    def _adopt_found(self, program: str) -> None:
+        holder = getattr(self, program)
+        if isinstance(holder, FunctionProgram):
+            for name, module in self.params.found.items():
+                holder.adopt(name, module)
+                allow_local_params(module)
+        self.params.found.clear()
+
+    def detached_guide(self) -> Callable[..., Any]:
+        """The guide with every parameter a constant for autograd: gradients flow through values only."""
+        constants = {name: p.detach() for name, p in self.named_parameters()}
+        return lambda *batch: torch.func.functional_call(self, constants, ("guide", *batch), tie_weights=True)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter or buffer, else the CPU."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return ", ".join(f"{site}={estimator!r}" for site, estimator in self.estimators.items())
+
+
+def as_batch(batch: Any) -> tuple[Any, ...]:
+    """A batch as the tuple that `model(*batch)` takes: one tensor alone becomes a tuple of one.
+
+    Example:
+        >>> len(as_batch(torch.zeros(3)))
+        1
+    """
+    if isinstance(batch, tuple):
+        return batch
+    if isinstance(batch, Tensor) or not isinstance(batch, Sequence):
+        return (batch,)
+    return tuple(batch)
