@@ -10,7 +10,6 @@ Reference:
 import inspect
 import re
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,11 @@ from typing import Any
 from ppl_vae.version import __version__
 
 _SECTION = re.compile(r"^( *)References?:[ \t]*\n((?:\1[ \t]+\S.*\n?|[ \t]*\n)+)", re.MULTILINE)
-_ENTRY = re.compile(r"(?P<authors>[^()]+?)\s*\((?P<year>\d{4})[a-z]?\)[,.:]?\s*(?P<rest>.+)", re.DOTALL)
+_NAMED = re.compile(r"(?P<authors>[^()]+?)\s*\((?P<year>\d{4})[a-z]?\)[,.:]?\s*(?P<rest>.+)")
+_TITLED = re.compile(r"(?P<title>.+?)\s*\((?P<authors>[^()]+?),? (?P<year>\d{4})[a-z]?\)[,.:]?\s*(?P<rest>.*)")
+_QUOTED = re.compile(r"(?P<authors>[^\"]+?), \"(?P<title>[^\"]+?),?\",? (?P<year>\d{4})[,.]?\s*(?P<rest>.*)")
 _URL = re.compile(r"https?://\S+?(?=[.,;]?(\s|$))")
-_PLACE = re.compile(
-    r"(?:sections?|chapters?|pages?|eqs?\.|equations?|appendix|algorithm) .*|[A-Z][^ ]*(?: [^ ]+){0,3}"
-)
+_PLACE = re.compile(r"(?:sections?|chapters?|pages?|eqs?\.|equations?|appendix|algorithm) .*|[A-Z][^ ]*(?: [^ ]+){0,3}")
 
 
 @dataclass(frozen=True)
@@ -43,32 +42,36 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference | None":
-        """Read `authors (year), title, venue, URL`; None if the text is no such entry."""
+        """Read one entry, in any of the usual orders; None if the text is none.
+
+        `Authors (year), Title, venue, URL`; `Title (Authors, year), venue, URL`; `Authors, "Title", year, venue, URL`.
+        """
         text = " ".join(text.split())
         url = _URL.search(text)
-        match = _ENTRY.fullmatch(_URL.sub("", text).strip(" .,;"))
+        text = _URL.sub("", text).strip(" .,;")
+        match = _NAMED.fullmatch(text) or _TITLED.fullmatch(text) or _QUOTED.fullmatch(text)
         if match is None:
             return None
-        pieces = [p for p in re.split(r"[,.] ", match["rest"].strip(" .,")) if p.strip(" .,")]
+        groups = match.groupdict()
+        pieces = [piece.strip(" .,") for piece in re.split(r"[,.] ", groups["rest"])]
+        pieces = [piece for piece in pieces if piece]
         venue: list[str] = []
-        while len(pieces) > 1 and _PLACE.fullmatch(pieces[-1]):  # a title may hold commas: yield from the end
-            venue.insert(0, pieces.pop())
-        authors = re.sub(r",? et al\.?", " and others", match["authors"])
+        while pieces and (groups.get("title") or (len(pieces) > 1 and _PLACE.fullmatch(pieces[-1]))):
+            venue.insert(0, pieces.pop())  # a title may hold commas: venues are taken from the end
+        authors = re.sub(r",? et al\.?", " and others", groups["authors"])
         names = [name.strip(" ,") for name in re.split(r", and |, & |, | and | & ", authors)]
         return cls(
             authors=tuple(name for name in names if name),
-            year=match["year"],
-            title=", ".join(pieces).strip(" .,\"“”'"),
-            venue=", ".join(venue).strip(" .,"),
+            year=groups["year"],
+            title=(groups.get("title") or ", ".join(pieces)).strip(" .,\"'"),
+            venue=", ".join(venue),
             url=url.group(0) if url else "",
         )
 
     @property
     def key(self) -> str:
         """First author, year and first word of the title: kingma2014auto."""
-        word = next(
-            (w for w in re.findall(r"[a-z]+", self.title.lower()) if w not in ("a", "an", "the", "on")), ""
-        )
+        word = next((w for w in re.findall(r"[a-z]+", self.title.lower()) if w not in ("a", "an", "the", "on")), "")
         name = re.sub(r"[^a-z]", "", self.authors[0].split()[-1].lower())
         return f"{name}{self.year}{word}"
 
@@ -90,27 +93,24 @@ def references(part: Any) -> list[Reference]:
     """What the docstring of a class, function, module or object of such a class refers to."""
     if not (inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)):
         part = type(part)
-    found = []
+    found: list[Reference] = []
     for section in _SECTION.finditer(inspect.cleandoc(part.__doc__ or "") + "\n"):
-        # An entry begins at the section's indentation or, wrapped, after a line that ends one.
-        for entry in _entries(textwrap.dedent(section.group(2))):
-            reference = Reference.parse(entry)
-            if reference is not None:
-                found.append(reference)
+        parsed = (Reference.parse(entry) for entry in _entries(section.group(2)))
+        found += [reference for reference in parsed if reference is not None]
     return found
 
 
 def _entries(body: str) -> Iterator[str]:
-    """Split a section: a line that has an author and a year begins an entry, others continue it."""
+    """Split a section: an entry that has its year ends with a line that ends it, or where another one has a year."""
+    year = re.compile(r"\([^()]*\d{4}[a-z]?\)|\", \d{4}")
     entry = ""
-    for line in body.splitlines():
-        begins = re.match(r"[^(]{3,200}\(\d{4}[a-z]?\)", line) is not None or not line.strip()
-        if begins and re.search(r"\(\d{4}[a-z]?\)", entry):
+    for line in re.sub(r";\s", "\n", body).splitlines():
+        complete = bool(year.search(entry))
+        if complete and (entry.endswith((".", ";")) or _URL.fullmatch(entry.split()[-1]) or year.search(line)):
             yield entry
             entry = ""
-        entry += " " + line.lstrip("-* ")
-    if entry.strip():
-        yield entry
+        entry = f"{entry} {line.strip().lstrip('-* ')}".strip()
+    yield entry
 
 
 def _parts(vae: Any, objective: Any) -> Iterator[Any]:

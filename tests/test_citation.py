@@ -36,6 +36,18 @@ CASES = {
         "A new and efficient estimation method for the generalized Pareto distribution",
         "Technometrics 51",
     ),
+    "title first": (
+        "Black Box Variational Inference (Ranganath, Gerrish and Blei, 2014), https://arxiv.org/abs/1401.0118",
+        ("Ranganath", "Gerrish", "Blei"),
+        "Black Box Variational Inference",
+        "",
+    ),
+    "title in quotes": (
+        'Theis, van den Oord and Bethge, "A note on the evaluation of generative models", 2016, section 3.1.',
+        ("Theis", "van den Oord", "Bethge"),
+        "A note on the evaluation of generative models",
+        "section 3.1",
+    ),
     "particles in names": (
         "van den Oord, Li and Vinyals (2018), Representation learning, NeurIPS",
         ("van den Oord", "Li", "Vinyals"),
@@ -74,6 +86,19 @@ def test_several_entries_some_wrapped() -> None:
     assert [r.key for r in references(part)] == ["burda2016importance", "rainforth2018tighter"]
 
 
+def test_entries_separated_by_semicolons() -> None:
+    def part() -> None:
+        """Does it.
+
+        References:
+            Auto-Encoding Variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
+            Simple Statistical Gradient-Following Algorithms for Connectionist
+            Reinforcement Learning (Williams, 1992); beta-VAE (Higgins et al., 2017)
+        """
+
+    assert [r.key for r in references(part)] == ["kingma2014auto", "williams1992simple", "higgins2017beta"]
+
+
 def test_entries_are_balanced_and_unique() -> None:
     class Model:
         """A model.
@@ -95,11 +120,7 @@ def documented_parts() -> dict[str, object]:
             continue
         for name, part in inspect.getmembers(importlib.import_module(module.name)):
             inside = getattr(part, "__module__", "") == module.name
-            if (
-                inside
-                and "Reference" in (getattr(part, "__doc__", None) or "")
-                and "citation" not in module.name
-            ):
+            if inside and "Reference" in (getattr(part, "__doc__", None) or "") and "citation" not in module.name:
                 found[f"{module.name}.{name}"] = part
     return found
 
