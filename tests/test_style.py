@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ppl_vae"
 
 # The main flow, from left to right; the modules beside it need only be free of cycles.
 FLOW = """
-    errors programs vae terms estimators objectives check conditionals models guides datasets
+    errors programs vae estimators terms objectives check conditionals models guides datasets
     training diagnostics posterior reports cli
 """
 
