@@ -1,4 +1,4 @@
-"""What a command line may say: one dataclass a verb, where its files lie, and the check that closes Hydra's holes.
+"""What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
 
 Imports no torch: `--help`, `--cfg job` and completion answer from here.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppl_vae.errors import UsageError
+from ppl_vae.errors import PplVaeError, UsageError
 
 GROUPS = (
     "dataset",
@@ -50,10 +50,14 @@ class Trainer:
     """Keyword arguments of `ppl_vae.fit` that are numbers and switches."""
 
     epochs: int = 20
+    steps: int | None = None
     batch_size: int = 128
     compile: str = "auto"
     grad_clip: float | None = None
+    grad_clip_value: float | None = None
+    groups: Any = None
     early_stopping: int | None = None
+    keep: str = "best"
 
 
 @dataclass
@@ -157,20 +161,14 @@ SCHEMAS: dict[str, type] = {
     "compare": Compare,
 }
 
-POSITIVE = ("trainer.epochs", "trainer.batch_size", "num_particles", "draws", "data", "n")
-POSITIVE += (
-    "results.num_particles",
-    "results.draws",
-    "results.data",
-    "trainer.grad_clip",
-    "trainer.early_stopping",
-)
+POSITIVE = ("num_particles", "draws", "data", "n", "results.num_particles", "results.draws", "results.data")
 
 
 def near(word: str, words: Iterable[str]) -> str:
     """Name the words close to a misspelt one, then all of them: `did you mean train? One of: …`."""
     choices = sorted(words)
-    close = difflib.get_close_matches(word, choices, n=2, cutoff=0.6)
+    by_case = {w.lower(): w for w in choices}
+    close = [by_case[c] for c in difflib.get_close_matches(word.lower(), by_case, n=2, cutoff=0.6)]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}expected one of: {', '.join(choices)}" if choices else hint.strip()
 
@@ -185,9 +183,7 @@ def conf_dir() -> Path:
 def verbs() -> tuple[str, ...]:
     """The verbs there are: those with a primary config and a file in `cli/verbs`."""
     written = Path(__file__).resolve().parent / "cli" / "verbs"
-    return tuple(
-        v for v in SCHEMAS if (conf_dir() / f"{v}.yaml").is_file() and (written / f"{v}.py").is_file()
-    )
+    return tuple(v for v in SCHEMAS if (conf_dir() / f"{v}.yaml").is_file() and (written / f"{v}.py").is_file())
 
 
 def register(verb: str) -> None:
@@ -203,7 +199,8 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
     Plain Hydra lets `+trainer.epoch=3` through; merging into the schema again does not.
 
     Raises:
-        UsageError: naming the key, the legal ones, and the value that was expected.
+        UsageError: naming the key, the legal ones, and the type that was expected.
+        PplVaeError: for a number out of range.
     """
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     schema = OmegaConf.structured(SCHEMAS[verb])
@@ -222,7 +219,7 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
     for path in POSITIVE:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
-            raise UsageError(f"{path}: got {value}, expected a number above 0")
+            raise PplVaeError(f"{path}: got {value}, expected a number above 0")
     return merged
 
 

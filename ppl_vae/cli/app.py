@@ -1,4 +1,4 @@
-"""`main`: look the verb up, hand the rest to Hydra, and turn whatever happens into an exit code and one message."""
+"""`main`: look the verb up, hand the rest to Hydra, turn whatever happens into an exit code and one message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM; no `Exception`, or Hydra takes it for a failed job and goes on with the sweep."""
 
 
-class JobFailed(Exception):
+class JobFailed(Exception):  # noqa: N818 - what happened, and no fault of the sweep
     """One failed job of a sweep; its message has been printed (plain arguments only, so that it pickles)."""
 
 
@@ -175,7 +175,7 @@ def _hydra_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_config_store() -> Iterator[None]:
-    """Let Hydra share its store of configs where it would deep-copy it once per group: `--help` takes half the time."""
+    """Let Hydra share its store of configs, which it deep-copies once per group: `--help` in half the time."""
     from hydra.core.config_store import ConfigStore
 
     def share(self: Any, memo: Any) -> Any:

@@ -44,6 +44,7 @@ class Arguments:
 
     @property
     def multirun(self) -> bool:
+        """Whether `-m` was given."""
         return "--multirun" in self.flags
 
     def value(self, key: str) -> str | None:
@@ -114,8 +115,8 @@ def quote(value: str) -> str:
 def quoted(override: str, *, multirun: bool = False) -> str:
     """Quote a path that holds characters of Hydra's grammar, such as `run=outputs/beta=4,(a)`.
 
-    Only what names something that exists (or whose folder does, for keys that are paths) is touched, so that lists,
-    interpolations and sweeps keep their meaning.
+    Only what names something that exists (or whose folder does, for keys that are paths) is touched, so that
+    lists, interpolations and sweeps keep their meaning.
     """
     key, equals, value = override.partition("=")
     if not equals or not value or value[0] in "'\"[{" or "${" in value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import tempfile
@@ -29,7 +28,7 @@ def _make_scratch() -> Path:
 
 
 def remember(directory: Path) -> None:
-    """Note which folders on the way to `directory` are not there yet: the ones to remove if the job is refused."""
+    """Note which folders on the way to `directory` are not there yet: to be removed if the job is refused."""
     directory = directory.absolute()
     missing = [p for p in (directory, *directory.parents) if not p.exists()]
     _made.extend(p for p in missing if p not in _made)
@@ -45,14 +44,8 @@ def remove_empty() -> None:
         shutil.rmtree(_scratch.pop(), ignore_errors=True)
 
 
-def discard(directory: Path) -> None:
-    """Remove all that a refused job left in `directory`, and the folder itself where the job made it."""
-    if directory.absolute() in _made:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 class Folders(Callback):
-    """Notes folders before Hydra makes them; one sweep keeps one folder even where its name holds a choice."""
+    """Notes folders before Hydra makes them; a sweep keeps one folder even where its name holds a choice."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the run's folder."""
@@ -60,7 +53,7 @@ class Folders(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and pin it for every job."""
-        directory = os.path.abspath(_resolved(config, "hydra.sweep.dir"))
+        directory = str(Path(_resolved(config, "hydra.sweep.dir")).absolute())
         remember(Path(directory))
         quoted = "'" + directory.replace("'", "\\'") + "'"
         with read_write(config.hydra), open_dict(config.hydra):

@@ -1,4 +1,4 @@
-"""One job inside Hydra: standard output kept for results, the config held to its schema, failures told once."""
+"""One job inside Hydra: standard output kept for results, the config held to its schema, failures told."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ppl_vae.cli import messages
-from ppl_vae.cli.output import emit, to_json
+from ppl_vae.cli.output import emit
 from ppl_vae.config import validated
+from ppl_vae.plain import to_json
 
 if TYPE_CHECKING:
     from ppl_vae.cli.app import Outcome
@@ -35,6 +36,7 @@ class Context:
 
     @property
     def in_sweep(self) -> bool:
+        """Whether the job is one of a sweep."""
         return self.number is not None
 
 

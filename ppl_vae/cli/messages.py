@@ -1,4 +1,4 @@
-"""One message an error: Hydra's, OmegaConf's, ours and users', with the near and the legal names where one is wrong."""
+"""One message an error: Hydra's, OmegaConf's, ours and users'; where a name is wrong, the near and legal ones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from ppl_vae.config import near, type_error
 from ppl_vae.errors import PplVaeError, UsageError
 
 _LIBRARIES = {
-    str(Path(p).resolve())
-    for name, p in sysconfig.get_paths().items()
-    if name in ("stdlib", "purelib", "platlib")
+    str(Path(p).resolve()) for name, p in sysconfig.get_paths().items() if name in ("stdlib", "purelib", "platlib")
 }
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -44,6 +42,10 @@ def report(error: BaseException, verb: str, *, number: int | None = None, full: 
 
 def message(error: BaseException) -> str:
     """What an error says: what was got, what was expected, and where, in users' own code."""
+    return "\n  ".join([_message(error), *getattr(error, "__notes__", [])])
+
+
+def _message(error: BaseException) -> str:
     if isinstance(error, PplVaeError):
         return str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
@@ -68,7 +70,7 @@ def _remedy(error: OSError) -> str:
 
 
 def user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame of an error that lies in neither a library nor this package: the user's own line."""
+    """The innermost frame of an error that lies in neither a library nor this package: the user's line."""
     if isinstance(error, SyntaxError) and error.filename and not _foreign(error.filename):
         return traceback.FrameSummary(error.filename, error.lineno, "this file")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
@@ -87,7 +89,7 @@ def _hydra(error: BaseException) -> str:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={option}: no such option; {near(option, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}; expected key=value (a value with spaces, commas or brackets in quotes)"
+        return f"cannot read {error.override!r}; expected key=value (quote a value with spaces, commas or brackets)"
     cause = error.__cause__
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(error, cause)

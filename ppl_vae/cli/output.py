@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
+
+from ppl_vae.plain import to_json
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Result:
 
 
 def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) -> None:
-    """Print a result: `table` for a terminal, `json` as one object on one line (with its job's number in a sweep)."""
+    """Print a result: `table` for people, `json` as one object on one line (in a sweep with its job's number)."""
     if style == "json":
         record = result.record if number is None else {"job": number, **result.record}
         print(to_json(record), file=out, flush=True)
@@ -34,28 +34,6 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
     for line in result.lines:  # not through rich: paths are to be copied, never wrapped
         print(line, file=out)
     out.flush()
-
-
-def to_json(record: Any) -> str:
-    """One line of strict JSON: NaN and infinities are `null`, arrays are lists, paths are strings."""
-    return json.dumps(plain(record), allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """The value in JSON's own types."""
-    if value is None or isinstance(value, (bool, str, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # numpy and torch, scalars too
-        return plain(value.tolist())
-    return str(value)
 
 
 def figures_table(title: str, rows: Mapping[str, Any]) -> Any:
