@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ppl_vae.version import __version__
 
 if TYPE_CHECKING:
-    from ppl_vae import conditionals, datasets, diagnostics, estimators, guides, models, objectives, schedules
+    from ppl_vae import conditionals, datasets, diagnostics, estimators, guides, models, objectives, schedules, training
     from ppl_vae.terms import Site, Terms, prepare, terms
+    from ppl_vae.training import History, fit
     from ppl_vae.vae import VAE
 
 _HOMES = {
+    "History": "ppl_vae.training",
+    "fit": "ppl_vae.training",
     "VAE": "ppl_vae.vae",
     "Site": "ppl_vae.sites",
     "Terms": "ppl_vae.terms",
@@ -21,11 +24,12 @@ _HOMES = {
     "terms": "ppl_vae.terms",
 }
 _ROOMS = frozenset(
-    {"conditionals", "datasets", "diagnostics", "estimators", "guides", "models", "objectives", "schedules"}
+    {"conditionals", "datasets", "diagnostics", "estimators", "guides", "models", "objectives", "schedules", "training"}
 )
 
 __all__ = [
     "VAE",
+    "History",
     "Site",
     "Terms",
     "__version__",
@@ -33,12 +37,14 @@ __all__ = [
     "datasets",
     "diagnostics",
     "estimators",
+    "fit",
     "guides",
     "models",
     "objectives",
     "prepare",
     "schedules",
     "terms",
+    "training",
 ]
 
 

@@ -47,9 +47,7 @@ def seeds() -> None:
 
 
 @pytest.fixture(autouse=True)
-def working_directory(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run in an empty directory, and fail a test that litters it; write into `tmp_path` instead."""
     directory = tmp_path_factory.mktemp("cwd")
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +73,10 @@ def _hydra_is_running() -> bool:
 GLOBAL_STATE: dict[str, Callable[[], Any]] = {
     "sys.path": lambda: list(sys.path),
     "sys.argv": lambda: list(sys.argv),
-    "environment": lambda: {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+    # torch sets the second one itself, when an optimizer is first made
+    "environment": lambda: {
+        k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    },
     "open matplotlib figures": _open_figures,
     "an initialized Hydra": _hydra_is_running,
 }

@@ -1,0 +1,56 @@
+"""Files that are there in full or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ppl_vae.errors import RunError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Replace the file at `path` by `content`: temporary name, fsync, rename.
+
+    Whoever reads sees the old file or the new one, whenever this process is killed. The temporary name is
+    the same each time, so a kill leaves at most one, and the next write takes it over.
+
+    Raises:
+        RunError: where the file cannot be written; what was there before is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "result.txt"
+        >>> write_atomically(path, "42")
+        >>> path.read_text(), [p.name for p in path.parent.iterdir()]
+        ('42', ['result.txt'])
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to "
+            "with room "
+            "left on its disk. The file that was there before is unchanged."
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets a directory be synced."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""What training leaves in a run directory: weights, all state to go on, a line of metrics per epoch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import RunError
+from ppl_vae.training import serialize
+from ppl_vae.training.atomic import write_atomically
+from ppl_vae.training.history import History, Row, to_line
+
+VERSION = 1
+
+
+class Store:
+    """The files of training in a directory, each written atomically but `metrics.jsonl`, which grows.
+
+    - `model.safetensors`: the best validation weights, as in `vae.state_dict()`;
+    - `checkpoints/last.safetensors`: all state to go on: tensors, and the rest as JSON in the file's header;
+    - `metrics.jsonl`.
+
+    Args:
+        directory: the run directory.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self.model = self.directory / "model.safetensors"
+        self.last = self.directory / "checkpoints" / "last.safetensors"
+        self.metrics = self.directory / "metrics.jsonl"
+
+    def create(self) -> None:
+        """Make the folders.
+
+        Raises:
+            RunError: the directory cannot be made, or holds a run already.
+        """
+        if self.last.exists():
+            raise RunError(
+                f"Got directory={str(self.directory)!r}, which holds a run already; expected a new one. Go "
+                "on with that "
+                "run (resume=True), name another directory, or delete it."
+            )
+        try:
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"Got {error.strerror or error} when making {self.last.parent}, expected a folder that can "
+                "be written to."
+            ) from error
+
+    def load(self) -> Any | None:
+        """All state to go on, or None where the run had not come so far as to save any.
+
+        Raises:
+            RunError: no such directory, a damaged file, or one of another version.
+        """
+        if not self.directory.is_dir():
+            raise RunError(
+                f"Got resume=True with directory={str(self.directory)!r}, which is no folder; expected that of a run."
+            )
+        if not self.last.exists():
+            return None
+        state = serialize.load(self.last)
+        if not isinstance(state, dict) or state.get("version") != VERSION:
+            raise RunError(
+                f"Got {self.last} of another version of ppl_vae, expected version {VERSION}. Go on with the "
+                "version that "
+                "wrote it (see run.json), or train again."
+            )
+        return state
+
+    def save_last(self, state: Any) -> None:
+        """Write all state to go on."""
+        serialize.save(self.last, {"version": VERSION, **state})
+
+    def save_best(self, weights: dict[str, Any], epoch: int) -> None:
+        """Write weights as the best so far."""
+        serialize.save(self.model, weights, epoch=str(epoch))
+
+    def append(self, row: Row) -> None:
+        """Add a line of metrics, flushed."""
+        try:
+            with self.metrics.open("a") as file:
+                file.write(to_line(row))
+        except OSError as error:
+            raise RunError(f"Got {error.strerror or error} when writing {self.metrics}; is the disk full?") from error
+
+    def rewrite(self, rows: list[Row]) -> None:
+        """Make the lines of metrics exactly these: those later than the checkpoint are dropped."""
+        write_atomically(self.metrics, History(rows).to_jsonl())
+
+
+def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:
+    """Put the weights in a `model.safetensors` into a module, all of them and no others.
+
+    Raises:
+        RunError: where the file is damaged, or its weights are not those of this module.
+    """
+    put_tensors(module, serialize.load(path), str(path))
+
+
+def take_tensors(module: Any) -> dict[str, Any]:
+    """Everything a module holds: its `state_dict()`, and buffers that it keeps out of that."""
+    if not isinstance(module, nn.Module):
+        return {}
+    return {**_passing_buffers(module), **module.state_dict()}
+
+
+def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
+    """Undo `take_tensors`, in place: parameters stay the same objects.
+
+    Raises:
+        RunError: the tensors are not those of this module.
+    """
+    if not isinstance(module, nn.Module):
+        return
+    passing = _passing_buffers(module)
+    with torch.no_grad():
+        for name, buffer in passing.items():
+            if name in tensors and tensors[name].shape == buffer.shape:
+                buffer.copy_(tensors[name])
+    try:
+        module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
+    except RuntimeError as error:
+        raise RunError(
+            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the "
+            "networks that were "
+            f"trained, with the same sizes. {error}"
+        ) from error
+
+
+def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:
+    kept = module.state_dict().keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}

@@ -1,0 +1,140 @@
+"""What happened during training, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, float]
+
+SHOWN = ("epoch", "train/bound", "validation/bound", "validation/elbo", "lr", "seconds")
+
+
+@dataclass
+class History:
+    """Rows of metrics, one per epoch, in nats per datum.
+
+    Args:
+        rows: each with `epoch`, `step`, `train/bound`, `train/elbo`, …, `validation/bound`, …, `lr`,
+            `grad_norm`, `seconds`. The training figures are averages over the data of the epoch, at the
+            weights and β of each step; the validation figures are taken after it, with every schedule at its
+            final value.
+        status: `"running"`, `"finished"`, `"stopped early"` or `"interrupted"`.
+        compiled: how the steps were run, with the reason.
+
+    Example:
+        >>> rows = [{"epoch": 1, "validation/bound": -9.0}, {"epoch": 2, "validation/bound": -9.5}]
+        >>> history = History(rows)
+        >>> history.best_epoch, history["validation/bound"]
+        (1, [-9.0, -9.5])
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    status: str = "running"
+    compiled: str = "eager"
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the highest validation bound, or of the last epoch where there is no validation data."""
+        scored = [r for r in self.rows if math.isfinite(r.get("validation/bound", math.nan))]
+        if scored:
+            return max(scored, key=lambda r: r["validation/bound"])
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of `best`."""
+        return None if self.best is None else int(self.best["epoch"])
+
+    @property
+    def loss(self) -> float:
+        """The number to minimize: minus the best validation bound (or the last training one)."""
+        row = self.best or {}
+        return -row.get("validation/bound", row.get("train/bound", math.nan))
+
+    @property
+    def last(self) -> Row | None:
+        """The row of the last epoch."""
+        return self.rows[-1] if self.rows else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __getitem__(self, key: str) -> list[float]:
+        """One column; NaN where a row lacks it."""
+        if not any(key in row for row in self.rows):
+            raise KeyError(f"Got column {key!r}, expected one of {', '.join(self.columns) or '(no rows yet)'}.")
+        return [row.get(key, math.nan) for row in self.rows]
+
+    @property
+    def columns(self) -> list[str]:
+        """All keys, in order of appearance."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, a column per metric."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=self.columns)
+
+    def to_jsonl(self) -> str:
+        """The rows as JSON, one a line."""
+        return "".join(to_line(row) for row in self.rows)
+
+    @classmethod
+    def from_jsonl(cls, text: str) -> History:
+        r"""Read what `to_jsonl` wrote; a torn last line is ignored.
+
+        Example:
+            >>> History.from_jsonl('{"epoch": 1, "lr": null}\n{"epoch": 2, "l').rows
+            [{'epoch': 1, 'lr': nan}]
+        """
+        rows = []
+        lines = text.splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                if number == len(lines):
+                    break
+                raise
+            rows.append({k: math.nan if v is None else v for k, v in row.items()})
+        return cls(rows, status="finished")
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return f"History(no epochs, {self.status})"
+        n = len(self.rows)
+        title = f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch})"
+        columns = [c for c in SHOWN if c in self.columns]
+        shown = self.rows if n <= 8 else [*self.rows[:3], None, *self.rows[-4:]]
+        cells = [columns, *([_cell(r, c) for c in columns] if r else ["…"] * len(columns) for r in shown)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+        return "\n".join([title, *("  ".join(t.rjust(w) for t, w in zip(line, widths, strict=True)) for line in cells)])
+
+
+def to_line(row: Row) -> str:
+    """One row as a line of strict JSON: what is not finite becomes null."""
+    return json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}, allow_nan=False) + "\n"
+
+
+def _cell(row: Row, column: str) -> str:
+    value: Any = row.get(column)
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def epochs_since_best(rows: Sequence[Row]) -> int:
+    """Epochs since the validation bound was last raised: early stopping needs no state but the history."""
+    best = History(list(rows)).best_epoch
+    return 0 if best is None else int(rows[-1]["epoch"]) - best

@@ -1,0 +1,430 @@
+"""The training loop, and all of its state."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
+from ppl_vae.schedules import Schedule
+from ppl_vae.training import nonfinite, rng, serialize
+from ppl_vae.training.checkpoint import Store, put_tensors, take_tensors
+from ppl_vae.training.context import evaluating, stop_validating
+from ppl_vae.training.feed import Feed
+from ppl_vae.training.history import History, Row, epochs_since_best
+from ppl_vae.training.interrupt import Interrupted, PostponedSignals
+from ppl_vae.training.meter import Meter
+from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
+from ppl_vae.training.progress import Quiet, reporter
+from ppl_vae.training.schedulers import Pacer
+
+VALIDATION_SEED = 0  # the same noise after every epoch and in every run: differences are differences of the pairs
+INITIAL, NOISE, ORDER = 0, 1, 2  # purposes of the streams of random numbers of a run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers that training goes by; see `fit`."""
+
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 128
+    seed: int = 0
+    grad_clip: float | None = None
+    grad_clip_value: float | None = None
+    early_stopping: int | None = None
+    keep: str = "best"
+
+
+class Loop:
+    """One run of training: its parts, where it is, and all state to go on.
+
+    Numbers stay on the device: a step reads none. The running average is read once an epoch, and by the clock
+    for the progress bar; a NaN stays in it, so nothing need be checked at each step. Once it is seen, the
+    epoch is replayed from the state at its start to find the step and the site.
+    """
+
+    optimizer: torch.optim.Optimizer
+    pacer: Pacer
+
+    def __init__(
+        self,
+        vae: Any,
+        objective: Any,
+        train: Feed,
+        validation: Feed | None,
+        plan: Plan,
+        history: History,
+        store: Store | None,
+        signals: PostponedSignals,
+        callbacks: Sequence[Callable[[Row], object]],
+        device: torch.device,
+    ) -> None:
+        self.vae, self.objective, self.train, self.validation = vae, objective, train, validation
+        self.plan, self.history, self.store, self.signals = plan, history, store, signals
+        self.callbacks, self.device = callbacks, device
+        self.per_epoch = math.ceil(len(train) / plan.batch_size)
+        self.steps = plan.epochs * self.per_epoch if plan.steps is None else plan.steps
+        self.epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / self.per_epoch)
+        # Where training is: whole epochs, steps in all, steps in the epoch at hand and seconds spent on it.
+        self.epoch = self.step = self.position = 0
+        self.spent = 0.0
+        self.meter = Meter()
+        self.best: Any = None  # weights
+        self.snapshot: Any = None  # all state where this process entered the epoch
+        self.validating = True
+        self.reporter: Any = Quiet()
+        if plan.early_stopping is not None and validation is None:
+            raise PplVaeError(
+                f"Got early_stopping={plan.early_stopping} without validation data, expected a Dataset with "
+                "a validation "
+                "split: the training bound cannot tell when to stop."
+            )
+
+    # --- setting up
+    # -----------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
+    ) -> None:
+        """Let lazily made parameters appear, then make the optimizer over all of them."""
+        from ppl_vae.terms import prepare
+
+        if not self.vae.training:
+            self.vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
+        prepare(self.vae, next(self.train.batches(self.plan.batch_size)), self.particles)
+        parts = [p for p in (self.vae, self.objective) if isinstance(p, nn.Module)]
+        named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
+        self.schedules = {name.rpartition(".")[2]: schedule for name, schedule in named}
+        self.moving = [schedule for schedule in {m: None for _, m in named} if schedule.until > 0]
+        self.parameters = trainable(*parts)
+        if self.epochs or self.parameters:
+            self.optimizer = build_optimizer(optimizer, self.parameters, groups)
+            self.pacer = Pacer(
+                scheduler,
+                self.optimizer,
+                steps=self.steps,
+                epochs=self.epochs,
+                validated=self.validation is not None,
+            )
+
+    @property
+    def particles(self) -> int:
+        """K of the objective."""
+        return int(getattr(self.objective, "num_particles", 1))
+
+    def start(self, resume: bool) -> None:
+        """Begin anew, or go on from the last saved state."""
+        rng.seed_all(rng.derive(self.plan.seed, NOISE), self.device)
+        state = self.store.load() if self.store is not None and resume else None
+        if state is not None:
+            self._refuse_foreign(state)
+            self.load(state, str(self.store.last))  # type: ignore[union-attr]
+            if self.store.model.exists():  # type: ignore[union-attr]
+                self.best = serialize.load(self.store.model)  # type: ignore[union-attr]
+        elif self.store is not None:
+            self.store.create()
+            # so that a run killed in its first epoch, too, goes on with the same initial weights
+            self._save()
+        if self.store is not None:
+            self.store.rewrite(self.history.rows)
+
+    def _recipe(self) -> dict[str, Any]:
+        """What a resumed run must share with the interrupted one."""
+        return {
+            "seed": self.plan.seed,
+            "batch_size": self.plan.batch_size,
+            "training data": len(self.train),
+            "validation data": 0 if self.validation is None else len(self.validation),
+            "grad_clip": self.plan.grad_clip,
+            "grad_clip_value": self.plan.grad_clip_value,
+            "objective": type(self.objective).__name__,
+            "optimizer": type(self.optimizer).__name__ if self.parameters else None,
+            "trained parameters": {name: list(p.shape) for name, p in self.parameters.items()},
+        }
+
+    def _refuse_foreign(self, state: Any) -> None:
+        for key, now in self._recipe().items():
+            then = state["recipe"].get(key)
+            if then != now:
+                raise RunError(
+                    f"Got {key} {now!r} to go on with the run in {self.store.directory}, expected "  # type: ignore[union-attr]
+                    f"{then!r} as it was begun with: going on would be another run. Only epochs (or steps) "
+                    "may change."
+                )
+
+    # --- state
+    # ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on; tensors are those in use, not copies."""
+        return {
+            "recipe": self._recipe(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "position": self.position,
+            "spent": self.spent,
+            "history": self.history.rows,
+            "vae": take_tensors(self.vae),
+            "objective": take_tensors(self.objective),
+            "optimizer": self.optimizer.state_dict() if self.parameters else None,
+            "scheduler": self.pacer.state() if self.parameters else None,
+            "meter": self.meter.state(),
+            "rng": rng.capture(self.device),
+        }
+
+    def load(self, state: Any, source: str) -> None:
+        """Go back, or on, to what `state` gave."""
+        self.epoch, self.step, self.position = state["epoch"], state["step"], state["position"]
+        self.spent = state["spent"]
+        self.history.rows[:] = state["history"]
+        put_tensors(self.vae, state["vae"], source)
+        put_tensors(self.objective, state["objective"], source)
+        if self.parameters:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.pacer.load(state["scheduler"])
+        self.meter = Meter()
+        self.meter.load(state["meter"], self.device)
+        rng.restore(state["rng"], self.device)
+
+    def _save(self) -> None:
+        if self.store is not None:
+            self.store.save_last(self.state())
+
+    # --- running
+    # --------------------------------------------------------------------------------------------------
+
+    def run(self, progress: bool | None) -> None:
+        """Train until the end, an early stop, or a signal; then hold the weights to keep."""
+        try:
+            with reporter(progress, steps=self.steps, epochs=self.epochs, done=self.step) as self.reporter:
+                if self.epochs == 0 and not self.history.rows:
+                    self._evaluate_only()
+                while self.step < self.steps and not self._stops_early():
+                    self._run_epoch()
+                self.reporter.done(self.history)
+        except Interrupted:
+            self._keep_weights()
+            raise
+        self.history.status = "stopped early" if self.step < self.steps else "finished"
+        self._keep_weights()
+
+    def _run_epoch(self) -> None:
+        self.snapshot = copy.deepcopy(self.state())
+        started, look = time.monotonic() - self.spent, time.monotonic() + self.reporter.seconds
+        for batch in self._batches():
+            self._train_on(batch)
+            self.spent = time.monotonic() - started
+            if self.signals.pending is not None:
+                self._interrupt(save=True)
+            if time.monotonic() >= look:
+                look = time.monotonic() + self.reporter.seconds
+                self.reporter.step(self.step, self.epoch + 1, self._averages()["bound"])
+        averages = self._averages()
+        self.epoch, self.position, self.meter = self.epoch + 1, 0, Meter()
+        row: Row = {"epoch": self.epoch, "step": self.step}
+        grad_norm = averages.pop("grad_norm")
+        row |= {f"train/{name}": value for name, value in averages.items()}
+        row |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "grad_norm": grad_norm}
+        row |= {name: float(schedule.value) for name, schedule in self.schedules.items()}
+        row |= self._validate()
+        self.pacer.after_epoch(-row.get("validation/bound", math.nan))
+        row["seconds"] = time.monotonic() - started
+        self.spent = 0.0
+        self._record(row)
+
+    def _batches(self) -> Iterator[tuple[Any, ...]]:
+        """The rest of the epoch; seed and epoch fix its order, so any place in it is found again."""
+        generator = torch.Generator().manual_seed(rng.derive(self.plan.seed, ORDER, self.epoch))
+        batches = self.train.batches(self.plan.batch_size, generator)
+        for _ in range(self.position):
+            next(batches)
+        return itertools.islice(batches, self.steps - self.step)
+
+    def _train_on(self, batch: tuple[Any, ...]) -> None:
+        """One step of training; reads nothing from the device."""
+        try:
+            metrics = self._gradient(batch)
+        except Exception as error:
+            self._blame(error)
+            raise
+        self._update()
+        self.meter.add(metrics, _length(batch))
+        if self.validating:
+            self.validating = False
+            stop_validating()
+
+    def _gradient(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
+        self._set_schedules(self.step)
+        bound = self.objective(self.vae, batch, total=len(self.train))
+        self.optimizer.zero_grad(set_to_none=True)
+        (-bound.surrogate).backward()
+        return {"bound": bound.value, **bound.metrics, "grad_norm": self._clipped_norm()}
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.pacer.after_step()
+        self.step += 1
+        self.position += 1
+
+    def _clipped_norm(self) -> Tensor:
+        """The norm of the gradient, before it is clipped."""
+        parameters = list(self.parameters.values())
+        if self.plan.grad_clip is not None:
+            norm = nn.utils.clip_grad_norm_(parameters, self.plan.grad_clip)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.plan.grad_clip_value is not None:
+            nn.utils.clip_grad_value_(parameters, self.plan.grad_clip_value)
+        return norm
+
+    def _set_schedules(self, step: int) -> None:
+        for schedule in self.moving:
+            schedule.advance(step, step / self.per_epoch)
+
+    def _averages(self) -> dict[str, float]:
+        averages = self.meter.read()
+        if not (math.isfinite(averages["bound"]) and math.isfinite(averages["grad_norm"])):
+            self._locate(None)
+        return averages
+
+    # --- between epochs
+    # -------------------------------------------------------------------------------------------
+
+    def _validate(self) -> Row:
+        return {} if self.validation is None else self._evaluate(self.validation, "validation")
+
+    def _evaluate(self, feed: Feed, prefix: str) -> Row:
+        """Averages over a split with every schedule at its final value, so that epochs can be compared."""
+        meter = Meter()
+        with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
+            for schedule in self.moving:
+                schedule.value.fill_(schedule.final)
+            for batch in feed.batches(self.plan.batch_size):
+                bound = self.objective(self.vae, batch, total=len(self.train))
+                meter.add({"bound": bound.value, **bound.metrics}, _length(batch))
+        row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
+        if not math.isfinite(row[f"{prefix}/bound"]):
+            warnings.warn(
+                f"The {prefix} bound after epoch {self.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
+                "become the "
+                "best. Are there data outside the support of the likelihood?",
+                stacklevel=2,
+            )
+        return row
+
+    def _evaluate_only(self) -> None:
+        started = time.monotonic()
+        row: Row = {"epoch": 0, "step": 0}
+        row |= self._evaluate(self.train, "train") | self._validate()
+        self._record(row | {"seconds": time.monotonic() - started})
+
+    def _record(self, row: Row) -> None:
+        """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
+        self.history.rows.append(row)
+        is_best = self.history.best is row
+        if is_best:
+            self.best = copy.deepcopy(self.vae.state_dict())
+        if self.store is not None:
+            self.store.append(row)
+            if is_best:
+                self.store.save_best(self.best, self.epoch)
+        self._save()
+        self.reporter.epoch(row, is_best and self.validation is not None)
+        if self.callbacks:
+            with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
+                for callback in self.callbacks:
+                    callback(dict(row))
+        if self.signals.pending is not None:
+            self._interrupt(save=False)
+
+    def _stops_early(self) -> bool:
+        patience = self.plan.early_stopping
+        return patience is not None and bool(self.history.rows) and epochs_since_best(self.history.rows) >= patience
+
+    def _interrupt(self, *, save: bool) -> NoReturn:
+        if save:
+            self._save()
+        if self.store is not None and self.best is None:
+            self.store.save_best(self.vae.state_dict(), self.epoch)  # better than none
+        raise Interrupted
+
+    def _keep_weights(self) -> None:
+        if self.plan.keep == "best" and self.best is not None:
+            self.vae.load_state_dict(self.best)
+
+    # --- when it goes wrong
+    # ---------------------------------------------------------------------------------------
+
+    def _blame(self, error: Exception) -> None:
+        """Where a step failed because of NaN, say so in place of the error that it led to."""
+        broken = any(not torch.isfinite(p).all() for p in self.parameters.values())
+        if broken or (self.validating and isinstance(error, ValueError)):
+            self._locate(error)
+
+    def _locate(self, cause: Exception | None) -> None:
+        """Replay the epoch from the state kept at its start; raise at the first number that is not finite.
+
+        Returns where `cause` turns out to be something else.
+        """
+        reached = self.step
+        stop_validating()
+        self.load(copy.deepcopy(self.snapshot), "the snapshot")
+        for batch in self._batches():
+            before, noise = (
+                copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective))),
+                rng.capture(self.device),
+            )
+            try:
+                metrics = self._gradient(batch)
+                wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
+                value = float(metrics["bound"])
+            except Exception:
+                wrong, value = True, math.nan
+            if wrong:
+                put_tensors(self.vae, before[0], "the snapshot")
+                put_tensors(self.objective, before[1], "the snapshot")
+                rng.restore(noise, self.device)
+                what, site = nonfinite.describe(self.vae, batch, self.particles, len(self.train), self.parameters)
+                if cause is not None and site is None and math.isnan(value):
+                    return
+                self._fail(value, what, site, cause)
+            if self.step > reached:
+                break
+            self._update()
+        self._fail(
+            math.nan,
+            "it did not occur again when the epoch was replayed, so the site is unknown",
+            None,
+            cause,
+        )
+
+    def _fail(self, value: float, what: str, site: str | None, cause: Exception | None) -> NoReturn:
+        found = (
+            f"Got a bound of {value}"
+            if not math.isfinite(value)
+            else f"Got a gradient that is not finite at bound {value}"
+        )
+        kept = "The pair holds the weights of before this step"
+        if self.store is not None:
+            kept += f"; {self.store.directory} holds those after epoch {self.epoch}"
+        error = NonFiniteError(
+            f"{found} in epoch {self.epoch + 1}, step {self.step + 1} (batch {self.position + 1} of the "
+            "epoch), expected "
+            f"finite numbers: {what}. {kept}."
+        )
+        error.epoch, error.step, error.site = self.epoch + 1, self.step + 1, site  # type: ignore[attr-defined]
+        raise error from cause
+
+
+def _length(batch: tuple[Any, ...]) -> int:
+    return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())

@@ -1,0 +1,64 @@
+"""Averages over the data of an epoch, kept on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Σ_b B_b m_b / Σ_b B_b for metrics m_b of batches of B_b data: an average over data, not over batches.
+
+    Nothing is read before `read`: adding costs three small kernels and no synchronization. Because NaN and
+    infinities never leave a sum, the sum is also its own alarm, see `finite`.
+
+    Example:
+        >>> meter = Meter()
+        >>> meter.add({"bound": torch.tensor(-1.0)}, 3)
+        >>> meter.add({"bound": torch.tensor(-5.0)}, 1)
+        >>> meter.read()
+        {'bound': -2.0}
+    """
+
+    def __init__(self) -> None:
+        # Metrics may change from batch to batch (labelled and unlabelled ones): a sum per set of names.
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._weights: dict[tuple[str, ...], int] = {}
+
+    def add(self, metrics: Mapping[str, Tensor], weight: int) -> None:
+        """Add 0-d tensors that are averages over `weight` data."""
+        names = tuple(metrics)
+        values = torch.stack([m.detach() for m in metrics.values()])
+        sums = self._sums.get(names)
+        if sums is None:
+            # Float64 keeps averages over millions of data exact enough; MPS has none.
+            wide = torch.float32 if values.device.type == "mps" else torch.float64
+            sums = self._sums[names] = torch.zeros(len(names), dtype=wide, device=values.device)
+            self._weights[names] = 0
+        sums.add_(values, alpha=weight)
+        self._weights[names] += weight
+
+    def read(self) -> dict[str, float]:
+        """Give the averages; this waits for the device."""
+        totals: dict[str, float] = {}
+        weights: dict[str, int] = {}
+        for names, sums in self._sums.items():
+            for name, total in zip(names, sums.tolist(), strict=True):
+                totals[name] = totals.get(name, 0.0) + total
+                weights[name] = weights.get(name, 0) + self._weights[names]
+        return {name: total / weights[name] for name, total in totals.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything, to go on in the middle of an epoch."""
+        return {
+            "sums": [(list(names), sums.clone()) for names, sums in self._sums.items()],
+            "weights": list(self._weights.values()),
+        }
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from what `state` gave."""
+        self._sums = {tuple(names): sums.to(device, copy=True) for names, sums in state["sums"]}
+        self._weights = dict(zip(self._sums, state["weights"], strict=True))

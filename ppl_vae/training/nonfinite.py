@@ -1,0 +1,111 @@
+"""Where a bound became NaN or infinite, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+STEADIER = (
+    "lower the learning rate, clip gradients (grad_clip=10), warm up (scheduler warmup), or keep scales off "
+    "zero "
+    "(e.g. softplus(…) + 1e-4)"
+)
+DATA = "check the data for such values, and that the likelihood's support contains them"
+
+
+def diagnose(vae: Any, batch: tuple[Any, ...], particles: int, total: float, parameters: Mapping[str, Tensor]) -> str:
+    """Say which number went wrong first, and what to try: parameters, then sites in order, then gradients.
+
+    Call it with the weights and random state of before the step, and the gradients of the step.
+
+    Args:
+        vae: the pair.
+        batch: the batch of the step.
+        particles: as many as the objective draws, so that the same noise is drawn.
+        total: N, the size of the data set.
+        parameters: the trained ones, by name.
+
+    Returns:
+        A sentence for a message, and the name of the site (None where it is no site's fault).
+    """
+    return describe(vae, batch, particles, total, parameters)[0]
+
+
+def describe(
+    vae: Any, batch: tuple[Any, ...], particles: int, total: float, parameters: Mapping[str, Tensor]
+) -> tuple[str, str | None]:
+    """`diagnose`, with the name of the site apart."""
+    for name, parameter in parameters.items():
+        if (what := _bad(parameter)) is not None:
+            return (
+                f"parameter {name!r} holds {what} before the step. To try: start again from sane values",
+                None,
+            )
+    failure = ""
+    try:
+        from ppl_vae.terms import terms
+
+        with torch.no_grad():
+            result = terms(vae, batch, particles, total=total)
+        for program in ("guide", "model"):
+            for site in getattr(result, program).values():
+                found = _fault(site)
+                if found is not None:
+                    what, hint = found
+                    return f"{what} of site {site.name!r} in the {program}. To try: {hint}", site.name
+    except Exception as error:  # NaN makes programs fail in their own ways: that, too, is worth telling
+        failure = f" (running the pair alone fails: {type(error).__name__}: {error})"
+    for name, parameter in parameters.items():
+        if parameter.grad is not None and (what := _bad(parameter.grad)) is not None:
+            return (
+                f"the gradient of {name!r} holds {what}, while all log-densities are finite. To try: {STEADIER}",
+                None,
+            )
+    return (
+        f"all log-densities of the pair are finite{failure}; the objective itself is not. To try: {STEADIER}",
+        None,
+    )
+
+
+def _fault(site: Any) -> tuple[str, str] | None:
+    """What of a site is not finite, in the order in which it is computed."""
+    for name, value in _arguments(site.fn):
+        if (what := _bad(value)) is not None:
+            return f"{type(site.fn).__name__} parameter {name!r} holds {what}:", STEADIER
+    kind = "observed value" if site.is_observed else "sampled value"
+    if (what := _bad(site.value)) is not None:
+        return f"the {kind} holds {what}:", DATA if site.is_observed else STEADIER
+    if (what := _bad(site.log_prob)) is not None:
+        hint = f"{DATA}; or {STEADIER}" if site.is_observed else STEADIER
+        return f"the log-density holds {what} (finite parameters and values):", hint
+    return None
+
+
+def _arguments(fn: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a distribution was made of, through wrappers such as Independent."""
+    while fn is not None:
+        for name in getattr(fn, "arg_constraints", {}):
+            value = fn.__dict__.get(name)  # not getattr: `probs` is computed from `logits` on demand
+            if isinstance(value, Tensor):
+                yield name, value
+        for transform in getattr(fn, "transforms", None) or ():
+            if isinstance(transform, nn.Module):
+                yield from transform.named_parameters()
+        fn = getattr(fn, "base_dist", None)
+
+
+def _bad(tensor: Tensor) -> str | None:
+    """How many of which values that are not finite, or None."""
+    tensor = tensor.detach()
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return None
+    counts = {
+        "NaN": int(torch.isnan(tensor).sum()),
+        "inf": int((tensor == torch.inf).sum()) if not tensor.is_complex() else 0,
+        "-inf": int((tensor == -torch.inf).sum()) if not tensor.is_complex() else 0,
+    }
+    found = [f"{n} {name}" for name, n in counts.items() if n]
+    return f"{' and '.join(found)} among {tensor.numel()}" if found else None

@@ -1,0 +1,157 @@
+"""Progress of training on standard error: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any, Protocol
+
+from ppl_vae.training.history import History, Row
+
+
+class Reporter(Protocol):
+    """Shows how training goes; a context."""
+
+    seconds: float
+    """How long to go on between two calls of `step`."""
+
+    def __enter__(self) -> Reporter: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def step(self, step: int, epoch: int, bound: float) -> None:
+        """So many steps are done; `bound` is the running average of the epoch."""
+        ...
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """An epoch is done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def done(self, history: History) -> None:
+        """Training is over."""
+        ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    seconds = 2.0
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+    def step(self, step: int, epoch: int, bound: float) -> None: ...  # noqa: D102
+    def epoch(self, row: Row, best: bool) -> None: ...  # noqa: D102
+    def note(self, text: str) -> None: ...  # noqa: D102
+    def done(self, history: History) -> None: ...  # noqa: D102
+
+
+class Lines(Quiet):
+    """One line per epoch; where there are hundreds, about a hundred lines in all.
+
+    Args:
+        epochs: how many there will be.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.every = math.ceil(epochs / 100) or 1
+
+    def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
+        number = int(row["epoch"])
+        if number % self.every == 0 or number in (0, 1, self.epochs):
+            self.note(
+                f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {summary(row)}{'  best' if best else ''}"
+            )
+
+    def note(self, text: str) -> None:  # noqa: D102
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bar(Quiet):
+    """A rich progress bar: steps, rate, bound, time left.
+
+    It is redrawn from the training loop, five times a second at most, by no thread; standard output is not
+    touched.
+    """
+
+    seconds = 0.2
+
+    def __init__(self, steps: int, epochs: int, done: int = 0) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.epochs = epochs
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[bound]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bar.add_task(f"epoch 0/{epochs}", total=max(1, steps), completed=done, rate="", bound="")
+        self._validation = ""
+        self._start, self._first = time.monotonic(), done
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.refresh()
+        self._bar.stop()
+
+    def step(self, step: int, epoch: int, bound: float) -> None:  # noqa: D102
+        rate = (step - self._first) / max(1e-9, time.monotonic() - self._start)
+        self._bar.update(
+            self._task,
+            completed=step,
+            description=f"epoch {epoch}/{self.epochs}",
+            rate=f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s",
+            bound=f"bound {bound:.2f}{self._validation}",
+            refresh=True,
+        )
+
+    def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
+        if "validation/bound" in row:
+            self._validation = f" (validation {row['validation/bound']:.2f})"
+
+    def note(self, text: str) -> None:  # noqa: D102
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def done(self, history: History) -> None:  # noqa: D102
+        row = history.last
+        if row and "train/bound" in row:
+            self.step(int(row["step"]), int(row["epoch"]), row["train/bound"])
+
+
+def summary(row: Row) -> str:
+    """The figures of an epoch in a few words.
+
+    Example:
+        >>> summary({"epoch": 1, "train/bound": -21.5, "validation/bound": -22.25, "seconds": 0.5})
+        'train bound -21.500  validation bound -22.250  0.5 s'
+    """
+    shown = [f"{key.replace('/', ' ')} {row[key]:.3f}" for key in ("train/bound", "validation/bound") if key in row]
+    if "validation/elbo" in row and row["validation/elbo"] != row.get("validation/bound"):
+        shown.append(f"elbo {row['validation/elbo']:.3f}")
+    return "  ".join([*shown, f"{row['seconds']:.1f} s"])
+
+
+def reporter(progress: bool | None, *, steps: int, epochs: int, done: int) -> Any:
+    """Choose: nothing for False; a bar where standard error is a terminal (or for True); else plain lines."""
+    if progress is False:
+        return Quiet()
+    if progress or (sys.stderr is not None and sys.stderr.isatty()):
+        return Bar(steps, epochs, done)
+    return Lines(epochs)
