@@ -4,13 +4,17 @@ Names are imported when they are first used, so that the command line answers wi
 """
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.version import __version__
 
 if TYPE_CHECKING:
     from ppl_vae import conditionals, datasets, diagnostics, estimators, guides, models, objectives, schedules, training
-    from ppl_vae.terms import Site, Terms, prepare, terms
+    from ppl_vae.citation import citation
+    from ppl_vae.sites import Site
+    from ppl_vae.terms import Terms, prepare, terms
     from ppl_vae.training import History, fit
     from ppl_vae.vae import VAE
 
@@ -20,6 +24,7 @@ _HOMES = {
     "VAE": "ppl_vae.vae",
     "Site": "ppl_vae.sites",
     "Terms": "ppl_vae.terms",
+    "citation": "ppl_vae.citation",
     "prepare": "ppl_vae.terms",
     "terms": "ppl_vae.terms",
 }
@@ -33,6 +38,7 @@ __all__ = [
     "Site",
     "Terms",
     "__version__",
+    "citation",
     "conditionals",
     "datasets",
     "diagnostics",
@@ -61,3 +67,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(types.ModuleType):
+    """Keeps `pv.terms` the function when something imports the module `ppl_vae.terms`, and others alike."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

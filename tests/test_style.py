@@ -145,6 +145,20 @@ def test_public_names_are_there_and_explained() -> None:
     assert set(ppl_vae.__all__) <= set(dir(ppl_vae))
 
 
+def test_public_functions_are_not_hidden_by_modules_of_their_name(tmp_path: Path) -> None:
+    """Importing ppl_vae.terms, the module, leaves pv.terms the function."""
+    program = """
+import importlib, pathlib, types
+import ppl_vae as pv
+for name in pv.__all__:
+    if (pathlib.Path(pv.__file__).parent / f"{name}.py").exists():
+        module = importlib.import_module(f"ppl_vae.{name}")
+        if hasattr(module, name):
+            assert not isinstance(getattr(pv, name), types.ModuleType), name
+"""
+    in_fresh_python(program, tmp_path)
+
+
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="pythonic"):
         ppl_vae.pythonic  # noqa: B018
