@@ -13,20 +13,12 @@ author = "The ppl_vae developers"
 copyright = "2026, the ppl_vae developers. Apache-2.0"  # noqa: A001 - Sphinx asks for this name
 release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "live", "mathml"]
+extensions = ["myst_parser", "reference", "live", "mathml"]
 exclude_patterns = ["_run", "_ext"]
-nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
-
-autodoc_typehints = "signature"
-autodoc_typehints_format = "short"
-autodoc_member_order = "bysource"
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"ppl_vae {release}"

@@ -92,9 +92,7 @@ def lines(
 def rows_of_images(rows: Mapping[str, Any], *, title: str = "") -> None:
     """A row of grey pictures per label, `(n, height, width)` each."""
     height = 0.62 * len(rows) + (0.3 if title else 0)
-    figure, axes = plt.subplots(
-        len(rows), 1, figsize=(6.4, height), gridspec_kw={"hspace": 0.05}, squeeze=False
-    )
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.4, height), gridspec_kw={"hspace": 0.05}, squeeze=False)
     for axis, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
         images = np.asarray(images)
         gap = np.full((images.shape[1], 1), np.nan)

@@ -1,7 +1,7 @@
 """Run the Python blocks of a page when it is built, and show under each block what it printed and drew.
 
 Every fenced block marked ``python`` runs, in order, in one namespace per page; ``pycon``, ``console`` and the others do
-not. A block that raises stops the build. Figures left open by a block are saved as pictures; the first line of a
+not. A block that raises fails the build. Figures left open by a block are saved as pictures; the first line of a
 figure's ``set_label`` text, if any, is the picture's description.
 """
 
@@ -18,8 +18,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
 
 
 def run(source: str, namespace: dict[str, Any], name: str) -> str:
@@ -36,6 +38,11 @@ def run(source: str, namespace: dict[str, Any], name: str) -> str:
     return printed.getvalue()
 
 
+def runs(block: nodes.literal_block) -> bool:
+    """Whether a block is a page's own code; signatures in the reference are not."""
+    return block.get("language") == "python" and "signature" not in block.get("classes", [])
+
+
 class Live(SphinxTransform):
     """Replace each block by itself followed by its results."""
 
@@ -44,7 +51,7 @@ class Live(SphinxTransform):
     def apply(self, **kwargs: Any) -> None:
         """Run the page."""
         page = self.env.docname
-        blocks = [node for node in self.document.findall(nodes.literal_block) if node.get("language") == "python"]
+        blocks = [node for node in self.document.findall(nodes.literal_block) if runs(node)]
         if not blocks:
             return
         self.env.note_reread()  # its results depend on the package too, not on its text alone
@@ -61,10 +68,10 @@ class Live(SphinxTransform):
             for number, block in enumerate(blocks):
                 try:
                     text = run(block.astext(), namespace, f"{page}.md, line {block.line}")
-                except Exception as error:
-                    raise ExtensionError(
-                        f"{page}.md, line {block.line}: this block raised\n{traceback.format_exc()}"
-                    ) from error
+                except Exception:
+                    message = f"this block raised\n{traceback.format_exc(limit=-3)}"
+                    logger.warning(message, location=block)  # an error: `make docs` is strict
+                    break  # the blocks below would fail for lack of its names
                 results = self.show(text) + self.pictures(page, number, plt)
                 block.parent[block.parent.index(block) + 1 : block.parent.index(block) + 1] = results
 
