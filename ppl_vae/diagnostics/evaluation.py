@@ -1,0 +1,321 @@
+"""The whole evaluation of a pair on held-out data."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.diagnostics.evidence import StreamingEvidence
+from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, variance_of_means
+from ppl_vae.diagnostics.pareto import THRESHOLD
+from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.terms import terms
+from ppl_vae.training.atomic import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ppl_vae.terms import Terms
+    from ppl_vae.vae import VAE
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; nats per datum.
+
+    Attributes:
+        table: a row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label`
+            where there are labels.
+        units: a row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
+        summary: plain numbers, see [`evaluate`][ppl_vae.diagnostics.evaluation.evaluate].
+    """
+
+    table: "pd.DataFrame"
+    units: "pd.DataFrame"
+    summary: dict[str, Any]
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(directory / "table.csv", self.table.to_csv())
+        write_atomically(directory / "units.csv", self.units.to_csv(index=False))
+        write_atomically(directory / "summary.json", json.dumps(plain(self.summary), indent=2) + "\n")
+        return directory
+
+    def __str__(self) -> str:
+        s = self.summary
+        kl = s["kl"]
+        lines = [("data", f"{s['n']}"), ("particles", f"{s['num_particles']}")]
+        if s["reason"]:
+            lines += [("−log p(x)", "none: " + s["reason"])]
+        else:
+            lines += [
+                ("−log p(x)", f"{s['nll']:.4f} ± {s['nll_se']:.4f} (particles) ± {s['nll_se_data']:.4f} (data)"),
+                ("ELBO", f"{s['elbo']:.4f} ± {s['elbo_se']:.4f}"),
+                ("gap", f"{s['gap']:.4f}"),
+                *((f"KL {name}", f"{v:.4f}") for name, v in kl.items() if isinstance(v, float)),
+            ]
+        lines += [("−log p(x | z)", f"{s['reconstruction']:.4f}")]
+        if s["num_units"]:
+            lines += [("active units", f"{s['active_units']} of {s['num_units']}")]
+        k = s["pareto_k"]
+        if not s["reason"] and not math.isnan(k["mean"]):
+            bad = f"{k['fraction_bad']:.1%} above {THRESHOLD}"
+            lines += [("Pareto k̂", f"{bad}, mean {k['mean']:.2f}, max {k['max']:.2f}"), ("ESS", f"{s['ess']:.1f}")]
+        width = max(len(name) for name, _ in lines)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def evaluate(
+    vae: "VAE",
+    data: Any,
+    num_particles: int = 5000,
+    *,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    r"""Estimate evidence, ELBO, KL, k̂ and active units of a pair on data, all unweighted (β = 1).
+
+    For each datum, with z₁ … z_K ~ q(z | x) and w_k = p(x, z_k) / q(z_k | x),
+
+    $$\widehat{\log p}(x) = \log \frac1K \sum_k w_k, \qquad \mathrm{elbo}(x) = \frac1K \sum_k \log w_k.$$
+
+    The pair runs in evaluation mode, without gradients, in tiles of data and particles with a random stream
+    each, so that memory stays bounded and equal seeds give equal numbers; the caller's random state, modes and
+    gradients are untouched. With global latents w the evidence is predictive, E over q(w) of p(x | w): they
+    are not charged again, and k̂ is that of local and global draws together.
+
+    Args:
+        vae: the pair.
+        data: a `Split`, a tensor `(data, …)` or a tuple of them.
+        num_particles: K per datum.
+        memory: upper limit of the working memory, bytes or such as `"512MB"`; results depend on it only
+            below 64 MB, where other draws are taken.
+        seed: of the particles.
+        progress: called with the number of tiles done and of all tiles.
+
+    Returns:
+        Tables per datum and per unit, and a `summary`:
+
+        - `nll`: mean of −log p̂(x). `nll_se`: its Monte-Carlo standard error, √(Σ seᵢ²)/n with seᵢ by the delta
+          method: how much another seed would change it. `nll_se_data`: standard deviation of the data's nll
+          over √n: how much another test set of this size would change it.
+        - `elbo`, `elbo_se`; `gap` = −nll − elbo, what the guide loses; `reconstruction` = mean −log p(x | z).
+        - `kl`: `total` over local sites, each site by name, `global` ones (nats in all, not per datum), and
+          `per_unit` by site.
+        - `active_units` of `num_units`: those with Var(E[z | x]) > 0.01.
+        - `pareto_k`: `fraction_bad` above 0.7, `mean`, `max`; `ess`: mean effective number of particles.
+        - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None.
+
+    Raises:
+        CheckError: if the pair has no data plate: then the batch is one joint observation.
+        DataError: if there are no data.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
+
+    >>> import ppl_vae as pv, pyro, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):                                    # the exact posterior
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+    >>> evaluation = evaluate(pv.VAE(model, guide), torch.tensor([0.0, 1.0]), num_particles=100)
+    >>> evaluation.table["nll"].round(4).tolist()        # ½ log 4π + x²/4
+    [1.2655, 1.5155]
+    """
+    import pandas as pd
+
+    if num_particles < 1:
+        raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
+    split = as_split(data)
+    n = len(split)
+    columns: dict[str, list[Tensor]] = {}
+    means: dict[str, list[Tensor]] = {}
+    variances: dict[str, list[Tensor]] = {}
+    units: dict[str, list[Tensor]] = {}
+    shared: dict[str, list[Tensor]] = {}
+    with inference(vae):
+        first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+        tiling = plan(vae, first, n, num_particles, memory, seed)
+        chunks = tiling.chunks(num_particles)
+        reason = _no_evidence(terms(vae, first))
+        if reason:
+            chunks = [1]  # the code is a function of x: further particles are the same
+        done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
+        for start in range(0, n, tiling.data):
+            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            tile = _Tile(sum(chunks))
+            for number, chunk in enumerate(chunks):
+                tiling.seed_all(start, number)
+                tile.update(terms(vae, batch, chunk))
+                done += 1
+                if progress is not None:
+                    progress(done, tiles)
+            for name, column in tile.columns(evidence=not reason).items():
+                columns.setdefault(name, []).append(column)
+            for name, moments in tile.moments.items():
+                means.setdefault(name, []).append(moments.mean.cpu())
+                variances.setdefault(name, []).append(moments.variance.cpu())
+            for name, kl in tile.unit_kl.items():
+                units.setdefault(name, []).append((kl / sum(chunks)).cpu())
+            for name, value in tile.shared_kl.items():
+                shared.setdefault(name, []).append((value / sum(chunks)).cpu())
+    table = pd.DataFrame(
+        {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()},
+        index=pd.Index(split.indices.cpu().numpy(), name="datum"),
+    )
+    if split.labels is not None and split.labels.dim() == 1:
+        table["label"] = split.labels.cpu().numpy()
+    per_unit = _units(means, variances, units, sum(chunks), with_kl=not reason)
+    settings = {"num_particles": num_particles if not reason else 1, "n": n, "seed": seed, "reason": reason}
+    shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
+    return Evaluation(table, per_unit, _summarize(table, per_unit, shared_kl, settings))
+
+
+class _Tile:
+    """Running sums over the particles of one block of data."""
+
+    def __init__(self, num_particles: int) -> None:
+        self.evidence = StreamingEvidence(num_particles)
+        self.log_likelihood: Tensor | float = 0.0
+        self.kl: dict[str, Tensor] = {}
+        self.unit_kl: dict[str, Tensor] = {}
+        self.shared_kl: dict[str, Tensor] = {}
+        self.moments: dict[str, UnitMoments] = {}
+
+    def update(self, t: "Terms") -> None:
+        self.evidence.update(t.log_weights)
+        self.log_likelihood = self.log_likelihood + t.log_likelihood.double().sum(0)
+        for name, kl in t.kl().items():
+            local = name not in t.latents or t.latents[name].is_local
+            place, value = (self.kl, kl.double()) if local and kl.dim() == 2 else (self.shared_kl, kl.double())
+            value = value.mean(0) * t.num_particles
+            place[name] = place[name] + value if name in place else value
+        for name, site in t.latents.items():
+            if not site.is_local or site.is_auxiliary:
+                continue
+            unit = unit_kl(t, name)
+            if unit is not None:
+                unit = unit.double() * t.num_particles
+                self.unit_kl[name] = self.unit_kl[name] + unit if name in self.unit_kl else unit
+            if site.value.is_floating_point():
+                self.moments.setdefault(name, UnitMoments()).update(site)
+
+    def columns(self, evidence: bool) -> dict[str, Tensor]:
+        """The columns of the table for this block of data."""
+        e, K = self.evidence.result(), self.evidence.num_particles
+        assert isinstance(self.log_likelihood, Tensor)
+        nan = torch.full_like(e.elbo, torch.nan)
+        result = {
+            "elbo": e.elbo,
+            "elbo_se": e.elbo_se,
+            "nll": -e.log_evidence,
+            "nll_se": e.log_evidence_se,
+            "log_likelihood": self.log_likelihood / K,
+            "kl": torch.stack(list(self.kl.values())).sum(0) / K if self.kl else torch.zeros_like(e.elbo),
+            **({f"kl_{name}": kl / K for name, kl in self.kl.items()} if len(self.kl) > 1 else {}),
+            "ess": e.ess,
+            "pareto_k": e.pareto_k,
+        }
+        return result if evidence else {name: c if name == "log_likelihood" else nan for name, c in result.items()}
+
+
+def _no_evidence(t: "Terms") -> str | None:
+    """Say why a pair has no evidence: its code has no density."""
+    import pyro.distributions as dist
+
+    if any(site.is_auxiliary for site in t.guide.values()):
+        return None  # autoguides carry their density in an auxiliary site
+    for name, site in t.latents.items():
+        prior = t.model[name].fn if name in t.model else None
+        for fn in (site.fn, prior):
+            while isinstance(fn, torch.distributions.Independent):
+                fn = fn.base_dist
+            if site.is_local and isinstance(fn, dist.Delta | dist.ImproperUniform):
+                return (
+                    f"the code {name!r} is deterministic ({type(fn).__name__}), so the pair defines no density of x; "
+                    "its reconstruction is reported. A guide with noise, such as guide=amortized, has an evidence"
+                )
+    return None
+
+
+def _units(
+    means: Mapping[str, list[Tensor]],
+    variances: Mapping[str, list[Tensor]],
+    kl: Mapping[str, list[Tensor]],
+    particles: int,
+    with_kl: bool,
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for name, parts in means.items():
+        variance = variance_of_means(torch.cat(parts), torch.cat(variances[name]), particles)
+        known = torch.cat(kl[name]).mean(0) if name in kl and with_kl else torch.full((1,), torch.nan)
+        known = known if len(known) == len(variance) else known.new_full(variance.shape, torch.nan)
+        for unit, (v, k) in enumerate(zip(variance.tolist(), known.tolist(), strict=True)):
+            rows.append({"site": name, "unit": unit, "kl": k, "variance": v, "active": v > ACTIVE})
+    return pd.DataFrame(rows, columns=["site", "unit", "kl", "variance", "active"])
+
+
+def _summarize(
+    table: "pd.DataFrame", units: "pd.DataFrame", shared_kl: Mapping[str, float], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    n = len(table)
+    k = table["pareto_k"]
+    no_evidence = settings["reason"] is not None
+    nll, elbo = float(table["nll"].mean()), float(table["elbo"].mean())
+    kl: dict[str, Any] = {"total": float(table["kl"].mean())}
+    kl |= {c.removeprefix("kl_"): float(table[c].mean()) for c in table if str(c).startswith("kl_")}
+    if shared_kl:
+        kl["global"] = dict(shared_kl)
+    kl["per_unit"] = {
+        str(site): group["kl"].tolist()
+        for site, group in units.groupby("site", sort=False)
+        if group["kl"].notna().all()
+    }
+    return {
+        "nll": nll,
+        "nll_se": math.sqrt(float((table["nll_se"] ** 2).sum(skipna=False))) / n,
+        "nll_se_data": float(table["nll"].std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
+        "elbo": elbo,
+        "elbo_se": math.sqrt(float((table["elbo_se"] ** 2).sum(skipna=False))) / n,
+        "gap": -nll - elbo,
+        "reconstruction": -float(table["log_likelihood"].mean()),
+        "kl": kl,
+        "active_units": int(units["active"].sum()),
+        "num_units": len(units),
+        "pareto_k": {
+            "fraction_bad": math.nan if no_evidence or k.isna().all() else float((k > THRESHOLD).mean()),
+            "mean": float(k.mean()),
+            "max": float(k.max()),
+        },
+        "ess": float(table["ess"].mean()),
+        **settings,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Turn a summary into what JSON holds: NaN and infinities become None.
+
+    >>> plain({"nll": float("nan"), "n": 3})
+    {'nll': None, 'n': 3}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

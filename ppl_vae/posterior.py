@@ -1,0 +1,174 @@
+"""Arrays → an `xarray.DataTree` in ArviZ's schema, and its file.
+
+Imports no torch, so that it can be used, and tested, wherever ArviZ runs.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ppl_vae.errors import DataError, RunError
+from ppl_vae.version import __version__
+
+SAMPLED = ("posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats")
+"""Groups whose variables may start with the dimensions `chain` and `draw`."""
+
+DATUM = "datum"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the dimensions of the variables are named.
+
+    Attributes:
+        local: names of variables that have one entry per datum.
+        dims: names of a variable's own dimensions (after chain, draw and datum); others are called
+            `<variable>_dim_0`, `<variable>_dim_1`, …
+        coords: labels along a dimension; 0, 1, … where absent.
+    """
+
+    local: frozenset[str] = frozenset()
+    dims: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    coords: Mapping[str, ArrayLike] = field(default_factory=dict)
+
+    def own_dims(self, name: str, count: int) -> tuple[str, ...]:
+        """Name the last `count` dimensions of a variable."""
+        named = tuple(self.dims.get(name, ()))
+        if named and len(named) != count:
+            raise DataError(
+                f"Variable {name!r} has {count} dimension(s) of its own, but {len(named)} name(s) given: "
+                f"{', '.join(named)}. Name each one, or none."
+            )
+        return named or tuple(f"{name}_dim_{i}" for i in range(count))
+
+
+def datatree(
+    groups: Mapping[str, Mapping[str, ArrayLike]],
+    layout: Layout | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Name the dimensions of draws and data, and join them into one tree in ArviZ's schema.
+
+    Args:
+        groups: arrays by group and variable. In the groups `posterior`, `prior`, `posterior_predictive`,
+            `prior_predictive` and `log_likelihood` an array is `(chain, draw, datum, *own)` for a local
+            variable and `(chain, draw, *own)` for a global one; in `observed_data` and `constant_data` it is
+            `(datum, *own)` or `own`. In `sample_stats` either form is understood: a variable named in
+            `layout.local` with as many dimensions as `(chain, draw, datum)` has them, one with fewer is
+            `(datum,)`.
+        layout: names of dimensions and their labels.
+        attrs: attributes of the whole tree: seeds, guide, run.
+
+    Returns:
+        The tree. Coordinates `chain`, `draw`, `datum` and all labelled dimensions are set.
+
+    Raises:
+        DataError: if two variables disagree about the length of a dimension.
+
+    Reference:
+        ArviZ developers, InferenceData schema specification.
+
+    >>> z = np.zeros((1, 100, 5, 2))                                    # (chain, draw, datum, latent)
+    >>> tree = datatree({"posterior": {"z": z}}, Layout(frozenset({"z"}), {"z": ["latent"]}))
+    >>> dict(tree["posterior"].sizes)
+    {'chain': 1, 'draw': 100, 'datum': 5, 'latent': 2}
+    """
+    layout = layout or Layout()
+    tree = {}
+    for group, variables in groups.items():
+        arrays = {name: _named(group, name, np.asarray(value), layout) for name, value in variables.items()}
+        lengths: dict[str, tuple[int, str]] = {}
+        for name, (dims, value) in arrays.items():
+            for dim, length in zip(dims, value.shape, strict=True):
+                known, first = lengths.setdefault(dim, (length, name))
+                if known != length:
+                    raise DataError(
+                        f"Group {group!r}: dimension {dim!r} has length {length} in {name!r} and {known} in "
+                        f"{first!r}. Give them different names, or arrays of one length."
+                    )
+        coords = {dim: _labels(dim, length, layout) for dim, (length, _) in lengths.items()}
+        tree[group] = xr.Dataset(arrays, coords=coords)
+    result = xr.DataTree.from_dict(tree)
+    result.attrs.update({"inference_library": "ppl_vae", "inference_library_version": __version__, **(attrs or {})})
+    return result
+
+
+def _named(group: str, name: str, value: NDArray[Any], layout: Layout) -> tuple[tuple[str, ...], NDArray[Any]]:
+    local = (DATUM,) * (name in layout.local)
+    sampled = ("chain", "draw") if group in SAMPLED else ()
+    if group == "sample_stats" and value.ndim < len(sampled + local):
+        sampled = ()
+    lead = sampled + local
+    if value.ndim < len(lead):
+        raise DataError(
+            f"Group {group!r}: {name!r} has shape {value.shape}, expected it to start with {lead}. "
+            "Add the missing dimensions; one chain is a first dimension of length 1."
+        )
+    own = value.ndim - len(lead)
+    if group == "log_likelihood" and own == 0:  # densities are summed over the dimensions that the data have
+        return lead, value
+    return lead + layout.own_dims(name, own), value
+
+
+def _labels(dim: str, length: int, layout: Layout) -> NDArray[Any]:
+    labels = np.asarray(layout.coords.get(dim, np.arange(length)))
+    if labels.shape != (length,):
+        raise DataError(f"Dimension {dim!r} has length {length}, but {labels.shape} labels were given.")
+    return labels
+
+
+def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a tree to a netCDF file, whole or not at all, compressed without loss.
+
+    Raises:
+        RunError: if the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    encoding = {
+        f"/{group}": {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in _compressible(child)}
+        for group, child in tree.children.items()
+    }
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}. Choose a folder that exists and is yours.") from None
+    os.close(handle)
+    try:
+        tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        with Path(temporary).open("rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _compressible(group: xr.DataTree) -> list[str]:
+    return [str(name) for name, value in group.data_vars.items() if value.ndim and value.dtype.kind in "biuf"]
+
+
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a tree written by `save` into memory; the file is closed.
+
+    Raises:
+        RunError: if there is no such file, or it is no netCDF file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RunError(f"No posterior at {path}. Make one with `ppl-vae posterior run=DIR`.")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is no readable netCDF file ({error}). Delete it and make it again.") from error

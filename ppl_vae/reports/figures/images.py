@@ -1,0 +1,129 @@
+"""Pictures of images: samples, reconstructions, traversals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike, NDArray
+
+from ppl_vae.reports.style import FAINT, INK, MUTED, new_figure, picture, styled
+
+_WHITE = 1.0
+
+
+def tile(images: NDArray[Any], columns: int, gap: int = 1) -> NDArray[np.float64]:
+    """Lay `(n, C, H, W)` images on one sheet `(C, rows · (H + gap) + gap, columns · (W + gap) + gap)`.
+
+    What no image covers is NaN. One sheet draws a hundred times faster than one axes per image.
+
+    >>> tile(np.zeros((3, 1, 8, 8)), columns=2).shape
+    (1, 19, 19)
+    """
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def _show(axes: Any, sheet: NDArray[Any]) -> AxesImage:
+    image, keywords = picture(np.nan_to_num(sheet, nan=_WHITE if sheet.shape[0] == 3 else 0.0))
+    gap = np.isnan(sheet[0])
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    shown = axes.imshow(image, **keywords)
+    lines = np.zeros((*gap.shape, 4))
+    lines[gap] = (*(int(FAINT[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0)
+    axes.imshow(lines, interpolation="nearest")
+    return shown
+
+
+def _gap(images: NDArray[Any]) -> int:
+    return max(1, round(images.shape[-1] / 28))
+
+
+@styled
+def samples_grid(images: ArrayLike, columns: int | None = None, title: str = "Samples from the model") -> Figure:
+    """Draw images `(n, C, H, W)` in [0, 1] on a grid, as square as it gets."""
+    images = np.asarray(images, dtype=np.float64)
+    columns = columns or int(np.ceil(np.sqrt(len(images) * 1.6)))
+    sheet = tile(images, columns, _gap(images))
+    width = 6.6
+    figure = new_figure(width, width * sheet.shape[1] / sheet.shape[2] + 0.35)
+    axes = figure.subplots()
+    _show(axes, sheet)
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def reconstructions(data: ArrayLike, reconstructed: ArrayLike, columns: int = 12) -> Figure:
+    """Draw data `(n, C, H, W)` in rows, each above the mean of p(x | z) for z ~ q(z | x)."""
+    data, reconstructed = (np.asarray(a, dtype=np.float64) for a in (data, reconstructed))
+    columns = min(columns, len(data))
+    bands = -(-len(data) // columns)
+    sheets = []
+    for band in range(bands):
+        part = slice(band * columns, (band + 1) * columns)
+        sheets.append(
+            tile(
+                np.concatenate([_pad(data[part], columns), _pad(reconstructed[part], columns)]),
+                columns,
+                _gap(data),
+            )
+        )
+    width = 6.6
+    ratio = sheets[0].shape[1] / sheets[0].shape[2]
+    figure = new_figure(width, bands * (width * ratio + 0.12) + 0.35)
+    for band, (axes, sheet) in enumerate(zip(figure.subplots(bands, 1, squeeze=False)[:, 0], sheets, strict=True)):
+        _show(axes, sheet)
+        height = sheet.shape[1]
+        axes.set_yticks([height * 0.25, height * 0.75], ["data", "model"], color=MUTED, fontsize=8)
+        axes.tick_params(length=0)
+        if band == 0:
+            axes.set_title("Data above their reconstructions")
+    return figure
+
+
+def _pad(images: NDArray[Any], count: int) -> NDArray[Any]:
+    missing = np.full((count - len(images), *images.shape[1:]), np.nan)
+    return np.concatenate([images, missing])
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−") if abs(value) >= 0.05 else "0"
+
+
+@styled
+def traversals(images: ArrayLike, values: ArrayLike, names: Sequence[str], note: str = "") -> Figure:
+    """Draw what one latent unit after the other does to the mean image.
+
+    Args:
+        images: `(units, steps, C, H, W)` in [0, 1].
+        values: the values that a unit takes, `(steps,)`.
+        names: a name per unit.
+        note: what the other units are held at.
+    """
+    images, values = np.asarray(images, dtype=np.float64), np.asarray(values)
+    units, steps = images.shape[:2]
+    gap = _gap(images)
+    sheet = tile(images.reshape(-1, *images.shape[2:]), steps, gap)
+    width = min(6.6, 0.62 * steps + 1.0)
+    figure = new_figure(width, width * sheet.shape[1] / sheet.shape[2] + 0.6)
+    axes = figure.subplots()
+    _show(axes, sheet)
+    pitch_y, pitch_x = images.shape[3] + gap, images.shape[4] + gap
+    axes.set_yticks([gap + pitch_y * (i + 0.5) - 1 for i in range(units)], list(names), color=INK, fontsize=8)
+    every = max(1, steps // 7)
+    shown = sorted({*range(steps // 2, steps, every), *range(steps // 2, -1, -every)})
+    axes.set_xticks([gap + pitch_x * (i + 0.5) - 1 for i in shown], [_number(values[i]) for i in shown], fontsize=8)
+    axes.tick_params(length=0)
+    axes.set_title("Latent traversals")
+    axes.set_xlabel("value of the unit" + (f"; {note}" if note else ""), color=MUTED)
+    return figure

@@ -1,0 +1,120 @@
+"""Pictures of tables: the counterparts of samples, reconstructions and traversals for data without pixels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from ppl_vae.reports.style import BLUE, LINES, MUTED, VERMILION, grid_lines, new_figure, styled
+
+_MOST = 12
+
+
+def _names(names: Sequence[str] | None, width: int) -> list[str]:
+    return [str(n) for n in names] if names is not None else [f"feature {i}" for i in range(width)]
+
+
+def _flat(values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, dtype=np.float64)
+    return values.reshape(len(values), -1)
+
+
+def _panels(count: int, height: float = 1.9) -> tuple[Figure, list]:  # type: ignore[type-arg]
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure = new_figure(2.2 * columns + 0.4, height * rows + 0.5)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
+@styled
+def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequence[str] | None = None) -> Figure:
+    """Draw each feature's distribution in the data and in samples from the model; the first 12 features.
+
+    Args:
+        data: `(n, features)`.
+        samples: `(m, features)`.
+        feature_names: names of the features.
+    """
+    data, samples = _flat(data), _flat(samples)
+    names = _names(feature_names, data.shape[1])
+    count = min(data.shape[1], _MOST)
+    figure, panels = _panels(count)
+    for i, axes in enumerate(panels):
+        low, high = np.quantile(np.concatenate([data[:, i], samples[:, i]]), [0.002, 0.998])
+        whole = np.all(data[:, i] == np.round(data[:, i])) and high - low < 40
+        bins = np.arange(np.floor(low) - 0.5, np.ceil(high) + 1) if whole else np.linspace(low, high, 31)
+        if high <= low:
+            bins = np.array([low - 0.5, low + 0.5])
+        axes.hist(data[:, i], bins=bins, density=True, color=BLUE, alpha=0.45, label="data")
+        axes.hist(
+            samples[:, i],
+            bins=bins,
+            density=True,
+            color=VERMILION,
+            histtype="step",
+            linewidth=1.5,
+            label="model",
+        )
+        axes.set_title(names[i], fontsize=8.5)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+    panels[0].legend(loc="upper right", fontsize=7.5)
+    return figure
+
+
+@styled
+def feature_reconstructions(
+    data: ArrayLike, reconstructed: ArrayLike, feature_names: Sequence[str] | None = None
+) -> Figure:
+    """Draw the mean of p(x | z), z ~ q(z | x), against x for the first 12 features, `(n, features)` each."""
+    data, reconstructed = _flat(data), _flat(reconstructed)
+    names = _names(feature_names, data.shape[1])
+    figure, panels = _panels(min(data.shape[1], _MOST), height=2.1)
+    for i, axes in enumerate(panels):
+        axes.scatter(
+            data[:, i],
+            reconstructed[:, i],
+            s=float(np.clip(2_000 / len(data), 2, 12)),
+            color=BLUE,
+            alpha=0.5,
+            linewidths=0,
+        )
+        low, high = data[:, i].min(), data[:, i].max()
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        axes.set_title(names[i], fontsize=8.5)
+        if i == 0:
+            axes.set_xlabel("data", color=MUTED)
+            axes.set_ylabel("reconstruction", color=MUTED)
+    return figure
+
+
+@styled
+def feature_traversals(
+    means: ArrayLike, values: ArrayLike, names: Sequence[str], feature_names: Sequence[str] | None = None
+) -> Figure:
+    """Draw how the mean of x moves with one latent unit after the other.
+
+    Args:
+        means: `(units, steps, features)`.
+        values: the values that a unit takes, `(steps,)`.
+        names: a name per unit.
+        feature_names: names of the features; the six that move most are told apart, the others are grey.
+    """
+    means = np.asarray(means, dtype=np.float64)
+    means = means.reshape(*means.shape[:2], -1)
+    features = _names(feature_names, means.shape[2])
+    shown = np.argsort(-np.ptp(means, axis=1).max(0))
+    figure, panels = _panels(min(len(means), _MOST))
+    for unit, axes in enumerate(panels):
+        axes.plot(values, means[unit][:, shown[len(LINES) :]], color="#d5dbe1", linewidth=0.8)
+        for colour, feature in zip(LINES, shown, strict=False):
+            axes.plot(values, means[unit][:, feature], color=colour, label=features[feature])
+        axes.set_title(names[unit], fontsize=8.5)
+        grid_lines(axes)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
