@@ -102,8 +102,7 @@ def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     """The batch with one datum less, or with its only datum twice."""
     index = torch.arange(length - 1) if length > 1 else torch.zeros(2, dtype=torch.long)
     return tuple(
-        t[index.to(t.device)] if isinstance(t, Tensor) and t.dim() and t.shape[0] == length else t
-        for t in batch
+        t[index.to(t.device)] if isinstance(t, Tensor) and t.dim() and t.shape[0] == length else t for t in batch
     )
 
 
@@ -138,9 +137,7 @@ def latent_parents(vae: "VAE", batch: tuple[Any, ...], model: Trace) -> dict[str
         return {n: frozenset(latents[:i]) for i, n in enumerate(latents)}
 
 
-def _data_plates(
-    vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]
-) -> frozenset[str]:
+def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]) -> frozenset[str]:
     if vae.data_plate is not None:
         if vae.data_plate not in frames:
             raise CheckError(
@@ -155,14 +152,10 @@ def _data_plates(
         except Exception:  # a program may accept one batch size only: then its plates tell
             other = {}
         sizes = {name: {f.size for f in group} for name, group in frames.items()}
-        changed = {
-            n for n, group in other.items() if n in sizes and sizes[n].isdisjoint(f.size for f in group)
-        }
+        changed = {n for n, group in other.items() if n in sizes and sizes[n].isdisjoint(f.size for f in group)}
         follows = {n for n in changed if sizes[n] == {length}} or changed
     if not follows:
-        follows = {
-            n for n, group in frames.items() if any((f.full_size or f.size) > f.size > 0 for f in group)
-        }
+        follows = {n for n, group in frames.items() if any((f.full_size or f.size) > f.size > 0 for f in group)}
     if not follows and "data" in frames:
         follows = {"data"}
     dims = {f.dim for n in follows for f in frames[n]}

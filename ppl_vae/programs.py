@@ -62,9 +62,7 @@ class Parameters(nn.Module):
         assert parameter is not None
         value = transform_to(constraint)(parameter)
         if value is parameter:
-            value = parameter.view_as(
-                parameter
-            )  # `unconstrained` below must not be set on the parameter itself
+            value = parameter.view_as(parameter)  # `unconstrained` below must not be set on the parameter itself
         value.unconstrained = weakref.ref(parameter)
         return value
 
@@ -217,8 +215,9 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
         elif not isinstance(value, (type, types.ModuleType, Tensor)) and _is_users(type(value)):
             for key, part in getattr(value, "__dict__", {}).items():
                 yield from walk(key, part, depth + 1)
-            if name != "self" and callable(value):
-                yield from walk("self", getattr(type(value), "__call__", None), depth + 1)
+            call = vars(type(value)).get("__call__")
+            if call is not None:
+                yield from walk(name, call, depth + 1)
 
     return walk("net", fn, 0)
 

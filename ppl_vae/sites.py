@@ -130,9 +130,7 @@ PARTICLES = "_particles"
 """The name of the plate of particles."""
 
 
-def _expanded(
-    x: Tensor, layout: Layout, frames: list[Any], particles: int, copies: int, event_dim: int = 0
-) -> Tensor:
+def _expanded(x: Tensor, layout: Layout, frames: list[Any], particles: int, copies: int, event_dim: int = 0) -> Tensor:
     """`x` with at least `depth + 1` batch axes, the axes of its plates (and of the particles) at full size."""
     width = layout.depth + 1
     while x.dim() < width + event_dim:
@@ -164,8 +162,8 @@ def _place(x: Tensor, layout: Layout, frames: list[Any], data: Any, particles: i
     for dim in sorted(others):
         if bool((x != x.narrow(dim, 0, 1)).any()):
             raise ValueError(
-                "poutine.scale varies within a plate other than the one over data; such a weight cannot be told apart from "
-                "the log-density. Give one weight per datum, or multiply the log-density in a pyro.factor."
+                "poutine.scale varies within a plate other than the one over data; such a weight cannot be told apart "
+                "from the log-density. Give one weight per datum, or multiply the log-density in a pyro.factor."
             )
     x = x.amax(others) if others else x
     if copies > 1:

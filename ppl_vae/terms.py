@@ -1,7 +1,7 @@
 """Run a pair, and give the log-density of every site, per particle and datum.
 
-Everything that is a number about a VAE is a short function of these terms: the ELBO, importance-weighted bounds, evidence
-estimates, Pareto k̂, KL per site. Log-densities carry masks and no scale; two scales are kept beside them:
+Everything that is a number about a VAE is a short function of these terms: the ELBO, importance-weighted bounds,
+evidence estimates, Pareto k̂, KL per site. Log-densities carry masks and no scale; two scales are kept beside them:
 
 - `plate_scale`: subsampling, N/B for the data plate;
 - `weight`: the user's `poutine.scale`, which weights a training bound and nothing else.
@@ -9,18 +9,18 @@ estimates, Pareto k̂, KL per site. Log-densities carry masks and no scale; two 
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.default import assign
 from ppl_vae.kl import site_kl
 from ppl_vae.layout import Layout, batch_length, probe, unchanged
-from ppl_vae.particles import choose, draw_pair, replay_guide
+from ppl_vae.particles import Runner, choose, own_noise
 from ppl_vae.sites import Site
 from ppl_vae.vae import as_batch
 
@@ -42,6 +42,7 @@ class Terms:
         total: N, the data in the data set: nats per datum are nats divided by N.
         strategy: How the particles were drawn.
         rng: The generator's state before the guide ran, kept where the guide has noise of its own (dropout).
+        leaves: The latent values at which the graph was cut, as leaves of autograd (see `cut`).
         data_scale: By how much sums over local terms are scaled: N/B, or what a plate that subsamples itself says.
     """
 
@@ -55,11 +56,24 @@ class Terms:
     data_scale: float | Tensor
     strategy: str
     rng: Tensor | None = None
+    leaves: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def guide_path(self) -> dict[str, Site]:
         """The guide replayed on its own draws with all its parameters constant: log q as a function of z alone."""
-        return replay_guide(self.vae, self.batch, self.num_particles, self.strategy, self.guide, self.rng)
+        values = {name: site.raw for name, site in self.latents.items()}
+        return guide_path(self._runner, values, self.rng)
+
+    @cached_property
+    def leaf_guide(self) -> dict[str, Site]:
+        """The guide at the leaves, with constant parameters: log q as a function of the cut latents."""
+        return guide_path(
+            Runner(self.vae, self.batch, self.num_particles, self.strategy, self.total), self.leaves, self.rng
+        )
+
+    @property
+    def _runner(self) -> Runner:
+        return Runner(self.vae, self.batch, self.num_particles, self.strategy, self.total)
 
     @property
     def layout(self) -> Layout:
@@ -136,8 +150,8 @@ class Terms:
     def kl(self) -> dict[str, Tensor]:
         """KL(q ‖ p) per latent site: analytic where the two distributions allow it, else the sampled estimate.
 
-        `(particles, data)` for a local site, `(particles,)` for a global one, in nats. Auxiliary sites of the guide have no
-        counterpart; they are charged together as `"auxiliary"`.
+        `(particles, data)` for a local site, `(particles,)` for a global one, in nats. Auxiliary sites of the guide
+        have no counterpart; they are charged together as `"auxiliary"`.
         """
         return site_kl(self)
 
@@ -178,6 +192,7 @@ def terms(
     values: Mapping[str, Tensor] | None = None,
     shared_global: bool = False,
     strategy: str | None = None,
+    cut: bool = False,
 ) -> Terms:
     """Run the guide, then the model replayed on it, and give the log-density of every site.
 
@@ -190,6 +205,8 @@ def terms(
         shared_global: Draw global latents once for all particles.
         strategy: How particles are drawn: `"plate"`, `"tile"` or `"loop"`; by default the first that gives right
             values for this pair, found by a check made once.
+        cut: Run the model on copies of the latent values that are leaves of the graph (`Terms.leaves`), so that the
+            direct gradient of the model and the gradient that enters each latent can be weighted apart.
 
     Raises:
         CheckError: A latent site of one program has no counterpart in the other.
@@ -213,30 +230,48 @@ def terms(
     layout = prepare(vae, batch, particles)
     if strategy is None:
         strategy = layout.strategy if particles > 1 else "single"
-    rng = torch.get_rng_state() if _has_own_noise(vae.guide) else None
-    guide, model = draw_pair(
-        vae, batch, particles, strategy, total=total, values=values, shared_global=shared_global
-    )
+    runner = Runner(vae, batch, particles, strategy, total)
+    rng = torch.get_rng_state() if own_noise(vae.guide) else None
+    traces, guide = runner.guide(values=values, shared_global=shared_global)
+    leaves = _leaves(guide) if cut else {}
+    model = runner.model(traces, values=leaves or None)
     _match(guide, model)
+
     local = next((s for s in (*model.values(), *guide.values()) if s.is_local), None)
-    size = 1 if local is None else local.log_prob.shape[-1]
     if local is None:
-        scale: float | Tensor = 1.0
+        size, scale = 1, 1.0
         total = (batch_length(batch) or 1) if total is None else total
     else:
-        scale = local.plate_scale / local.inner_scale
-        total = size * scale if total is None else total  # type: ignore[assignment]
-    assert total is not None
-    return Terms(vae, batch, guide, model, particles, size, total, scale, strategy, rng)
+        size, scale = local.log_prob.shape[-1], local.plate_scale / local.inner_scale
+        total = size * scale if total is None else total
+    return Terms(vae, batch, guide, model, particles, size, total, scale, strategy, rng, leaves)
 
 
-def _has_own_noise(program: nn.Module) -> bool:
-    """Whether a program draws random numbers beside its sites."""
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.training for m in program.modules())
+def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:
+    """The latent values as leaves, where a gradient can be taken."""
+    return {
+        name: site.raw.detach().requires_grad_() if site.raw.is_floating_point() else site.raw
+        for name, site in guide.items()
+        if not site.is_observed
+    }
+
+
+def guide_path(runner: Runner, values: Mapping[str, Tensor], rng: Tensor | None = None) -> dict[str, Site]:
+    """The guide at given draws, with every parameter constant.
+
+    Args:
+        runner: As the draws were made.
+        values: The draws, as the program sees them.
+        rng: The generator's state before they were drawn, where the guide has noise of its own.
+    """
+    with torch.random.fork_rng(enabled=rng is not None, devices=[]):
+        if rng is not None:
+            torch.set_rng_state(rng)
+        return runner.guide(runner.vae.detached_guide(), values=values, redraw=rng is not None)[1]
 
 
 def _match(guide: Mapping[str, Site], model: Mapping[str, Site]) -> None:
-    """Every latent site of the model has one in the guide, and every one of the guide, unless auxiliary, in the model."""
+    """Every latent site of the model has one in the guide; every one of the guide, unless auxiliary, in the model."""
     drawn = {n for n, s in guide.items() if not s.is_observed}
     latent = {n for n, s in model.items() if not s.is_observed}
     missing = latent - drawn

@@ -41,9 +41,7 @@ def explicit(q: Any) -> Transport | None:
     if isinstance(q, dist.Exponential):
         return dist.Exponential(torch.ones_like(q.rate)), lambda e: e / q.rate
     if isinstance(q, dist.MultivariateNormal):
-        noise = dist.Normal(torch.zeros_like(q.loc), torch.ones_like(q.loc)).expand(
-            q.batch_shape + q.event_shape
-        )
+        noise = dist.Normal(torch.zeros_like(q.loc), torch.ones_like(q.loc)).expand(q.batch_shape + q.event_shape)
         return noise.to_event(1), lambda e: q.loc + (q._unbroadcasted_scale_tril @ e[..., None])[..., 0]
     if isinstance(q, dist.TransformedDistribution) and not isinstance(q, dist.ExpandedDistribution):
         return _transformed(q)

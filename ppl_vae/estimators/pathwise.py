@@ -19,8 +19,8 @@ class Pathwise:
     (Gamma, Beta, Dirichlet, Student-t) torch differentiates the draw implicitly (Figurnov et al. 2018).
 
     Args:
-        antithetic: Draw particles in pairs ε, −ε (for noise that is symmetric about 0). Each draw has the right law, and
-            the mean over particles a smaller variance wherever f is close to linear.
+        antithetic: Draw particles in pairs ε, −ε (for noise that is symmetric about 0). Each draw has the right law,
+            and the mean over particles a smaller variance wherever f is close to linear.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114

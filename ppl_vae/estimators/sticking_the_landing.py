@@ -9,7 +9,8 @@ from ppl_vae.estimators.pathwise import Pathwise
 class StickingTheLanding(Pathwise):
     r"""Pathwise draws, with log q evaluated at constant parameters.
 
-    $$\nabla_\phi \mathbb{E}[\log p(x, z) - \log q_{\bar\phi}(z)], \qquad z = g(\epsilon; \phi),\ \bar\phi = \mathrm{stop}(\phi)$$
+    $$\nabla_\phi \mathbb{E}[\log p(x, z) - \log q_{\bar\phi}(z)],
+    \qquad z = g(\epsilon; \phi),\ \bar\phi = \mathrm{stop}(\phi)$$
 
     The term left out, the score of q, has mean zero and a variance of its own; without it the gradient vanishes draw by
     draw where q is the exact posterior. For the ELBO with sampled KL. The whole guide is replayed on its own draws with

@@ -3,5 +3,6 @@
 from ppl_vae.objectives.base import advance
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.elbo import ELBO
+from ppl_vae.objectives.iwae import IWAE
 
-__all__ = ["ELBO", "Bound", "advance"]
+__all__ = ["ELBO", "IWAE", "Bound", "advance"]

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 class ELBO(nn.Module):
     r"""The evidence lower bound, with particles, analytic KL, β and weights per site.
 
-    $$\mathcal{L} = \mathbb{E}_{q(z \mid x)}\Big[\log p(x \mid z) - \beta \sum_s w_s \log\frac{q(z_s \mid \cdot)}{p(z_s \mid \cdot)}\Big]$$
+    $$\mathcal{L} = \mathbb{E}_{q(z \mid x)}\Big[\log p(x \mid z)
+    - \beta \sum_s w_s \log\frac{q(z_s \mid \cdot)}{p(z_s \mid \cdot)}\Big]$$
 
     With β = 1 and all weights 1 it bounds log p(x), and it is log p(x) where q is the exact posterior. β and weights
     enter on both sides, log p and log q, and in the training bound only: the metric `elbo` has neither. Any mixture
-    of estimators is legal; with score-function sites the surrogate per datum is f + Σₛ (log qₛ − stop(log qₛ))·stop(f − bₛ).
+    of estimators is legal; with score-function sites the surrogate per datum is
+    f + Σₛ (log qₛ − stop(log qₛ))·stop(f − bₛ).
 
     Args:
         num_particles: Draws per datum.
-        kl: `"analytic"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the others.
+        kl: `"analytic"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the
+            others.
         beta: The weight of the KL: a number or a schedule.
         weights: Further weights wₛ by site.
 
@@ -77,13 +80,9 @@ class ELBO(nn.Module):
     def _costs(self, t: Terms) -> tuple[Tensor, Tensor]:
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
         beta = self.beta.value
-        exact = (
-            {n: k for n in t.latents if (k := analytic_kl(t, n)) is not None} if self.kl == "analytic" else {}
-        )
+        exact = {n: k for n in t.latents if (k := analytic_kl(t, n)) is not None} if self.kl == "analytic" else {}
         path = {n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)}
-        log_q = (
-            {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
-        )
+        log_q = {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
 
         def weight(site: Site) -> Tensor | float:
             if site.name not in t.guide:
@@ -106,9 +105,7 @@ class ELBO(nn.Module):
     def _check(self, t: Terms) -> None:
         unknown = set(self.weights) - set(t.latents)
         if unknown:
-            raise CheckError(
-                f"weights names {sorted(unknown)}; the guide's latent sites are {sorted(t.latents)}."
-            )
+            raise CheckError(f"weights names {sorted(unknown)}; the guide's latent sites are {sorted(t.latents)}.")
         if self.kl == "analytic":
             stl = [n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)]
             if stl:

@@ -8,8 +8,8 @@ from ppl_vae.terms import Terms
 def with_score(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
     r"""A surrogate whose gradient estimates that of E[g + (N/B) Σᵢ fᵢ] / N.
 
-    Pathwise draws carry their gradient inside f and g. A score-function site adds (log q − stop(log q))·stop(cost − b), whose
-    value is 0 and whose gradient is the score times the cost. The cost of a local site is its own datum's f, since the
+    Pathwise draws carry their gradient inside f and g. A score-function site adds (log q − stop(log q))·stop(cost − b),
+    whose value is 0 and whose gradient is the score times the cost. The cost of a local site is its own datum's f, since the
     other data's terms have expectation 0 against its score; that of a global site is g + (N/B) Σᵢ fᵢ.
 
     Args:

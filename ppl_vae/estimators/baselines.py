@@ -1,0 +1,105 @@
+"""What to expect of a cost before the draw is known; subtracted, it lowers the variance of the score function."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ppl_vae.terms import Terms
+
+Baseline = tuple[Tensor | float, Tensor | None]
+
+
+class DecayingAverage(nn.Module):
+    r"""The decaying average of past costs, one number a site.
+
+    $$b \leftarrow \gamma\, b + (1 - \gamma)\, \overline{f}$$
+
+    The current cost enters after its use, so b does not depend on the draw. The first cost initializes it.
+
+    Args:
+        decay: γ, in [0, 1).
+
+    Example:
+        >>> b = DecayingAverage(0.9)
+        >>> b(torch.tensor([2.0]), None)[0], b(torch.tensor([4.0]), None)[0]
+        (tensor(0.), tensor(2.))
+    """
+
+    average: Tensor
+    started: Tensor
+
+    def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"Expected 0 ≤ decay < 1, got {decay}.")
+        self.decay = decay
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("started", torch.zeros(()))
+
+    def forward(self, cost: Tensor, t: "Terms | None") -> Baseline:
+        """The average before this cost; in training mode the cost then enters it."""
+        before = self.average.clone()
+        if self.training:
+            with torch.no_grad():
+                decay = self.decay * self.started
+                self.average.copy_(decay * self.average + (1 - decay) * cost.mean())
+                self.started.fill_(1.0)
+        return before, None
+
+
+class Neural(nn.Module):
+    """A network from the batch to an expected cost per datum, trained by squared error along with the pair.
+
+    Args:
+        network: From the first tensor of the batch to `(data,)` or `(data, 1)`. Its parameters are the pair's: an
+            optimizer over `vae.parameters()` trains them.
+        inputs: From the batch to the network's input, if that is not the first tensor, flattened.
+
+    References:
+        Neural Variational Inference and Learning (Mnih and Gregor, 2014), https://arxiv.org/abs/1402.0030
+    """
+
+    def __init__(self, network: nn.Module, inputs: Callable[..., Tensor] | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs = inputs
+
+    def forward(self, cost: Tensor, t: "Terms") -> Baseline:
+        """The prediction, a constant, and the squared error per datum by which it learns."""
+        x: Any = t.batch[0].flatten(1) if self.inputs is None else self.inputs(*t.batch)
+        prediction = self.network(x).reshape(-1)
+        if cost.dim() == 1:  # a global site: the cost of the whole
+            prediction = t.data_scale * prediction.sum()
+            return prediction.detach(), (prediction - cost).square().mean() / t.total
+        return prediction.detach(), t.data_scale * (prediction - cost).square().mean(0).sum()
+
+
+class LeaveOneOut(nn.Module):
+    r"""The mean cost of the other particles.
+
+    $$b_k = \frac{1}{K - 1} \sum_{j \ne k} f_j$$
+
+    Particles are independent, so bₖ does not depend on draw k. Nothing is to be learnt or tuned; it needs K ≥ 2.
+
+    References:
+        Buy 4 REINFORCE Samples, Get a Baseline for Free! (Kool, van Hoof and Welling, 2019);
+        Variational Inference for Monte Carlo Objectives (Mnih and Rezende, 2016), https://arxiv.org/abs/1602.06725
+    """
+
+    def forward(self, cost: Tensor, t: "Terms | None") -> Baseline:
+        """The mean of the others."""
+        particles = cost.shape[0]
+        self.check(particles)
+        return (cost.sum(0) - cost) / (particles - 1), None
+
+    @staticmethod
+    def check(particles: int) -> None:
+        """Refuse a single particle."""
+        if particles < 2:
+            raise ValueError(
+                f"A leave-one-out baseline needs at least 2 particles, got {particles}. "
+                "Use num_particles=2 or more, or DecayingAverage()."
+            )
