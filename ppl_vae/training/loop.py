@@ -394,7 +394,7 @@ class Loop:
                 put_tensors(self.vae, before[0], "the snapshot")
                 put_tensors(self.objective, before[1], "the snapshot")
                 rng.restore(noise, self.device)
-                what, site = nonfinite.describe(self.vae, batch, self.particles, len(self.train), self.parameters)
+                what, site = nonfinite.diagnose(self.vae, batch, self.particles, len(self.train), self.parameters)
                 if cause is not None and site is None and math.isnan(value):
                     return
                 self._fail(value, what, site, cause)

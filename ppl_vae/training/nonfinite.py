@@ -16,7 +16,9 @@ STEADIER = (
 DATA = "check the data for such values, and that the likelihood's support contains them"
 
 
-def diagnose(vae: Any, batch: tuple[Any, ...], particles: int, total: float, parameters: Mapping[str, Tensor]) -> str:
+def diagnose(
+    vae: Any, batch: tuple[Any, ...], particles: int, total: float, parameters: Mapping[str, Tensor]
+) -> tuple[str, str | None]:
     """Say which number went wrong first, and what to try: parameters, then sites in order, then gradients.
 
     Call it with the weights and random state of before the step, and the gradients of the step.
@@ -29,15 +31,8 @@ def diagnose(vae: Any, batch: tuple[Any, ...], particles: int, total: float, par
         parameters: the trained ones, by name.
 
     Returns:
-        A sentence for a message, and the name of the site (None where it is no site's fault).
+        Words for a message, and the name of the site (None where it is no site's fault).
     """
-    return describe(vae, batch, particles, total, parameters)[0]
-
-
-def describe(
-    vae: Any, batch: tuple[Any, ...], particles: int, total: float, parameters: Mapping[str, Tensor]
-) -> tuple[str, str | None]:
-    """`diagnose`, with the name of the site apart."""
     for name, parameter in parameters.items():
         if (what := _bad(parameter)) is not None:
             return (
@@ -54,8 +49,9 @@ def describe(
             for site in getattr(result, program).values():
                 found = _fault(site)
                 if found is not None:
-                    what, hint = found
-                    return f"{what} of site {site.name!r} in the {program}. To try: {hint}", site.name
+                    what, holds, hint = found
+                    where = f"{what} of site {site.name!r} in the {program}"
+                    return f"{where} holds {holds}. To try: {hint}", site.name
     except Exception as error:  # NaN makes programs fail in their own ways: that, too, is worth telling
         failure = f" (running the pair alone fails: {type(error).__name__}: {error})"
     for name, parameter in parameters.items():
@@ -70,17 +66,16 @@ def describe(
     )
 
 
-def _fault(site: Any) -> tuple[str, str] | None:
-    """What of a site is not finite, in the order in which it is computed."""
+def _fault(site: Any) -> tuple[str, str, str] | None:
+    """What of a site is not finite, how, and what to try; in the order in which numbers are computed."""
+    hint = f"{DATA}; or {STEADIER}" if site.is_observed else STEADIER
     for name, value in _arguments(site.fn):
-        if (what := _bad(value)) is not None:
-            return f"{type(site.fn).__name__} parameter {name!r} holds {what}:", STEADIER
-    kind = "observed value" if site.is_observed else "sampled value"
-    if (what := _bad(site.value)) is not None:
-        return f"the {kind} holds {what}:", DATA if site.is_observed else STEADIER
-    if (what := _bad(site.log_prob)) is not None:
-        hint = f"{DATA}; or {STEADIER}" if site.is_observed else STEADIER
-        return f"the log-density holds {what} (finite parameters and values):", hint
+        if (holds := _bad(value)) is not None:
+            return f"parameter {name!r} of the distribution", holds, STEADIER
+    if (holds := _bad(site.value)) is not None:
+        return f"the {'observed' if site.is_observed else 'sampled'} value", holds, hint
+    if (holds := _bad(site.log_prob)) is not None:
+        return "the log-density (at finite parameters and values)", holds, hint
     return None
 
 
