@@ -11,14 +11,14 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from ppl_vae.errors import RunError
 from ppl_vae.plain import plain
@@ -81,7 +81,7 @@ class Recorder:
             self.record = {"started": now}
         self.record.pop("error", None)
         self.record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
-        write_atomically(self.directory / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write()
 
     def end(self, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
@@ -177,7 +177,7 @@ def command() -> list[str]:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _git() -> dict[str, Any]:

@@ -157,7 +157,7 @@ class Run:
         return str(self.directory)
 
 
-def find(name: str | Path, *, root: Path | None = None) -> Path:
+def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Path:
     """The run directory that `run=NAME` means.
 
     Raises:
@@ -171,19 +171,19 @@ def find(name: str | Path, *, root: Path | None = None) -> Path:
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         hint = f"{near(path.name, siblings[:20])} in {path.parent}" if siblings else f"{path.parent} holds no folder"
-        raise RunError(f"run={name}: there is no such folder; {hint}")
+        raise RunError(f"{key}={name}: there is no such folder; {hint}")
     if path.is_file():
-        hint = f"its folder is a run: run={path.parent}" if is_run(path.parent) else "expected a run directory"
-        raise RunError(f"run={name}: this is a file; {hint}")
+        hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
+        raise RunError(f"{key}={name}: this is a file; {hint}")
     runs = children(path)
     if runs:
         raise RunError(
-            f"run={name}: this is a sweep of {len(runs)} runs; choose one, such as run={path / runs[0].name}, "
+            f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
             f"or compare all: ppl-vae compare sweep={path}"
         )
     inner = sorted((p.parent for p in path.glob("*/*/run.json")), reverse=True)[:3] if path.is_dir() else []
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""
-    raise RunError(f"run={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
+    raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
 
 
 def is_run(path: Path) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl_vae.cli.arguments import Arguments, parse
-from ppl_vae.errors import UsageError
+from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.version import __version__
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -23,7 +23,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class JobFailed(Exception):  # noqa: N818 - what happened, and no fault of the sweep
-    """One failed job of a sweep; its message has been printed (plain arguments only, so that it pickles)."""
+    """One failed job of a sweep; its message has been printed. Plain arguments only, so that it pickles."""
 
 
 @dataclass
@@ -100,22 +100,29 @@ def _run(verb: str, words: list[str]) -> int:
         print(f"ppl-vae {__version__}")
         return DONE
     arguments = parse(words)
+    name = verb
+    if verb == "train" and arguments.value("resume") not in (None, "null", ""):
+        from ppl_vae.cli import resume
+
+        if not resume.prepare(arguments):
+            return DONE
+        name = resume.NAME
+    return call_hydra(verb, arguments, name)
+
+
+def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
+    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code."""
     from ppl_vae import config
     from ppl_vae.cli import folders
 
     config.register(verb)
     folders.register_resolvers()
-    name = verb
-    if verb == "train" and arguments.value("resume") not in (None, "null", ""):
-        from ppl_vae.cli.resume import prepare
-
-        prepared = prepare(arguments)
-        if prepared is None:
-            return DONE
-        name = prepared
     outcome = Outcome()
     try:
-        _hydra(verb, name, arguments, outcome)
+        _hydra(verb, name or verb, arguments, outcome)
+    except JobFailed as failure:
+        if not outcome.errors:  # the jobs ran in other processes, where each told its error
+            outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
     return _exit(outcome, verb)

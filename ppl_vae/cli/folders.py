@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 _made: list[Path] = []
@@ -60,6 +63,17 @@ class Folders(Callback):
             config.hydra.sweep.dir = directory
             kept = [o for o in config.hydra.overrides.hydra if not o.startswith("hydra.sweep.dir=")]
             config.hydra.overrides.hydra = [*kept, f"hydra.sweep.dir={quoted}"]
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Let the sweep go on after a failed job, whose error has been told and counted.
+
+        Hydra's own sweeper would stop between batches and repeat the first error at the end. Other sweepers have rules
+        of their own for failures, and a launcher of processes must bring the failure home.
+        """
+        basic = all("Basic" in str(OmegaConf.select(config, f"hydra.{k}._target_")) for k in ("sweeper", "launcher"))
+        if basic and config.hydra.mode == RunMode.MULTIRUN and job_return.status == JobStatus.FAILED:
+            job_return.status = JobStatus.COMPLETED
+            job_return.return_value = math.nan
 
 
 def _resolved(config: DictConfig, key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +21,11 @@ def fresh(seed: int, device: str = "auto") -> torch.device:
     Pyro's parameter store, its validation flag, torch's default dtype, threads, determinism and gradient mode, every
     seed, and users' own modules, which are imported anew.
     """
-    import numpy as np
     import pyro
     import torch
     from torch.distributions import Distribution
+
+    from ppl_vae.training import rng
 
     if not _first:
         _first["threads"] = torch.get_num_threads()
@@ -37,10 +37,9 @@ def fresh(seed: int, device: str = "auto") -> torch.device:
     torch.use_deterministic_algorithms(False)
     torch.set_grad_enabled(True)
     torch.set_num_threads(int(str(_first["threads"])))
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    return choose_device(device)
+    chosen = choose_device(device)
+    rng.seed_all(seed, chosen)
+    return chosen
 
 
 def choose_device(name: str) -> torch.device:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.job import Context
@@ -20,7 +19,7 @@ GIVEN = {
     "likelihood": ("spec",),
     "model": ("spec", "likelihood"),
     "guide": INJECTED,
-    "logger": ("directory",),
+    "logger": ("directory", "config"),
 }
 REQUIRED = ("dataset", "model", "guide", "objective", "optimizer")
 
@@ -77,7 +76,7 @@ def _option(context: Context, group: str) -> dict[str, Any]:
     for folder in context.searchpath:
         path = Path(folder) / group / f"{context.choices.get(group)}.yaml"
         if path.is_file():
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = OmegaConf.to_container(OmegaConf.load(path))
             return found if isinstance(found, dict) else {}
     return {}
 

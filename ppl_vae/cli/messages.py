@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import traceback
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -103,7 +104,7 @@ def _hydra(error: BaseException) -> str:
 
 
 def _unknown_key(error: BaseException, cause: ConfigKeyError | ConfigAttributeError) -> str:
-    parent = getattr(cause, "parent_node", None)
+    parent: Any = getattr(cause, "parent_node", None)
     legal = [str(k) for k in parent if k not in ("hydra", "_target_")] if hasattr(parent, "keys") else []
     typed = re.search(r"Could not override '([^']+)'", str(error))
     path = typed.group(1) if typed else str(getattr(cause, "full_key", None) or cause.key)

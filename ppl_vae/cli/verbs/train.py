@@ -63,13 +63,12 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
     vae = build_vae(config, data.spec).to(device)
     objective = build("objective", config["objective"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
-    tracker = build("logger", config["logger"], directory=context.directory) if config["logger"] else None
-
     saved = {k: v for k, v in config.items() if k not in ("resume", "format")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
     facts = {"seed": cfg.seed, "command": command(), "user_modules": user_modules(config)}
     recorder.start(saved, **facts, **({"job": context.number} if context.in_sweep else {}))
     trainer: dict[str, Any] = config["trainer"]
+    tracker = build("logger", config["logger"], directory=context.directory, config=saved) if config["logger"] else None
     try:
         history = fit(
             vae,

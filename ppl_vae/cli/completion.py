@@ -1,0 +1,50 @@
+"""Tab completion: the verb is ours, the rest Hydra's own, whichever the shell.
+
+`eval "$(ppl-vae -sc install=bash)"` installs it; the shell then calls `ppl-vae -sc query=bash` with the line so far.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from ppl_vae.errors import UsageError
+
+
+def complete(words: Sequence[str]) -> int:
+    """Answer `-sc install=SHELL`, `uninstall=SHELL` or `query=SHELL`.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    from ppl_vae.cli import app
+    from ppl_vae.cli.arguments import Arguments
+    from ppl_vae.config import near, verbs
+
+    subcommand, _, shell = (words[0] if words else "").partition("=")
+    if subcommand not in ("install", "uninstall", "query") or not shell:
+        raise UsageError("--shell-completion needs one of install=SHELL, uninstall=SHELL (bash, fish or zsh)")
+    verb = verbs()[0]
+    if subcommand == "query":
+        variable = "COMMANDLINE" if shell == "fish" and "COMMANDLINE" in os.environ else "COMP_LINE"
+        line = os.environ.get(variable, "")
+        program, typed, rest = _split(line)
+        if not rest and not line.endswith(" "):
+            print(" ".join(v for v in verbs() if v.startswith(typed)))
+            return app.DONE
+        if typed not in verbs():
+            print(" ".join(verbs()) if not typed else near(typed, verbs()).split("?")[0].split()[-1])
+            return app.DONE
+        verb = typed
+        os.environ[variable] = f"{program} {rest}"
+    arguments = Arguments(flags=["--shell-completion"], overrides=[f"{subcommand}={shell}"])
+    return app.call_hydra(verb, arguments)
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    """The line as program, verb and the rest."""
+    match = re.match(r"^\s*((?:\S*python[\d.]*\s+-m\s+)?\S+)\s*(\S*)\s*(.*)$", line, re.DOTALL)
+    if match is None:
+        return "ppl-vae", "", ""
+    return "ppl-vae", match.group(2), match.group(3)
