@@ -89,9 +89,7 @@ def from_arrays(
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
     parts = {key: _tensors(value, key, as_dtype(dtype)) for key, value in given.items() if key not in shares}
     if "train" in shares:
-        raise DataError(
-            f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them."
-        )
+        raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     _check_alike(parts)
     parts = {key: (channels_first(x, channels, key), *others) for key, (x, *others) in parts.items()}
     stored, levels = find_support({key: tensors[0] for key, tensors in parts.items()}, support, levels)
@@ -141,9 +139,7 @@ def _tensors(arrays: Arrays, name: str, dtype: torch.dtype | None) -> tuple[Tens
     """Convert one split's array or tuple of arrays, and refuse what cannot be data."""
     several = isinstance(arrays, tuple)
     names = [f"{name}[{i}]" for i in range(len(arrays))] if several else [name]
-    tensors = tuple(
-        as_tensor(a, n, dtype) for a, n in zip(arrays if several else (arrays,), names, strict=True)
-    )
+    tensors = tuple(as_tensor(a, n, dtype) for a, n in zip(arrays if several else (arrays,), names, strict=True))
     if not tensors:
         raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
     for tensor, n in zip(tensors, names, strict=True):
@@ -190,9 +186,7 @@ def _factors(
 ) -> tuple[list[Tensor | None], tuple[str, ...] | None]:
     names = next((tuple(entry) for entry in entries if entry is not None), None)
     if any(entry is not None and tuple(entry) != names for entry in entries):
-        raise DataError(
-            "Got different factors in different splits, expected the same names in the same order."
-        )
+        raise DataError("Got different factors in different splits, expected the same names in the same order.")
     columns = [
         None
         if entry is None
@@ -208,14 +202,10 @@ def _factor_sizes(factors: Sequence[Tensor]) -> tuple[int, ...] | None:
     return tuple(int(size) for size in torch.cat(list(factors)).max(dim=0).values + 1)
 
 
-def _split(
-    key: str, tensors: tuple[Tensor, ...], labels: Tensor | None, factors: Tensor | None, both: bool
-) -> Split:
+def _split(key: str, tensors: tuple[Tensor, ...], labels: Tensor | None, factors: Tensor | None, both: bool) -> Split:
     for what, extra in (("labels", labels), ("factors", factors)):
         if extra is not None and len(extra) != len(tensors[0]):
-            raise DataError(
-                f"Got {len(extra)} {what} for {len(tensors[0])} data of {key}, expected one per datum."
-            )
+            raise DataError(f"Got {len(extra)} {what} for {len(tensors[0])} data of {key}, expected one per datum.")
     device = tensors[0].device
     labels, factors = (None if t is None else t.to(device) for t in (labels, factors))
     return Split((*tensors, labels) if both and labels is not None else tensors, labels, factors)

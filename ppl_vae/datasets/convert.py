@@ -49,9 +49,7 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None) -> Tensor
     if tensor.ndim == 0:
         raise DataError(f"Got a single number as {what}, expected an array with a first axis over data.")
     if tensor.is_complex():
-        raise DataError(
-            f"Got complex numbers as {what}, expected real ones: give torch.view_as_real of them."
-        )
+        raise DataError(f"Got complex numbers as {what}, expected real ones: give torch.view_as_real of them.")
     if dtype is not None and tensor.is_floating_point():
         tensor = tensor.to(dtype)
     return tensor.contiguous()
@@ -94,9 +92,7 @@ def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise DataError(
-            f"Got dtype={dtype!r}, expected a floating-point one: float32, float64, float16 or bfloat16."
-        )
+        raise DataError(f"Got dtype={dtype!r}, expected a floating-point one: float32, float64, float16 or bfloat16.")
     if found is None and dtype is not None:
         raise DataError(f"Got dtype={dtype!r}, expected float32, float64, float16 or bfloat16.")
     return found

@@ -41,9 +41,7 @@ def encode_labels(
     every = np.concatenate([a.astype(str) if _is_text(given) else a for a in given])
     if every.dtype.kind == "f":
         if not np.isfinite(every).all():
-            raise DataError(
-                f"Got {int((~np.isfinite(every)).sum())} labels that are NaN or infinite, expected none."
-            )
+            raise DataError(f"Got {int((~np.isfinite(every)).sum())} labels that are NaN or infinite, expected none.")
         if (every != np.round(every)).any():
             return [None if a is None else torch.from_numpy(a.astype(np.float32)) for a in arrays], None, None
         arrays = [None if a is None else a.astype(np.int64) for a in arrays]
@@ -83,9 +81,7 @@ def _as_array(labels: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind == "O":
         missing = [i for i, v in enumerate(array.tolist()) if v is None or v != v]
         if missing:
-            raise DataError(
-                f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none."
-            )
+            raise DataError(f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none.")
     elif array.dtype.kind == "b":
         array = array.astype(np.int64)
     elif array.dtype.kind not in "iufUS":

@@ -24,9 +24,7 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _logical_shift(x, 31)
 
 
-def keyed_uniform(
-    indices: Tensor, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def keyed_uniform(indices: Tensor, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw U[0, 1) as a function of (seed, datum, element) alone.
 
     The same datum therefore gets the same noise in every batch size, order, slice and on every device, and
@@ -55,8 +53,6 @@ def keyed_uniform(
     return (draws.to(dtype) * 2.0**-bits).reshape(len(indices), *shape)
 
 
-def uniform(
-    shape: torch.Size, generator: torch.Generator, device: torch.device, dtype: torch.dtype
-) -> Tensor:
+def uniform(shape: torch.Size, generator: torch.Generator, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Draw U[0, 1) from `generator`, on its own device, and hand it over on `device`."""
     return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(device)

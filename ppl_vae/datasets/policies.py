@@ -136,9 +136,7 @@ def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Sta
 def mean(split: Split, chunk: int = 4096) -> Tensor:
     """Give the mean of x over a split as a model sees it, ``(*shape)``, policies' noise averaged out."""
     x = split.tensors[0]
-    total = sum(
-        (part.double().sum(0) for part in x.split(chunk)), torch.zeros(x.shape[1:], dtype=torch.float64)
-    )
+    total = sum((part.double().sum(0) for part in x.split(chunk)), torch.zeros(x.shape[1:], dtype=torch.float64))
     return split.transform.mean(total.to(x.device) / len(x))
 
 

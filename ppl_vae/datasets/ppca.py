@@ -41,9 +41,7 @@ class LinearGaussian:
     def log_evidence(self, x: Tensor) -> Tensor:
         """Give log p(x) of each datum, ``(data,)``, in nats; x is ``(data, columns)``."""
         columns = len(self.bias)
-        covariance = self.weight @ self.weight.mT + self.noise**2 * torch.eye(
-            columns, dtype=self.weight.dtype
-        )
+        covariance = self.weight @ self.weight.mT + self.noise**2 * torch.eye(columns, dtype=self.weight.dtype)
         return MultivariateNormal(self.bias, covariance).log_prob(x.to(self.weight.dtype))
 
     def posterior(self, x: Tensor) -> MultivariateNormal:

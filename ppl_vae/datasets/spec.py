@@ -102,9 +102,7 @@ class Spec:
         if self.location is None or self.scale is None:
             return x
         trailing = (-1,) + (1,) * (len(self.shape) - 1)
-        location, scale = (
-            torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.location, self.scale)
-        )
+        location, scale = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.location, self.scale))
         return location.reshape(trailing) + scale.reshape(trailing) * x
 
     def to_dict(self) -> dict[str, Any]:

@@ -77,9 +77,7 @@ class Split:
 
     def __iter__(self) -> Iterator[Split]:
         # Without this, Python would iterate through __getitem__, datum by datum.
-        raise TypeError(
-            "A split is not iterated datum by datum: use split.batches(batch_size) or split.batch()."
-        )
+        raise TypeError("A split is not iterated datum by datum: use split.batches(batch_size) or split.batch().")
 
     @property
     def device(self) -> torch.device:
@@ -97,9 +95,7 @@ class Split:
             transform=self.transform.to(device),
         )
 
-    def batch(
-        self, index: Index | None = None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, ...]:
+    def batch(self, index: Index | None = None, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """Give what ``model(*batch)`` takes: processed x, then the other tensors.
 
         Args:
@@ -118,15 +114,17 @@ class Split:
 
         Args:
             batch_size: data per batch.
-            shuffle: draw a fresh permutation, from `generator` (or torch's global one).
-            generator: also the source of the noise of random policies; see `batch`.
+            shuffle: draw a fresh permutation.
+            generator: source of the permutation and of the noise of random policies. Without one, both come
+                from torch's global generator where `shuffle` is set; else the noise is always the same, see
+                `batch`.
         """
         if batch_size < 1:
             raise DataError(f"Got batch_size={batch_size}, expected at least 1.")
         order: Tensor | None = None
         if shuffle:
-            where = "cpu" if generator is None else generator.device
-            order = torch.randperm(len(self), generator=generator, device=where).to(self.device)
+            generator = torch.default_generator if generator is None else generator
+            order = torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)
             yield self.batch(part if order is None else order[part], generator)

@@ -30,17 +30,14 @@ def count(share: float | None, size: int, name: str) -> int:
     number = int(share) if whole else round(share * size)
     if number == 0:
         raise DataError(
-            f"Got {name}={share:g} of {size} data, which comes to no datum: use {name}=1 for one, or "
-            f"{name}=0 for none."
+            f"Got {name}={share:g} of {size} data, which comes to no datum: use {name}=1 for one, or {name}=0 for none."
         )
     if number >= size:
         raise DataError(f"Got {name}={share:g} of {size} data, which leaves none to train on: use less.")
     return number
 
 
-def split_indices(
-    size: int, validation: float | None, test: float | None, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def split_indices(size: int, validation: float | None, test: float | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Divide 0, …, size − 1 at random into training, validation and test data, each in ascending order.
 
     Raises:
@@ -49,8 +46,7 @@ def split_indices(
     n_validation, n_test = count(validation, size, "validation"), count(test, size, "test")
     if n_validation + n_test >= size:
         raise DataError(
-            f"Got validation={validation:g} and test={test:g} of {size} data, which leaves none to train on: "
-            "use less."
+            f"Got validation={validation:g} and test={test:g} of {size} data, which leaves none to train on: use less."
         )
     if n_validation + n_test == 0:
         order = torch.arange(size)

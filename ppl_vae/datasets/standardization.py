@@ -43,9 +43,7 @@ class Standardization:
         return -float(self.scale.double().log().expand(shape).sum())
 
 
-def fit_standardization(
-    chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None
-) -> Standardization:
+def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None) -> Standardization:
     """Take mean and standard deviation over the data and all event axes but the first.
 
     Args:

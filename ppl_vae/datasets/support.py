@@ -48,9 +48,7 @@ def find_support(
         DataError: where the values are not in the support given.
     """
     if support is not None and support not in SUPPORTS:
-        raise DataError(
-            f"Got support={support!r}, expected one of {', '.join(SUPPORTS)}, or none to find it."
-        )
+        raise DataError(f"Got support={support!r}, expected one of {', '.join(SUPPORTS)}, or none to find it.")
     if levels is not None:
         if support not in (None, "integers") or levels < 2:
             raise DataError(
@@ -63,9 +61,7 @@ def find_support(
     if support == "integers":
         levels = levels or found_levels
         if levels is None:
-            raise DataError(
-                "Got support='integers' without levels, expected both: say levels=256, for instance."
-            )
+            raise DataError("Got support='integers' without levels, expected both: say levels=256, for instance.")
     for name, x in parts.items():
         _check(x, name, support, levels)
     return support, levels
@@ -105,9 +101,7 @@ def _check(x: Tensor, name: str, support: Support, levels: int | None) -> None:
     }[support]()
     if number := int(bad.sum()):
         first = tuple(int(i) for i in bad.nonzero()[0])
-        expected = (
-            f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
-        )
+        expected = f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
         raise DataError(
             f"Got {number} values of {name} outside the support {support!r} (the first is "
             f"{x[first].item():g} in datum {first[0]} at {first[1:]}), expected {expected}."

@@ -1,0 +1,126 @@
+"""Horizontal and vertical bars, each there or not: few causes, many pictures, and an evidence to enumerate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ppl_vae.datasets.arrays import from_arrays
+from ppl_vae.datasets.dataset import Dataset
+from ppl_vae.errors import DataError
+
+_MOST_CAUSES = 16  # 2^16 pictures are enumerated in a second
+
+
+@dataclass(frozen=True)
+class Bars:
+    """c_j ~ Bernoulli(p) for the 2·size bars;  x = pixels under any bar, each flipped with probability `noise`.
+
+    p(x) = Σ_c p(c) Π_i ε^[x_i ≠ y_i(c)] (1 − ε)^[x_i = y_i(c)], summed over all 2^(2·size) sets of bars.
+
+    Args:
+        size: side of the picture; bars 0, …, size − 1 are rows, the others columns.
+        probability: p, of each bar.
+        noise: ε, of each pixel.
+
+    Reference:
+        Földiák, "Forming sparse representations by local anti-Hebbian learning", 1990.
+
+    Example:
+        >>> Bars(2, 0.5, 0.0).render(torch.tensor([[1, 0, 0, 0]])).tolist()
+        [[[[1, 1], [0, 0]]]]
+    """
+
+    size: int
+    probability: float
+    noise: float
+
+    def render(self, bars: Tensor) -> Tensor:
+        """Give the pictures without noise, uint8 ``(data, 1, size, size)``, of bars ``(data, 2·size)``."""
+        rows, columns = bars.bool().split(self.size, dim=1)
+        return (rows[:, None, :, None] | columns[:, None, None, :]).to(torch.uint8)
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        """Give log p(x) of each picture, ``(data,)``, in nats, float64; −∞ where no bars can give it."""
+        if 2 * self.size > _MOST_CAUSES:
+            raise DataError(
+                f"Got size={self.size}, expected at most {_MOST_CAUSES // 2} for an evidence by enumeration."
+            )
+        causes = 2 * self.size
+        sets = (torch.arange(2**causes)[:, None] >> torch.arange(causes)) & 1
+        clean = self.render(sets).flatten(1).double()
+        number_on = sets.sum(1).double()
+        log_prior = torch.xlogy(number_on, torch.tensor(self.probability, dtype=torch.float64))
+        log_prior += torch.xlogy(causes - number_on, torch.tensor(1 - self.probability, dtype=torch.float64))
+        parts = []
+        for part in x.to("cpu", torch.float64).flatten(1).split(64):
+            wrong = part.sum(1)[:, None] + clean.sum(1) - 2 * part @ clean.mT  # pixels that differ, (data, sets)
+            log_likelihood = torch.xlogy(wrong, torch.tensor(self.noise, dtype=torch.float64))
+            log_likelihood += (clean.shape[1] - wrong) * math.log1p(-self.noise)
+            parts.append(torch.logsumexp(log_prior + log_likelihood, dim=1))
+        return torch.cat(parts)
+
+    def sample(self, number: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw bars, int64 ``(number, 2·size)``, and pictures, uint8 ``(number, 1, size, size)``."""
+        bars = (torch.rand(number, 2 * self.size, generator=generator) < self.probability).to(torch.int64)
+        clean = self.render(bars)
+        flips = torch.rand(clean.shape, generator=generator) < self.noise
+        return bars, clean ^ flips
+
+
+def bars(
+    *,
+    num_data: int = 5000,
+    size: int = 6,
+    probability: float = 0.2,
+    noise: float = 0.02,
+    validation: float = 0.1,
+    test: float = 0.2,
+    dtype: torch.dtype | str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Draw pictures of bars, ``(1, size, size)``, binary; which bars are on are their factors.
+
+    Args:
+        num_data: how many pictures, all splits together.
+        size: side of a picture.
+        probability: of each of the 2·size bars.
+        noise: probability that a pixel is flipped.
+        validation: fraction or number of data.
+        test: fraction or number of data.
+        dtype: of the batches.
+        seed: of the data and the splits.
+
+    Raises:
+        DataError: for sizes below 1, and probabilities outside [0, 1) (of a bar, (0, 1)).
+
+    Example:
+        >>> data = bars(size=4)
+        >>> float(data.truth.log_evidence(data.test.batch()[0]).mean()) > -16 * 0.6931
+        True
+    """
+    for key, value in {"num_data": num_data, "size": size}.items():
+        if value < 1:
+            raise DataError(f"Got {key}={value}, expected at least 1.")
+    if not 0 < probability < 1:
+        raise DataError(f"Got probability={probability}, expected a number between 0 and 1.")
+    if not 0 <= noise < 1:
+        raise DataError(f"Got noise={noise}, expected a probability, below 1.")
+    process = Bars(size, probability, noise)
+    causes, x = process.sample(num_data, torch.Generator().manual_seed(seed))
+    names = [f"row {i}" for i in range(size)] + [f"column {i}" for i in range(size)]
+    data = from_arrays(
+        x,
+        validation,
+        test,
+        factors=dict(zip(names, causes.T, strict=True)),
+        support="binary",
+        dtype=dtype,
+        seed=seed,
+        name="bars",
+    )
+    parameters = {"size": size, "probability": probability, "noise": noise}
+    return replace(data, truth=process, provenance={**data.provenance, "parameters": parameters})

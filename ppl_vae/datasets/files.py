@@ -1,0 +1,80 @@
+"""Files that are there, or a message that helps to find them; their checksums for the record."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ppl_vae.datasets.dataset import Dataset
+from ppl_vae.errors import DataError
+
+
+def existing_file(path: str | Path, what: str) -> Path:
+    """Give the absolute path of a file that can be read.
+
+    Args:
+        path: what the user said; ``~`` is the home directory.
+        what: the kind of file expected, such as ``an npz archive``.
+
+    Raises:
+        DataError: if it is missing, a directory, empty or not readable.
+    """
+    file = _absolute(path, what)
+    if file.is_dir():
+        held = sorted(entry.name for entry in file.iterdir())[:6]
+        raise DataError(f"Got the directory {file}, expected {what}: name the file itself (it holds {_names(held)}).")
+    if not file.exists():
+        raise DataError(f"Got {file}, which does not exist, expected {what}{_near(file)}.")
+    if not os.access(file, os.R_OK):
+        raise DataError(f"Got {file}, which may not be read, expected {what}: check its permissions.")
+    if file.stat().st_size == 0:
+        raise DataError(f"Got {file}, which is empty (0 bytes), expected {what}: copy or download it again.")
+    return file
+
+
+def existing_folder(path: str | Path, what: str) -> Path:
+    """Give the absolute path of a directory.
+
+    Raises:
+        DataError: if it is missing or no directory.
+    """
+    folder = _absolute(path, what)
+    if not folder.exists():
+        raise DataError(f"Got {folder}, which does not exist, expected {what}{_near(folder)}.")
+    if not folder.is_dir():
+        raise DataError(f"Got the file {folder}, expected {what}.")
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Give the checksum of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def with_files(data: Dataset, files: Iterable[Path]) -> Dataset:
+    """Record in the provenance which files the data came from, with their checksums."""
+    return replace(data, provenance={**data.provenance, "files": {str(file): sha256(file) for file in files}})
+
+
+def _absolute(path: str | Path | None, what: str) -> Path:
+    if not isinstance(path, str | Path) or not str(path).strip():
+        raise DataError(f"Got path={path!r}, expected {what}: say where it is, as dataset.path=… or path=….")
+    return Path(path).expanduser().absolute()
+
+
+def _near(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f": there is no directory {parent} either"
+    names = sorted(entry.name for entry in parent.iterdir())
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    return f": perhaps {_names(close)} in {parent}?" if close else f": {parent} holds {_names(names[:6])}"
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names) if names else "nothing"
