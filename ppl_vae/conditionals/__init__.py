@@ -4,12 +4,16 @@ from ppl_vae.conditionals.auto import likelihood_for as likelihood_for
 from ppl_vae.conditionals.bernoulli import Bernoulli as Bernoulli
 from ppl_vae.conditionals.beta import Beta as Beta
 from ppl_vae.conditionals.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
+from ppl_vae.conditionals.conv import ConvDecoder as ConvDecoder
+from ppl_vae.conditionals.conv import ConvEncoder as ConvEncoder
 from ppl_vae.conditionals.counts import NegativeBinomial as NegativeBinomial
 from ppl_vae.conditionals.counts import Poisson as Poisson
 from ppl_vae.conditionals.counts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from ppl_vae.conditionals.discrete import Binomial as Binomial
 from ppl_vae.conditionals.discrete import Categorical as Categorical
 from ppl_vae.conditionals.discrete import DiscretizedLogistic as DiscretizedLogistic
+from ppl_vae.conditionals.flows import Autoregressive as Autoregressive
+from ppl_vae.conditionals.flows import Coupling as Coupling
 from ppl_vae.conditionals.heads import DiagonalNormal as DiagonalNormal
 from ppl_vae.conditionals.location_scale import Laplace as Laplace
 from ppl_vae.conditionals.location_scale import Normal as Normal
@@ -21,4 +25,6 @@ from ppl_vae.conditionals.mlp import Encoder as Encoder
 from ppl_vae.conditionals.mlp import join as join
 from ppl_vae.conditionals.positive import Gamma as Gamma
 from ppl_vae.conditionals.positive import LogNormal as LogNormal
+from ppl_vae.conditionals.priors import FlowPrior as FlowPrior
+from ppl_vae.conditionals.priors import MixturePrior as MixturePrior
 from ppl_vae.conditionals.priors import StandardNormal as StandardNormal

@@ -38,7 +38,5 @@ def likelihood_for(spec: DataSpec) -> Any:
         ContinuousBernoulli()
     """
     if spec.support not in DEFAULTS:
-        raise DataError(
-            f"no likelihood is known for support {spec.support!r}; expected one of {', '.join(DEFAULTS)}."
-        )
+        raise DataError(f"no likelihood is known for support {spec.support!r}; expected one of {', '.join(DEFAULTS)}.")
     return DEFAULTS[spec.support](spec)

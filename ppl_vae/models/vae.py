@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from ppl_vae.conditionals.auto import likelihood_for
 from ppl_vae.conditionals.mlp import Activation, Decoder
-from ppl_vae.conditionals.priors import StandardNormal
+from ppl_vae.conditionals.priors import PriorName, prior_for
 from ppl_vae.conditionals.spec import DataSpec
 
 
 class VAE(nn.Module):
-    r"""$p(x, z) = \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z))$ with a fully connected f.
+    r"""$p(x, z) = p(z)\, p(x \mid f(z))$ with a fully connected f.
 
     Args:
         spec: the dataset's spec.
@@ -21,6 +21,7 @@ class VAE(nn.Module):
         latent_dim: size of z.
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
+        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
 
     Reference:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
@@ -33,11 +34,12 @@ class VAE(nn.Module):
         latent_dim: int = 8,
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
+        prior: PriorName = "normal",
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.likelihood = likelihood or likelihood_for(spec)
-        self.prior = StandardNormal(latent_dim)
+        self.prior = prior_for(prior, latent_dim)
         self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
 
     def forward(self, x: Tensor, *_: Any) -> None:

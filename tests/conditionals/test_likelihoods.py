@@ -63,9 +63,7 @@ def total_mass(px, support: str) -> torch.Tensor:
 def test_densities_integrate_to_one(kind, support):
     likelihood = kind(spec_of(support)).double()
     params = 1 + 0.5 * torch.randn(40, likelihood.num_params, dtype=torch.float64)
-    torch.testing.assert_close(
-        total_mass(likelihood(params), support), torch.ones(40).double(), atol=2e-6, rtol=0
-    )
+    torch.testing.assert_close(total_mass(likelihood(params), support), torch.ones(40).double(), atol=2e-6, rtol=0)
 
 
 @named
@@ -115,9 +113,7 @@ def test_fresh_bias_gives_the_training_mean(kind, support):
 def test_extreme_parameters_stay_finite_in_float32(kind, support):
     """Values and gradients of the log density, for raw network outputs up to ±80."""
     likelihood = kind(spec_of(support))
-    params = torch.cartesian_prod(
-        *[torch.tensor([-80.0, -20.0, 0.0, 20.0, 80.0])] * min(2, likelihood.num_params)
-    )
+    params = torch.cartesian_prod(*[torch.tensor([-80.0, -20.0, 0.0, 20.0, 80.0])] * min(2, likelihood.num_params))
     params = params.reshape(len(params), -1)[:, torch.arange(likelihood.num_params) % 2].requires_grad_()
     x = {
         "binary": [0.0, 1.0],
@@ -218,18 +214,14 @@ def test_binomial_keeps_its_digits_where_torch_does_not():
     torch.testing.assert_close(got.double(), exact, rtol=1e-6, atol=1e-3)
     k = torch.arange(256.0)
     expected = scipy.stats.binom(255, scipy.special.expit(0.3)).logpmf(k)
-    np.testing.assert_allclose(
-        BinomialLogits(torch.tensor(0.3), total_count=255).log_prob(k), expected, rtol=1e-4
-    )
+    np.testing.assert_allclose(BinomialLogits(torch.tensor(0.3), total_count=255).log_prob(k), expected, rtol=1e-4)
 
 
 def test_continuous_bernoulli_equals_torch_where_torch_is_exact():
     logits = torch.linspace(-8, 8, 161, dtype=torch.float64)
     x = torch.linspace(0, 1, 11, dtype=torch.float64)[:, None]
     torchs = torch.distributions.ContinuousBernoulli(logits=logits, lims=(0.4999, 0.5001))
-    torch.testing.assert_close(
-        ContinuousBernoulliLogits(logits).log_prob(x), torchs.log_prob(x), rtol=1e-5, atol=1e-7
-    )
+    torch.testing.assert_close(ContinuousBernoulliLogits(logits).log_prob(x), torchs.log_prob(x), rtol=1e-5, atol=1e-7)
 
 
 def test_continuous_bernoulli_extremes():
@@ -241,9 +233,7 @@ def test_continuous_bernoulli_extremes():
 
 def test_continuous_bernoulli_samples_carry_the_gradient_of_the_mean():
     """100,000 draws; tolerance 5 standard errors: false alarm below 1e-5."""
-    logits = (
-        torch.tensor([-30.0, -1.0, 1e-6, 2.0, 30.0], dtype=torch.float64).repeat(100_000, 1).requires_grad_()
-    )
+    logits = torch.tensor([-30.0, -1.0, 1e-6, 2.0, 30.0], dtype=torch.float64).repeat(100_000, 1).requires_grad_()
     (pathwise,) = torch.autograd.grad(ContinuousBernoulliLogits(logits).rsample().sum(), logits)
     theta = logits[0].detach().requires_grad_()
     (exact,) = torch.autograd.grad(ContinuousBernoulliLogits(theta).mean.sum(), theta)

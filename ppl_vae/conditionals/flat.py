@@ -1,0 +1,45 @@
+"""The improper prior of log density 0, under which a VAE is a deterministic autoencoder."""
+
+from typing import Any, NoReturn, Self
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from ppl_vae.errors import PplVaeError
+
+
+class Flat(TorchDistribution):
+    """log p(z) = 0 for every vector z: a density in name only, from which nothing can be drawn.
+
+    Args:
+        dim: size of z.
+        batch_shape: of the distribution.
+    """
+
+    arg_constraints: Any = {}  # noqa: RUF012 - torch's own form
+    support = constraints.real_vector
+
+    def __init__(self, dim: int, batch_shape: Any = torch.Size()) -> None:  # noqa: B008 - torch's own form
+        super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Zero, `(..., )` of value's batch shape."""
+        shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
+        return torch.zeros(shape, dtype=value.dtype, device=value.device)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same with a larger batch shape."""
+        return type(self)(self.event_shape[0], batch_shape)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> NoReturn:  # noqa: B008 - torch's own signature
+        """Refused.
+
+        Raises:
+            PplVaeError: always.
+        """
+        raise PplVaeError(
+            "a deterministic autoencoder has no p(z) to draw from: its prior is flat (log density 0 everywhere), "
+            "so it reconstructs but cannot generate. Train a VAE instead: model=vae guide=amortized."
+        )

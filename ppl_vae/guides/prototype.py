@@ -1,0 +1,170 @@
+"""What a guide can learn from one run of a model: its latents, their families and their plates."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae.conditionals.families import Family, family_for
+from ppl_vae.errors import PplVaeError
+from ppl_vae.guides.inputs import data_tensors
+
+NUM_DRAWS = 32
+"""Prior draws from which location and spread are told."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One latent of a model.
+
+    Args:
+        name: of the site.
+        family: the variational family that fits it.
+        batch_shape: of its distribution, filled up with ones on the left to the depth of the whole model.
+        excess: number of ones that were filled in.
+        data_axis: where in `batch_shape` the data are; None for a global latent.
+        plates: sizes of the other plates around it.
+        loc: where its prior lies on the unconstrained space, `(*batch_shape without data, *family.shape)`.
+        scale: how wide it is there.
+    """
+
+    name: str
+    family: Family
+    batch_shape: tuple[int, ...]
+    excess: int
+    data_axis: int | None
+    plates: dict[str, int]
+    loc: Tensor
+    scale: Tensor
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in the data plate."""
+        return self.data_axis is not None
+
+    @property
+    def key(self) -> str:
+        """Its name, as `nn.ModuleDict` allows one."""
+        key = self.name.replace(".", "/")
+        return key + "_" if hasattr(nn.ModuleDict, key) else key
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The batch shape without the data axis."""
+        return tuple(n for i, n in enumerate(self.batch_shape) if i != self.data_axis)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Shape of one parameter of one datum."""
+        return (*self.others, *self.family.shape)
+
+    @property
+    def num_features(self) -> int:
+        """Features that a value of one datum gives to later sites."""
+        zeros = torch.zeros(1, *self.family.event_shape)
+        return prod(self.others) * self.family.features(zeros).shape[-1]
+
+    def as_features(self, value: Tensor) -> Tensor:
+        """A value `(*particles, *batch_shape, *event_shape)` as `(*particles, data, features)`.
+
+        Enumerated and unexpanded values, of length one along a plate, are expanded along all but the data.
+        """
+        assert self.data_axis is not None
+        event_shape, depth = self.family.event_shape, len(self.batch_shape)
+        own = tuple(value.shape[: value.ndim - len(event_shape)])
+        lead = (1,) * (depth - len(own)) + own
+        particles = len(lead) - depth
+        value = value.reshape(*lead, *event_shape).movedim(particles + self.data_axis, particles)
+        value = value.expand(*value.shape[: particles + 1], *self.others, *event_shape)
+        return self.family.features(value).flatten(particles + 1)
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """What one run of a model told: its latents in their order, and its data plate."""
+
+    sites: tuple[Site, ...]
+    data_plate: str | None
+    hidden: frozenset[str]
+
+
+def prototype(
+    model: Any, batch: tuple[Any, ...], data_plate: str | None = None, hide: Collection[str] = ()
+) -> Prototype:
+    """Run a model once and describe its latents; parameters and random state stay as they are.
+
+    Args:
+        model: any Pyro program.
+        batch: its arguments.
+        data_plate: name of the data plate, where it cannot be told from its size.
+        hide: names of latents to leave out, besides those that the model marks for enumeration.
+
+    Raises:
+        PplVaeError: no data plate is found, or a support for which no family is known.
+    """
+    devices = {t.device for t in batch if isinstance(t, Tensor) and t.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), pyro.validation_enabled(False):
+        nodes = _run(model, batch)
+        hidden = frozenset(hide) | {n for n, node in nodes.items() if "enumerate" in node["infer"]}
+        nodes = {n: node for n, node in nodes.items() if n not in hidden}
+        if data_plate is None:
+            data_plate = _find_data_plate(model, batch, nodes)
+        depth = max((len(node["fn"].batch_shape) for node in nodes.values()), default=0)
+        sites = tuple(_describe(name, node, depth, data_plate) for name, node in nodes.items())
+    return Prototype(sites, data_plate, hidden)
+
+
+def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
+    """The unobserved sites of one run, unseen by any handler outside."""
+    with poutine.block(hide_fn=lambda site: site["type"] == "sample"), poutine.trace() as tracer:
+        model(*batch)
+    nodes = tracer.trace.nodes
+    return {n: nodes[n] for n in tracer.trace.stochastic_nodes if not is_subsample(nodes[n])}
+
+
+def is_subsample(site: Any) -> bool:
+    """Whether a site draws the indices of a plate."""
+    return type(site["fn"]).__name__ == "_Subsample"
+
+
+def _find_data_plate(model: Any, batch: tuple[Any, ...], nodes: dict[str, Any]) -> str | None:
+    """The plate as long as the batch; if there are several, the one that grows with it."""
+    data = data_tensors(batch)
+    if not data or not nodes:
+        return None
+    length = data[0][1].shape[0]
+    frames = {f.name: f for node in nodes.values() for f in node["cond_indep_stack"] if f.vectorized}
+    found = [name for name, f in frames.items() if length in (f.size, f.full_size)]
+    if len(found) > 1:
+        indices = [i for i, _ in data]
+        longer = tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch))
+        with suppress(Exception):  # a model may depend on a fixed length: then the sizes decide
+            grown = {f.name: f for node in _run(model, longer).values() for f in node["cond_indep_stack"]}
+            found = [name for name in found if grown[name].size != frames[name].size] or found
+    if len(found) > 1:
+        raise PplVaeError(f"several plates are as long as the batch, {length}: {found}. Pass data_plate=….")
+    return found[0] if found else None
+
+
+def _describe(name: str, node: dict[str, Any], depth: int, data_plate: str | None) -> Site:
+    fn, frames = node["fn"], node["cond_indep_stack"]
+    if any(not f.vectorized and f.name == data_plate for f in frames):
+        raise PplVaeError(
+            f"site {name!r} lies in the sequential plate {data_plate!r}, where every datum has a site of its own. "
+            f"Write the plate vectorized: `with pyro.plate({data_plate!r}, x.shape[0]):`."
+        )
+    family = family_for(name, fn)
+    batch_shape = (1,) * (depth - len(fn.batch_shape)) + tuple(fn.batch_shape)
+    dims = {f.name: f.dim for f in frames if f.vectorized}
+    axis = depth + dims[data_plate] if data_plate in dims else None
+    loc, scale = family.start(fn.sample((NUM_DRAWS,)).reshape(NUM_DRAWS, *batch_shape, *fn.event_shape), fn)
+    if axis is not None:
+        loc, scale = loc.mean(axis), scale.mean(axis)
+    plates = {f.name: f.size for f in frames if f.vectorized and f.name != data_plate}
+    return Site(name, family, batch_shape, depth - len(fn.batch_shape), axis, plates, loc, scale)
