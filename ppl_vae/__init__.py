@@ -11,14 +11,32 @@ from typing import TYPE_CHECKING, Any
 from ppl_vae.version import __version__
 
 if TYPE_CHECKING:
-    from ppl_vae import conditionals, datasets, diagnostics, estimators, guides, models, objectives, schedules, training
+    from ppl_vae import (
+        conditionals,
+        datasets,
+        diagnostics,
+        estimators,
+        guides,
+        models,
+        objectives,
+        reports,
+        schedules,
+        training,
+    )
     from ppl_vae.citation import citation
+    from ppl_vae.diagnostics import Evaluation, evaluate
+    from ppl_vae.draws import posterior
+    from ppl_vae.generate import generate
     from ppl_vae.sites import Site
     from ppl_vae.terms import Terms, prepare, terms
     from ppl_vae.training import History, fit
     from ppl_vae.vae import VAE
 
 _HOMES = {
+    "Evaluation": "ppl_vae.diagnostics",
+    "evaluate": "ppl_vae.diagnostics",
+    "generate": "ppl_vae.generate",
+    "posterior": "ppl_vae.draws",
     "History": "ppl_vae.training",
     "fit": "ppl_vae.training",
     "VAE": "ppl_vae.vae",
@@ -29,11 +47,23 @@ _HOMES = {
     "terms": "ppl_vae.terms",
 }
 _ROOMS = frozenset(
-    {"conditionals", "datasets", "diagnostics", "estimators", "guides", "models", "objectives", "schedules", "training"}
+    {
+        "conditionals",
+        "datasets",
+        "diagnostics",
+        "estimators",
+        "guides",
+        "models",
+        "objectives",
+        "reports",
+        "schedules",
+        "training",
+    }
 )
 
 __all__ = [
     "VAE",
+    "Evaluation",
     "History",
     "Site",
     "Terms",
@@ -43,11 +73,15 @@ __all__ = [
     "datasets",
     "diagnostics",
     "estimators",
+    "evaluate",
     "fit",
+    "generate",
     "guides",
     "models",
     "objectives",
+    "posterior",
     "prepare",
+    "reports",
     "schedules",
     "terms",
     "training",
