@@ -1,1 +1,7 @@
 """Is this guide any good? Evidence, k̂, latent units, calibration; all in nats per datum."""
+
+from ppl_vae.diagnostics.evaluation import Evaluation, evaluate
+from ppl_vae.diagnostics.evidence import Evidence, StreamingEvidence
+from ppl_vae.diagnostics.pareto import pareto_k
+
+__all__ = ["Evaluation", "Evidence", "StreamingEvidence", "evaluate", "pareto_k"]

@@ -149,7 +149,7 @@ def evaluate(
         first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
         tiling = plan(vae, first, n, num_particles, memory, seed)
         chunks = tiling.chunks(num_particles)
-        reason = _no_evidence(terms(vae, first))
+        reason = no_evidence(terms(vae, first))
         if reason:
             chunks = [1]  # the code is a function of x: further particles are the same
         done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
@@ -231,7 +231,7 @@ class _Tile:
         return result if evidence else {name: c if name == "log_likelihood" else nan for name, c in result.items()}
 
 
-def _no_evidence(t: "Terms") -> str | None:
+def no_evidence(t: "Terms") -> str | None:
     """Say why a pair has no evidence: its code has no density."""
     import pyro.distributions as dist
 

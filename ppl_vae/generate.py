@@ -1,0 +1,86 @@
+"""New data from the model."""
+
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from ppl_vae.diagnostics.tiles import inference, plan
+from ppl_vae.errors import CheckError
+from ppl_vae.predictive import expected, predict
+from ppl_vae.vae import as_batch
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+def generate(
+    vae: "VAE", n: int = 64, *, like: Any = None, mean: bool = False, seed: int | None = None, memory: int | str = "1GB"
+) -> Any:
+    r"""Draw new data from the model, z ~ p(z), x ~ p(x | z).
+
+    Args:
+        vae: the pair.
+        n: how many.
+        like: a batch whose shapes the new data take, and whose other inputs (conditions) are used, cycled to n
+            data; by default the first batch the pair has seen.
+        mean: give E[x | z] in place of x ~ p(x | z), where the likelihood has a mean.
+        seed: of the draws; None goes on with the caller's random state, an integer leaves it untouched.
+        memory: upper limit of the working memory.
+
+    Returns:
+        New x `(n, *shape)`; a dict by site where the model observes several.
+
+    Raises:
+        CheckError: if the pair has never seen a batch, has no data plate, or its prior cannot be drawn from.
+
+    >>> import ppl_vae as pv, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+    >>> generate(pv.VAE(model, guide), 5, like=torch.zeros(2), seed=0).shape
+    torch.Size([5])
+    """
+    if n < 1:
+        raise ValueError(f"Got n={n}, expected at least 1.")
+    like = getattr(vae, "template", None) if like is None else like
+    if like is None:
+        raise CheckError(
+            "The pair has not seen any data, so the shape of x is unknown. Pass a batch: generate(vae, n, like=batch)."
+        )
+    batch = as_batch(like.batch() if hasattr(like, "batch") else like)
+    # Without a seed, one is drawn from the caller's stream, which so goes on.
+    start = int(torch.randint(2**31, ())) if seed is None else seed
+    parts: list[dict[str, Tensor]] = []
+    with inference(vae):
+        pyro.set_rng_seed(start)
+        size = plan(vae, batch, n, 1, memory, start).data
+        for first in range(0, n, size):
+            drawn, _ = predict(vae, _cycled(batch, first, min(size, n - first)))
+            if not vae.layout.data_plates:
+                raise CheckError(
+                    "No plate of the pair follows the batch: it generates the whole batch as one observation. Put the "
+                    "data in `with pyro.plate('data', x.shape[0])`, or name your plate: "
+                    "VAE(model, guide, data_plate='…')."
+                )
+            parts.append(
+                {name: _rows(expected(site.fn), site.value) if mean else site.value[0] for name, site in drawn.items()}
+            )
+    result = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+    return next(iter(result.values())) if len(result) == 1 else result
+
+
+def _rows(mean: Tensor, value: Tensor) -> Tensor:
+    """Bring the mean, of the distribution's own shape, to that of one particle's value."""
+    return mean.expand(torch.broadcast_shapes(mean.shape, value.shape[1:])).reshape(value.shape[1:])
+
+
+def _cycled(batch: tuple[Any, ...], first: int, n: int) -> tuple[Any, ...]:
+    length = next(len(t) for t in batch if isinstance(t, Tensor) and t.dim())
+    index = torch.arange(first, first + n) % length
+    return tuple(t[index.to(t.device)] if isinstance(t, Tensor) and t.dim() and len(t) == length else t for t in batch)
