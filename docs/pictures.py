@@ -152,14 +152,15 @@ def simplex(panels: Mapping[str, Any]) -> None:
     describe(figure, f"Draws on the simplex: {', '.join(panels)}")
 
 
-def band(x: Any, draws: Any, data: tuple[Any, Any], *, inside: tuple[float, float]) -> None:
-    """Functions drawn from a posterior, `(draws, points)`: their mean, and the range of the middle 90 %."""
+def band(x: Any, draws: Any, data: tuple[Any, Any]) -> None:
+    """Functions drawn from a posterior, `(draws, points)`: some of them, and the range of the middle 90 %."""
     figure, axis = plt.subplots(figsize=(6.4, 2.8))
-    low, high = np.quantile(np.asarray(draws), [0.05, 0.95], axis=0)
-    axis.axvspan(*inside, color=GREY, alpha=0.15, linewidth=0, label="where there are data")
-    axis.fill_between(x, low, high, color=BLUE, alpha=0.2, linewidth=0, label="90 % of the draws")
-    axis.plot(x, np.asarray(draws).mean(0), color=BLUE, label="mean")
-    axis.scatter(*data, s=8, color="black", zorder=3)
+    draws = np.asarray(draws)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    axis.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0, label="90 % of the draws")
+    axis.plot(x, draws[:8].T, color=BLUE, alpha=0.35, linewidth=0.7)
+    axis.plot(x, draws.mean(0), color=BLUE, linewidth=1.8, label="mean")
+    axis.scatter(*data, s=8, color="black", zorder=3, label="data")
     axis.set(xlabel="input", ylabel="output")
-    axis.legend(loc="upper left", fontsize=8)
-    describe(figure, "A regression with a band for what is not known, wide where there are no data")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    describe(figure, "A regression whose draws agree where there are data, and fan out where there are none")

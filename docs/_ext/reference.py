@@ -74,7 +74,8 @@ def signature(name: str, thing: Any) -> str:
         return name
     hidden = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
     plain = [str(p) for p in hidden if p.name != "self"]
-    plain = [re.sub(r"<(?:class |function )?'?(?:[\w.]*\.)?(\w+)'?[^>]*>", r"\1", p) for p in plain]
+    plain = [re.sub(r"=<(?:class '(?:[\w.]*\.)?(\w+)'|function (\w+)|.*)[^>]*>$", r"=\1\2", p) for p in plain]
+    plain = [p + "…" if p.endswith("=") else p for p in plain]
     positional = [i for i, p in enumerate(hidden) if p.kind is inspect.Parameter.KEYWORD_ONLY]
     if positional and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in hidden):
         plain.insert(positional[0], "*")
@@ -93,7 +94,7 @@ def entry(name: str, thing: Any) -> str:
         rows = [
             f"- `.{n}`: {first_line(member)}"
             for n, member in vars(thing).items()
-            if not n.startswith("_") and n != "forward" and first_line(member)
+            if not n.startswith("_") and n not in ("forward", "extra_repr") and first_line(member)
             if inspect.isfunction(member) or isinstance(member, (property, classmethod)) or hasattr(member, "attrname")
         ]
         text += ["**Members**", "\n".join(rows)] if rows else []
