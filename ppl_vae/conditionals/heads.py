@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,3 +37,62 @@ class DiagonalNormal(nn.Module):
         """Features `(..., features)` to a distribution over `(dim,)`."""
         loc, raw = self.linear(h).chunk(2, -1)
         return dist.Normal(loc, positive(raw)).to_event(1)
+
+
+class FullRankNormal(nn.Module):
+    r"""$q(z \mid h) = \mathrm{Normal}(\mu(h), L(h) L(h)^\top)$ with L lower triangular, its diagonal positive.
+
+    Args:
+        features: size of h.
+        dim: size of z.
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.linear = nn.Linear(features, dim * (dim + 1))
+        # Start near a diagonal: random correlations of order one make a poor first guess.
+        with torch.no_grad():
+            self.linear.weight[dim:].mul_(0.1)
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to a distribution over `(dim,)`."""
+        loc, raw = self.linear(h).split([self.dim, self.dim**2], -1)
+        raw = raw.unflatten(-1, (self.dim, self.dim))
+        scale_tril = raw.tril(-1) + positive(raw.diagonal(dim1=-2, dim2=-1)).diag_embed()
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+
+class Dirichlet(nn.Module):
+    r"""$q(z \mid h) = \mathrm{Dirichlet}(a(h))$, reparameterized implicitly.
+
+    Args:
+        features: size of h.
+        dim: number of components of z.
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, dim)
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to a distribution over the simplex `(dim,)`."""
+        return dist.Dirichlet(positive(self.linear(h), 1e-3))
+
+
+class Gamma(nn.Module):
+    r"""$q(z \mid h) = \mathrm{Gamma}(a(h), b(h))$ with independent components, reparameterized implicitly.
+
+    Args:
+        features: size of h.
+        dim: size of z.
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 2 * dim)
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to a distribution over positive `(dim,)`, by concentration and mean."""
+        concentration, mean = positive(self.linear(h), 1e-3).chunk(2, -1)
+        return dist.Gamma(concentration, concentration / mean).to_event(1)

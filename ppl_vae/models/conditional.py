@@ -1,0 +1,53 @@
+"""The conditional VAE p(x | y)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+from torch import Tensor, nn
+
+from ppl_vae.conditionals.auto import likelihood_for
+from ppl_vae.conditionals.labels import Labels
+from ppl_vae.conditionals.mlp import Activation, Decoder
+from ppl_vae.conditionals.priors import StandardNormal
+from ppl_vae.conditionals.spec import DataSpec
+
+
+class Conditional(nn.Module):
+    r"""$p(x, z \mid y) = \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z, y))$; y is given, never modelled.
+
+    Args:
+        spec: the dataset's spec, with x and y.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the decoder's hidden layers, from z to x.
+        activation: after each of them.
+
+    Raises:
+        DataError: batches hold x alone.
+
+    Reference:
+        Sohn, Lee and Yan (2015), Learning Structured Output Representation using Deep Conditional
+        Generative Models, NeurIPS 28
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.labels = Labels(spec)
+        self.prior = StandardNormal(latent_dim)
+        self.decoder = Decoder(spec, self.likelihood, latent_dim + self.labels.out_features, hidden, activation)
+
+    def forward(self, x: Tensor, y: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; labels `(data, …)`; latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z, self.labels(y))), obs=x)

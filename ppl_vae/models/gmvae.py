@@ -1,0 +1,55 @@
+"""A mixture of Gaussians in latent space, its component a latent of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.conditionals.auto import likelihood_for
+from ppl_vae.conditionals.heads import positive
+from ppl_vae.conditionals.mlp import Activation, Decoder
+from ppl_vae.conditionals.scale import inverse_softplus
+from ppl_vae.conditionals.spec import DataSpec
+
+
+class GMVAE(nn.Module):
+    r"""$p(x, z, y) = \pi_y\, \mathrm{Normal}(z; \mu_y, \sigma_y)\, p(x \mid f(z))$: unsupervised clustering by y.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        components: of the mixture.
+        hidden: widths of the decoder's hidden layers, from z to x.
+        activation: after each of them.
+
+    Reference:
+        Jiang et al. (2017), Variational Deep Embedding, https://arxiv.org/abs/1611.05148
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        components: int = 10,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.latent_dim, self.components = latent_dim, components
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(torch.randn(components, latent_dim))
+        self.raw_scale = nn.Parameter(torch.full((components, latent_dim), inverse_softplus(1.0)))
+        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; components `(data,)` at y, latents `(data, latent_dim)` at z."""
+        with pyro.plate("data", x.shape[0]):
+            y = pyro.sample("y", dist.Categorical(logits=self.logits))
+            z = pyro.sample("z", dist.Normal(self.loc[y], positive(self.raw_scale)[y]).to_event(1))
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)

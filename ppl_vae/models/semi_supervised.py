@@ -1,0 +1,72 @@
+"""The semi-supervised VAE (M2): some data come with a class, most without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae.conditionals.auto import likelihood_for
+from ppl_vae.conditionals.labels import one_hot
+from ppl_vae.conditionals.mlp import MLP, Activation, Decoder, Encoder
+from ppl_vae.conditionals.priors import StandardNormal
+from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.errors import DataError
+
+
+class SemiSupervised(nn.Module):
+    r"""$p(x, y, z) = \mathrm{Uniform}(y)\, \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z, y))$, y observed in some batches.
+
+    A batch is (x,) or (x, y). Labelled ones also train the classifier q(y | x), by the term α log q(y | x) at
+    site `y_aux`; the classifier belongs to the model and `guide=semi_supervised` shares it.
+
+    Args:
+        spec: the dataset's spec; `num_classes` is the number of classes.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the decoder's hidden layers, from z to x; the classifier has them from x to y, reversed.
+        activation: after each of them.
+        alpha: weight of the classification term, for a labelled datum.
+
+    Raises:
+        DataError: the dataset has no classes.
+
+    Reference:
+        Kingma et al. (2014), Semi-Supervised Learning with Deep Generative Models,
+        https://arxiv.org/abs/1406.5298
+    """
+
+    logits: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        alpha: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if not spec.num_classes:
+            raise DataError("model=semi_supervised needs a dataset with classes, this one's spec has no num_classes.")
+        self.latent_dim, self.classes, self.alpha = latent_dim, spec.num_classes, alpha
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.prior = StandardNormal(latent_dim)
+        self.register_buffer("logits", torch.zeros(self.classes), persistent=False)
+        self.decoder = Decoder(spec, self.likelihood, latent_dim + self.classes, hidden, activation)
+        encoder = Encoder(spec, list(hidden)[::-1], activation)
+        self.classifier = nn.Sequential(encoder, MLP(encoder.out_features, self.classes, []))
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *_: Any) -> None:
+        """Data `(data, *shape)` at site x, codes `(data,)` at site y, latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            if y is not None:
+                with poutine.scale(scale=self.alpha):
+                    pyro.sample("y_aux", dist.Categorical(logits=self.classifier(x)), obs=y)
+            y = pyro.sample("y", dist.Categorical(logits=self.logits), obs=y)
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z, one_hot(y, self.classes).to(z.dtype))), obs=x)

@@ -1,0 +1,69 @@
+"""The VAE with a variational mixture of posteriors as prior."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.conditionals.auto import likelihood_for
+from ppl_vae.conditionals.heads import DiagonalNormal
+from ppl_vae.conditionals.mlp import Activation, Decoder, Encoder
+from ppl_vae.conditionals.spec import DataSpec
+
+
+class Vamp(nn.Module):
+    r"""$p(z) = \frac1K \sum_k q(z \mid u_k)$ with learned pseudo-inputs $u_k$; the guide is `guide=vamp`.
+
+    The encoder belongs to the model, whose prior it makes up, and the guide shares it.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the decoder's hidden layers, from z to x; the encoder has them from x to z, reversed.
+        activation: after each of them.
+        components: number of pseudo-inputs.
+
+    Reference:
+        Tomczak and Welling (2018), VAE with a VampPrior, https://arxiv.org/abs/1705.07120
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        components: int = 50,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+        self.encoder = Encoder(spec, list(hidden)[::-1], activation)
+        self.z = DiagonalNormal(self.encoder.out_features, latent_dim)
+        # Pseudo-inputs live where the encoder's first layer does, after rescaling, near the training mean.
+        start = torch.zeros(self.encoder.features.out_features)
+        if spec.mean is not None:
+            start = self.encoder.features(spec.mean.float()).detach()
+        self.pseudo_inputs = nn.Parameter(start + 0.1 * torch.randn(components, len(start)))
+
+    def posterior(self, x: Tensor) -> Any:
+        """q(z | x) for data `(data, *shape)`."""
+        return self.z(self.encoder(x))
+
+    def prior(self) -> Any:
+        """The mixture of posteriors over `(latent_dim,)`."""
+        component = self.z(self.encoder.net(self.pseudo_inputs))
+        uniform = torch.zeros_like(self.pseudo_inputs[:, 0])
+        return dist.MixtureSameFamily(dist.Categorical(logits=uniform), component)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
