@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.enumeration import marginalize_local
+from ppl_vae.errors import CheckError
 from ppl_vae.objectives.base import metrics
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.terms import Terms, terms
@@ -31,7 +33,14 @@ def nested_terms(vae: "VAE", batch: Any, particles: int, total: float | None, *,
 
 def log_weights(t: Terms) -> tuple[Tensor, Tensor]:
     """The weighted l, `(particles, data)`, and g, 0-d, of a training bound."""
-    local = t.sum(t.model, True, weighted=True) - t.sum(t.guide, True, weighted=True)
+    enumerated = [n for n, s in t.guide.items() if s.enum_dim is not None and not s.is_local]
+    if enumerated:
+        raise CheckError(
+            f"Enumerate at the global site {enumerated[0]!r} is not defined for a bound with several particles per datum. "
+            "Use ELBO, or ScoreFunction at this site."
+        )
+    drawn = t.sum(t.guide, True, where=lambda site: site.enum_dim is None, weighted=True)
+    local = marginalize_local(t.sum(t.model, True, weighted=True) - drawn, t)
     joint = t.sum(t.model, False, weighted=True) - t.sum(t.guide, False, weighted=True)
     return local, joint[0]
 
@@ -44,23 +53,37 @@ def multisample(t: Terms, bound: MultisampleBound) -> Bound:
     local, joint = log_weights(t)
     per_datum = bound(local)
     total = joint + t.data_scale * per_datum.sum()
-    surrogate = total
+    surrogate = total + scores(t, bound, local, total)
+    return Bound((total / t.total).detach(), surrogate / t.total, metrics(t))
+
+
+def scores(t: Terms, bound: MultisampleBound, local: Tensor, total: Tensor) -> Tensor | float:
+    """The part of a surrogate by which score-function sites learn, of value 0 (but for losses of baselines).
+
+    Args:
+        t: The terms.
+        bound: L.
+        local: The weighted l, `(particles, data)`.
+        total: g + (N/B) Σᵢ Lᵢ, 0-d.
+    """
+    surrogate: Tensor | float = 0.0
     for name, estimator in t.layout.estimators.items():
         if not estimator.score:
             continue
         site = t.guide[name]
         score = site.log_prob - site.log_prob.detach()
+        score = score.flatten(0, -3).sum(0) if score.dim() > 2 else score  # one draw per enumerated value
         if site.is_local:
-            cost = per_datum.detach().expand_as(local)
+            cost = bound(local.detach()).expand_as(local)
             advantage, loss = estimator.multisample_advantage(cost, local.detach(), bound, t)
             surrogate = surrogate + t.data_scale * (score * advantage).sum()
         else:
             cost = total.detach().expand(t.num_particles)
-            advantage, loss = estimator.advantage(cost, t)
+            advantage, loss = estimator.advantage(cost, t, -1)
             surrogate = surrogate + (score * advantage).mean()  # one draw, written K times
         if loss is not None:
             surrogate = surrogate - loss
-    return Bound((total / t.total).detach(), surrogate / t.total, metrics(t))
+    return surrogate
 
 
 def log_mean_exp(l: Tensor) -> Tensor:  # noqa: E741
