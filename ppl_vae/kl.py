@@ -7,6 +7,8 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ppl_vae.enumeration import expect_global, expect_local, squeezed
+
 if TYPE_CHECKING:
     from ppl_vae.sites import Site
     from ppl_vae.terms import Terms
@@ -21,18 +23,19 @@ def site_kl(t: "Terms") -> dict[str, Tensor]:
     they serve, have no KL of their own; the group is given as `"auxiliary"`.
     """
     result: dict[str, Tensor] = {}
+    squeeze = {True: lambda kl: squeezed(expect_local(kl, t), 2), False: lambda kl: expect_global(kl, t)}
     auxiliary = any(site.is_auxiliary for site in t.latents.values())
     for name, q in t.latents.items():
         p = t.model.get(name)
         if p is None or (auxiliary and isinstance(q.fn, dist.Delta)):
-            key, value = "auxiliary", q.term() if p is None else q.term() - p.term()
+            key, value = "auxiliary", squeeze[q.is_local](q.term() if p is None else q.term() - p.term())
             known = result.get(key)
             if known is not None and known.dim() != value.dim():
                 known, value = _per_batch(known), _per_batch(value)
             result[key] = value if known is None else known + value
         else:
             exact = analytic_kl(t, name)
-            result[name] = q.term() - p.term() if exact is None else exact
+            result[name] = squeeze[q.is_local](q.term() - p.term() if exact is None else exact)
     return result
 
 

@@ -4,7 +4,7 @@ It is learnt by running the two programs a few times on a batch (`probe`), and l
 the buffers of the pair as they were.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class Layout:
         strategy: How several particles are drawn: `"plate"`, `"tile"` or `"loop"`; empty until it is needed.
         estimators: The gradient estimator of each latent site of the guide.
         parents: The latent sites of the model that each of them depends on.
+        enumerates: Whether a site of either program is enumerated.
         reasons: Why each strategy before the chosen one was passed over.
     """
 
@@ -42,6 +43,7 @@ class Layout:
     strategy: str = ""
     estimators: dict[str, Any] = field(default_factory=dict)
     parents: dict[str, frozenset[str]] = field(default_factory=dict)
+    enumerates: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -49,9 +51,9 @@ class Layout:
         """The batch dimension of particles, counted from the right."""
         return -(self.depth + 1)
 
-    def data_frame(self, site: dict[str, Any]) -> CondIndepStackFrame | None:
-        """The frame of the data plate that a site stands in, if any."""
-        for frame in site["cond_indep_stack"]:
+    def data_frame(self, stack: Iterable[CondIndepStackFrame]) -> CondIndepStackFrame | None:
+        """The frame of the data plate in a site's stack of plates, if it stands in it."""
+        for frame in stack:
             if frame.name in self.data_plates and frame.vectorized:
                 return frame
         return None

@@ -5,7 +5,7 @@ A plate left of the programs' own plates is fastest, and silently wrong for prog
 alone, must give the same log-densities. The loop is always right.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,20 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 
-from ppl_vae.estimators.messenger import Draw
+from ppl_vae.enumeration import (
+    Expectation,
+    contracted,
+    enumerating_guide,
+    enumerating_model,
+    inner_expectation,
+)
+from ppl_vae.estimators.messenger import Draw, Mark
 from ppl_vae.layout import Layout, batch_length, sample_sites
-from ppl_vae.sites import PARTICLES, Site, read_site, stack_sites
+from ppl_vae.sites import PARTICLES, Axes, Site, read_site, stack_sites
 
 if TYPE_CHECKING:
     from ppl_vae.vae import VAE
@@ -66,30 +74,38 @@ class Runner:
         parallel = layout.particle_dim if self.strategy == "plate" else None
 
         def shared(msg: Message) -> bool:
-            return shared_global and layout.data_frame(msg) is None  # type: ignore[arg-type]
+            return shared_global and layout.data_frame(msg["cond_indep_stack"]) is None
 
         traces: list[Trace] = []
         for k in range(self.runs):
             given = _particle(values, k) if self.strategy == "loop" else dict(values or {})
             if shared_global and traces:
                 for name, msg in sample_sites(traces[0]).items():
-                    if layout.data_frame(msg) is None and not msg["is_observed"]:
+                    if layout.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
-            with Draw(layout.estimators, parallel, shared, given, redraw):
+            with enumerating_guide(layout), Draw(layout.estimators, parallel, shared, given, redraw):
                 traces.append(poutine.trace(self._run).get_trace(program))
-        return traces, self._read(traces)
+        expects = [inner_expectation(trace, layout) if layout.enumerates else None for trace in traces]
+        return traces, self._stack([self._read(t, e) for t, e in zip(traces, expects, strict=True)])
 
     def model(self, guide: list[Trace], *, values: Mapping[str, Tensor] | None = None) -> Sites:
         """Trace the model replayed on the guide, or on `values` in place of the guide's."""
-        traces = []
+        runs = []
         for k, trace in enumerate(guide):
             if values is not None:
                 given = _particle(values, k) if self.strategy == "loop" else values
                 trace = trace.copy()
                 for name, value in given.items():
                     trace.nodes[name] = {**trace.nodes[name], "value": value}
-            traces.append(poutine.trace(poutine.replay(self._run, trace=trace)).get_trace(self.vae.run_model))
-        return self._read(traces)
+            with enumerating_model(self.layout, trace), Mark(self.vae.estimators):
+                model = poutine.trace(poutine.replay(self._run, trace=trace)).get_trace(self.vae.run_model)
+            if self.layout.enumerates:
+                summed, made = contracted(trace, model, self._axes, self.total)
+                sites = self._read(model, inner_expectation(trace, self.layout), summed)
+                runs.append({**sites, **made})
+            else:
+                runs.append(self._read(model))
+        return self._stack(runs)
 
     @property
     def layout(self) -> Layout:
@@ -107,15 +123,18 @@ class Runner:
                 return program(*self.batch)
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
-    def _read(self, traces: list[Trace]) -> Sites:
-        particles, tiled = (1, False) if self.strategy == "loop" else (self.particles, self.strategy == "tile")
-        runs = [
-            {
-                name: read_site(msg, self.layout, particles, tiled=tiled, total=self.total)
-                for name, msg in sample_sites(trace).items()
-            }
-            for trace in traces
-        ]
+    def _axes(self, stack: tuple[CondIndepStackFrame, ...]) -> Axes:
+        particles = 1 if self.strategy == "loop" else self.particles
+        return Axes(stack, self.layout, particles, self.strategy == "tile")
+
+    def _read(self, trace: Trace, expect: Expectation | None = None, without: Collection[str] = ()) -> Sites:
+        return {
+            name: read_site(msg, self._axes(msg["cond_indep_stack"]), total=self.total, expect=expect)
+            for name, msg in sample_sites(trace).items()
+            if name not in without
+        }
+
+    def _stack(self, runs: list[Sites]) -> Sites:
         if self.strategy != "loop":
             return runs[0]
         return {name: stack_sites([run[name] for run in runs]) for name in runs[0]}
@@ -172,8 +191,8 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], strategy: str, particles: int =
     except Exception as error:  # whatever a program may raise when its values have an axis more
         return f"{type(error).__name__}: {error}".splitlines()[0]
     alone = alone_runner.guide()[1]
-    latents = {name: site for name, site in guide.items() if not site.is_observed}
-    if latents.keys() != {name for name, site in alone.items() if not site.is_observed}:
+    latents = {name: site for name, site in guide.items() if not (site.is_observed or site.enum_dim is not None)}
+    if latents.keys() != {name for name, s in alone.items() if not (s.is_observed or s.enum_dim is not None)}:
         return "its latent sites differ from those of a single run"
     if strategy == "tile" and any(not site.is_local for site in latents.values()):
         return "a global latent would have one draw for all particles"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.default import assign
 from ppl_vae.kl import site_kl
@@ -127,25 +128,42 @@ class Terms:
 
     @cached_property
     def log_weights(self) -> Tensor:
-        """Σ over local sites of log p − log q, `(particles, data)`: log importance weights, unweighted."""
+        """Σ over local sites of log p − log q, `(particles, data)`: log importance weights, unweighted.
+
+        Sites that the guide enumerates are summed out of the weights.
+        """
         self.require_data_plate("log_weights")
-        return self.sum(self.model, True) - self.sum(self.guide, True)
+        drawn = self.sum(self.guide, True, where=lambda site: site.enum_dim is None)
+        return marginalize_local(self.sum(self.model, True) - drawn, self)
 
     @cached_property
     def global_log_weights(self) -> Tensor:
         """Σ over global sites of log p − log q, `(particles,)`, unweighted."""
-        return self.sum(self.model, False) - self.sum(self.guide, False)
+        return self.expect(None, self.sum(self.model, False) - self.sum(self.guide, False))
 
     @cached_property
     def log_likelihood(self) -> Tensor:
         """Σ over observed local sites of log p(x | z), `(particles, data)`, unweighted."""
-        return self.sum(self.model, True, where=lambda site: site.is_observed)
+        likelihood = self.sum(self.model, True, where=lambda site: site.is_observed)
+        return squeezed(expect_local(likelihood, self), 2)
 
     @cached_property
     def elbo(self) -> Tensor:
         """The unweighted ELBO by sampling, a 0-d tensor in nats per datum."""
         local = self.sum(self.model, True) - self.sum(self.guide, True)
-        return (self.global_log_weights + self.data_scale * local.sum(-1)).mean() / self.total
+        joint = self.sum(self.model, False) - self.sum(self.guide, False)
+        return self.expect(local, joint).mean() / self.total
+
+    def expect(self, local: Tensor | None, joint: Tensor) -> Tensor:
+        """G + (N/B) Σᵢ fᵢ, its expectation taken over all sites that the guide enumerates, per particle.
+
+        Args:
+            local: f, `(enumerated…, particles, data)`.
+            joint: g, `(enumerated…, particles)`.
+        """
+        if local is not None:
+            joint = joint + self.data_scale * expect_local(local, self).sum(-1)
+        return expect_global(joint, self)
 
     def kl(self) -> dict[str, Tensor]:
         """KL(q ‖ p) per latent site: analytic where the two distributions allow it, else the sampled estimate.
@@ -174,7 +192,8 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1) -> Layout:
     if vae.layout is None:
         with unchanged(vae):
             layout = probe(vae, batch)
-            vae.layout = replace(layout, estimators=assign(vae, batch, layout))
+            estimators, enumerates = assign(vae, batch, layout)
+            vae.layout = replace(layout, estimators=estimators, enumerates=enumerates)
             vae.template = batch
     if particles > 1 and not vae.layout.strategy:
         with unchanged(vae):

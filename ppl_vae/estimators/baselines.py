@@ -39,7 +39,7 @@ class DecayingAverage(nn.Module):
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("started", torch.zeros(()))
 
-    def forward(self, cost: Tensor, t: "Terms | None") -> Baseline:
+    def forward(self, cost: Tensor, t: "Terms | None", axis: int = -2) -> Baseline:
         """The average before this cost; in training mode the cost then enters it."""
         before = self.average.clone()
         if self.training:
@@ -67,14 +67,14 @@ class Neural(nn.Module):
         self.network = network
         self.inputs = inputs
 
-    def forward(self, cost: Tensor, t: "Terms") -> Baseline:
+    def forward(self, cost: Tensor, t: "Terms", axis: int = -2) -> Baseline:
         """The prediction, a constant, and the squared error per datum by which it learns."""
         x: Any = t.batch[0].flatten(1) if self.inputs is None else self.inputs(*t.batch)
         prediction = self.network(x).reshape(-1)
-        if cost.dim() == 1:  # a global site: the cost of the whole
+        if axis == -1:  # a global site: the cost of the whole
             prediction = t.data_scale * prediction.sum()
             return prediction.detach(), (prediction - cost).square().mean() / t.total
-        return prediction.detach(), t.data_scale * (prediction - cost).square().mean(0).sum()
+        return prediction.detach(), t.data_scale * (prediction - cost).square().flatten(0, -2).mean(0).sum()
 
 
 class LeaveOneOut(nn.Module):
@@ -89,11 +89,11 @@ class LeaveOneOut(nn.Module):
         Variational Inference for Monte Carlo Objectives (Mnih and Rezende, 2016), https://arxiv.org/abs/1602.06725
     """
 
-    def forward(self, cost: Tensor, t: "Terms | None") -> Baseline:
+    def forward(self, cost: Tensor, t: "Terms | None", axis: int = -2) -> Baseline:
         """The mean of the others."""
-        particles = cost.shape[0]
+        particles = cost.shape[axis]
         self.check(particles)
-        return (cost.sum(0) - cost) / (particles - 1), None
+        return (cost.sum(axis, keepdim=True) - cost) / (particles - 1), None
 
     @staticmethod
     def check(particles: int) -> None:

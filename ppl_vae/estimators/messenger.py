@@ -41,7 +41,11 @@ class Draw(Messenger):
         name = msg["name"]
         estimator = self.estimators.get(name)
         given = self.values.get(name)
-        if given is None and (estimator is None or estimator.enumerates):
+        if estimator is not None and estimator.enumerates:
+            msg["infer"]["enumerate"] = "parallel"  # for the messenger outside this one
+            return
+        msg["infer"].pop("enumerate", None)
+        if given is None and estimator is None:
             return
         if given is None or self.redraw:
             value = estimator.draw(msg["fn"], self.particle_dim)
@@ -52,3 +56,16 @@ class Draw(Messenger):
             value = value.narrow(axis, 0, 1).expand_as(value)
         msg["value"] = value
         msg["done"] = True
+
+
+class Mark(Messenger):
+    """Marks the sites of a model that the user's estimators enumerate."""
+
+    def __init__(self, estimators: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.estimators = estimators
+
+    def _pyro_sample(self, msg: Message) -> None:
+        estimator = self.estimators.get(msg["name"])
+        if estimator is not None and estimator.enumerates and not (msg["done"] or msg["is_observed"]):
+            msg["infer"]["enumerate"] = "parallel"

@@ -70,12 +70,15 @@ def is_finite(q: Any, limit: int = 256) -> bool:
         >>> is_finite(dist.Categorical(torch.ones(10))), is_finite(dist.Poisson(torch.tensor(1.0)))
         (True, False)
     """
-    if not getattr(q, "has_enumerate_support", False):
-        return False
+    return getattr(q, "has_enumerate_support", False) and 0 < support_size(q) <= limit
+
+
+def support_size(q: Any) -> int:
+    """The number of values of a distribution that can be enumerated; 0 if they cannot be listed."""
     try:
-        return int(q.enumerate_support(expand=False).shape[0]) <= limit
+        return int(q.enumerate_support(expand=False).shape[0])
     except NotImplementedError:  # e.g. a Binomial whose total counts differ
-        return False
+        return 0
 
 
 def is_discrete(q: Any) -> bool:

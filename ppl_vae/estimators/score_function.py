@@ -20,7 +20,8 @@ class ScoreFunction(nn.Module):
     $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{q_\phi}\big[(f(z) - b)\, \nabla_\phi \log q_\phi(z)
     + \nabla_\phi f(z)\big]$$
 
-    It holds for any distribution, and has by far the largest variance; a baseline b, independent of the draw, lowers it.
+    It holds for any distribution, and has by far the largest variance; a baseline b, independent of the draw, lowers
+    it.
 
     Args:
         baseline: None, or what predicts the cost without the draw: `DecayingAverage`, `Neural`, `LeaveOneOut` (with
@@ -43,16 +44,18 @@ class ScoreFunction(nn.Module):
         with torch.no_grad():
             return q.sample()
 
-    def advantage(self, cost: Tensor, t: "Terms") -> Advantage:
+    def advantage(self, cost: Tensor, t: "Terms", axis: int = -2) -> Advantage:
         """The cost minus the baseline, and the baseline's own loss, if it learns.
 
         Args:
-            cost: `(particles, data)` for a local site, `(particles,)` for a global one; constant for autograd.
+            cost: `(enumerated…, particles, data)` for a local site, `(enumerated…, particles)` for a global one;
+                constant for autograd.
             t: The terms.
+            axis: The axis of particles: −2 for a local site, −1 for a global one.
         """
         if self.baseline is None:
             return cost, None
-        b, loss = self.baseline(cost, t)
+        b, loss = self.baseline(cost, t, axis)
         return cost - b, loss
 
     def multisample_advantage(

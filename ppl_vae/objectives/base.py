@@ -26,9 +26,17 @@ def metrics(t: "Terms") -> dict[str, Tensor]:
     scale = t.data_scale / t.total
     result = {"elbo": t.elbo.detach()}
     result["log_likelihood"] = t.log_likelihood.detach().sum(-1).mean() * scale
+    result |= {f"kl/{name}": kl.detach() for name, kl in mean_kl(t).items()}
+    return result
+
+
+def mean_kl(t: "Terms", weighted: bool = False) -> dict[str, Tensor]:
+    """KL per latent site, analytic where that is known and legal, 0-d, nats per datum."""
+    result = {}
     for name, kl in t.kl().items():
-        kl = kl.detach()
-        result[f"kl/{name}"] = (kl.sum(-1) * scale if kl.dim() > 1 else kl / t.total).mean()
+        if weighted and name in t.guide:
+            kl = kl * t.guide[name].weight
+        result[name] = (kl.sum(-1) * t.data_scale if kl.dim() > 1 else kl).mean() / t.total
     return result
 
 
@@ -40,6 +48,23 @@ def require(t: "Terms", legal: Sequence[type], objective: str, why: str) -> None
                 f"{type(estimator).__name__} at site {name!r} cannot be used with {objective}: {why}. "
                 f"Legal here: {', '.join(e.__name__ for e in legal)}."
             )
+
+
+def local_only(t: "Terms", objective: str, what: str) -> None:
+    """Refuse global latents where an objective is defined per datum."""
+    shared = [name for name, site in t.latents.items() if not site.is_local]
+    if shared:
+        raise CheckError(
+            f"{objective} {what}, and is not defined for global latents, here {shared}. "
+            "Legal with global latents: ELBO, IWAE, MIWAE, PIWAE, CIWAE, Renyi."
+        )
+
+
+def positive(name: str, number: int) -> int:
+    """A number of at least 1."""
+    if number < 1:
+        raise ValueError(f"Expected {name} ≥ 1, got {number}.")
+    return number
 
 
 def describe(**settings: Any) -> str:

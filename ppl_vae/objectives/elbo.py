@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import Pathwise, ScoreFunction, StickingTheLanding
+from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.kl import analytic_kl
 from ppl_vae.objectives.base import describe, metrics, require
 from ppl_vae.objectives.bound import Bound
@@ -48,7 +48,7 @@ class ELBO(nn.Module):
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    legal = (Pathwise, StickingTheLanding, ScoreFunction)
+    legal = (Pathwise, StickingTheLanding, ScoreFunction, Enumerate)
 
     def __init__(
         self,
@@ -69,11 +69,14 @@ class ELBO(nn.Module):
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
-        t = terms(vae, batch, self.num_particles, total=total)
+        return self.of(terms(vae, batch, self.num_particles, total=total))
+
+    def of(self, t: Terms) -> Bound:
+        """The bound from terms that were made already."""
         require(t, self.legal, "ELBO", "it has no gradient of that form")
         self._check(t)
         local, joint = self._costs(t)
-        value = (joint + t.data_scale * local.sum(-1)).mean() / t.total
+        value = t.expect(local, joint).mean() / t.total
         surrogate = with_score(t, local, joint)
         return Bound(value.detach(), surrogate, metrics(t))
 

@@ -36,7 +36,7 @@ def log_weights(t: Terms) -> tuple[Tensor, Tensor]:
     enumerated = [n for n, s in t.guide.items() if s.enum_dim is not None and not s.is_local]
     if enumerated:
         raise CheckError(
-            f"Enumerate at the global site {enumerated[0]!r} is not defined for a bound with several particles per datum. "
+            f"Enumerate at the global site {enumerated[0]!r} has no bound with several particles per datum. "
             "Use ELBO, or ScoreFunction at this site."
         )
     drawn = t.sum(t.guide, True, where=lambda site: site.enum_dim is None, weighted=True)

@@ -1,0 +1,28 @@
+"""Enumerate: the exact expectation over a discrete site."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Enumerate:
+    r"""Take every value of a finite site in parallel, each weighted by its probability.
+
+    $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \nabla_\phi \sum_c q_\phi(c)\, f(c)$$
+
+    No draw, hence no variance from this site; cost and memory grow by the size of its support. Under
+    importance-weighted bounds the site is summed out of the weights. A site that only the model has may take it,
+    too: it is then summed out of the model.
+
+    References:
+        Pyro's TraceEnum_ELBO; Tensor Variable Elimination (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
+    """
+
+    score: ClassVar[bool] = False
+    enumerates: ClassVar[bool] = True
+
+    def draw(self, q: Any, particle_dim: int | None = None) -> Tensor:
+        """A draw, for uses that want one (a posterior sample, say)."""
+        return q.sample()
