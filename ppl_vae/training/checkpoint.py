@@ -88,8 +88,30 @@ class Store:
         try:
             with self.metrics.open("a") as file:
                 file.write(to_line(row))
+                file.flush()
+                os.fsync(file.fileno())  # the checkpoint that follows counts on it
         except OSError as error:
             raise RunError(f"Got {error.strerror or error} when writing {self.metrics}; is the disk full?") from error
+
+    def read_rows(self, number: int) -> list[Row]:
+        """The first lines of metrics.
+
+        Raises:
+            RunError: there are fewer.
+        """
+        try:
+            rows = History.from_jsonl(self.metrics.read_text()).rows
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"Got {self.metrics} that cannot be read ({error}), expected {number} lines of JSON."
+            ) from error
+        if len(rows) < number:
+            raise RunError(
+                f"Got {len(rows)} epochs in {self.metrics}, expected the {number} that the checkpoint beside "
+                "it has seen. "
+                "Lines are missing: restore the file from a copy, or train again."
+            )
+        return rows[:number]
 
     def rewrite(self, rows: list[Row]) -> None:
         """Make the lines of metrics exactly these: those later than the checkpoint are dropped."""

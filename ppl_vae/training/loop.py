@@ -27,7 +27,8 @@ from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, train
 from ppl_vae.training.progress import Quiet, reporter
 from ppl_vae.training.schedulers import Pacer
 
-VALIDATION_SEED = 0  # the same noise after every epoch and in every run: differences are differences of the pairs
+# the same noise after every epoch and in every run: differences are differences of the pairs
+VALIDATION_SEED = 0
 INITIAL, NOISE, ORDER = 0, 1, 2  # purposes of the streams of random numbers of a run
 
 
@@ -101,6 +102,8 @@ class Loop:
 
         if not self.vae.training:
             self.vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
+        if (what := nonfinite.broken(dict(self.vae.named_parameters()))) is not None:
+            self._fail(math.nan, what, None, None)
         prepare(self.vae, next(self.train.batches(self.plan.batch_size)), self.particles)
         parts = [p for p in (self.vae, self.objective) if isinstance(p, nn.Module)]
         named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
@@ -128,6 +131,7 @@ class Loop:
         state = self.store.load() if self.store is not None and resume else None
         if state is not None:
             self._refuse_foreign(state)
+            self.history.rows[:] = self.store.read_rows(state["rows"])  # type: ignore[union-attr]
             self.load(state, str(self.store.last))  # type: ignore[union-attr]
             if self.store.model.exists():  # type: ignore[union-attr]
                 self.best = serialize.load(self.store.model)  # type: ignore[union-attr]
@@ -173,7 +177,7 @@ class Loop:
             "step": self.step,
             "position": self.position,
             "spent": self.spent,
-            "history": self.history.rows,
+            "rows": len(self.history),  # they are in metrics.jsonl
             "vae": take_tensors(self.vae),
             "objective": take_tensors(self.objective),
             "optimizer": self.optimizer.state_dict() if self.parameters else None,
@@ -186,15 +190,18 @@ class Loop:
         """Go back, or on, to what `state` gave."""
         self.epoch, self.step, self.position = state["epoch"], state["step"], state["position"]
         self.spent = state["spent"]
-        self.history.rows[:] = state["history"]
-        put_tensors(self.vae, state["vae"], source)
-        put_tensors(self.objective, state["objective"], source)
+        del self.history.rows[state["rows"] :]
         if self.parameters:
             self.optimizer.load_state_dict(state["optimizer"])
             self.pacer.load(state["scheduler"])
         self.meter = Meter()
         self.meter.load(state["meter"], self.device)
-        rng.restore(state["rng"], self.device)
+        self._put(state["vae"], state["objective"], state["rng"], source)
+
+    def _put(self, vae: Any, objective: Any, generators: Any, source: str = "the snapshot") -> None:
+        put_tensors(self.vae, vae, source)
+        put_tensors(self.objective, objective, source)
+        rng.restore(generators, self.device)
 
     def _save(self) -> None:
         if self.store is not None:
@@ -367,8 +374,7 @@ class Loop:
 
     def _blame(self, error: Exception) -> None:
         """Where a step failed because of NaN, say so in place of the error that it led to."""
-        broken = any(not torch.isfinite(p).all() for p in self.parameters.values())
-        if broken or (self.validating and isinstance(error, ValueError)):
+        if nonfinite.broken(self.parameters) or (self.validating and isinstance(error, ValueError)):
             self._locate(error)
 
     def _locate(self, cause: Exception | None) -> None:
@@ -380,10 +386,7 @@ class Loop:
         stop_validating()
         self.load(copy.deepcopy(self.snapshot), "the snapshot")
         for batch in self._batches():
-            before, noise = (
-                copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective))),
-                rng.capture(self.device),
-            )
+            before = copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective), rng.capture(self.device)))
             try:
                 metrics = self._gradient(batch)
                 wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
@@ -391,10 +394,9 @@ class Loop:
             except Exception:
                 wrong, value = True, math.nan
             if wrong:
-                put_tensors(self.vae, before[0], "the snapshot")
-                put_tensors(self.objective, before[1], "the snapshot")
-                rng.restore(noise, self.device)
+                self._put(*before)
                 what, site = nonfinite.diagnose(self.vae, batch, self.particles, len(self.train), self.parameters)
+                self._put(*before)
                 if cause is not None and site is None and math.isnan(value):
                     return
                 self._fail(value, what, site, cause)

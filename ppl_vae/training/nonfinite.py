@@ -33,12 +33,8 @@ def diagnose(
     Returns:
         Words for a message, and the name of the site (None where it is no site's fault).
     """
-    for name, parameter in parameters.items():
-        if (what := _bad(parameter)) is not None:
-            return (
-                f"parameter {name!r} holds {what} before the step. To try: start again from sane values",
-                None,
-            )
+    if (what := broken(parameters)) is not None:
+        return what, None
     failure = ""
     try:
         from ppl_vae.terms import terms
@@ -64,6 +60,14 @@ def diagnose(
         f"all log-densities of the pair are finite{failure}; the objective itself is not. To try: {STEADIER}",
         None,
     )
+
+
+def broken(parameters: Mapping[str, Tensor]) -> str | None:
+    """The first parameter that is not finite, in words."""
+    for name, parameter in parameters.items():
+        if (holds := _bad(parameter)) is not None:
+            return f"parameter {name!r} holds {holds} before the step. To try: begin with finite weights; {STEADIER}"
+    return None
 
 
 def _fault(site: Any) -> tuple[str, str, str] | None:

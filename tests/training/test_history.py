@@ -1,0 +1,72 @@
+"""Rows of metrics."""
+
+import json
+import math
+
+import pytest
+
+from ppl_vae.training.history import History, epochs_since_best
+from tests.training.pairs import dataset, pair
+from tests.training.test_fit import quiet
+
+KEYS = {
+    "epoch", "step", "train/bound", "train/elbo", "train/log_likelihood", "train/kl/z", "validation/bound",
+    "validation/elbo", "validation/log_likelihood", "validation/kl/z", "lr", "beta", "grad_norm", "seconds",
+}  # fmt: skip
+
+
+def test_rows_have_every_figure(tmp_path):
+    history = quiet(pair(), dataset(), epochs=3, directory=tmp_path)
+    assert all(row.keys() == KEYS for row in history)
+    assert [int(row["epoch"]) for row in history] == [1, 2, 3]
+    written = History.from_jsonl((tmp_path / "metrics.jsonl").read_text())
+    assert written.rows == history.rows
+    frame = history.to_frame()
+    assert list(frame.columns) == history.columns
+    assert frame["epoch"].tolist() == [1, 2, 3]
+
+
+def test_json_is_strict_and_comes_back():
+    history = History([{"epoch": 1, "validation/bound": -math.inf, "lr": 0.1}, {"epoch": 2, "validation/bound": -3.5}])
+    lines = [json.loads(line) for line in history.to_jsonl().splitlines()]
+    assert lines == [{"epoch": 1, "validation/bound": None, "lr": 0.1}, {"epoch": 2, "validation/bound": -3.5}]
+    back = History.from_jsonl(history.to_jsonl())
+    assert math.isnan(back["validation/bound"][0])
+    assert back["lr"][0] == 0.1
+    assert math.isnan(back["lr"][1])
+
+
+def test_a_torn_last_line_is_ignored_and_a_torn_other_is_not():
+    text = '{"epoch": 1}\n{"epoch": 2}\n{"epo'
+    assert [row["epoch"] for row in History.from_jsonl(text)] == [1, 2]
+    with pytest.raises(json.JSONDecodeError):
+        History.from_jsonl('{"epo\n{"epoch": 2}\n')
+
+
+def test_best():
+    history = History(
+        [{"epoch": e, "validation/bound": b} for e, b in enumerate([-5.0, -3.0, -3.0, math.nan, -4.0], 1)]
+    )
+    assert history.best_epoch == 2
+    assert history.loss == 3.0
+    assert epochs_since_best(history.rows) == 3
+    assert History([{"epoch": 1, "train/bound": -1.0}, {"epoch": 2, "train/bound": -2.0}]).best_epoch == 2
+    assert History().best is None
+    assert math.isnan(History().loss)
+
+
+def test_an_unknown_column_names_the_known_ones():
+    with pytest.raises(KeyError, match=r"validation/bounds.*train/bound"):
+        History([{"epoch": 1, "train/bound": -1.0}])["validation/bounds"]
+
+
+def test_repr_is_short():
+    assert repr(History()) == "History(no epochs, running)"
+    text = repr(
+        History([{"epoch": e, "train/bound": -e / 3, "seconds": 0.1} for e in range(1, 101)], status="finished")
+    )
+    lines = text.splitlines()
+    assert lines[0] == "History(100 epochs, finished, best epoch 100)"
+    assert lines[1].split() == ["epoch", "train/bound", "seconds"]
+    assert len(lines) == 2 + 3 + 1 + 4
+    assert len({len(line) for line in lines[1:]}) == 1
