@@ -93,7 +93,7 @@ def test_errors_of_users_pass_unchanged():
                 raise ValueError("theirs")
             return super().forward(x)
 
-    with pytest.raises(ValueError, match=r"^theirs$"):
+    with pytest.raises(ValueError, match="theirs"):
         quiet(pv.VAE(Model(), Failing()), dataset())
 
 

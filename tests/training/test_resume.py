@@ -205,6 +205,7 @@ def test_estimators_with_state_go_on(kind, tmp_path):
             with pyro.plate("data", x.shape[0]):
                 pyro.sample("z", dist.Bernoulli(logits=a * x))
 
+        torch.manual_seed(0)
         return pv.VAE(model, guide, estimators={"z": pv.estimators.ScoreFunction(baselines[kind]())})
 
     options = {"data": torch.linspace(-1, 1, 40), "objective": pv.objectives.ELBO()}
