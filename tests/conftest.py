@@ -124,5 +124,12 @@ def no_global_change(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     for name in changed:
         _restore(name, before[name])
     assert not changed, "the test left another global state behind: " + "; ".join(
-        f"{name} was {before[name]!r}, is {after[name]!r}" for name in changed
+        f"{name} {_difference(before[name], after[name])}" for name in changed
     )
+
+
+def _difference(before: Any, after: Any) -> str:
+    if isinstance(before, dict):
+        keys = sorted({k for k in {*before, *after} if before.get(k) != after.get(k)})
+        before, after = ({k: state.get(k) for k in keys} for state in (before, after))
+    return f"was {before!r}, is {after!r}"

@@ -74,8 +74,12 @@ def signature(name: str, thing: Any) -> str:
         return name
     hidden = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
     plain = [str(p) for p in hidden if p.name != "self"]
-    plain = [re.sub(r"=<(?:class '(?:[\w.]*\.)?(\w+)'|function (\w+)|.*)[^>]*>$", r"=\1\2", p) for p in plain]
-    plain = [p + "…" if p.endswith("=") else p for p in plain]
+    for pattern, short in (
+        (r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1"),
+        (r"<function (\w+) at \w+>", r"\1"),
+        (r"<.*>", "..."),
+    ):
+        plain = [re.sub(pattern, short, p) for p in plain]
     positional = [i for i, p in enumerate(hidden) if p.kind is inspect.Parameter.KEYWORD_ONLY]
     if positional and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in hidden):
         plain.insert(positional[0], "*")
