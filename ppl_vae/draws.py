@@ -90,11 +90,10 @@ def posterior(
     split = as_split(data)
     n, total = len(split), draws * chains
     blocks: list[Arrays] = []
-    with inference(vae):
-        first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    with inference(vae, first):
         tiling = plan(vae, first, n, total, memory, seed)
         probe = terms(vae, first)
-        probe.require_data_plate("The posterior of each datum")
         with_density = no_evidence(probe) is None
         kept = _predictive_draws(probe, n, draws, chains, parse_bytes(memory), predictive_draws)
         shared: dict[int, dict[str, Tensor]] = {}
@@ -152,7 +151,7 @@ def _block(
             put("sample_stats", "log_weight", t.log_weights)
         if done < kept:
             latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
-            drawn, _ = predict(vae, batch, chunk, latents)
+            drawn, _ = predict(vae, batch, chunk, values=latents)
             for name, site in drawn.items():
                 put("posterior_predictive", name, site.value[: kept - done])
             if with_density:

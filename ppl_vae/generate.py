@@ -6,9 +6,9 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.tiles import inference, plan
+from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
 from ppl_vae.errors import CheckError
-from ppl_vae.predictive import expected, predict
+from ppl_vae.predictive import predict
 from ppl_vae.vae import as_batch
 
 if TYPE_CHECKING:
@@ -53,31 +53,18 @@ def generate(
         raise CheckError(
             "The pair has not seen any data, so the shape of x is unknown. Pass a batch: generate(vae, n, like=batch)."
         )
-    batch = as_batch(like.batch() if hasattr(like, "batch") else like)
+    batch = as_pair_takes(as_batch(like.batch() if hasattr(like, "batch") else like), vae)
     # Without a seed, one is drawn from the caller's stream, which so goes on.
     start = int(torch.randint(2**31, ())) if seed is None else seed
     parts: list[dict[str, Tensor]] = []
-    with inference(vae):
+    with inference(vae, batch):
         pyro.set_rng_seed(start)
         size = plan(vae, batch, n, 1, memory, start).data
         for first in range(0, n, size):
-            drawn, _ = predict(vae, _cycled(batch, first, min(size, n - first)))
-            if not vae.layout.data_plates:
-                raise CheckError(
-                    "No plate of the pair follows the batch: it generates the whole batch as one observation. Put the "
-                    "data in `with pyro.plate('data', x.shape[0])`, or name your plate: "
-                    "VAE(model, guide, data_plate='…')."
-                )
-            parts.append(
-                {name: _rows(expected(site.fn), site.value) if mean else site.value[0] for name, site in drawn.items()}
-            )
+            drawn, _ = predict(vae, _cycled(batch, first, min(size, n - first)), mean=mean)
+            parts.append({name: site.value[0] for name, site in drawn.items()})
     result = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     return next(iter(result.values())) if len(result) == 1 else result
-
-
-def _rows(mean: Tensor, value: Tensor) -> Tensor:
-    """Bring the mean, of the distribution's own shape, to that of one particle's value."""
-    return mean.expand(torch.broadcast_shapes(mean.shape, value.shape[1:])).reshape(value.shape[1:])
 
 
 def _cycled(batch: tuple[Any, ...], first: int, n: int) -> tuple[Any, ...]:

@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.version import __version__
 
-SAMPLED = ("posterior", "prior", "posterior_predictive", "prior_predictive", "log_likelihood", "sample_stats")
+SAMPLED = (
+    "posterior",
+    "unconstrained_posterior",
+    "prior",
+    "posterior_predictive",
+    "prior_predictive",
+    "log_likelihood",
+    "sample_stats",
+)
 """Groups whose variables may start with the dimensions `chain` and `draw`."""
 
 DATUM = "datum"

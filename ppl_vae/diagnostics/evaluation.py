@@ -145,8 +145,8 @@ def evaluate(
     variances: dict[str, list[Tensor]] = {}
     units: dict[str, list[Tensor]] = {}
     shared: dict[str, list[Tensor]] = {}
-    with inference(vae):
-        first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    with inference(vae, first):
         tiling = plan(vae, first, n, num_particles, memory, seed)
         chunks = tiling.chunks(num_particles)
         reason = no_evidence(terms(vae, first))

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import DataError
+from ppl_vae.errors import CheckError, DataError
+from ppl_vae.terms import prepare
 from ppl_vae.training.rng import derive, forked
 
 if TYPE_CHECKING:
@@ -100,14 +101,30 @@ def parse_bytes(memory: int | str) -> int:
 
 
 @contextmanager
-def inference(vae: "VAE") -> Iterator[None]:
-    """Within, the pair is in evaluation mode and without gradients; modes and random streams are then put back."""
+def inference(vae: "VAE", batch: tuple[Any, ...]) -> Iterator[None]:
+    """Within, the pair is in evaluation mode, without gradients, and every latent of the guide is drawn.
+
+    (Training may enumerate discrete ones.) Modes and random streams are then put back.
+
+    Raises:
+        CheckError: if the pair has no data plate.
+    """
+    trained = prepare(vae, batch)
+    if not trained.data_plates:
+        raise CheckError(
+            "No plate of the pair follows the batch, which is therefore one joint observation: it has no evidence, "
+            "posterior or draw per datum. Put the data in `with pyro.plate('data', x.shape[0])`, or name your plate: "
+            "VAE(model, guide, data_plate='…')."
+        )
     modes = [(module, module.training) for module in vae.modules()]
     vae.eval()
+    drawn = {name: estimator for name, estimator in trained.estimators.items() if not estimator.enumerates}
+    vae.layout = replace(trained, estimators=drawn)
     try:
         with torch.no_grad(), pyro.validation_enabled(False), forked(vae.device):
             yield
     finally:
+        vae.layout = replace(trained, strategy=vae.layout.strategy, reasons=vae.layout.reasons)
         for module, mode in modes:
             module.training = mode
 
