@@ -70,13 +70,13 @@ def _hydra_is_running() -> bool:
     return module is not None and module.GlobalHydra.instance().is_initialized()
 
 
+# Set by pytest for each test, by scikit-learn when first imported, by torch when an optimizer is first made.
+NOT_OURS = ("PYTEST_", "KMP_", "TORCHINDUCTOR_")
+
 GLOBAL_STATE: dict[str, Callable[[], Any]] = {
     "sys.path": lambda: list(sys.path),
     "sys.argv": lambda: list(sys.argv),
-    # torch sets the second one itself, when an optimizer is first made
-    "environment": lambda: {
-        k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
-    },
+    "environment": lambda: {k: v for k, v in os.environ.items() if not k.startswith(NOT_OURS)},
     "open matplotlib figures": _open_figures,
     "an initialized Hydra": _hydra_is_running,
 }
