@@ -27,11 +27,12 @@ def _finite(row: Row) -> dict[str, float]:
     return {k: float(v) for k, v in row.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as one dict of dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, (int, float, str)) else str(value)
     return flat
@@ -50,7 +51,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(directory / "tensorboard"))
-        self.writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in _flat(config).items()))
+        self.writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in flat(config).items()))
 
     def __call__(self, row: Row) -> None:
         """Log the row of an epoch at its step."""
@@ -83,7 +84,7 @@ class MLflow:
         self.mlflow.start_run(
             run_name=directory.name, tags={"group": directory.parent.name, "directory": str(directory)}
         )
-        self.mlflow.log_params({k: str(v)[:500] for k, v in _flat(config).items()})
+        self.mlflow.log_params({k: str(v)[:500] for k, v in flat(config).items()})
 
     def __call__(self, row: Row) -> None:
         """Log the row of an epoch at its step."""

@@ -139,9 +139,10 @@ class Run:
         path = self.directory / "posterior.nc"
         if not path.exists():
             raise RunError(f"{path} is not there; make it with: ppl-vae posterior run={self.directory}")
+        from ppl_vae._arviz import from_tree
         from ppl_vae.posterior import load
 
-        return load(path)
+        return from_tree(load(path))
 
     @contextlib.contextmanager
     def user_code(self) -> Iterator[None]:

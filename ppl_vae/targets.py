@@ -118,18 +118,20 @@ def check(
         if key not in found and not (accepts_any(found) and (key in typed or key not in old)):
             if key in old and key not in typed:
                 continue
-            legal = [n for n in found if n not in (*INJECTED, *LATER)]
+            given_later = (*INJECTED, *LATER, *(n for n, p in found.items() if program and _needed(p)))
+            legal = [n for n in found if n not in given_later]
             raise UsageError(f"{where}.{key}: {node['_target_']} has no such parameter; {near(str(key), legal)}")
         used[key] = check_value(f"{where}.{key}", value, found[key].annotation if key in found else Any)
     for name, parameter in found.items():
-        needed = parameter.default is inspect.Parameter.empty and parameter.kind in (
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            inspect.Parameter.KEYWORD_ONLY,
-        )
-        if needed and not program and name not in used and name not in (*given, *LATER):
+        if _needed(parameter) and not program and name not in used and name not in (*given, *LATER):
             hint = describe(parameter.annotation)
             raise UsageError(f"{where}.{name} is needed by {node['_target_']}: add {where}.{name}=VALUE ({hint})")
     return used
+
+
+def _needed(parameter: inspect.Parameter) -> bool:
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return parameter.default is inspect.Parameter.empty and parameter.kind in by_name
 
 
 def check_value(where: str, value: Any, hint: Any) -> Any:

@@ -9,30 +9,66 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ppl_vae.cli.arguments import quoted
+from ppl_vae.cli.made import make_posterior, save_figures
 from ppl_vae.cli.output import Result, figures_table
 
 if TYPE_CHECKING:
-    from ppl_vae.datasets import Dataset
+    from ppl_vae.datasets import Dataset, Spec, Split
     from ppl_vae.training import History
     from ppl_vae.vae import VAE
+
+REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "active_units", "num_units", "num_particles")
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
     """Evaluate the best weights, make what `results` asks for, and say it all."""
+    from ppl_vae.diagnostics import evaluate
+
     best = history.best or {}
     figures: dict[str, Any] = {"epochs": len(history), "best_epoch": history.best_epoch}
     figures |= {k: v for k, v in best.items() if k.startswith("validation/") or k == "train/bound"}
-    rows: dict[str, Any] = {
-        "epochs": f"{len(history)} (best {history.best_epoch})",
-        **{k.replace("/", " "): v for k, v in figures.items() if isinstance(v, float)},
-    }
-    record = {"run": str(directory), "status": "finished", "result": figures}
+    held_out = data.test if len(data.test) else data.validation
+    if len(held_out):
+        name = "test" if len(data.test) else "validation"
+        evaluation = evaluate(vae, held_out, cfg.results.num_particles, seed=cfg.seed)
+        evaluation.save(directory / "evaluation" / name)
+        figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        figures[f"{name}/kl"] = evaluation.summary["kl"]["total"]
+        made = _make(vae, held_out, data.spec, history, cfg, directory)
+    else:
+        made = {}
+    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
+    for key, value in figures.items():
+        if key.endswith(("epochs", "best_epoch")):
+            continue
+        rows[key.replace("/", " ")] = value
     return Result(
-        record=record | figures,
-        tables=[figures_table("Results (nats per datum)", rows)],
-        lines=[f"run directory: {directory}", f"next: {next_command('evaluate', run=directory)}"],
+        record={"run": str(directory), "status": "finished", **figures, "files": made, "result": figures},
+        tables=[figures_table("Results (nats per datum; best validation weights)", rows)],
+        lines=[
+            *(f"{name}: {path}" for name, path in made.items()),
+            f"run directory: {directory}",
+            f"next: {next_command('evaluate', run=directory, num_particles=5000)}",
+        ],
         value=history.loss,
     )
+
+
+def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
+    """Figures and posterior, as far as the config asks for them and the pair allows them."""
+    made: dict[str, Path] = {}
+    if cfg.results.figures:
+        from ppl_vae.reports.figures import learning_curves
+        from ppl_vae.reports.gallery import gallery
+
+        pictures = gallery(vae, split, spec, seed=cfg.seed)
+        save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
+        made["figures"] = directory / "figures"
+    if cfg.results.posterior:
+        made["posterior"], _ = make_posterior(
+            vae, split[: cfg.results.data], spec, directory, draws=cfg.results.draws, seed=cfg.seed, figures=False
+        )
+    return made
 
 
 def next_command(verb: str, **keys: Any) -> str:

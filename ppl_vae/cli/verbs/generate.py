@@ -1,0 +1,56 @@
+"""`ppl-vae generate`: new data from the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import save_arrays, save_figures
+from ppl_vae.cli.on_run import opened
+from ppl_vae.cli.output import Result
+
+if TYPE_CHECKING:
+    from ppl_vae.runs import Run
+    from ppl_vae.vae import VAE
+
+MOST = 400  # pictures on one sheet
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """Draw n data into `DIR/samples.npz`, and a picture of them into `DIR/figures`."""
+    from ppl_vae.generate import generate
+    from ppl_vae.pair import example_batch
+
+    run, vae = opened(cfg)
+    # A model of x alone needs no data; one with conditions is given those of the test data.
+    like = example_batch(run.spec) if len(run.spec.fields) == 1 else run.data.test.batch()
+    drawn = generate(vae, cfg.n, like=like, seed=cfg.seed)
+    arrays = {k: _restored(run, v) for k, v in (drawn if isinstance(drawn, dict) else {"x": drawn}).items()}
+    path = save_arrays(run.directory / "samples.npz", arrays)
+    figures = _figures(cfg, run, vae, like, next(iter(arrays.values()))) if cfg.figures else {}
+    pictures = save_figures(run.directory, figures)
+    shapes = {k: list(v.shape) for k, v in arrays.items()}
+    record = {"run": str(run), "samples": str(path), "n": cfg.n, "shapes": shapes, "figures": pictures}
+    lines = [f"{cfg.n} new data: {path} ({', '.join(f'{k} {tuple(v)}' for k, v in shapes.items())})"]
+    return Result(record=record, lines=[*lines, *(f"figure: {p}" for p in pictures)])
+
+
+def _restored(run: Run, value: Any) -> Any:
+    """In the units of the source, where the data were standardized."""
+    return run.spec.restore(value).numpy() if tuple(value.shape[1:]) == run.spec.shape else value.numpy()
+
+
+def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, samples: Any) -> dict[str, Any]:
+    from ppl_vae.generate import generate
+    from ppl_vae.reports import figures
+
+    if run.spec.is_image and run.spec.shape[0] in (1, 3):
+        means = generate(vae, min(cfg.n, MOST), like=like, mean=True, seed=cfg.seed)
+        means = next(iter(means.values())) if isinstance(means, dict) else means
+        return {"samples": figures.samples_grid(np.clip(_restored(run, means), 0, 1))}
+    data = run.data.test if len(run.data.test) else run.data.train
+    seen = _restored(run, data.batch()[0])
+    return {"samples": figures.sample_marginals(seen, samples, run.spec.feature_names)}

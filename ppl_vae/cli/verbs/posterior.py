@@ -1,0 +1,33 @@
+"""`ppl-vae posterior`: draws from the guide and the model in ArviZ's groups, as netCDF."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import groups, make_posterior
+from ppl_vae.cli.on_run import opened, part
+from ppl_vae.cli.output import Result
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """Write `DIR/posterior.nc` and its summary, and show the first rows."""
+    run, vae = opened(cfg)
+    split = part(run, cfg.split.name)
+    split = split if cfg.data is None else split[: cfg.data]
+    path, table = make_posterior(
+        vae, split, run.spec, run.directory, draws=cfg.draws, seed=cfg.seed, figures=cfg.figures
+    )
+    shown = groups(run.posterior())
+    record = {
+        "run": str(run),
+        "posterior": str(path),
+        "split": cfg.split.name,
+        "data": len(split),
+        "draws": cfg.draws,
+        "groups": shown,
+        "variables": len(table),
+    }
+    more = f"… {len(table) - 12} more rows in posterior.csv" if len(table) > 12 else ""
+    lines = [table.head(12).to_string(), more, f"groups: {', '.join(shown)}", f"posterior: {path}"]
+    return Result(record=record, lines=[line for line in lines if line])

@@ -1,0 +1,57 @@
+"""`ppl-vae report`: one self-contained HTML page about a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import latest_evaluation, save_figures
+from ppl_vae.cli.on_run import opened
+from ppl_vae.cli.output import Result
+from ppl_vae.recording import ERROR, WEIGHTS
+from ppl_vae.runs import Run
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """Write `DIR/report.html`; what the run has not got is answered there with the command that makes it."""
+    import pandas as pd
+
+    from ppl_vae.reports.html import write_report
+
+    run = Run.load(cfg.run)
+    figures: dict[str, Any] = {}
+    notes: dict[str, str] = {}
+    if (run.directory / WEIGHTS).exists():
+        from ppl_vae.reports.gallery import gallery
+
+        run, vae = opened(cfg)
+        data = next(s for s in (run.data.test, run.data.validation, run.data.train) if len(s))
+        pictures = gallery(vae, data, run.spec, seed=cfg.seed)
+        figures, notes = pictures.figures, pictures.notes
+        save_figures(run.directory, figures)
+    evaluation, table = latest_evaluation(run)
+    summary = run.directory / "posterior.csv"
+    record = run.record
+    error = run.directory / ERROR
+    path = write_report(
+        run.directory / "report.html",
+        title=str(run.config.get("name", run.directory.name)),
+        subtitle=run.directory.name,
+        run=run.directory,
+        status=run.status,
+        error=error.read_text(encoding="utf-8") if error.exists() else str(record.get("error") or ""),
+        config=OmegaConf.to_yaml(run.config),
+        result=run.result,
+        rows=run.metrics.to_dict("records"),
+        figures=figures,
+        evaluation=evaluation,
+        table=table,
+        posterior=pd.read_csv(summary, index_col=0) if summary.exists() else None,
+        environment={
+            k: record[k] for k in ("versions", "git", "started", "finished", "seconds", "seed") if k in record
+        },
+        notes=notes,
+    )
+    return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"])
