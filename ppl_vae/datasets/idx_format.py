@@ -22,7 +22,7 @@ _OTHERS = {
     b"<": "it looks like a web page saved in the place of the file",
     b"PK": "it is a zip archive: unpack it",
     b"\x89PNG": "it is a picture",
-    b"\x93NUMPY": "it is an npy file: use dataset=npy",
+    b"\x93NUM": "it is an npy file: use dataset=npy",
 }
 
 
@@ -61,7 +61,7 @@ def read_idx(path: str | Path) -> np.ndarray[Any, Any]:
 def _read(stream: GzipFile | IO[bytes], file: Path, size: int | None) -> np.ndarray[Any, Any]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
-        hint = next((text for start, text in _OTHERS.items() if magic.startswith(start)), "is it another kind of file?")
+        hint = next((text for start, text in _OTHERS.items() if magic.startswith(start)), "it is of another kind")
         raise DataError(
             f"Got {file}, which begins with the bytes {magic.hex(' ')}, expected the magic number of an idx "
             "file (00 00, a type of 08, 09, 0b, 0c, 0d or 0e, the number of axes; 00 00 08 03 for images): "

@@ -67,4 +67,4 @@ def load(name: str, **options: Any) -> Dataset:
 
 def _perhaps(got: str, known: Any) -> str:
     close = difflib.get_close_matches(got, list(known), n=1)
-    return f": perhaps {close[0]!r}?" if close else ""
+    return f" (perhaps {close[0]!r})" if close else ""

@@ -98,7 +98,7 @@ def render(factors: Tensor, size: int, scales: int, angles: int, places: int) ->
     shape, scale, angle, column, row = (factors[:, i, None, None].double() for i in range(5))
     radius = 0.25 + 0.2 * (scale / max(scales - 1, 1))  # half the side, of pictures from −1 to 1
     turn = math.pi / 2 * angle / angles
-    centre_x, centre_y = (0.45 * (2 * place / max(places - 1, 1) - 1) for place in (column, row))
+    centre_x, centre_y = (0.42 * (2 * place / max(places - 1, 1) - 1) for place in (column, row))
     axis = (torch.arange(size, dtype=torch.float64) + 0.5) * 2 / size - 1
     x, y = axis[None, None, :] - centre_x, axis[None, :, None] - centre_y
     u, v = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()

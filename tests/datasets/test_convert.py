@@ -1,0 +1,84 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+
+from ppl_vae.datasets.convert import as_dtype, as_tensor
+from ppl_vae.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.zeros(2), torch.float32),
+        (np.zeros(2, "float32"), torch.float32),
+        (np.zeros(2, "float16"), torch.float32),
+        (np.zeros(2, ">f8"), torch.float32),
+        (np.zeros(2, ">i2"), torch.int16),
+        (np.zeros(2, "uint16"), torch.int32),
+        (np.zeros(2, "uint32"), torch.int64),
+        (np.zeros(2, "uint64"), torch.int64),
+        (np.zeros(2, "uint8"), torch.uint8),
+        (np.zeros(2, "bool"), torch.bool),
+        (torch.zeros(2, dtype=torch.float64), torch.float64),
+        (torch.zeros(2, dtype=torch.uint16), torch.int32),
+        ([0.0, 1.0], torch.float32),
+        (pd.DataFrame({"a": [1, 2]}), torch.int64),
+    ],
+    ids=lambda v: str(getattr(v, "dtype", type(v).__name__)),
+)
+def test_dtypes(array, dtype):
+    assert as_tensor(array, "x").dtype == dtype
+
+
+def test_dtype_is_for_floating_point_only():
+    assert as_tensor(np.zeros(2), "x", torch.float64).dtype == torch.float64
+    assert as_tensor(torch.zeros(2), "x", torch.float64).dtype == torch.float64
+    assert as_tensor(np.zeros(2, int), "x", torch.float64).dtype == torch.int64
+
+
+def test_values_survive_any_memory_layout():
+    base = np.arange(12, dtype=">u2").reshape(3, 4)
+    for array in (base, base[::-1], base.T, np.asfortranarray(base), np.broadcast_to(base[0], (3, 4))):
+        assert as_tensor(array, "x").tolist() == array.tolist()
+
+
+def test_read_only_memory_is_copied(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(3.0))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert as_tensor(mapped, "x").tolist() == [0, 1, 2]
+
+
+def test_gradients_are_left_behind():
+    assert not as_tensor(torch.zeros(2, requires_grad=True), "x").requires_grad
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array(["a", "b"]), "dtype <U1 .first value np.str_.'a'.*expected numbers"),
+        (np.array([1, None]), "dtype object"),
+        ([[1.0], [1.0, 2.0]], "same shape"),
+        (np.zeros(2, complex), "complex"),
+        (np.array(3.0), "single number"),
+        ("data.npy", "expected an array. For a file"),
+        ({"x": 1}, "Got dict"),
+        (torch.eye(2).to_sparse(), "to_dense"),
+        (scipy.sparse.eye(2), "toarray"),
+        (np.ma.masked_equal([1, 2], 2), "1 masked"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "expected numbers"),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_refuses(array, message):
+    with pytest.raises(DataError, match=message):
+        as_tensor(array, "x")
+
+
+def test_dtype_names():
+    assert as_dtype("float64") is as_dtype(torch.float64) is torch.float64
+    assert as_dtype(None) is None
+    for wrong in ("float46", "int64", "nn", torch.int32):
+        with pytest.raises(DataError, match="expected"):
+            as_dtype(wrong)

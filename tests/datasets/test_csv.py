@@ -1,0 +1,90 @@
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ppl_vae.datasets import csv
+from ppl_vae.errors import DataError
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame({"a": RNG.normal(5, 2, 40), "b": RNG.normal(-1, 9, 40), "kind": ["x", "y"] * 20})
+
+
+@pytest.fixture
+def file(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path / "t.csv"
+
+
+def test_loads_standardized_columns_and_labels(file):
+    data = csv(file, label="kind")
+    assert [len(split) for split in data.splits.values()] == [32, 4, 4]
+    assert data.spec.feature_names == ("a", "b")
+    assert data.spec.class_names == ("x", "y")
+    assert data.spec.support == "real"
+    (z,) = data.train.batch()
+    torch.testing.assert_close(z.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    original = torch.tensor(TABLE[["a", "b"]].to_numpy("float32").copy())
+    torch.testing.assert_close(data.spec.restore(z), original[data.train.indices])
+
+
+def test_the_index_that_pandas_writes_is_left_out(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv")
+    assert csv(tmp_path / "t.csv", label="kind").spec.feature_names == ("a", "b")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_another_delimiter_is_found_out(tmp_path, delimiter):
+    TABLE.to_csv(tmp_path / "t.csv", index=False, sep=delimiter)
+    with pytest.raises(DataError, match="give delimiter="):
+        csv(tmp_path / "t.csv", label="kind")
+    assert csv(tmp_path / "t.csv", label="kind", delimiter=delimiter).spec.shape == (2,)
+
+
+def test_without_a_header(tmp_path):
+    TABLE[["a", "b"]].to_csv(tmp_path / "t.csv", index=False, header=False)
+    with pytest.raises(DataError, match="header=false"):
+        csv(tmp_path / "t.csv")
+    data = csv(tmp_path / "t.csv", header=False, columns=[1], test=0, validation=0)
+    assert data.spec.feature_names == ("1",)
+    assert len(data.train) == 40
+
+
+def test_compressed(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv.gz", index=False)
+    assert csv(tmp_path / "t.csv.gz", label="kind").spec.shape == (2,)
+    content = (tmp_path / "t.csv.gz").read_bytes()
+    (tmp_path / "t.csv.gz").write_bytes(content[:-20])
+    with pytest.raises(DataError, match="cannot be read"):
+        csv(tmp_path / "t.csv.gz")
+
+
+def test_counts_as_they_are(tmp_path):
+    pd.DataFrame({"a": [0, 3, 2], "b": [1, 1, 7]}).to_csv(tmp_path / "t.csv", index=False)
+    data = csv(tmp_path / "t.csv", standardization="none", validation=0, test=0)
+    assert data.spec.support == "counts"
+    assert data.train.batch()[0].tolist() == [[0, 1], [3, 1], [2, 7]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n3,\n", r"1 missing values in column 'b' .* row 2 \(line 3\)"),
+        ("a,b\n1,2\nNA,4\n", r"1 missing values in column 'a'"),
+        ("a,b\n1,2\n3,inf\n", "infinite"),
+        ("a,b\n1,2\n3,4,5\n", "not all as long as the first"),
+        ("a,b\n", "without rows"),
+        ("\n\n", "without any value"),
+        ("a,b\n1,x\n", r"'x' in .* row 1 \(line 2\), column 'b'"),
+        ("a,b\n1,2\n1,4\n1,3\n1,8\n", "'a'; the first is 1 throughout"),
+        (gzip.compress(b"a,b\n1,2\n"), "cannot be read as text"),
+        (b"\xff\xfe\x00a", "cannot be read as text"),
+    ],
+    ids=lambda v: v[:20] if isinstance(v, str) else "",
+)
+def test_refuses(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message):
+        csv(tmp_path / "t.csv", validation=0, test=0)

@@ -1,0 +1,55 @@
+import hashlib
+
+import pytest
+
+from ppl_vae.datasets import from_arrays
+from ppl_vae.datasets.files import existing_file, existing_folder, sha256, with_files
+from ppl_vae.errors import DataError
+
+
+def test_gives_absolute_paths(tmp_path, monkeypatch):
+    (tmp_path / "a.npy").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert existing_file("a.npy", "an npy file") == tmp_path / "a.npy"
+    assert existing_file("~/a.npy", "an npy file") == tmp_path / "a.npy"
+    assert existing_folder("~", "a folder") == tmp_path
+
+
+def test_a_near_name_is_offered(tmp_path):
+    (tmp_path / "digits.npz").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"digit\.npz, which does not exist, expected an archive: perhaps 'digits.npz'"):
+        existing_file(tmp_path / "digit.npz", "an archive")
+
+
+def test_a_missing_folder_is_told_from_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"no directory .*/nowhere either"):
+        existing_file(tmp_path / "nowhere" / "x.npz", "an archive")
+
+
+def test_a_directory_is_no_file(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"Got the directory .*it holds 'x\.csv'"):
+        existing_file(tmp_path, "a csv file")
+    with pytest.raises(DataError, match="Got the file"):
+        existing_folder(tmp_path / "x.csv", "a folder")
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "x.csv").touch()
+    with pytest.raises(DataError, match=r"empty \(0 bytes\)"):
+        existing_file(tmp_path / "x.csv", "a csv file")
+
+
+@pytest.mark.parametrize("path", [None, "", "  ", 3])
+def test_no_path(path):
+    with pytest.raises(DataError, match="say where it is"):
+        existing_file(path, "a csv file")
+
+
+def test_checksums_are_recorded(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    data = with_files(from_arrays([[0.5]]), [tmp_path / "a"])
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert data.provenance["files"] == {str(tmp_path / "a"): expected}
+    assert sha256(tmp_path / "a") == expected

@@ -1,0 +1,75 @@
+import gzip
+import hashlib
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from ppl_vae.datasets import mnist
+from ppl_vae.datasets.mnist import FILES, MIRRORS, locate
+from ppl_vae.errors import DataError
+
+
+def files(count=12):
+    """The four files of a tiny MNIST by name."""
+    rng = np.random.default_rng(0)
+    out = {}
+    for name in FILES:
+        array = (
+            rng.integers(0, 256, (count, 28, 28), dtype="uint8")
+            if "images" in name
+            else np.arange(count, dtype="uint8") % 10
+        )
+        head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        out[name] = gzip.compress(head + array.tobytes())
+    return out
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ppl_vae" / "mnist"
+
+
+def test_a_given_folder_is_used_as_it_is(tmp_path, cache):
+    for name, content in files().items():
+        (tmp_path / name).write_bytes(content)
+    data = mnist(tmp_path, validation=2)
+    assert [len(split) for split in data.splits.values()] == [10, 2, 12]
+    assert data.spec.class_names == tuple("0123456789")
+    assert not cache.exists()
+
+
+def test_the_cache_is_used_without_asking(cache):
+    cache.mkdir(parents=True)
+    for name, content in files().items():
+        (cache / name).write_bytes(content)
+    assert len(mnist(validation=0).train) == 12
+
+
+def test_a_download_fills_the_cache(cache):
+    content = files()
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    opened = []
+
+    def opener(url):
+        opened.append(url)
+        return io.BytesIO(content[url.rsplit("/", 1)[1]])
+
+    for _ in range(2):
+        assert locate("mnist", None, None, sums, MIRRORS, opener=opener) == cache
+    assert len(opened) == 4
+    assert len(mnist().test) == 12
+
+
+def test_a_download_into_a_named_folder_only_on_request(tmp_path, cache):
+    with pytest.raises(DataError, match="does not exist"):
+        mnist(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_download(cache):
+    with pytest.raises(DataError, match=r"download=False and no mnist in .*name one by path="):
+        mnist(download=False)
+    assert not cache.exists()

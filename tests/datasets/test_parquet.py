@@ -1,0 +1,65 @@
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ppl_vae.datasets import parquet
+from ppl_vae.errors import DataError
+
+pytest.importorskip("pyarrow")
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame({"a": RNG.normal(size=40), "b": RNG.normal(size=40), "kind": ["x", "y"] * 20})
+
+
+@pytest.fixture
+def file(tmp_path):
+    TABLE.set_index(np.arange(100, 140)).to_parquet(tmp_path / "t.parquet")
+    return tmp_path / "t.parquet"
+
+
+def test_loads_without_the_index(file):
+    data = parquet(file, label="kind")
+    assert data.spec.feature_names == ("a", "b")
+    assert data.spec.class_names == ("x", "y")
+    assert list(data.provenance["files"]) == [str(file)]
+
+
+def test_selects(file):
+    assert parquet(file, columns=["b"], standardization="none").spec.feature_names == ("b",)
+
+
+def test_missing_values_are_named(tmp_path):
+    table = TABLE.copy()
+    table.loc[7, "b"] = np.nan
+    table.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"1 missing values in column 'b' .*row 8, column 'b'"):
+        parquet(tmp_path / "t.parquet", label="kind")
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_truncated(file, kept):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match="truncated, corrupt or no parquet file"):
+        parquet(file)
+
+
+def test_corrupt(file):
+    content = bytearray(file.read_bytes())
+    content[-200:-8] = bytes(192)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="truncated, corrupt or no parquet file"):
+        parquet(file)
+
+
+def test_another_format(tmp_path):
+    (tmp_path / "t.parquet").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no parquet file"):
+        parquet(tmp_path / "t.parquet")
+
+
+def test_pyarrow_is_asked_for(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'ppl-vae\[parquet\]'"):
+        parquet(file)

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from ppl_vae.datasets.support import check_finite, find_support
+from ppl_vae.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (torch.tensor([True, False]), ("binary", None)),
+        (torch.tensor([0.0, 1.0]), ("binary", None)),
+        (torch.tensor([0, 1], dtype=torch.uint8), ("binary", None)),
+        (torch.tensor([0, 2], dtype=torch.uint8), ("integers", 256)),
+        (torch.tensor([0, 300]), ("counts", None)),
+        (torch.tensor([-1, 3]), ("real", None)),
+        (torch.tensor([0.0, 0.5]), ("unit", None)),
+        (torch.tensor([0.0, 200.0]), ("real", None)),
+        (torch.tensor([-0.5]), ("real", None)),
+    ],
+    ids=str,
+)
+def test_is_found(x, expected):
+    assert find_support({"train": x}, None, None) == expected
+
+
+def test_all_splits_have_a_say():
+    assert find_support({"train": torch.tensor([0.5]), "test": torch.tensor([1.5])}, None, None)[0] == "real"
+
+
+@pytest.mark.parametrize(
+    ("support", "levels", "x"),
+    [
+        ("counts", None, torch.tensor([0, 2], dtype=torch.uint8)),
+        ("real", None, torch.tensor([0.5])),
+        ("positive", None, torch.tensor([0.5])),
+        ("integers", 4, torch.tensor([0.0, 3.0])),
+        (None, 4, torch.tensor([0, 3])),
+    ],
+)
+def test_may_be_said(support, levels, x):
+    assert find_support({"train": x}, support, levels) == (support or "integers", levels)
+
+
+@pytest.mark.parametrize(
+    ("support", "levels", "x", "message"),
+    [
+        ("binary", None, [[0.0, 0.3]], "1 values of train outside.*0.3 in datum 0 at .1,.*choose a binarization"),
+        ("unit", None, [[0.0, 255.0]], "divide by the largest.*255 for 8-bit"),
+        ("counts", None, [[1.5]], "whole numbers of at least 0"),
+        ("counts", None, [[-1]], "whole numbers of at least 0"),
+        ("positive", None, [[0.0]], "above 0"),
+        ("integers", None, [[0.5]], "say levels=256"),
+        (None, 16, [[16]], "whole numbers from 0 to 15"),
+        ("real", 16, [[1]], "expected at least 2, with support 'integers'"),
+        (None, 1, [[0]], "at least 2"),
+        ("grey", None, [[0]], "expected one of binary"),
+    ],
+)
+def test_refuses(support, levels, x, message):
+    with pytest.raises(DataError, match=message):
+        find_support({"train": torch.tensor(x)}, support, levels)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_the_first_value_that_is_not_finite_is_named(bad):
+    x = torch.zeros(5, 2, 2)
+    x[3, 1, 0] = x[4, 0, 0] = x[4, 1, 1] = bad
+    with pytest.raises(
+        DataError, match=r"3 values of train.*in 2 of 5 data \(the first is .* in datum 3 at \(1, 0\)\)"
+    ):
+        check_finite(x, "train")
