@@ -16,8 +16,8 @@ from pyro.infer.inspect import get_dependencies
 from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
 
+from ppl_vae.batches import batch_length, take
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Layout:
 
 def sample_sites(trace: Trace) -> dict[str, dict[str, Any]]:
     """The sample sites of a trace, without those by which plates draw their indices."""
-    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+    nodes: dict[str, Any] = trace.nodes  # type: ignore[assignment]  # a TypedDict whose keys are all optional
+    return {n: s for n, s in nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
 
 
 @contextmanager
@@ -84,12 +85,6 @@ def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
     return guide, model
 
 
-def batch_length(batch: tuple[Any, ...]) -> int | None:
-    """The size of the first axis that the tensors of a batch share, if they do."""
-    sizes = {t.shape[0] for t in batch if isinstance(t, Tensor) and t.dim()}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
 def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
     frames: dict[str, set[CondIndepStackFrame]] = {}
     for trace in traces:
@@ -102,10 +97,7 @@ def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
 
 def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     """The batch with one datum less, or with its only datum twice."""
-    index = torch.arange(length - 1) if length > 1 else torch.zeros(2, dtype=torch.long)
-    return tuple(
-        t[index.to(t.device)] if isinstance(t, Tensor) and t.dim() and t.shape[0] == length else t for t in batch
-    )
+    return take(batch, torch.arange(length - 1) if length > 1 else torch.zeros(2, dtype=torch.long))
 
 
 def probe(vae: "VAE", batch: tuple[Any, ...]) -> Layout:
@@ -156,6 +148,9 @@ def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondI
         sizes = {name: {f.size for f in group} for name, group in frames.items()}
         changed = {n for n, group in other.items() if n in sizes and sizes[n].isdisjoint(f.size for f in group)}
         follows = {n for n in changed if sizes[n] == {length}} or changed
+        alike = {n for n, group in sizes.items() if group == {length}}
+        if not other and len(alike) == 1:
+            follows = alike
     if not follows:
         follows = {n for n, group in frames.items() if any((f.full_size or f.size) > f.size > 0 for f in group)}
     if not follows and "data" in frames:

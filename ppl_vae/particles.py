@@ -7,6 +7,7 @@ alone, must give the same log-densities. The loop is always right.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -14,9 +15,9 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 
+from ppl_vae.batches import batch_length, take
 from ppl_vae.enumeration import (
     Expectation,
     contracted,
@@ -25,7 +26,8 @@ from ppl_vae.enumeration import (
     inner_expectation,
 )
 from ppl_vae.estimators.messenger import Draw, Mark
-from ppl_vae.layout import Layout, batch_length, sample_sites
+from ppl_vae.estimators.place import Place
+from ppl_vae.layout import Layout, sample_sites
 from ppl_vae.sites import PARTICLES, Axes, Site, read_site, stack_sites
 
 if TYPE_CHECKING:
@@ -71,9 +73,9 @@ class Runner:
         """
         program = self.vae.run_guide if program is None else program
         layout = self.layout
-        parallel = layout.particle_dim if self.strategy == "plate" else None
+        noise: dict[str, list[Tensor]] = {}
 
-        def shared(msg: Message) -> bool:
+        def shared(msg: Any) -> bool:
             return shared_global and layout.data_frame(msg["cond_indep_stack"]) is None
 
         traces: list[Trace] = []
@@ -83,7 +85,8 @@ class Runner:
                 for name, msg in sample_sites(traces[0]).items():
                     if layout.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
-            with enumerating_guide(layout), Draw(layout.estimators, parallel, shared, given, redraw):
+            place = partial(self._place, k, noise)
+            with enumerating_guide(layout), Draw(layout.estimators, place, shared, given, redraw):
                 traces.append(poutine.trace(self._run).get_trace(program))
         expects = [inner_expectation(trace, layout) if layout.enumerates else None for trace in traces]
         return traces, self._stack([self._read(t, e) for t, e in zip(traces, expects, strict=True)])
@@ -123,6 +126,18 @@ class Runner:
                 return program(*self.batch)
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
+    def _place(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> Place:
+        """Where particles and data lie in a site's draw, in run k."""
+        data = self.layout.data_frame(msg["cond_indep_stack"])
+        return Place(
+            self.particles,
+            particle_dim=self.layout.particle_dim if self.strategy == "plate" else None,
+            data_dim=None if data is None else data.dim,
+            tiled=self.strategy == "tile",
+            particle=k if self.strategy == "loop" else None,
+            earlier=noise.setdefault(msg["name"], []),
+        )
+
     def _axes(self, stack: tuple[CondIndepStackFrame, ...]) -> Axes:
         particles = 1 if self.strategy == "loop" else self.particles
         return Axes(stack, self.layout, particles, self.strategy == "tile")
@@ -146,13 +161,7 @@ def _particle(values: Mapping[str, Tensor] | None, k: int) -> dict[str, Tensor]:
 
 def tile(batch: tuple[Any, ...], particles: int) -> tuple[Any, ...]:
     """The batch `particles` times, one copy after the other along its first axis."""
-    length = batch_length(batch)
-    return tuple(
-        t.expand(particles, *t.shape).reshape(particles * t.shape[0], *t.shape[1:])
-        if isinstance(t, Tensor) and t.dim() and t.shape[0] == length
-        else t
-        for t in batch
-    )
+    return take(batch, torch.arange(batch_length(batch) or 0).repeat(particles))
 
 
 def choose(vae: "VAE", batch: tuple[Any, ...]) -> tuple[str, dict[str, str]]:

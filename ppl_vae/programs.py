@@ -5,6 +5,7 @@ Pyro keeps parameters in one store per process. Here they belong to the pair tha
 `nn.Module` and hides the global store, so that two pairs in one process never meet.
 """
 
+import copy
 import functools
 import inspect
 import sys
@@ -19,7 +20,6 @@ import pyro.primitives
 import torch
 from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
@@ -92,7 +92,7 @@ class _Answer(Messenger):
         super().__init__()
         self.parameters = parameters
 
-    def _pyro_param(self, msg: Message) -> None:
+    def _pyro_param(self, msg: Any) -> None:
         if msg["done"] or msg["value"] is not None:
             return
         if getattr(msg["fn"], "__func__", None) is not type(pyro.get_param_store()).get_param:
@@ -149,6 +149,18 @@ class FunctionProgram(nn.Module):
         """Run the program."""
         return self.fn(*args, **kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FunctionProgram":
+        fn = copy.deepcopy(self.fn, memo)
+        made = FunctionProgram(fn)
+        held = {id(module) for module in self.modules() if module is not self}
+        if any(id(module) in held for module in made.modules()) or len(list(made.modules())) != len(held) + 1:
+            raise TypeError(
+                f"{self.extra_repr()} cannot be copied: a copied function goes on using the modules of the original. "
+                "Make the second pair by a second call of the code that made the first, or write the program as an "
+                "nn.Module."
+            )
+        return made
+
     def extra_repr(self) -> str:  # noqa: D102
         return getattr(self.fn, "__qualname__", repr(self.fn))
 
@@ -170,10 +182,20 @@ def as_module(program: Callable[..., Any]) -> nn.Module:
 
 
 def allow_local_params(module: nn.Module) -> None:
-    """Let PyroModules that were built under the global store run with local parameters."""
+    """Let PyroModules that were built under the global store run with local parameters.
+
+    Pyro refuses a PyroModule inside which `pyro.param` made a parameter that is not the module's own. Here the pair
+    owns it; what Pyro then finds are the leftovers of an autoguide's first look at its model.
+    """
     for child in module.modules():
-        if isinstance(child, PyroModule) and not hasattr(child._pyro_context, "param_state"):
-            child._pyro_context.param_state = {"params": {}, "constraints": {}}
+        if isinstance(child, PyroModule):
+            if not hasattr(child._pyro_context, "param_state"):
+                child._pyro_context.param_state = {"params": {}, "constraints": {}}
+            child.__dict__["_check_module_local_param_usage"] = _nothing
+
+
+def _nothing() -> None:
+    """Accept what Pyro's check for foreign parameters would refuse."""
 
 
 def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.batches import batch_length
 from ppl_vae.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.default import assign
 from ppl_vae.kl import site_kl
-from ppl_vae.layout import Layout, batch_length, probe, unchanged
+from ppl_vae.layout import Layout, probe, unchanged
 from ppl_vae.particles import Runner, choose, own_noise
 from ppl_vae.sites import Site
 from ppl_vae.vae import as_batch
@@ -257,13 +258,12 @@ def terms(
     _match(guide, model)
 
     local = next((s for s in (*model.values(), *guide.values()) if s.is_local), None)
-    if local is None:
-        size, scale = 1, 1.0
-        total = (batch_length(batch) or 1) if total is None else total
-    else:
-        size, scale = local.log_prob.shape[-1], local.plate_scale / local.inner_scale
-        total = size * scale if total is None else total
-    return Terms(vae, batch, guide, model, particles, size, total, scale, strategy, rng, leaves)
+    size = 1 if local is None else local.log_prob.shape[-1]
+    scale = 1.0 if local is None else local.plate_scale / local.inner_scale
+    count: Any = (batch_length(batch) or 1) if local is None else size * scale
+    if total is not None:
+        count = total
+    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, rng, leaves)
 
 
 def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:

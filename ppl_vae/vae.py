@@ -59,13 +59,23 @@ class VAE(nn.Module):
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
         )
         self.layout: Any = None  # what `prepare` learnt of the two programs
+        self._awaited: dict[str, Tensor] = {}
+        self._ran: set[str] = set()
+        self.register_load_state_dict_pre_hook(_await)
 
     def forward(self, program: str, *batch: Any) -> Any:
         """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
-        with self.params.owned():
-            result = getattr(self, program)(*batch)
+        try:
+            with self.params.owned():
+                result = getattr(self, program)(*batch)
+        except Exception:
+            _forget_plates(self)
+            raise
         if self.params.found:
             self._adopt_found(program)
+        self._ran.add(program)
+        if self._awaited:
+            self._fill()
         return result
 
     def run_model(self, *batch: Any) -> Any:
@@ -84,6 +94,18 @@ class VAE(nn.Module):
                 allow_local_params(module)
         self.params.found.clear()
 
+    def _fill(self) -> None:
+        """Give parameters that a first run has made the values of a state that was loaded before it."""
+        mine = self.state_dict(keep_vars=True)
+        with torch.no_grad():
+            for name in self._awaited.keys() & mine.keys():
+                mine[name].copy_(self._awaited.pop(name))
+        if self._awaited and self._ran == {"model", "guide"}:
+            left, self._awaited = sorted(self._awaited), {}
+            raise RuntimeError(
+                f"The state that was loaded holds {left}, which the pair does not have: it is another pair's."
+            )
+
     def detached_guide(self) -> Callable[..., Any]:
         """The guide with every parameter a constant for autograd: gradients flow through values only."""
         constants = {name: p.detach() for name, p in self.named_parameters()}
@@ -98,6 +120,24 @@ class VAE(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(f"{site}={estimator!r}" for site, estimator in self.estimators.items())
+
+
+def _await(vae: VAE, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Keep what belongs to parameters that the programs make when they first run."""
+    vae._awaited.clear()
+    if vae._ran != {"model", "guide"}:
+        known = vae.state_dict().keys()
+        for key in [k for k in state if k.startswith((f"{prefix}model.", f"{prefix}guide."))]:
+            name = key.removeprefix(prefix)
+            if name not in known:
+                vae._awaited[name] = state.pop(key)
+
+
+def _forget_plates(vae: VAE) -> None:
+    """An EasyGuide keeps its plates until its run ends, and would use them in the run after one that failed."""
+    for module in vae.modules():
+        if any(c.__name__ == "EasyGuide" for c in type(module).__mro__):
+            module.plates.clear()  # type: ignore[operator, union-attr]
 
 
 def as_batch(batch: Any) -> tuple[Any, ...]:
