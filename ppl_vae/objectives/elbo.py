@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction, StickingTheLanding
+from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.kl import analytic_kl
 from ppl_vae.objectives.base import describe, metrics, require
 from ppl_vae.objectives.bound import Bound
@@ -48,7 +48,7 @@ class ELBO(nn.Module):
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    legal = (Pathwise, StickingTheLanding, ScoreFunction, Enumerate)
+    legal = (Pathwise, Implicit, Concrete, StickingTheLanding, ScoreFunction, Enumerate)
 
     def __init__(
         self,
@@ -71,18 +71,17 @@ class ELBO(nn.Module):
         """The bound on one batch of a data set of `total` data."""
         return self.of(terms(vae, batch, self.num_particles, total=total))
 
-    def of(self, t: Terms) -> Bound:
-        """The bound from terms that were made already."""
+    def of(self, t: Terms, beta: Tensor | float | None = None) -> Bound:
+        """The bound from terms that were made already, with another β if one is given."""
         require(t, self.legal, "ELBO", "it has no gradient of that form")
         self._check(t)
-        local, joint = self._costs(t)
+        local, joint = self._costs(t, self.beta.value if beta is None else beta)
         value = t.expect(local, joint).mean() / t.total
         surrogate = with_score(t, local, joint)
         return Bound(value.detach(), surrogate, metrics(t))
 
-    def _costs(self, t: Terms) -> tuple[Tensor, Tensor]:
+    def _costs(self, t: Terms, beta: Tensor | float) -> tuple[Tensor, Tensor]:
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
-        beta = self.beta.value
         exact = {n: k for n in t.latents if (k := analytic_kl(t, n)) is not None} if self.kl == "analytic" else {}
         path = {n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)}
         log_q = {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide

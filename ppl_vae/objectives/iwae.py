@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import DoublyReparameterized, Enumerate, Pathwise, ScoreFunction
+from ppl_vae.estimators import Concrete, DoublyReparameterized, Enumerate, Implicit, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, metrics, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.multisample import into_latents, log_mean_exp, multisample, nested_terms
@@ -38,7 +38,7 @@ class IWAE(nn.Module):
         Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519
     """
 
-    legal = (Pathwise, DoublyReparameterized, ScoreFunction, Enumerate)
+    legal = (Pathwise, Implicit, Concrete, DoublyReparameterized, ScoreFunction, Enumerate)
 
     def __init__(self, num_particles: int = 5) -> None:
         super().__init__()

@@ -1,0 +1,115 @@
+"""Total correlation by a discriminator."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ppl_vae.errors import CheckError
+from ppl_vae.estimators import Pathwise
+from ppl_vae.objectives.aggregate import averaged, code_site, codes, plus
+from ppl_vae.objectives.base import describe, positive, require
+from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.elbo import ELBO
+from ppl_vae.schedules import Schedule, as_schedule
+from ppl_vae.terms import Terms
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+class FactorVAE(nn.Module):
+    r"""The ELBO less the total correlation of codes, which a discriminator estimates.
+
+    $$\mathcal{L} = \mathcal{L}_{\mathrm{ELBO}} - \gamma\, \mathbb{E}_{q(z)}[d(z)], \qquad
+    d(z) \approx \log \frac{q(z)}{\prod_j q(z_j)}$$
+
+    The discriminator d, a network of this objective, learns the logit of "a code" against "a code whose dimensions were
+    permuted across the batch, each by itself". Its parameters are `objective.parameters()`, and go to the same
+    optimizer; they get no gradient from the bound, nor the pair one from their loss.
+
+    Args:
+        gamma: The weight of the total correlation: a number or a schedule.
+        latent_dim: The size of a code, for a discriminator made here.
+        hidden: Widths of its hidden layers.
+        discriminator: One of your own, from `(data, latent)` to `(data,)` or `(data, 1)`.
+        site: The latent site; by default the only local one.
+        num_particles: Draws per datum.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum; the metrics `total_correlation` and
+        `discriminator_loss` (log 2 where codes and permuted codes look alike).
+
+    Raises:
+        CheckError: A site is not pathwise; the discriminator is for codes of another size.
+
+    References:
+        Disentangling by Factorising (Kim and Mnih, 2018), https://arxiv.org/abs/1802.05983
+    """
+
+    legal = (Pathwise,)
+
+    def __init__(
+        self,
+        gamma: float | Schedule = 10.0,
+        latent_dim: int | None = None,
+        hidden: tuple[int, ...] = (256, 256, 256),
+        discriminator: nn.Module | None = None,
+        site: str | None = None,
+        num_particles: int = 1,
+    ) -> None:
+        super().__init__()
+        if (latent_dim is None) == (discriminator is None):
+            raise ValueError("Expected latent_dim, the size of a code, or a discriminator; got both or neither.")
+        self.num_particles = positive("num_particles", num_particles)
+        self.gamma = as_schedule(gamma, "gamma")
+        self.latent_dim, self.site = latent_dim, site
+        self.discriminator = _mlp(latent_dim, hidden) if discriminator is None else discriminator
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        return averaged(self.of, vae, batch, self.num_particles, total, "The total correlation of codes")
+
+    def of(self, t: Terms) -> Bound:
+        """The bound from the terms of one particle."""
+        require(t, self.legal, "FactorVAE", "the total correlation needs a gradient through the codes")
+        z = codes(code_site(t, self.site))
+        if self.latent_dim is not None and z.shape[1] != self.latent_dim:
+            raise CheckError(f"Got codes of size {z.shape[1]}, expected FactorVAE(latent_dim={z.shape[1]}).")
+        constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        correlation = torch.func.functional_call(self.discriminator, constants, (self._cast(z),)).mean()
+        loss = self._loss(self._cast(z.detach()))
+        bound = plus(
+            ELBO().of(t),
+            -self.gamma.value * correlation.to(z.dtype),
+            total_correlation=correlation,
+            discriminator_loss=loss,
+        )
+        return Bound(bound.value, bound.surrogate - loss.to(z.dtype), bound.metrics)
+
+    def _loss(self, z: Tensor) -> Tensor:
+        """The cross entropy of telling codes from permuted codes."""
+        real, fake = self.discriminator(z), self.discriminator(permuted(z))
+        return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
+
+    def _cast(self, z: Tensor) -> Tensor:
+        like = next(self.discriminator.parameters(), z)
+        return z.to(like.dtype)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles)
+
+
+def permuted(z: Tensor) -> Tensor:
+    """Codes `(data, latent)` with each dimension permuted across the data by itself: a sample of Πⱼ q(zⱼ)."""
+    return z.gather(0, torch.rand_like(z).argsort(0))
+
+
+def _mlp(latent_dim: int | None, hidden: tuple[int, ...]) -> nn.Module:
+    widths = [int(latent_dim or 0), *hidden]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))

@@ -1,0 +1,99 @@
+"""Free bits: a KL below which nothing is gained."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+from ppl_vae.errors import CheckError
+from ppl_vae.estimators import Pathwise
+from ppl_vae.kl import analytic_kl
+from ppl_vae.objectives.base import describe, mean_kl, positive, require
+from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.elbo import ELBO
+from ppl_vae.schedules import Schedule, as_schedule
+from ppl_vae.terms import Terms, terms
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+class FreeBits(nn.Module):
+    r"""The ELBO where each group of latents may spend λ nats of KL for free, so that none is given up at the start.
+
+    $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \sum_g \max\Big(\lambda,\ \frac1B \sum_i \mathrm{KL}_{gi}\Big)$$
+
+    The KL of a group is its mean over the batch before it is compared with λ; analytic where that is known and legal,
+    else sampled. Global sites are charged in full.
+
+    Args:
+        nats: λ, nats per datum and group: a number or a schedule.
+        per: `"dimension"` makes every dimension of every latent site a group, which needs their KL in closed form;
+            `"site"` every site.
+        num_particles: Draws per datum.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: A site is not pathwise; the KL of a site has no closed form per dimension.
+
+    References:
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+        https://arxiv.org/abs/1606.04934
+    """
+
+    legal = (Pathwise,)
+
+    def __init__(
+        self, nats: float | Schedule = 0.1, per: Literal["dimension", "site"] = "dimension", num_particles: int = 1
+    ) -> None:
+        super().__init__()
+        if per not in ("dimension", "site"):
+            raise ValueError(f"Expected per='dimension' or per='site', got {per!r}.")
+        if isinstance(nats, (int, float)) and nats < 0:
+            raise ValueError(f"Expected nats ≥ 0, got {nats}.")
+        self.num_particles = positive("num_particles", num_particles)
+        self.nats, self.per = as_schedule(nats, "nats"), per
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = terms(vae, batch, self.num_particles, total=total)
+        require(t, self.legal, "FreeBits", "the KL is compared with λ, and needs a gradient of its own")
+        charged = torch.zeros((), dtype=t.log_likelihood.dtype, device=t.log_likelihood.device)
+        for name, kl in mean_kl(t, weighted=True).items():
+            if name not in t.guide or t.guide[name].is_local:
+                groups = kl_by_dimension(t, name) if self.per == "dimension" else kl
+                kl = torch.maximum(groups, self.nats.value.to(kl)).sum()
+            charged = charged + kl
+        bound = ELBO().of(t, beta=0.0)
+        return Bound(bound.value - charged.detach(), bound.surrogate - charged, bound.metrics)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(per=self.per, num_particles=self.num_particles)
+
+
+def kl_by_dimension(t: Terms, name: str) -> Tensor:
+    """The closed-form KL of each dimension of a local site, its mean over particles and data, `(dimensions,)`."""
+    if name in t.guide and analytic_kl(t, name) is not None:
+        site, p = t.guide[name], t.model[name].fn
+        q, p = _elementwise(site.fn), _elementwise(p)
+        if q.event_dim == p.event_dim == 0 and site.mask is None and isinstance(site.weight, (int, float)):
+            assert site.data_dim is not None
+            kl = kl_divergence(q, p) * site.weight
+            kl = kl.movedim(site.data_dim - site.fn.event_dim, 0).mean(0)
+            while kl.dim() > t.layout.depth - 1 + site.fn.event_dim:
+                kl = kl.mean(0)  # particles
+            return kl.flatten()
+    raise CheckError(
+        f"The KL of site {name!r} is not known per dimension. Use distributions that factorize over dimensions in both "
+        "programs, such as Normal(…).to_event(1), without mask; or FreeBits(per='site')."
+    )
+
+
+def _elementwise(d: Any) -> Any:
+    while isinstance(d, (dist.Independent, torch.distributions.Independent)):
+        d = d.base_dist
+    return d

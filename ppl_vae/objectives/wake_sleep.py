@@ -1,0 +1,88 @@
+"""Reweighted wake-sleep: the guide learns from weighted draws, or from dreams."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from torch import Tensor, nn
+
+from ppl_vae.estimators import Pathwise, ScoreFunction
+from ppl_vae.objectives.base import describe, local_only, metrics, positive, require
+from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.dreams import dream_log_q
+from ppl_vae.objectives.multisample import log_mean_exp, nested_terms
+from ppl_vae.schedules import Schedule, as_schedule
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+class WakeSleep(nn.Module):
+    r"""Reweighted wake-sleep: neither program is differentiated through a draw, so latents may be discrete.
+
+    $$\Delta_\theta = \mathbb{E}\Big[\sum_k \tilde w_k \nabla_\theta \log p_\theta(x, z_k)\Big], \qquad
+    \Delta_\phi = \lambda\, \mathbb{E}\Big[\sum_k \tilde w_k \nabla_\phi \log q_\phi(z_k \mid x)\Big]
+    + (1 - \lambda)\, \mathbb{E}_{p(x', z')}\big[\nabla_\phi \log q_\phi(z' \mid x')\big]$$
+
+    The model climbs the importance-weighted bound (wake-θ). The guide descends KL(p ‖ q), on the data with weights that
+    are normalized and so biased at finite K (wake-φ), or on what the model dreams, without bias (sleep-φ).
+
+    Args:
+        num_particles: K.
+        insomnia: λ, the share of wake-φ, in [0, 1]: a number or a schedule. Below 1, dreams are fed back to the guide,
+            which needs every observed site to take one tensor of the batch.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum; the value is the importance-weighted
+        bound. The metric `sleep` is E log q(z' | x').
+
+    Raises:
+        CheckError: The pair has no data plate, or global latents; dreams cannot be fed back.
+
+    References:
+        Reweighted Wake-Sleep (Bornschein and Bengio, 2015), https://arxiv.org/abs/1406.2751;
+        Revisiting Reweighted Wake-Sleep (Le et al., 2019), https://arxiv.org/abs/1805.10469
+    """
+
+    legal = (Pathwise, ScoreFunction)
+
+    def __init__(self, num_particles: int = 5, insomnia: float | Schedule = 1.0) -> None:
+        super().__init__()
+        self.num_particles = positive("num_particles", num_particles)
+        if isinstance(insomnia, (int, float)) and not 0 <= insomnia <= 1:
+            raise ValueError(f"Expected 0 ≤ insomnia ≤ 1, the share of wake-φ, got {insomnia}.")
+        self.insomnia = as_schedule(insomnia, "insomnia")
+        self.sleeps = not (self.insomnia.final == 1 and self.insomnia.until == 0)
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        with _Constant():
+            t = nested_terms(vae, batch, self.num_particles, total)
+        require(t, self.legal, "WakeSleep", "it differentiates through no draw, so that only the law of draws counts")
+        local_only(t, "WakeSleep", "weights the draws of each datum")
+        log_p, log_q = t.sum(t.model, True, weighted=True), t.sum(t.guide, True, weighted=True)
+        log_w = (log_p - log_q).detach()
+        weights = torch.softmax(log_w, 0)
+        scale, joint = t.data_scale / t.total, t.sum(t.model, False, weighted=True).mean() / t.total
+        insomnia = self.insomnia.value
+        wake = scale * (weights * log_p).sum() + joint
+        surrogate = wake + insomnia * scale * (weights * log_q).sum()
+        found = metrics(t)
+        if self.sleeps:
+            sleep = dream_log_q(vae, t.batch)
+            surrogate = surrogate + (1 - insomnia) * sleep
+            found["sleep"] = sleep.detach()
+        value: Tensor = scale * log_mean_exp(log_w).sum() + joint
+        return Bound(value.detach(), surrogate, found)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles)
+
+
+class _Constant(Messenger):
+    """Draws are constants for autograd."""
+
+    def _pyro_post_sample(self, msg: Message[..., Any]) -> None:
+        if not msg["is_observed"] and isinstance(msg["value"], Tensor):
+            msg["value"] = msg["value"].detach()
