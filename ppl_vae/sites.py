@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from ppl_vae.estimators.concrete import is_relaxed, relaxed_log_prob
 from ppl_vae.layout import Layout
 
 PARTICLES = "_particles"
@@ -203,7 +204,8 @@ def read_site(
         expect: An expectation to take of the log-density before plates are summed.
     """
     fn, value, infer = msg["fn"], msg["value"], msg["infer"]
-    log_prob = scale_and_mask(fn.log_prob(value, *msg["args"], **msg["kwargs"]), 1.0, msg["mask"])
+    log_prob = relaxed_log_prob(fn, value) if is_relaxed(value) else fn.log_prob(value, *msg["args"], **msg["kwargs"])
+    log_prob = scale_and_mask(log_prob, 1.0, msg["mask"])
 
     def reduce(x: Tensor) -> Tensor:
         return axes.reduce(x if expect is None else expect(x, msg))

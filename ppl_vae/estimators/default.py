@@ -7,6 +7,7 @@ import torch
 
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.enumerate import Enumerate
+from ppl_vae.estimators.implicit import has_implicit
 from ppl_vae.estimators.noise import is_finite, support_size
 from ppl_vae.estimators.pathwise import Pathwise
 from ppl_vae.estimators.score_function import ScoreFunction
@@ -21,14 +22,14 @@ MOST_CONFIGURATIONS = 1024
 
 
 def default_estimator(site: dict[str, Any], configurations: int = 1) -> Any:
-    """Pathwise where the distribution has `rsample`, enumeration where the support is small, else the score function.
+    """Pathwise where draws can be differentiated, enumeration where the support is small, else the score function.
 
     Args:
         site: The node of a trace.
         configurations: The values that the sites enumerated before take together.
     """
     q = site["fn"]
-    if getattr(q, "has_rsample", False):
+    if getattr(q, "has_rsample", False) or has_implicit(q):
         return Pathwise()
     in_markov = site["infer"].get("_markov_scope") is not None
     if is_finite(q) and not in_markov and configurations * support_size(q) <= MOST_CONFIGURATIONS:

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ppl_vae.estimators.place import Place
+
 
 @dataclass(frozen=True)
 class Enumerate:
@@ -23,6 +25,6 @@ class Enumerate:
     score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = True
 
-    def draw(self, q: Any, particle_dim: int | None = None) -> Tensor:
+    def draw(self, q: Any, place: Place | None = None) -> Tensor:
         """A draw, for uses that want one (a posterior sample, say)."""
         return q.sample()

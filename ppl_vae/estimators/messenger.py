@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from ppl_vae.estimators.place import Place
 
 
 class Draw(Messenger):
@@ -14,7 +15,7 @@ class Draw(Messenger):
 
     Args:
         estimators: An estimator per site.
-        particle_dim: The batch dimension of particles, if they are drawn in parallel.
+        place: From a site's stack of plates and its name to where particles and data lie in its draw.
         shared: Tells the sites of which all particles share one draw (global ones, in nested bounds).
         values: Values to use in place of draws.
         redraw: Draw where a value is given, too, so that the generator goes on as if it were not.
@@ -23,23 +24,23 @@ class Draw(Messenger):
     def __init__(
         self,
         estimators: Mapping[str, Any],
-        particle_dim: int | None = None,
-        shared: Callable[[Message], bool] = lambda msg: False,
+        place: Callable[[Any], Place],
+        shared: Callable[[Any], bool] = lambda msg: False,
         values: Mapping[str, Tensor] | None = None,
         redraw: bool = False,
     ) -> None:
         super().__init__()
         self.estimators = estimators
-        self.particle_dim = particle_dim
+        self.place = place
         self.shared = shared
         self.values = values or {}
         self.redraw = redraw
 
-    def _pyro_sample(self, msg: Message) -> None:
+    def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
             return
         name = msg["name"]
-        estimator = self.estimators.get(name)
+        estimator: Any = self.estimators.get(name)
         given = self.values.get(name)
         if estimator is not None and estimator.enumerates:
             msg["infer"]["enumerate"] = "parallel"  # for the messenger outside this one
@@ -48,12 +49,12 @@ class Draw(Messenger):
         if given is None and estimator is None:
             return
         if given is None or self.redraw:
-            value = estimator.draw(msg["fn"], self.particle_dim)
+            place = self.place(msg)
+            value = estimator.draw(msg["fn"], place)
         if given is not None:
             value = given
-        elif self.particle_dim is not None and self.shared(msg):
-            axis = self.particle_dim - msg["fn"].event_dim
-            value = value.narrow(axis, 0, 1).expand_as(value)
+        elif self.shared(msg):
+            value = place.share_particles(value, msg["fn"].event_dim)
         msg["value"] = value
         msg["done"] = True
 
@@ -65,7 +66,7 @@ class Mark(Messenger):
         super().__init__()
         self.estimators = estimators
 
-    def _pyro_sample(self, msg: Message) -> None:
+    def _pyro_sample(self, msg: Any) -> None:
         estimator = self.estimators.get(msg["name"])
         if estimator is not None and estimator.enumerates and not (msg["done"] or msg["is_observed"]):
             msg["infer"]["enumerate"] = "parallel"

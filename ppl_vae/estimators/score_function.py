@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.estimators.baselines import LeaveOneOut
+from ppl_vae.estimators.place import Place
 
 if TYPE_CHECKING:
     from ppl_vae.terms import Terms
@@ -39,7 +40,7 @@ class ScoreFunction(nn.Module):
         super().__init__()
         self.baseline = baseline
 
-    def draw(self, q: Any, particle_dim: int | None = None) -> Tensor:
+    def draw(self, q: Any, place: Place | None = None) -> Tensor:
         """A draw that carries no gradient."""
         with torch.no_grad():
             return q.sample()
