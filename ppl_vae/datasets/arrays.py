@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae.datasets import policies as policy
 from ppl_vae.datasets.binarization import Binarization
@@ -85,15 +86,21 @@ def from_arrays(
         Dataset(arrays: train 70, validation 10, test 20; x (5,) unit)
     """
     choices = Policies(binarization, dequantization, scaling, standardization)
+    wanted = as_dtype(dtype)
     given = {"train": train, "validation": validation, "test": test}
+    given = {key: value.tensors if isinstance(value, TensorDataset) else value for key, value in given.items()}
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
-    parts = {key: _tensors(value, key, as_dtype(dtype)) for key, value in given.items() if key not in shares}
+    parts = {
+        key: _tensors(value, key, wanted, standardization != "none")
+        for key, value in given.items()
+        if key not in shares
+    }
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     _check_alike(parts)
     parts = {key: (channels_first(x, channels, key), *others) for key, (x, *others) in parts.items()}
     stored, levels = find_support({key: tensors[0] for key, tensors in parts.items()}, support, levels)
-    seen_dtype = _batch_dtype(parts["train"][0], as_dtype(dtype))
+    seen_dtype = wanted or _natural_dtype(given["train"], parts["train"][0])
     if stored == "binary" or (stored == "integers" and (levels or 0) <= 256):
         parts = {key: (x.to(torch.uint8), *others) for key, (x, *others) in parts.items()}
 
@@ -135,11 +142,19 @@ def from_arrays(
     return Dataset(name, spec, splits["train"], splits["validation"], splits["test"], provenance)
 
 
-def _tensors(arrays: Arrays, name: str, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+def _tensors(arrays: Arrays, name: str, dtype: torch.dtype | None, exact: bool) -> tuple[Tensor, ...]:
     """Convert one split's array or tuple of arrays, and refuse what cannot be data."""
+    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
+        raise DataError(
+            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
+            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+        )
     several = isinstance(arrays, tuple)
     names = [f"{name}[{i}]" for i in range(len(arrays))] if several else [name]
-    tensors = tuple(as_tensor(a, n, dtype) for a, n in zip(arrays if several else (arrays,), names, strict=True))
+    entries = arrays if several else (arrays,)
+    tensors = tuple(
+        as_tensor(a, n, dtype, exact=exact and i == 0) for i, (a, n) in enumerate(zip(entries, names, strict=True))
+    )
     if not tensors:
         raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
     for tensor, n in zip(tensors, names, strict=True):
@@ -226,8 +241,10 @@ def _carve(splits: Mapping[str, Split], shares: Mapping[str, Any], seed: int) ->
     return {key: out[key] for key in ("train", "validation", "test")}
 
 
-def _batch_dtype(x: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    return dtype or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
+def _natural_dtype(train: Arrays, x: Tensor) -> torch.dtype:
+    """The dtype that x has by choice: numpy's float64 is none, see `as_tensor`."""
+    chosen = isinstance(train[0] if isinstance(train, tuple) else train, Tensor) or x.dtype != torch.float64
+    return x.dtype if x.is_floating_point() and chosen else torch.get_default_dtype()
 
 
 def _fields(train: Split, with_labels: bool) -> tuple[Field, ...]:

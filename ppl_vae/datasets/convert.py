@@ -20,7 +20,7 @@ _WIDER = {
 }
 
 
-def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None) -> Tensor:
+def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact: bool = False) -> Tensor:
     """Give a contiguous tensor of the array's values.
 
     Tensors keep their dtype and device, for they were chosen; numpy's float64 is numpy's default rather than
@@ -31,6 +31,7 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None) -> Tensor
         array: a numpy array, a torch tensor, nested lists of numbers, or a table with ``to_numpy``.
         what: its name in messages, such as ``train``.
         dtype: what floating-point values become instead.
+        exact: lose no digit yet: keep float64 where it comes from, whatever `dtype`.
 
     Raises:
         DataError: for anything else: text, objects, ragged lists, complex or sparse or masked values,
@@ -44,13 +45,13 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None) -> Tensor
             tensor = tensor.to(torch.int32 if tensor.dtype == torch.uint16 else torch.int64)
     else:
         tensor = torch.from_numpy(_as_native(array, what))
-        if dtype is None and tensor.dtype == torch.float64:
+        if dtype is None and tensor.dtype == torch.float64 and not exact:
             tensor = tensor.to(torch.get_default_dtype())
     if tensor.ndim == 0:
         raise DataError(f"Got a single number as {what}, expected an array with a first axis over data.")
     if tensor.is_complex():
         raise DataError(f"Got complex numbers as {what}, expected real ones: give torch.view_as_real of them.")
-    if dtype is not None and tensor.is_floating_point():
+    if dtype is not None and tensor.is_floating_point() and not exact:
         tensor = tensor.to(dtype)
     return tensor.contiguous()
 

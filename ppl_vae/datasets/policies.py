@@ -128,9 +128,12 @@ def _with(split: Split, transform: Transform) -> Split:
 
 
 def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Standardization:
-    view = _with(train, transform)
+    # numbers such as dates in seconds lose their digits in float32 before the mean is taken away, not after
+    stored = train.tensors[0].dtype
+    dtype = torch.float64 if stored in (torch.float64, torch.int64, torch.int32) else transform.dtype
+    view = _with(train, Transform(transform.steps, dtype, transform.seed))
     fitted = fit_standardization(lambda: (batch[0] for batch in view.batches(4096)), names)
-    return Standardization(fitted.location.to(transform.dtype), fitted.scale.to(transform.dtype))
+    return Standardization(fitted.location.to(dtype), fitted.scale.to(dtype))
 
 
 def mean(split: Split, chunk: int = 4096) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -133,8 +134,10 @@ class Split:
 def _as_index(index: Index, size: int, device: torch.device) -> slice | Tensor:
     if isinstance(index, slice):
         return index
-    if isinstance(index, int):
+    if isinstance(index, Integral):
+        index = int(index)
         if not -size <= index < size:
             raise IndexError(f"Got datum {index} of a split of {size}.")
         return slice(index % size, index % size + 1)
-    return torch.as_tensor(index, device=device)
+    at = torch.as_tensor(index, device=device)
+    return at.long() if at.numel() == 0 else at.reshape(-1)

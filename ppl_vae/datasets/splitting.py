@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def count(share: float | None, size: int, name: str) -> int:
     """
     if share is None or share is False or share == 0:
         return 0
-    whole = isinstance(share, int) and not isinstance(share, bool)
+    whole = isinstance(share, Integral) and not isinstance(share, bool)
     if (not whole and not (isinstance(share, float) and 0 < share < 1)) or share < 0:
         raise DataError(
             f"Got {name}={share!r}, expected a fraction between 0 and 1, or a whole number of data of at "

@@ -40,11 +40,16 @@ def select(
         DataError: for names that are not there, no rows or columns, missing or infinite values, and text.
     """
     frame = frame.rename(columns=str)
+    label = None if label is None else str(label)
     names = list(frame.columns)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"Got {file} with several columns named {twice[0]!r}, expected every name once.")
-    for key, wanted in {"columns": columns or (), "exclude": exclude, "label": [label] if label else []}.items():
+    for key, wanted in {
+        "columns": columns or (),
+        "exclude": exclude,
+        "label": [] if label is None else [label],
+    }.items():
         for name in wanted:
             if str(name) not in names:
                 raise DataError(_unknown(key, str(name), names, file))
@@ -55,7 +60,7 @@ def select(
         raise DataError(f"Got {file} without rows, expected at least one below the names of the columns.")
     if not chosen:
         raise DataError(f"Got no column of {file} for x, expected at least one of {', '.join(names)}.")
-    for name in [*chosen, label] if label else chosen:
+    for name in chosen if label is None else [*chosen, label]:
         _refuse_missing(frame[name], name, file, first_line)
     text = [name for name in chosen if frame[name].dtype.kind not in "biuf"]
     if text:

@@ -48,7 +48,7 @@ class Transform:
 
     Args:
         steps: the policies in order.
-        dtype: of what comes out, and of the noise.
+        dtype: of what comes out.
         seed: key of the noise where no generator is given; see `keyed_uniform`.
     """
 
@@ -58,11 +58,13 @@ class Transform:
 
     def __call__(self, x: Tensor, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Process x, ``(data, *shape)``, of the data numbered `indices`, ``(data,)``."""
+        # of half precision too few bits would be left: U[0, 1) would round to 1
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
 
         def draw(like: Tensor) -> Tensor:
             if generator is None:
-                return keyed_uniform(indices, tuple(like.shape[1:]), self.seed, self.dtype)
-            return uniform(like.shape, generator, like.device, self.dtype)
+                return keyed_uniform(indices, tuple(like.shape[1:]), self.seed, dtype)
+            return uniform(like.shape, generator, like.device, dtype)
 
         for step in self.steps:
             x = step(x, draw)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import ppl_vae.datasets as datasets
 from ppl_vae.datasets import from_arrays
@@ -50,6 +51,14 @@ def test_tuples_become_batches_of_several_tensors():
     assert [t.dtype for t in batch] == [torch.float32, torch.bool, torch.int64]
     assert [field.name for field in data.spec.fields] == ["x", "x1", "x2"]
     assert [field.shape for field in data.spec.fields] == [(4, 2), (4,), ()]
+
+
+def test_a_tensor_data_set_is_its_tensors():
+    x, y = torch.rand(4, 2).double(), torch.arange(4)
+    data = from_arrays(TensorDataset(x, y), validation=1)
+    assert [t.dtype for t in data.train.batch()] == [torch.float64, torch.int64]
+    with pytest.raises(DataError, match=r"Got a DataLoader as train, expected its tensors"):
+        from_arrays(DataLoader(TensorDataset(x)))
 
 
 def test_shapes_are_kept():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -74,7 +75,21 @@ def test_evaluation_leaves_the_global_generator_alone(dynamic):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("index", [3, -1, slice(2, 4), [1, 2], torch.tensor([True] + [False] * 9)], ids=str)
+@pytest.mark.parametrize(
+    "index",
+    [
+        3,
+        -1,
+        np.int64(3),
+        torch.tensor(3),
+        slice(2, 4),
+        [1, 2],
+        [],
+        np.array([4, 4]),
+        torch.tensor([True] + [False] * 9),
+    ],
+    ids=str,
+)
 def test_every_index_gives_a_split(index):
     split = Split((torch.arange(10),))
     part = split[index]

@@ -32,6 +32,14 @@ def test_a_large_mean_loses_no_digits():
     torch.testing.assert_close(z[:, 0], torch.from_numpy((x[:, 0] - x.mean()) / x.std()))
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_seconds_since_1970_lose_no_digits_in_single_precision(kind):
+    x = (1_700_000_000 + np.arange(8)[:, None]).astype(kind)
+    (z,) = from_arrays(x, standardization="zscore").train.batch()
+    assert z.dtype == torch.float32
+    torch.testing.assert_close(z[:, 0], torch.tensor((x[:, 0] - x.mean()) / x.std()).float())
+
+
 def test_density_shift_is_the_jacobian():
     scale, location = torch.tensor([2.0, 0.5]), torch.tensor([1.0, 0.0])
     step = Standardization(location, scale)

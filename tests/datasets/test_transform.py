@@ -19,6 +19,12 @@ def test_no_steps_only_cast():
     assert Transform()(torch.tensor([3], dtype=torch.uint8), torch.arange(1)).dtype == torch.float32
 
 
+def test_half_precision_keeps_the_noise_below_one():
+    """10^6 draws: in half precision some noise would round to 1, and white pixels turn black."""
+    x = torch.full((10_000, 100), 1.0)
+    assert Transform((DynamicBinarization(1),), torch.float16)(x, torch.arange(10_000)).min() == 1
+
+
 def test_seed_keys_the_noise():
     x, i = torch.full((4, 50), 0.5), torch.arange(4)
     a, b = (Transform((DynamicBinarization(1),), seed=seed)(x, i) for seed in (0, 1))
