@@ -29,7 +29,9 @@ def describe(figure: Figure, text: str) -> None:
     figure.set_label(text)
 
 
-def densities(curves: Mapping[str, Any], x: Any, *, title: str = "", xlabel: str = "z") -> None:
+def densities(
+    curves: Mapping[str, Any], x: Any, *, title: str = "", xlabel: str = "z"
+) -> None:
     """One density per label."""
     figure, axis = plt.subplots(figsize=(6.4, 2.6))
     for label, density in curves.items():
@@ -51,7 +53,10 @@ def transport(noise: Any, moved: Mapping[str, Any]) -> None:
             axis.scatter([0, 1], [noise[i], z[i]], color=ranks[rank], s=8, zorder=3)
         axis.set(xticks=[0, 1], xticklabels=["ε", "z"], title=label)
     axes[0].set_ylabel("value")
-    describe(figure, "Lines from each draw of the noise to its z: the same noise gives other z under other parameters")
+    describe(
+        figure,
+        "Lines from each draw of the noise to its z: the same noise gives other z under other parameters",
+    )
 
 
 def estimates(samples: Mapping[str, Any], exact: float, *, xlabel: str) -> None:
@@ -64,7 +69,10 @@ def estimates(samples: Mapping[str, Any], exact: float, *, xlabel: str) -> None:
     axis.axvline(exact, color="black", linewidth=1, linestyle="--", label="exact gradient")
     axis.set(xlabel=xlabel, ylabel="density", yscale="log")
     axis.legend()
-    describe(figure, f"Histograms of gradient estimates by {' and '.join(samples)} around the exact value")
+    describe(
+        figure,
+        f"Histograms of gradient estimates by {' and '.join(samples)} around the exact value",
+    )
 
 
 def lines(
@@ -92,7 +100,9 @@ def lines(
 def rows_of_images(rows: Mapping[str, Any], *, title: str = "") -> None:
     """A row of grey pictures per label, `(n, height, width)` each."""
     height = 0.62 * len(rows) + (0.3 if title else 0)
-    figure, axes = plt.subplots(len(rows), 1, figsize=(6.4, height), gridspec_kw={"hspace": 0.05}, squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), 1, figsize=(6.4, height), gridspec_kw={"hspace": 0.05}, squeeze=False
+    )
     for axis, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
         images = np.asarray(images)
         gap = np.full((images.shape[1], 1), np.nan)
@@ -107,7 +117,9 @@ def rows_of_images(rows: Mapping[str, Any], *, title: str = "") -> None:
     describe(figure, f"Rows of pictures: {', '.join(rows)}")
 
 
-def plane(panels: Mapping[str, tuple[Any, Any, Any]], *, names: Sequence[str] | None = None) -> None:
+def plane(
+    panels: Mapping[str, tuple[Any, Any, Any]], *, names: Sequence[str] | None = None
+) -> None:
     """Codes of data in the plane, coloured by class; where there is a scale, an ellipse for it."""
     figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.1), squeeze=False)
     color = plt.get_cmap("tab10")
@@ -135,8 +147,16 @@ def plane(panels: Mapping[str, tuple[Any, Any, Any]], *, names: Sequence[str] | 
         axis.set_xlim(center[0] - reach, center[0] + reach)
         axis.set_ylim(center[1] - reach, center[1] + reach)
     classes = sorted(set(labels.tolist()))
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=color(c), markersize=4) for c in classes]
-    figure.legend(handles, names or [str(c) for c in classes], loc="outside right center", handletextpad=0.1)
+    handles = [
+        plt.Line2D([], [], marker="o", linestyle="", color=color(c), markersize=4)
+        for c in classes
+    ]
+    figure.legend(
+        handles,
+        names or [str(c) for c in classes],
+        loc="outside right center",
+        handletextpad=0.1,
+    )
     describe(figure, f"Latent codes by class: {' and '.join(panels)}")
 
 
@@ -157,10 +177,15 @@ def band(x: Any, draws: Any, data: tuple[Any, Any]) -> None:
     figure, axis = plt.subplots(figsize=(6.4, 2.8))
     draws = np.asarray(draws)
     low, high = np.quantile(draws, [0.05, 0.95], axis=0)
-    axis.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0, label="90 % of the draws")
+    axis.fill_between(
+        x, low, high, color=BLUE, alpha=0.15, linewidth=0, label="90 % of the draws"
+    )
     axis.plot(x, draws[:8].T, color=BLUE, alpha=0.35, linewidth=0.7)
     axis.plot(x, draws.mean(0), color=BLUE, linewidth=1.8, label="mean")
     axis.scatter(*data, s=8, color="black", zorder=3, label="data")
     axis.set(xlabel="input", ylabel="output")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    describe(figure, "A regression whose draws agree where there are data, and fan out where there are none")
+    describe(
+        figure,
+        "A regression whose draws agree where there are data, and fan out where there are none",
+    )

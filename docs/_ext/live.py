@@ -70,16 +70,22 @@ class Live(SphinxTransform):
                     text = run(block.astext(), namespace, f"{page}.md, line {block.line}")
                 except Exception:
                     message = f"this block raised\n{traceback.format_exc(limit=-3)}"
-                    logger.warning(message, location=block)  # an error: `make docs` is strict
+                    logger.warning(
+                        message, location=block
+                    )  # an error: `make docs` is strict
                     break  # the blocks below would fail for lack of its names
                 results = self.show(text) + self.pictures(page, number, plt)
-                block.parent[block.parent.index(block) + 1 : block.parent.index(block) + 1] = results
+                block.parent[
+                    block.parent.index(block) + 1 : block.parent.index(block) + 1
+                ] = results
 
     def show(self, text: str) -> list[nodes.Node]:
         """What was printed, as a block of its own."""
         if not text.strip():
             return []
-        block = nodes.literal_block(text.rstrip("\n"), text.rstrip("\n"), language="text", classes=["live-output"])
+        block = nodes.literal_block(
+            text.rstrip("\n"), text.rstrip("\n"), language="text", classes=["live-output"]
+        )
         return [nodes.container("", block, classes=["live"])]
 
     def pictures(self, page: str, number: int, plt: Any) -> list[nodes.Node]:
@@ -91,7 +97,11 @@ class Live(SphinxTransform):
             name = f"{page.replace('/', '-')}-{number}-{index}.png"
             figure.savefig(folder / name, dpi=144, bbox_inches="tight")
             label = str(figure.get_label())
-            found.append(nodes.image(uri=f"/_run/{name}", alt=label, width="100%", classes=["live-figure"]))
+            found.append(
+                nodes.image(
+                    uri=f"/_run/{name}", alt=label, width="100%", classes=["live-figure"]
+                )
+            )
         plt.close("all")
         return found
 

@@ -17,7 +17,8 @@ import ppl_vae
 from ppl_vae.config import GROUPS, conf_dir, verbs
 
 SECTION = re.compile(
-    r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$", re.MULTILINE
+    r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",
+    re.MULTILINE,
 )
 ITEM = re.compile(r"^(\S[^:\n]*?):[ \n]+(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -30,9 +31,18 @@ def first_line(thing: Any) -> str:
 def markdown(text: str) -> str:
     """A docstring as Markdown."""
     text = re.sub(r"\[(`[^`]+`)\]\[[^\]]+\]", r"\1", text)
-    text = re.sub(r"(?m)^(?=>>> )", "\n", text, count=1) if re.search(r"(?m)^>>> ", text) else text
+    text = (
+        re.sub(r"(?m)^(?=>>> )", "\n", text, count=1)
+        if re.search(r"(?m)^>>> ", text)
+        else text
+    )
     parts = SECTION.split(text)
-    return "\n\n".join([body(parts[0]), *(section(*pair) for pair in zip(parts[1::2], parts[2::2], strict=True))])
+    return "\n\n".join(
+        [
+            body(parts[0]),
+            *(section(*pair) for pair in zip(parts[1::2], parts[2::2], strict=True)),
+        ]
+    )
 
 
 def body(text: str) -> str:
@@ -54,13 +64,17 @@ def body(text: str) -> str:
 def section(title: str, text: str) -> str:
     """One section, under its title in bold."""
     text = textwrap.dedent(text.strip("\n")).rstrip()
-    title = {"Args": "Arguments", "Example": "Example", "Shapes": "Shapes"}.get(title, title)
+    title = {"Args": "Arguments", "Example": "Example", "Shapes": "Shapes"}.get(
+        title, title
+    )
     if title.startswith("Example"):
         return f"```pycon\n{text}\n```"
     if title in ("Arguments", "Attributes", "Raises"):
         items = [(n, " ".join(t.split())) for n, t in ITEM.findall(text + "\n")]
         if items:
-            return f"**{title}**\n\n" + "\n".join(f"- `{name.strip('`')}`: {text}" for name, text in items)
+            return f"**{title}**\n\n" + "\n".join(
+                f"- `{name.strip('`')}`: {text}" for name, text in items
+            )
     if title.startswith("Reference"):
         return f"**{title}**\n\n" + "\n".join(f"{line}" for line in text.splitlines())
     return f"**{title}**\n\n{body(text)}"
@@ -72,7 +86,9 @@ def signature(name: str, thing: Any) -> str:
         found = inspect.signature(thing)
     except (TypeError, ValueError):
         return name
-    hidden = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
+    hidden = [
+        p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()
+    ]
     plain = [str(p) for p in hidden if p.name != "self"]
     for pattern, short in (
         (r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1"),
@@ -80,26 +96,38 @@ def signature(name: str, thing: Any) -> str:
         (r"<.*>", "..."),
     ):
         plain = [re.sub(pattern, short, p) for p in plain]
-    positional = [i for i, p in enumerate(hidden) if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    positional = [
+        i for i, p in enumerate(hidden) if p.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
     if positional and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in hidden):
         plain.insert(positional[0], "*")
     line = f"{name}({', '.join(plain)})"
-    return line if len(line) <= 96 else f"{name}(\n" + "".join(f"    {p},\n" for p in plain) + ")"
+    return (
+        line
+        if len(line) <= 96
+        else f"{name}(\n" + "".join(f"    {p},\n" for p in plain) + ")"
+    )
 
 
 def entry(name: str, thing: Any) -> str:
     """One public name: its signature, its docstring, its public methods."""
     text = [
         f"### `{name}`",
-        f"```{{code-block}} python\n:class: signature\n\n{signature(name, thing)}\n```" if callable(thing) else "",
+        f"```{{code-block}} python\n:class: signature\n\n{signature(name, thing)}\n```"
+        if callable(thing)
+        else "",
     ]
     text.append(markdown(inspect.getdoc(thing) or ""))
     if inspect.isclass(thing):
         rows = [
             f"- `.{n}`: {first_line(member)}"
             for n, member in vars(thing).items()
-            if not n.startswith("_") and n not in ("forward", "extra_repr") and first_line(member)
-            if inspect.isfunction(member) or isinstance(member, (property, classmethod)) or hasattr(member, "attrname")
+            if not n.startswith("_")
+            and n not in ("forward", "extra_repr")
+            and first_line(member)
+            if inspect.isfunction(member)
+            or isinstance(member, (property, classmethod))
+            or hasattr(member, "attrname")
         ]
         text += ["**Members**", "\n".join(rows)] if rows else []
     return "\n\n".join(part for part in text if part)
@@ -109,7 +137,11 @@ def names(module: ModuleType) -> list[str]:
     """What a module offers."""
     listed = getattr(module, "__all__", None)
     if listed is None:
-        listed = [n for n, v in vars(module).items() if not n.startswith("_") and not isinstance(v, ModuleType)]
+        listed = [
+            n
+            for n, v in vars(module).items()
+            if not n.startswith("_") and not isinstance(v, ModuleType)
+        ]
     return [n for n in listed if not n.startswith("_")]
 
 
@@ -139,23 +171,35 @@ def table(rows: list[tuple[str, str]], head: tuple[str, str]) -> str:
 def about(path: Path) -> str:
     """The comment that a config begins with."""
     first = path.read_text(encoding="utf-8").splitlines()[:1]
-    return first[0].lstrip("# ").replace("|", "\\|") if first and first[0].startswith("#") else ""
+    return (
+        first[0].lstrip("# ").replace("|", "\\|")
+        if first and first[0].startswith("#")
+        else ""
+    )
 
 
 def groups() -> str:
     """Each group of configs with its options."""
     rows = []
-    for folder in sorted(path for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"):
+    for folder in sorted(
+        path for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra"
+    ):
         options = sorted(path.stem for path in folder.glob("*.yaml"))
         if options:
-            rows.append((f"`{folder.name}`", ", ".join(f"`{option}`" for option in options)))
+            rows.append(
+                (f"`{folder.name}`", ", ".join(f"`{option}`" for option in options))
+            )
     order = {name: index for index, name in enumerate(GROUPS)}
-    return table(sorted(rows, key=lambda row: order.get(row[0].strip("`"), 99)), ("group", "options"))
+    return table(
+        sorted(rows, key=lambda row: order.get(row[0].strip("`"), 99)), ("group", "options")
+    )
 
 
 def classes(module: ModuleType) -> str:
     """The classes and functions of a room with their first sentences."""
-    rows = [(f"`{n}`", first_line(getattr(module, n))) for n in names(module) if n[0].isupper()]
+    rows = [
+        (f"`{n}`", first_line(getattr(module, n))) for n in names(module) if n[0].isupper()
+    ]
     return table(rows, ("name", "what it does"))
 
 
@@ -165,7 +209,8 @@ def write(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     lists = {
         "verbs": table(
-            [(f"`{verb}`", about(conf_dir() / f"{verb}.yaml")) for verb in verbs()], ("verb", "what it does")
+            [(f"`{verb}`", about(conf_dir() / f"{verb}.yaml")) for verb in verbs()],
+            ("verb", "what it does"),
         ),
         "groups": groups(),
         "estimators": classes(ppl_vae.estimators),
