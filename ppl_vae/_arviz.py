@@ -17,9 +17,9 @@ with warnings.catch_warnings():
 GENERATION = int(az.__version__.split(".")[0])
 
 
-def from_tree(tree: xr.DataTree) -> Any:
+def from_tree(tree: Any) -> Any:
     """Turn a `DataTree` into what this ArviZ works on: `InferenceData` (0.23) or the tree itself (≥ 1)."""
-    return az.InferenceData.from_datatree(tree) if GENERATION == 0 else tree
+    return az.InferenceData.from_datatree(tree) if GENERATION == 0 and isinstance(tree, xr.DataTree) else tree
 
 
 def to_tree(data: Any) -> xr.DataTree:
@@ -33,7 +33,7 @@ def to_tree(data: Any) -> xr.DataTree:
 
 def summary(data: Any, **kwargs: Any) -> Any:
     """Call `az.summary` without chain diagnostics: an amortized guide's draws are independent."""
-    return az.summary(data, kind="stats", **kwargs)
+    return az.summary(from_tree(data), kind="stats", **kwargs)
 
 
 def psis(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

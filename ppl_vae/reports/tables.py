@@ -43,7 +43,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1 else f"{value:,.3f}"
+        return (f"{value:.4g}" if abs(value) < 1 else f"{value:,.3f}").replace("-", "−", 1)
     if isinstance(value, list | tuple):
         return ", ".join(text(v) for v in value[:20]) + (" …" if len(value) > 20 else "")
     return str(value)
@@ -59,7 +59,7 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
     tiles = []
 
     def add(label: str, value: str, note: str = "") -> None:
-        tiles.append({"label": label, "value": value, "note": note})
+        tiles.append({"label": label, "value": value.replace("-", "−"), "note": note})
 
     e = dict(evaluation or {})
     if known(e.get("nll")):
@@ -154,9 +154,7 @@ def worst(table: Any, count: int = 8) -> dict[str, Any] | None:
     if by not in table or not table[by].notna().any():
         return None
     worst = table.sort_values(by, ascending=by == "elbo").head(count)
-    rows = [
-        [str(index), *(text(v) for v in row)] for index, row in zip(worst.index, worst.to_numpy().tolist(), strict=True)
-    ]
+    rows = [[text(v) for v in row] for row in worst.itertuples()]
     return {"columns": ["datum", *map(str, worst.columns)], "rows": rows}
 
 
@@ -169,7 +167,5 @@ def posterior(summary: Any, count: int = 20) -> dict[str, Any] | None:
         f"The first {len(head)} of {len(summary)} latent variables" if len(summary) > len(head) else "Latent variables"
     )
     caption = f"{shown}, as ArviZ sums them up; draws are independent, so r̂ does not apply."
-    rows = [
-        [str(index), *(text(v) for v in row)] for index, row in zip(head.index, head.to_numpy().tolist(), strict=True)
-    ]
+    rows = [[text(v) for v in row] for row in head.itertuples()]
     return {"text": caption, "columns": ["", *map(str, head.columns)], "rows": rows}

@@ -67,21 +67,14 @@ def _bound(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         late = late[np.isfinite(late)]
         if len(late) and np.ptp(late) > 0:
             axes.set_ylim(late.min() - 0.06 * np.ptp(late), late.max() + 0.08 * np.ptp(late))
-        axes.legend(loc="lower right")
     key = "validation/bound" if len(bound) else "validation/elbo"
     epoch, value = _column(rows, key)
     if len(value) and np.isfinite(value).any():
         best = int(np.nanargmax(value))
-        axes.plot(epoch[best], value[best], "o", color=VERMILION, markersize=5, zorder=5)
-        axes.annotate(
-            f"best {value[best]:.2f}",
-            (epoch[best], value[best]),
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha="right" if best > len(value) / 2 else "left",
-            color=VERMILION,
-            fontsize=8.5,
-        )
+        label = f"best {value[best]:.2f}, epoch {epoch[best]:.0f}".replace("-", "−")
+        axes.plot(epoch[best], value[best], "o", color=VERMILION, markersize=5, zorder=5, label=label)
+    if drawn:
+        axes.legend(loc="lower right")
 
 
 def _parts(axes: Axes, rows: Sequence[Mapping[str, Any]], kl: Sequence[str]) -> None:

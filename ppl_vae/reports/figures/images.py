@@ -52,9 +52,9 @@ def _gap(images: NDArray[Any]) -> int:
 def samples_grid(images: ArrayLike, columns: int | None = None, title: str = "Samples from the model") -> Figure:
     """Draw images `(n, C, H, W)` in [0, 1] on a grid, as square as it gets."""
     images = np.asarray(images, dtype=np.float64)
-    columns = columns or int(np.ceil(np.sqrt(len(images) * 1.6)))
+    columns = columns or int(np.ceil(np.sqrt(len(images) * 2.2)))
     sheet = tile(images, columns, _gap(images))
-    width = 6.6
+    width = 8.8
     figure = new_figure(width, width * sheet.shape[1] / sheet.shape[2] + 0.35)
     axes = figure.subplots()
     _show(axes, sheet)
@@ -78,7 +78,7 @@ def reconstructions(data: ArrayLike, reconstructed: ArrayLike, columns: int = 12
                 _gap(data),
             )
         )
-    width = 6.6
+    width = 8.8
     ratio = sheets[0].shape[1] / sheets[0].shape[2]
     figure = new_figure(width, bands * (width * ratio + 0.12) + 0.35)
     for band, (axes, sheet) in enumerate(zip(figure.subplots(bands, 1, squeeze=False)[:, 0], sheets, strict=True)):
@@ -114,7 +114,7 @@ def traversals(images: ArrayLike, values: ArrayLike, names: Sequence[str], note:
     units, steps = images.shape[:2]
     gap = _gap(images)
     sheet = tile(images.reshape(-1, *images.shape[2:]), steps, gap)
-    width = min(6.6, 0.62 * steps + 1.0)
+    width = min(8.8, 0.72 * steps + 1.0)
     figure = new_figure(width, width * sheet.shape[1] / sheet.shape[2] + 0.6)
     axes = figure.subplots()
     _show(axes, sheet)

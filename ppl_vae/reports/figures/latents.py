@@ -49,7 +49,7 @@ def latent_map(
         name: the latent site.
     """
     means = np.asarray(means, dtype=np.float64).reshape(len(np.asarray(means)), -1)
-    figure = new_figure(5.6, 5.0)
+    figure = new_figure(4.8, 4.4)
     axes = figure.subplots()
     if means.shape[1] == 1:
         return _histogram(figure, axes, means[:, 0], labels, class_names, name)
@@ -149,7 +149,7 @@ def kl_per_unit(kl: ArrayLike, active: ArrayLike | None = None, name: str = "z")
     kl = np.asarray(kl, dtype=np.float64).reshape(-1)
     active = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active, dtype=bool).reshape(-1)
     order = np.argsort(-kl)
-    figure = new_figure(float(np.clip(1.6 + 0.22 * len(kl), 4.2, 9.0)), 2.9)
+    figure = new_figure(float(np.clip(1.6 + 0.22 * len(kl), 4.0, 9.0)), 2.9)
     axes = figure.subplots()
     axes.bar(range(len(kl)), kl[order], color=[BLUE if a else "#b9c2cc" for a in active[order]], width=0.8)
     every = max(1, len(kl) // 30)
@@ -158,7 +158,7 @@ def kl_per_unit(kl: ArrayLike, active: ArrayLike | None = None, name: str = "z")
     axes.set_ylabel("nats per datum", color=MUTED)
     axes.set_xlim(-0.8, len(kl) - 0.2)
     total = kl.sum()
-    axes.set_title(f"KL per latent unit: {total:.2f} nats, {int(active.sum())} of {len(kl)} units active")
+    axes.set_title(f"KL per unit: {total:.2f} nats, {int(active.sum())} of {len(kl)} active")
     if not active.all():
         axes.text(0.99, 0.95, "pale: inactive", transform=axes.transAxes, ha="right", va="top", color=MUTED)
     grid_lines(axes)
