@@ -29,13 +29,13 @@ def _finite(row: Row) -> dict[str, float]:
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested config as one dict of dotted keys."""
-    flat: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= flat(value, f"{prefix}{key}.")
+            dotted |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, (int, float, str)) else str(value)
-    return flat
+            dotted[f"{prefix}{key}"] = value if isinstance(value, (int, float, str)) else str(value)
+    return dotted
 
 
 class TensorBoard:

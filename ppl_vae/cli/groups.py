@@ -76,7 +76,7 @@ def _option(context: Context, group: str) -> dict[str, Any]:
     for folder in context.searchpath:
         path = Path(folder) / group / f"{context.choices.get(group)}.yaml"
         if path.is_file():
-            found = OmegaConf.to_container(OmegaConf.load(path))
+            found: Any = OmegaConf.to_container(OmegaConf.load(path))
             return found if isinstance(found, dict) else {}
     return {}
 

@@ -28,7 +28,8 @@ def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
     """Write an npz file whole or not at all."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(a) for name, a in arrays.items()})
+    plain: Any = {name: np.asarray(a) for name, a in arrays.items()}
+    np.savez_compressed(buffer, **plain)
     write_atomically(path, buffer.getvalue())
     return path
 

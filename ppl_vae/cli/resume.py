@@ -69,7 +69,7 @@ def prepare(arguments: Arguments) -> bool:
 
 def _saved(directory: Path) -> dict[str, Any]:
     try:
-        config = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
+        config: Any = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
     except Exception as error:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):

@@ -58,12 +58,10 @@ def shell(tmp_path):
     """`shell("train", …)`: the same in a fresh process; `start` gives the process itself."""
 
     class Shell:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-
         def start(self, *words, **options):
             return subprocess.Popen(
                 [sys.executable, "-m", "ppl_vae", *map(str, words)],
-                cwd=tmp_path, env=self.environment, text=True,
+                cwd=tmp_path, env={**os.environ, "PYTHONUNBUFFERED": "1"}, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
             )  # fmt: skip
 

@@ -88,18 +88,17 @@ def _differing(configs: list[dict[str, Any]]) -> list[str]:
 def _text(value: Any) -> str:
     if value is None or value != value:
         return "-"
-    return (
-        f"{value:.3f}"
-        if isinstance(value, float) and not value.is_integer()
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:g}" if value.is_integer() else f"{value:.3f}"
+    return str(value)
 
 
 def _page(sweep: Path, frame: Any) -> str:
     title = html.escape(sweep.name)
-    style = "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}"
+    style = (
+        "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
+        "td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}"
+    )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{style}</style>"
         f"<h1>{title}</h1><p>{len(frame)} runs, best first; nats per datum.</p>"

@@ -16,6 +16,7 @@ from ppl_vae.cli.job import Context
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.recording import METRICS, Recorder, command
+from ppl_vae.targets import build
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -53,7 +54,6 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
         remember_user_modules(before)
 
     from ppl_vae.pair import build_dataset, build_vae, concrete_likelihood
-    from ppl_vae.targets import build
     from ppl_vae.training import fit
 
     device = fresh(cfg.seed, cfg.engine.device)
@@ -62,6 +62,7 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
     fresh(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
     objective = build("objective", config["objective"])
+    optimizer = _optimizer(config["optimizer"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
     saved = {k: v for k, v in config.items() if k not in ("resume", "format")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
@@ -74,7 +75,7 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
             vae,
             data.to(device),
             objective,
-            build("optimizer", config["optimizer"]),
+            optimizer,
             scheduler,
             **trainer,
             seed=cfg.seed,
@@ -91,3 +92,20 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
     result = finish(vae, data.to(device), history, cfg, context.directory)
     recorder.end("finished", result=result.record["result"])
     return result
+
+
+def _optimizer(node: dict[str, Any]) -> Any:
+    """The optimizer, tried on a parameter: torch checks its options only when it is made."""
+    import torch
+
+    factory = build("optimizer", node)
+    target = getattr(factory, "func", factory)
+    if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
+        try:
+            factory([torch.nn.Parameter(torch.zeros(1))])
+        except (ValueError, TypeError) as error:
+            said = str(error)
+            raise PplVaeError(
+                f"optimizer ({node['_target_']}): {said[:1].lower()}{said[1:]}; check optimizer.*"
+            ) from None
+    return factory

@@ -1,0 +1,146 @@
+"""Verbs on a run: what they write, where they find it, what they say when they do not."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+VERBS = {
+    "evaluate": ["num_particles=8"],
+    "posterior": ["draws=5", "data=4"],
+    "generate": ["n=5"],
+    "report": [],
+}
+
+
+@pytest.mark.parametrize(("verb", "words"), VERBS.items(), ids=VERBS)
+def test_a_verb_writes_inside_the_run_only(cli, run_copy, verb, words):
+    before = {p.name for p in run_copy.iterdir()}
+    called = cli(verb, "run=run", *words)
+    assert called.code == 0, called.err
+    assert called.err == ""
+    assert str(run_copy) in called.out
+    assert [p.name for p in called.folder.iterdir()] == ["run"]
+    assert {p.name for p in run_copy.iterdir()} >= before
+
+
+@pytest.mark.parametrize(("verb", "words"), VERBS.items(), ids=VERBS)
+def test_json_is_one_strict_object(cli, run_copy, verb, words):
+    called = cli(verb, "run=run", *words, "format=json")
+    assert called.code == 0, called.err
+    record = json.loads(called.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert record["run"] == str(run_copy)
+
+
+def test_evaluate_gives_the_promised_figures(cli, run_copy):
+    (record,) = cli("evaluate", "run=run", "num_particles=20", "format=json").json
+    assert {"elbo", "nll", "nll_se", "num_particles", "kl", "active_units", "pareto_k"} <= record.keys()
+    assert record["num_particles"] == 20
+    assert -record["nll"] >= record["elbo"]
+    again = cli("evaluate", "run=run", "num_particles=20", "format=json").json[0]
+    assert again == record
+
+
+def test_posterior_is_what_arviz_reads(cli, run_copy):
+    assert cli("posterior", "run=run", "draws=5", "data=4").code == 0
+    from ppl_vae.runs import Run
+
+    drawn = Run.load(run_copy).posterior()
+    assert drawn["posterior"]["z"].shape == (1, 5, 4, 2)
+    assert {"log_weight"} <= set(drawn["sample_stats"].data_vars)
+
+
+def test_generate_needs_no_data(cli, run_copy):
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(config.replace("ppl_vae.datasets.ppca", "ppl_vae.datasets.gone"))
+    called = cli("generate", "run=run", "n=7", "figures=false")
+    assert called.code == 0, called.err
+    assert np.load(run_copy / "samples.npz")["x"].shape == (7, 3)
+
+
+def test_generate_repeats_with_its_seed(cli, run_copy):
+    def draw(seed):
+        assert cli("generate", "run=run", "n=3", "figures=false", f"seed={seed}").code == 0
+        return np.load(run_copy / "samples.npz")["x"]
+
+    assert np.array_equal(draw(1), draw(1))
+    assert not np.array_equal(draw(1), draw(2))
+
+
+def test_report_is_self_contained(cli, run_copy):
+    assert cli("evaluate", "run=run", "num_particles=8").code == 0
+    assert cli("report", "run=run").code == 0
+    page = (run_copy / "report.html").read_text()
+    assert "data:image/png;base64" in page
+    assert 'src="http' not in page
+    assert "latent_dim" in page
+
+
+def test_latest_is_the_newest_run(train, cli, tmp_path):
+    assert cli("evaluate", "run=latest").code == 1
+    train("name=b")
+    train("name=a")
+    called = cli("evaluate", "run=latest", "num_particles=4", "format=json")
+    assert Path(called.json[0]["run"]).parent.name == "a"
+
+
+WRONG = {
+    "missing": ("run=nowhere", "no such folder"),
+    "near": ("run=runn", "did you mean run?"),
+    "no run": ("run=.", "not a run directory"),
+    "a file": ("run=run/config.yaml", "its folder is a run"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("word", "says"), WRONG.values(), ids=WRONG)
+def test_what_is_no_run_is_refused(cli, run_copy, verb, word, says):
+    called = cli(verb, word)
+    assert called.code == 1
+    assert says in called.err
+    assert called.out == ""
+    assert [p.name for p in called.folder.iterdir()] == ["run"]
+
+
+DAMAGED = {
+    "no weights": (lambda run: (run / "model.safetensors").unlink(), "no weights"),
+    "torn weights": (lambda run: (run / "model.safetensors").write_bytes(b"torn"), "model.safetensors"),
+    "torn record": (lambda run: (run / "run.json").write_text("{"), "run.json"),
+    "torn config": (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml"),
+    "other config": (lambda run: (run / "config.yaml").write_text("a: 1"), "config.yaml"),
+}
+
+
+@pytest.mark.parametrize(("harm", "says"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_run_is_refused(cli, run_copy, harm, says):
+    harm(run_copy)
+    called = cli("evaluate", "run=run")
+    assert called.code == 1, called.err
+    assert says in called.err
+    assert "Traceback" not in called.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_run_that_cannot_be_written(cli, run_copy):
+    run_copy.chmod(0o500)
+    try:
+        called = cli("evaluate", "run=run", "num_particles=4")
+    finally:
+        run_copy.chmod(0o700)
+    assert called.code == 1
+    assert "evaluation" in called.err
+
+
+def test_paths_with_characters_of_the_grammar(train, cli):
+    called = train("hydra.run.dir=beta=4,(a) [b]/run 1")
+    assert called.code == 0, called.err
+    directory = "beta=4,(a) [b]/run 1"
+    assert Path(directory, "run.json").exists()
+    for verb, words in VERBS.items():
+        called = cli(verb, f"run={directory}", *words)
+        assert called.code == 0, called.err
+    called = cli("evaluate", "-m", f"run={directory}", "num_particles=4,5")
+    assert called.code == 0, called.err
+    assert cli("train", f"resume={directory}").code == 0
