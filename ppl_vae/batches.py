@@ -11,6 +11,7 @@ def batch_length(batch: tuple[Any, ...]) -> int | None:
     """The number of data in a batch: the length of its first tensor's first axis (`None` if it holds no such tensor).
 
     Example:
+        >>> import torch
         >>> batch_length((torch.zeros(4, 2), 0.5, None))
         4
     """
@@ -21,10 +22,38 @@ def take(batch: tuple[Any, ...], index: Tensor) -> tuple[Any, ...]:
     """The data of a batch at `index`: of every tensor and packed sequence whose length is the batch's.
 
     Example:
+        >>> import torch
         >>> take((torch.arange(3), "kept"), torch.tensor([2, 2]))
         (tensor([2, 2]), 'kept')
     """
     return tuple(_take(part, index, batch_length(batch)) for part in batch)
+
+
+def structure(batch: tuple[Any, ...]) -> Any:
+    """What tells batches apart for which a program samples other sites: what is None, and all sizes but the length.
+
+    Labelled and unlabelled batches differ in it, and sequences of other lengths in time; numbers do not count.
+
+    Example:
+        >>> import torch
+        >>> structure((torch.zeros(4, 2), None)) == structure((torch.zeros(7, 2), None))
+        True
+        >>> structure((torch.zeros(4, 2), None)) == structure((torch.zeros(4, 2), torch.zeros(4)))
+        False
+    """
+    return tuple(_structure(part, batch_length(batch)) for part in batch)
+
+
+def _structure(part: Any, length: int | None) -> Any:
+    if isinstance(part, Tensor):
+        return tuple(part.shape[1:]) if part.dim() and part.shape[0] == length else ("whole", *part.shape)
+    if isinstance(part, rnn.PackedSequence):
+        return "packed", len(part.batch_sizes), tuple(part.data.shape[1:])
+    if isinstance(part, dict):
+        return tuple((key, _structure(inner, length)) for key, inner in part.items())
+    if isinstance(part, (tuple, list)):
+        return type(part).__name__, *(_structure(inner, length) for inner in part)
+    return part if isinstance(part, (bool, str)) else type(part).__name__
 
 
 def _lengths(part: Any) -> Iterator[int]:

@@ -28,6 +28,7 @@ from ppl_vae.enumeration import (
 from ppl_vae.estimators.messenger import Draw, Mark
 from ppl_vae.estimators.place import Place
 from ppl_vae.layout import Layout, sample_sites
+from ppl_vae.programs import exclusive
 from ppl_vae.sites import PARTICLES, Axes, Site, read_site, stack_sites
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Runner:
     strategy: str = "single"
     total: float | None = None
 
+    @exclusive
     def guide(
         self,
         program: Program | None = None,
@@ -91,6 +93,7 @@ class Runner:
         expects = [inner_expectation(trace, layout) if layout.enumerates else None for trace in traces]
         return traces, self._stack([self._read(t, e) for t, e in zip(traces, expects, strict=True)])
 
+    @exclusive
     def model(self, guide: list[Trace], *, values: Mapping[str, Tensor] | None = None) -> Sites:
         """Trace the model replayed on the guide, or on `values` in place of the guide's."""
         runs = []

@@ -9,11 +9,12 @@ import copy
 import functools
 import inspect
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pyro
 import pyro.primitives
@@ -23,7 +24,24 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _LIBRARIES = frozenset({"torch", "pyro", "numpy", "functools", "builtins", "ppl_vae"})
+
+
+_RUNNING = threading.RLock()
+
+
+def exclusive(run: Callable[P, R]) -> Callable[P, R]:
+    """Let one thread at a time run programs: Pyro keeps its handlers, settings and store once per process."""
+
+    @functools.wraps(run)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _RUNNING:
+            return run(*args, **kwargs)
+
+    return locked
 
 
 class Parameters(nn.Module):

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.batches import batch_length
+from ppl_vae.batches import batch_length, structure
 from ppl_vae.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.errors import CheckError
+from ppl_vae.estimators.baselines import Neural
 from ppl_vae.estimators.default import assign
 from ppl_vae.kl import site_kl
 from ppl_vae.layout import Layout, probe, unchanged
 from ppl_vae.particles import Runner, choose, own_noise
+from ppl_vae.programs import exclusive
 from ppl_vae.sites import Site
 from ppl_vae.vae import as_batch
 
@@ -43,6 +45,7 @@ class Terms:
         batch_size: B, the data in the batch; 1 if the pair has no data plate.
         total: N, the data in the data set: nats per datum are nats divided by N.
         strategy: How the particles were drawn.
+        layout: The shape of the pair's programs on this batch.
         rng: The generator's state before the guide ran, kept where the guide has noise of its own (dropout).
         leaves: The latent values at which the graph was cut, as leaves of autograd (see `cut`).
         data_scale: By how much sums over local terms are scaled: N/B, or what a plate that subsamples itself says.
@@ -57,6 +60,7 @@ class Terms:
     total: float
     data_scale: float | Tensor
     strategy: str
+    layout: Layout
     rng: Tensor | None = None
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
@@ -76,11 +80,6 @@ class Terms:
     @property
     def _runner(self) -> Runner:
         return Runner(self.vae, self.batch, self.num_particles, self.strategy, self.total)
-
-    @property
-    def layout(self) -> Layout:
-        """The shape of the pair's programs."""
-        return self.vae.layout
 
     @property
     def latents(self) -> dict[str, Site]:
@@ -184,18 +183,26 @@ class Terms:
             )
 
 
+@exclusive
 def prepare(vae: "VAE", batch: Any, particles: int = 1) -> Layout:
     """Learn once how a pair is run: its parameters, its data plate, and how its particles are drawn.
 
-    `terms` and `fit` call it when needed. It leaves random number generators and buffers as they were.
+    Batches of another structure (labelled and unlabelled ones, sequences of another length) are learnt apart, since
+    their sites may differ. `terms` and `fit` call it when needed. It leaves random number generators and buffers as
+    they were.
     """
     batch = as_batch(batch)
+    vae.structure = structure(batch)
     if vae.layout is None:
         with unchanged(vae):
             layout = probe(vae, batch)
             estimators, enumerates = assign(vae, batch, layout)
             vae.layout = replace(layout, estimators=estimators, enumerates=enumerates)
-            vae.template = batch
+            with torch.no_grad():
+                for module in vae.modules():
+                    if isinstance(module, Neural):
+                        module.predict(batch)  # lazy networks take their size before an optimizer sees them
+            vae.template = batch if len(vae.layouts) == 1 else vae.template
     if particles > 1 and not vae.layout.strategy:
         with unchanged(vae):
             strategy, reasons = choose(vae, batch)
@@ -263,7 +270,7 @@ def terms(
     count: Any = (batch_length(batch) or 1) if local is None else size * scale
     if total is not None:
         count = total
-    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, rng, leaves)
+    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, layout, rng, leaves)
 
 
 def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:

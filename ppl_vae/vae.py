@@ -58,7 +58,8 @@ class VAE(nn.Module):
         self.estimator_modules = nn.ModuleDict(
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
         )
-        self.layout: Any = None  # what `prepare` learnt of the two programs
+        self.layouts: dict[Any, Any] = {}  # what `prepare` learnt of the two programs, per structure of a batch
+        self.structure: Any = None
         self._awaited: dict[str, Tensor] = {}
         self._ran: set[str] = set()
         self.register_load_state_dict_pre_hook(_await)
@@ -110,6 +111,15 @@ class VAE(nn.Module):
         """The guide with every parameter a constant for autograd: gradients flow through values only."""
         constants = {name: p.detach() for name, p in self.named_parameters()}
         return lambda *batch: torch.func.functional_call(self, constants, ("guide", *batch), tie_weights=True)
+
+    @property
+    def layout(self) -> Any:
+        """The shape of the two programs on batches like the last one (see `prepare`), or None before the first."""
+        return self.layouts.get(self.structure)
+
+    @layout.setter
+    def layout(self, layout: Any) -> None:
+        self.layouts[self.structure] = layout
 
     @property
     def device(self) -> torch.device:
