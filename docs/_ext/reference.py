@@ -5,6 +5,7 @@ Docstrings are Markdown with sections (Args, Raises, Example, References): the M
 
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,23 @@ def classes(module: ModuleType) -> str:
     return table(rows, ("name", "what it does"))
 
 
+def catalogue() -> str:
+    """The programs that every test of the catalogue runs over."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    try:
+        from catalogue import CASES
+    finally:
+        sys.path.pop(0)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for case in CASES.values():
+        rows = groups.setdefault(case.build.__module__.split(".")[-1].strip("_"), [])
+        rows.append((case.name.replace("_", " "), first_line(case.build)))
+    return "\n\n".join(
+        f"## {name.capitalize()}\n\n{table(rows, ('program', 'note'))}"
+        for name, rows in groups.items()
+    )
+
+
 def write(app: Sphinx) -> None:
     """Write the lists where the pages include them from."""
     folder = Path(app.srcdir) / "_run"
@@ -216,6 +234,7 @@ def write(app: Sphinx) -> None:
         "estimators": classes(ppl_vae.estimators),
         "objectives": classes(ppl_vae.objectives),
         "api": "\n\n".join(api()),
+        "catalogue": catalogue(),
     }
     for name, text in lists.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
