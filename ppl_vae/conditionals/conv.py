@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.conditionals.features import Rescale
-from ppl_vae.conditionals.mlp import ACTIVATIONS, MLP, Activation, join
+from ppl_vae.conditionals.mlp import ACTIVATIONS, MLP, Activation, check_sizes, join
 from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import DataError
 
@@ -44,6 +44,7 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = image_shape(spec)
+        check_sizes(channels=channels)
         self.rescale = Rescale(spec)
         layers: list[nn.Module] = []
         width = self.shape[0]
@@ -91,6 +92,7 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.out_shape = (likelihood.num_params, *image_shape(spec))
+        check_sizes(channels=channels, features=features)
         sizes = halved(spec.shape[1:], len(channels))[::-1]  # from z to x
         outs = [*channels[1:], likelihood.num_params * spec.shape[0]]
         self.in_shape = (channels[0] if channels else outs[-1], *sizes[0])

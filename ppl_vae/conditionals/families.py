@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import biject_to, constraints
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.conditionals.counts import PoissonLog
 from ppl_vae.conditionals.heads import positive
@@ -63,8 +64,8 @@ class Continuous(Family):
 
     def __init__(self, fn: Any) -> None:
         super().__init__(fn)
-        self.shape = tuple(biject_to(fn.support).inverse_shape(fn.event_shape))
-        support = _unwrap_support(fn.support)
+        self.shape = tuple(biject_to(support_of(fn)).inverse_shape(fn.event_shape))
+        support = _innermost(support_of(fn))
         half_line = isinstance(support, constraints.greater_than | constraints.greater_than_eq)
         self.is_positive = half_line and bool(torch.as_tensor(support.lower_bound == 0).all())
 
@@ -72,9 +73,9 @@ class Continuous(Family):
         """Location and scale on the unconstrained space."""
         loc, scale = params
         base = dist.Normal(loc, scale).to_event(len(self.shape))
-        if _unwrap_support(fn.support) in (constraints.real, constraints.real_vector):
+        if _innermost(support_of(fn)) in (constraints.real, constraints.real_vector):
             return base  # closed forms of the KL know this one
-        out = dist.TransformedDistribution(base, [biject_to(fn.support)])
+        out = dist.TransformedDistribution(base, [biject_to(support_of(fn))])
         return out.to_event(len(self.event_shape) - out.event_dim)
 
     def in_prior_units(self, raw: tuple[Tensor, ...], loc: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
@@ -88,7 +89,7 @@ class Continuous(Family):
 
     def start(self, draws: Tensor, fn: Any) -> tuple[Tensor, Tensor]:
         """Median and standard deviation of the draws on the unconstrained space."""
-        free = biject_to(fn.support).inv(draws)
+        free = biject_to(support_of(fn)).inv(draws)
         loc, scale = free.median(0).values, free.std(0)
         sound = loc.isfinite() & scale.isfinite() & (scale > 1e-8)
         return torch.where(sound, loc, torch.zeros_like(loc)), torch.where(sound, scale, torch.ones_like(scale))
@@ -182,7 +183,7 @@ def family_for(name: str, fn: Any) -> Family:
         return Binary(fn)
     if isinstance(base, torch.distributions.OneHotCategorical):
         return OneHot(fn)
-    support = _unwrap_support(fn.support)
+    support = _innermost(support_of(fn))
     if support.is_discrete:
         if base.has_enumerate_support and not base.event_shape:
             values = base.enumerate_support(expand=False).flatten()
@@ -201,7 +202,20 @@ def family_for(name: str, fn: Any) -> Family:
     )
 
 
-def _unwrap_support(support: Any) -> Any:
+def support_of(fn: Any) -> Any:
+    """The support as torch's bijections know it: that of a mixture is that of its components."""
+
+    def plain(support: Any) -> Any:
+        if isinstance(support, constraints.independent):
+            return constraints.independent(plain(support.base_constraint), support.reinterpreted_batch_ndims)
+        if isinstance(support, MixtureSameFamilyConstraint):
+            return plain(support.base_constraint)
+        return support
+
+    return plain(fn.support)
+
+
+def _innermost(support: Any) -> Any:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.conditionals.features import Features
 from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.errors import PplVaeError
 
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus", "glu"]
 
@@ -32,6 +33,9 @@ class MLP(nn.Sequential):
         hidden: widths of the hidden layers.
         activation: `glu` gates each hidden layer with a second linear map (van den Oord et al. 2016).
 
+    Raises:
+        PplVaeError: a size is not positive.
+
     Example:
         >>> import torch
         >>> MLP(3, 2, hidden=[16, 16])(torch.zeros(7, 5, 3)).shape
@@ -45,6 +49,7 @@ class MLP(nn.Sequential):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
     ) -> None:
+        check_sizes(features=features, hidden=hidden, out=out or 1)
         layers: list[nn.Module] = []
         for width in hidden:
             layers.append(nn.Linear(features, 2 * width if activation == "glu" else width))
@@ -113,6 +118,17 @@ class Decoder(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Inputs `(..., features)`, joined, to `(..., num_params, *shape)`."""
         return self.net(join(*inputs)).unflatten(-1, self.out_shape)
+
+
+def check_sizes(**sizes: int | Sequence[int]) -> None:
+    """Refuse sizes below 1, by name.
+
+    Raises:
+        PplVaeError: naming the size and its value.
+    """
+    for name, size in sizes.items():
+        if min(size if isinstance(size, Sequence) else [size], default=1) < 1:
+            raise PplVaeError(f"a network cannot be built with {name}={size}: every size must be at least 1.")
 
 
 def start_at_mean(layer: Any, likelihood: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.conditionals.heads import positive
+from ppl_vae.errors import PplVaeError
 
 ScaleMode = Literal["network", "element", "shared", "fixed"]
 
@@ -20,6 +21,9 @@ class Scale(nn.Module):
         mode: `network`: each datum and element its own, from the decoder; `element`: one learned number
             per element; `shared`: one learned number; `fixed`: `value`, not learned.
         value: the scale, or where learning starts.
+
+    Raises:
+        PplVaeError: `value` is not positive.
     """
 
     raw: Tensor
@@ -27,7 +31,7 @@ class Scale(nn.Module):
     def __init__(self, shape: Sequence[int], mode: ScaleMode, value: float) -> None:
         super().__init__()
         if not value > 0:
-            raise ValueError(f"a scale is positive, got {value}.")
+            raise PplVaeError(f"a scale is positive, got value={value}.")
         self.mode = mode
         self.start = inverse_softplus(value)
         if mode == "fixed":

@@ -236,7 +236,7 @@ class _Replace(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]
         if is_subsample(msg):
-            if msg["name"] == self.proto.data_plate and self.h is not None and len(value) != len(self.h):
+            if msg["name"] == self.proto.data_plate and self.h is not None and value.shape[0] != self.h.shape[0]:
                 self.h = self.h[value]  # the model draws its minibatch from the data itself
             return
         site = self.left.pop(msg["name"], None)
@@ -244,5 +244,6 @@ class _Replace(Messenger):
             return
         if site.is_local and self.guide.condition and self.h is not None:
             self.h = join(self.h, site.as_features(value).to(self.h.dtype))
-        if not self.left:
+        # A capture keeps account of modules entered and left; the rest of the model is dead code in its graph.
+        if not self.left and not torch.compiler.is_compiling():
             raise _Done

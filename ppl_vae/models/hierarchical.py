@@ -11,6 +11,7 @@ from ppl_vae.conditionals.heads import DiagonalNormal
 from ppl_vae.conditionals.mlp import MLP, Activation, Decoder
 from ppl_vae.conditionals.priors import StandardNormal
 from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.errors import PplVaeError
 
 
 class Hierarchical(nn.Module):
@@ -63,10 +64,10 @@ def check_lengths(latent_dim: Sequence[int], hidden: Sequence[int]) -> None:
     """One width per latent, and both are lists.
 
     Raises:
-        ValueError: otherwise.
+        PplVaeError: otherwise.
     """
     if len(latent_dim) != len(hidden) or not latent_dim:
-        raise ValueError(
+        raise PplVaeError(
             f"latent_dim {list(latent_dim)} has {len(latent_dim)} entries, hidden {list(hidden)} has {len(hidden)}: "
             "give one width per stochastic layer, as in latent_dim=[16,8] hidden=[256,128]."
         )

@@ -15,7 +15,7 @@ from ppl_vae.conditionals.counts import NegativeBinomialLog, PoissonLog, ZeroInf
 from ppl_vae.conditionals.discrete import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.conditionals.likelihood import REMEDY
 from ppl_vae.datasets.spec import Spec
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, PplVaeError
 
 LEVELS = 17
 MEAN = {"binary": 0.3, "integers": 5.0, "counts": 4.0, "unit": 0.3, "positive": 2.0, "real": -1.5}
@@ -146,6 +146,11 @@ def test_bernoulli_on_grey_pixels_names_binarization():
 def test_auto_fits_every_support(support):
     likelihood = C.likelihood_for(spec_of(support, (4,), mean=True))
     assert support in likelihood.accepts
+
+
+def test_a_scale_is_positive():
+    with pytest.raises(PplVaeError, match="value=0"):
+        C.Normal(Spec((4,), "real"), value=0.0)
 
 
 SCALES = ["network", "element", "shared", "fixed"]
