@@ -69,9 +69,7 @@ def test_constraints_name_every_package_at_its_tested_version(repository: Path) 
             continue
         assert name in pinned, f"add {name}=={version} to constraints.txt"
         if pinned[name].marker is None or pinned[name].marker.evaluate():
-            assert pinned[name].specifier.contains(version), (
-                f"{name} {version} is installed, not {pinned[name]}"
-            )
+            assert pinned[name].specifier.contains(version), f"{name} {version} is installed, not {pinned[name]}"
 
 
 def test_direct_requirements_allow_the_pins(repository: Path) -> None:
@@ -107,9 +105,7 @@ def test_text_files_name_no_machine(repository: Path) -> None:
     texts = ["Makefile", "constraints.txt", "pyproject.toml", "README.md", "CHANGELOG.md", ".ci/run"]
     for name in texts:
         text = (repository / name).read_text(encoding="utf-8")
-        assert not re.search(
-            r"/root/|/home/|/work/|index-url|find-links|https?://[^ ]*(pypi|pythonhosted)", text
-        ), name
+        assert not re.search(r"/root/|/home/|/work/|index-url|find-links|https?://[^ ]*(pypi|pythonhosted)", text), name
 
 
 @pytest.mark.slow
@@ -119,9 +115,7 @@ def test_the_wheel_works_alone(repository: Path, tmp_path: Path) -> None:
     elsewhere.mkdir()
 
     def call(*command: str | Path, directory: Path = tmp_path) -> str:
-        environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAKE", "COVERAGE"))
-        }
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAKE", "COVERAGE"))}
         words = [str(word) for word in command]
         done = subprocess.run(
             words, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=600
@@ -137,18 +131,14 @@ def test_the_wheel_works_alone(repository: Path, tmp_path: Path) -> None:
     present = {str(p.relative_to(repository / "conf")) for p in (repository / "conf").rglob("*.yaml")}
     assert packaged == present
     assert not [
-        name
-        for name in names
-        if name.split("/")[0] not in ("ppl_vae", wheel.stem.split("-py")[0] + ".dist-info")
+        name for name in names if name.split("/")[0] not in ("ppl_vae", wheel.stem.split("-py")[0] + ".dist-info")
     ]
 
     call(sys.executable, "-m", "venv", "--without-pip", venv)
     python = venv / "bin" / "python"
     call(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", "--no-deps", wheel)
     (libraries,) = venv.glob("lib/python*/site-packages")
-    (libraries / "dependencies.pth").write_text(
-        sysconfig.get_path("purelib") + "\n"
-    )  # theirs, not the checkout
+    (libraries / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # theirs, not the checkout
 
     where = call(python, "-c", "import ppl_vae; print(ppl_vae.__file__)", directory=elsewhere)
     assert Path(where.strip()).is_relative_to(venv)
