@@ -24,6 +24,7 @@ from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.splitting import split_indices
 from ppl_vae.datasets.standardization import Standardize
 from ppl_vae.datasets.support import check_finite, find_support
+from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 Arrays = Any
@@ -43,7 +44,7 @@ def from_arrays(
     channels: Channels | None = None,
     binarization: Binarization = "none",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     dtype: torch.dtype | str | None = None,
     seed: int = 0,

@@ -13,7 +13,7 @@ import torch
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import existing_file, with_files
+from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
 from ppl_vae.datasets.tables import select
@@ -71,20 +71,21 @@ def csv(
     if header and unnamed == "Unnamed: 0" and not columns and frame.iloc[:, 0].tolist() == list(range(len(frame))):
         exclude.append(unnamed)
     x, labels, names = select(frame, file, columns, exclude, label, first_line=2 if header else 1)
-    data = from_arrays(
-        x,
-        validation,
-        test,
-        labels=labels,
-        support=support,
-        binarization=binarization,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
-        name="csv",
-        feature_names=names,
-    )
+    with naming(file):
+        data = from_arrays(
+            x,
+            validation,
+            test,
+            labels=labels,
+            support=support,
+            binarization=binarization,
+            standardization=standardization,
+            with_labels=with_labels,
+            dtype=dtype,
+            seed=seed,
+            name="csv",
+            feature_names=names,
+        )
     return with_files(data, [file])
 
 

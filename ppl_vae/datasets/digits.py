@@ -9,13 +9,14 @@ from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 
 
 def digits(
     *,
     binarization: Binarization = "dynamic",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     test: float = 0.2,

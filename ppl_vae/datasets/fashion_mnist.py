@@ -12,6 +12,7 @@ from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.idx import load_idx
 from ppl_vae.datasets.mnist import locate
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 
 INSTALLED = ("/usr/share/datasets/fashion-mnist", "/usr/share/dataset-fashion-mnist")  # Debian's package
 MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",)
@@ -41,7 +42,7 @@ def fashion_mnist(
     download: bool | None = None,
     binarization: Binarization = "dynamic",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     with_labels: bool = False,

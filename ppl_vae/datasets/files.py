@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def sha256(path: Path) -> str:
     """Give the checksum of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def naming(file: str | Path) -> Iterator[None]:
+    """Put the name of a file before what is refused of its values."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{Path(file).expanduser().absolute()}: {error}") from None
 
 
 def with_files(data: Dataset, files: Iterable[Path]) -> Dataset:

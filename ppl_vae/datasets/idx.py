@@ -14,10 +14,11 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.dequantization import Dequantization
-from ppl_vae.datasets.files import existing_file, existing_folder, with_files
+from ppl_vae.datasets.files import existing_file, existing_folder, naming, with_files
 from ppl_vae.datasets.idx_format import read_idx
 from ppl_vae.datasets.layout import Channels
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 # train-images-idx3-ubyte.gz, train-images.idx3-ubyte, emnist-letters-test-labels-idx1-ubyte, TRAIN_IMAGES.idx, …
@@ -32,7 +33,7 @@ def idx(
     channels: Channels = "auto",
     binarization: Binarization = "dynamic",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     test: float | None = None,
@@ -101,9 +102,10 @@ def load_idx(
     labels: tuple[Any, ...] = (arrays.get("train-labels"),)
     if "test-images" in arrays:
         tested, labels = arrays["test-images"], (arrays.get("train-labels"), arrays.get("test-labels"))
-    data = from_arrays(
-        arrays["train-images"], validation, tested, labels=labels, name=name, class_names=class_names, **how
-    )
+    with naming(path):
+        data = from_arrays(
+            arrays["train-images"], validation, tested, labels=labels, name=name, class_names=class_names, **how
+        )
     return with_files(data, found.values())
 
 

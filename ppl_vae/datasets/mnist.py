@@ -14,6 +14,7 @@ from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.download import Opener, cache_folder, fetch_all, open_url
 from ppl_vae.datasets.idx import load_idx
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 MIRRORS = (
@@ -34,7 +35,7 @@ def mnist(
     download: bool | None = None,
     binarization: Binarization = "dynamic",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     with_labels: bool = False,

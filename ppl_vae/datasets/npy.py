@@ -11,11 +11,12 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.dequantization import Dequantization
-from ppl_vae.datasets.files import existing_file, with_files
+from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.layout import Channels
 from ppl_vae.datasets.npy_format import read_npy
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 
 
 def npy(
@@ -27,7 +28,7 @@ def npy(
     channels: Channels = "auto",
     binarization: Binarization = "none",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     test: float = 0.1,
@@ -57,21 +58,22 @@ def npy(
         DataError: for a damaged file, or data that do not fit.
     """
     x: Any = read_npy(path)
-    data = from_arrays(
-        x,
-        validation,
-        test,
-        labels=None if labels is None else read_npy(labels),
-        support=support,
-        levels=levels,
-        channels=channels if x.dtype == "uint8" or channels != "auto" else "keep",
-        binarization=binarization,
-        dequantization=dequantization,
-        scaling=scaling,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
-        name="npy",
-    )
+    with naming(path):
+        data = from_arrays(
+            x,
+            validation,
+            test,
+            labels=None if labels is None else read_npy(labels),
+            support=support,
+            levels=levels,
+            channels=channels if x.dtype == "uint8" or channels != "auto" else "keep",
+            binarization=binarization,
+            dequantization=dequantization,
+            scaling=scaling,
+            standardization=standardization,
+            with_labels=with_labels,
+            dtype=dtype,
+            seed=seed,
+            name="npy",
+        )
     return with_files(data, [existing_file(file, "an npy file") for file in (path, labels) if file is not None])

@@ -11,11 +11,12 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.dequantization import Dequantization
-from ppl_vae.datasets.files import with_files
+from ppl_vae.datasets.files import naming, with_files
 from ppl_vae.datasets.layout import Channels
 from ppl_vae.datasets.npy_format import Archive
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 # The names that archives in the wild use, most explicit first; case does not matter.
@@ -43,7 +44,7 @@ def npz(
     channels: Channels = "auto",
     binarization: Binarization = "none",
     dequantization: Dequantization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float | None = None,
     test: float | None = None,
@@ -109,23 +110,24 @@ def npz(
             )
         given[split] = found if found is not None else 0.1 if share is None else share
         codes += [arrays.get(f"labels_{split}")] if found is not None else []
-    data = from_arrays(
-        arrays["x"],
-        given["validation"],
-        given["test"],
-        labels=tuple(codes),
-        support=support,
-        levels=levels,
-        channels=channels if arrays["x"].dtype == "uint8" or channels != "auto" else "keep",
-        binarization=binarization,
-        dequantization=dequantization,
-        scaling=scaling,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
-        name="npz",
-    )
+    with naming(archive.file):
+        data = from_arrays(
+            arrays["x"],
+            given["validation"],
+            given["test"],
+            labels=tuple(codes),
+            support=support,
+            levels=levels,
+            channels=channels if arrays["x"].dtype == "uint8" or channels != "auto" else "keep",
+            binarization=binarization,
+            dequantization=dequantization,
+            scaling=scaling,
+            standardization=standardization,
+            with_labels=with_labels,
+            dtype=dtype,
+            seed=seed,
+            name="npz",
+        )
     return with_files(data, [archive.file])
 
 

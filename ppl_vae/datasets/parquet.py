@@ -10,7 +10,7 @@ import torch
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import existing_file, with_files
+from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
 from ppl_vae.datasets.tables import select
@@ -67,18 +67,19 @@ def parquet(
             "expected a whole one: copy or download it again."
         ) from None
     x, labels, names = select(frame, file, columns, [str(name) for name in exclude], label)
-    data = from_arrays(
-        x,
-        validation,
-        test,
-        labels=labels,
-        support=support,
-        binarization=binarization,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
-        name="parquet",
-        feature_names=names,
-    )
+    with naming(file):
+        data = from_arrays(
+            x,
+            validation,
+            test,
+            labels=labels,
+            support=support,
+            binarization=binarization,
+            standardization=standardization,
+            with_labels=with_labels,
+            dtype=dtype,
+            seed=seed,
+            name="parquet",
+            feature_names=names,
+        )
     return with_files(data, [file])

@@ -19,7 +19,7 @@ from ppl_vae.datasets.dequantization import Dequantization, UniformDequantizatio
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.standardization import Standardization, Standardize, fit_standardization
-from ppl_vae.datasets.transform import Scaling, Step, Transform
+from ppl_vae.datasets.transform import Scale, Scaling, Step, Transform
 from ppl_vae.errors import DataError
 
 
@@ -33,14 +33,14 @@ class Policies:
 
     binarization: Binarization = "none"
     dequantization: Dequantization = "none"
-    scaling: str = "unit"
+    scaling: Scale = "unit"
     standardization: Standardize = "none"
 
     def __post_init__(self) -> None:
         for key, kinds in {
             "binarization": get_args(Binarization),
             "dequantization": get_args(Dequantization),
-            "scaling": ("none", "unit"),
+            "scaling": get_args(Scale),
             "standardization": get_args(Standardize),
         }.items():
             if (value := getattr(self, key)) not in kinds:

@@ -11,6 +11,7 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 SHAPES = ("square", "ellipse", "triangle")
@@ -23,7 +24,7 @@ def sprites(
     angles: int = 8,
     places: int = 8,
     binarization: Binarization = "none",
-    scaling: str = "unit",
+    scaling: Scale = "unit",
     standardization: Standardize = "none",
     validation: float = 0.1,
     test: float = 0.1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +22,22 @@ def check_finite(x: Tensor, what: str) -> None:
         return
     bad = ~torch.isfinite(x)
     if number := int(bad.sum()):
-        first = tuple(int(i) for i in bad.nonzero()[0])
         data = int(bad.flatten(1).any(1).sum()) if x.ndim > 1 else number
         raise DataError(
-            f"Got {number} values of {what} that are NaN or infinite, in {data} of {len(x)} data (the first "
-            f"is {x[first].item()} in datum {first[0]} at {first[1:]}), expected finite numbers: drop these "
-            "data or fill in the values."
+            f"Got {_several(number)} of {what} NaN or infinite, in {data} of {len(x)} data ({_first(x, bad)}), expected "
+            "finite numbers: drop these data or fill in the values."
         )
+
+
+def _several(number: int) -> str:
+    return f"{number} value{'' if number == 1 else 's'}"
+
+
+def _first(x: Tensor, bad: Tensor) -> str:
+    """Where the first bad value is, without a list of all of them."""
+    datum, *element = np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), x.shape)
+    place = f" at {[int(i) for i in element]}" if element else ""
+    return f"the first is {x[(datum, *element)].item():g} in datum {datum}{place}"
 
 
 def find_support(
@@ -100,9 +110,7 @@ def _check(x: Tensor, name: str, support: Support, levels: int | None) -> None:
         "real": lambda: torch.zeros_like(x, dtype=torch.bool),
     }[support]()
     if number := int(bad.sum()):
-        first = tuple(int(i) for i in bad.nonzero()[0])
         expected = f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
         raise DataError(
-            f"Got {number} values of {name} outside the support {support!r} (the first is "
-            f"{x[first].item():g} in datum {first[0]} at {first[1:]}), expected {expected}."
+            f"Got {_several(number)} of {name} outside the support {support!r} ({_first(x, bad)}), expected {expected}."
         )

@@ -86,7 +86,7 @@ def _refuse_missing(values: pd.Series[Any], name: str, file: Path, first_line: i
     missing = values.isna().to_numpy()
     if number := int(missing.sum()):
         raise DataError(
-            f"Got {number} missing values in column {name!r} of {file}, the first in "
+            f"Got {number} missing value{'' if number == 1 else 's'} in column {name!r} of {file}, the first in "
             f"{_where(int(missing.argmax()), name, first_line)}, expected none: fill them, drop the rows, or "
             f"leave the column out with exclude=[{name}]."
         )

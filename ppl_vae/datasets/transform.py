@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ppl_vae.datasets.noise import keyed_uniform, uniform
 
+Scale = Literal["none", "unit"]
 Draw = Callable[[Tensor], Tensor]
 """Gives U[0, 1) noise of the shape of its argument."""
 

@@ -71,8 +71,8 @@ def test_counts_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n3,\n", r"1 missing values in column 'b' .* row 2 \(line 3\)"),
-        ("a,b\n1,2\nNA,4\n", r"1 missing values in column 'a'"),
+        ("a,b\n1,2\n3,\n", r"1 missing value in column 'b' .* row 2 \(line 3\)"),
+        ("a,b\n1,2\nNA,4\n", r"1 missing value in column 'a'"),
         ("a,b\n1,2\n3,inf\n", "infinite"),
         ("a,b\n1,2\n3,4,5\n", "not all as long as the first"),
         ("a,b\n", "without rows"),

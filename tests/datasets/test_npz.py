@@ -72,5 +72,5 @@ def test_pixels_that_are_not_finite(tmp_path):
     bad = X / 255
     bad[3, 2, 1] = np.nan
     np.savez(tmp_path / "x.npz", x=bad)
-    with pytest.raises(DataError, match=r"1 values of train that are NaN .*datum 3 at \(2, 1\)"):
+    with pytest.raises(DataError, match=r"x\.npz: Got 1 value of train NaN .*datum 3 at \[2, 1\]"):
         npz(tmp_path / "x.npz")

@@ -33,7 +33,7 @@ def test_missing_values_are_named(tmp_path):
     table = TABLE.copy()
     table.loc[7, "b"] = np.nan
     table.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"1 missing values in column 'b' .*row 8, column 'b'"):
+    with pytest.raises(DataError, match=r"1 missing value in column 'b' .*row 8, column 'b'"):
         parquet(tmp_path / "t.parquet", label="kind")
 
 

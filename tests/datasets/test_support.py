@@ -45,7 +45,7 @@ def test_may_be_said(support, levels, x):
 @pytest.mark.parametrize(
     ("support", "levels", "x", "message"),
     [
-        ("binary", None, [[0.0, 0.3]], "1 values of train outside.*0.3 in datum 0 at .1,.*choose a binarization"),
+        ("binary", None, [[0.0, 0.3]], "1 value of train outside.*0.3 in datum 0 at .1.*choose a binarization"),
         ("unit", None, [[0.0, 255.0]], "divide by the largest.*255 for 8-bit"),
         ("counts", None, [[1.5]], "whole numbers of at least 0"),
         ("counts", None, [[-1]], "whole numbers of at least 0"),
@@ -67,6 +67,6 @@ def test_the_first_value_that_is_not_finite_is_named(bad):
     x = torch.zeros(5, 2, 2)
     x[3, 1, 0] = x[4, 0, 0] = x[4, 1, 1] = bad
     with pytest.raises(
-        DataError, match=r"3 values of train.*in 2 of 5 data \(the first is .* in datum 3 at \(1, 0\)\)"
+        DataError, match=r"3 values of train.*in 2 of 5 data \(the first is .* in datum 3 at \[1, 0\]\)"
     ):
         check_finite(x, "train")

@@ -46,7 +46,7 @@ def missing(column, row):
         (
             missing("height", 1),
             {"label": "town"},
-            r"1 missing values in column 'height'.*row 2 \(line 3\), column 'height'",
+            r"1 missing value in column 'height'.*row 2 \(line 3\), column 'height'",
         ),
         (missing("town", 2), {"label": "town"}, r"column 'town' of t.csv, the first in row 3"),
         (
