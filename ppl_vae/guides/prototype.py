@@ -113,8 +113,11 @@ def prototype(
         nodes = _run(model, batch)
         hidden = frozenset(hide) | {n for n, node in nodes.items() if "enumerate" in node["infer"]}
         nodes = {n: node for n, node in nodes.items() if n not in hidden}
+        longer = _run_longer(model, batch)
         if data_plate is None:
-            data_plate = _find_data_plate(model, batch, nodes)
+            data_plate = _find_data_plate(batch, nodes, longer)
+        for name, node in nodes.items():
+            _require_plates(name, node, longer.get(name, node), data_plate)
         depth = max((len(node["fn"].batch_shape) for node in nodes.values()), default=0)
         sites = tuple(_describe(name, node, depth, data_plate) for name, node in nodes.items())
     return Prototype(sites, data_plate, hidden)
@@ -133,23 +136,53 @@ def is_subsample(site: Any) -> bool:
     return type(site["fn"]).__name__ == "_Subsample"
 
 
-def _find_data_plate(model: Any, batch: tuple[Any, ...], nodes: dict[str, Any]) -> str | None:
-    """The plate as long as the batch; if there are several, the one that grows with it."""
-    data = data_tensors(batch)
-    if not data or not nodes:
+def _run_longer(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
+    """The unobserved sites of a run on the data twice over; none if the model cannot take that."""
+    indices = [i for i, _ in data_tensors(batch)]
+    if not indices:
+        return {}
+    with suppress(Exception):  # the model may be for one length of data only: then sizes decide
+        return _run(model, tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch)))
+    return {}
+
+
+def _sizes(nodes: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Size and full size of every vectorized plate."""
+    frames = [f for node in nodes.values() for f in node["cond_indep_stack"] if f.vectorized]
+    return {f.name: (f.size, f.full_size or f.size) for f in frames}
+
+
+def _find_data_plate(batch: tuple[Any, ...], nodes: dict[str, Any], longer: dict[str, Any]) -> str | None:
+    """The plate that grows with the batch, or is as long as it where the model takes one length only."""
+    data, plates, grown = data_tensors(batch), _sizes(nodes), _sizes(longer)
+    if not data:
         return None
     length = data[0][1].shape[0]
-    frames = {f.name: f for node in nodes.values() for f in node["cond_indep_stack"] if f.vectorized}
-    found = [name for name, f in frames.items() if length in (f.size, f.full_size)]
+    found = [name for name, sizes in plates.items() if grown.get(name, sizes) != sizes]
+    if not longer:
+        found = [name for name, sizes in plates.items() if length in sizes]
+    if not found:  # a model that draws its minibatch may write its number of data as a constant
+        found = [name for name, (size, full_size) in plates.items() if size < full_size == length]
     if len(found) > 1:
-        indices = [i for i, _ in data]
-        longer = tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch))
-        with suppress(Exception):  # a model may depend on a fixed length: then the sizes decide
-            grown = {f.name: f for node in _run(model, longer).values() for f in node["cond_indep_stack"]}
-            found = [name for name in found if grown[name].size != frames[name].size] or found
-    if len(found) > 1:
-        raise PplVaeError(f"several plates are as long as the batch, {length}: {found}. Pass data_plate=….")
+        raise PplVaeError(f"several plates are as long as the batch: {', '.join(found)}. Pass data_plate=….")
     return found[0] if found else None
+
+
+def _require_plates(name: str, node: dict[str, Any], longer: dict[str, Any], data_plate: str | None) -> None:
+    """Refuse a latent for which no fixed set of parameters and no network over data will do."""
+    shapes = [(*n["fn"].batch_shape, *n["fn"].event_shape) for n in (node, longer)]
+    plates = _sizes({name: node})
+    if data_plate not in plates and shapes[0] != shapes[1]:
+        raise PplVaeError(
+            f"site {name!r} has shape {shapes[0]}, and {shapes[1]} on twice the data, but lies in no plate over data. "
+            f'Put it, and what it gives rise to, inside `with pyro.plate("data", x.shape[0]):`.'
+        )
+    for plate, (size, full_size) in plates.items():
+        if plate != data_plate and size != full_size:
+            raise PplVaeError(
+                f"site {name!r} lies in plate {plate!r}, which draws {size} of {full_size} indices, and the batch "
+                f"has no tensor with {full_size} data for a guide to look them up in. Pass the data as an argument of the model."
+            )
 
 
 def _describe(name: str, node: dict[str, Any], depth: int, data_plate: str | None) -> Site:

@@ -343,6 +343,40 @@ def test_plates_of_equal_size_are_told_apart():
     assert guide.prototype.data_plate == "data"
 
 
+def test_a_latent_per_datum_needs_a_plate():
+    def model(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(x.shape[0]), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    with pytest.raises(PplVaeError, match=r"shape \(3,\), and \(6,\) on twice the data.*x\.shape\[0\]"):
+        Derived(model)(torch.zeros(3))
+
+
+def test_minibatches_out_of_sight_are_refused():
+    everything = torch.randn(20)
+
+    def model():
+        with pyro.plate("data", 20, subsample_size=4) as index:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=everything[index])
+
+    with pytest.raises(PplVaeError, match=r"draws 4 of 20.*argument of the model"):
+        Derived(model)()
+
+
+def test_a_plate_as_long_as_the_batch_by_accident_is_no_data_plate():
+    def model(x):
+        with pyro.plate("components", 5):
+            w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("x", dist.Normal(w.mean(), 1.0), obs=x)
+
+    guide = Derived(model)
+    guide(torch.zeros(5))
+    assert guide.prototype.data_plate is None
+    guide(torch.zeros(3))
+
+
 def test_sequential_data_are_refused():
     def model(x):
         for i in pyro.plate("data", x.shape[0]):
