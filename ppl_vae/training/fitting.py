@@ -66,7 +66,9 @@ def fit(
         steps: stop after so many steps, in place of `epochs`.
         batch_size: data per step; at most all.
         seed: of all random numbers: noise, order of the data, lazily made parameters.
-        compile: `"auto"` or `"off"`: how steps are run.
+        compile: how steps are run: `"off"` (eagerly), `"export"` (captured once, without Pyro, the same bits),
+            `"inductor"` (captured and compiled, the same to rounding), `"auto"` (by the number of steps ahead; the same
+            bits). What was done, with the reason, is in the history's `compiled`.
         grad_clip: rescale gradients to at most this norm.
         grad_clip_value: clamp every element of gradients to ± this.
         groups: optimizer options per prefix of parameter names, such as `{"guide": {"lr": 1e-4}}`.
@@ -113,8 +115,9 @@ def fit(
         grad_clip_value=grad_clip_value,
         early_stopping=early_stopping,
         keep=keep,
+        compile=compile,
     )
-    _refuse_nonsense(plan, directory, resume, compile)
+    _refuse_nonsense(plan, directory, resume)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
     try:
@@ -145,7 +148,7 @@ def fit(
     raise AssertionError("unreachable: delivering a signal raises")
 
 
-def _refuse_nonsense(plan: Plan, directory: Any, resume: bool, compile: str) -> None:  # noqa: A002
+def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
     """Say what was got, what was expected and what to do, before anything is run or written."""
 
     def whole(name: str, value: Any, least: int, advice: str) -> None:
@@ -166,7 +169,5 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool, compile: str) -> 
         raise PplVaeError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
     if resume and directory is None:
         raise PplVaeError("Got resume=True without a directory, expected directory=… of the run to go on with.")
-    if compile in ("export", "inductor"):
-        raise PplVaeError(f"Got compile={compile!r}, which is not available yet; take 'auto' or 'off'.")
-    if compile not in ("auto", "off"):
-        raise PplVaeError(f"Got compile={compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")
+    if plan.compile not in ("auto", "off", "export", "inductor"):
+        raise PplVaeError(f"Got compile={plan.compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")

@@ -18,6 +18,7 @@ from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite, rng, serialize
 from ppl_vae.training.checkpoint import Store, put_tensors, take_tensors
+from ppl_vae.training.compile import Compiler
 from ppl_vae.training.context import evaluating, stop_validating
 from ppl_vae.training.feed import Feed
 from ppl_vae.training.history import History, Row, epochs_since_best
@@ -44,6 +45,7 @@ class Plan:
     grad_clip_value: float | None = None
     early_stopping: int | None = None
     keep: str = "best"
+    compile: str = "auto"
 
 
 class Loop:
@@ -119,6 +121,15 @@ class Loop:
                 epochs=self.epochs,
                 validated=self.validation is not None,
             )
+        self.compiler = Compiler(
+            self.vae,
+            self.objective,
+            len(self.train),
+            mode=self.plan.compile,
+            steps=self.steps,
+            schedules=self.moving,
+            device=self.device,
+        )
 
     @property
     def particles(self) -> int:
@@ -151,6 +162,7 @@ class Loop:
             "validation data": 0 if self.validation is None else len(self.validation),
             "grad_clip": self.plan.grad_clip,
             "grad_clip_value": self.plan.grad_clip_value,
+            "compile": self.plan.compile,
             "objective": type(self.objective).__name__,
             "optimizer": type(self.optimizer).__name__ if self.parameters else None,
             "trained parameters": {name: list(p.shape) for name, p in self.parameters.items()},
@@ -219,6 +231,7 @@ class Loop:
                 while self.step < self.steps and not self._stops_early():
                     self._run_epoch()
                 self.reporter.done(self.history)
+                self.history.compiled = self.compiler.description
         except Interrupted:
             self._keep_weights()
             raise
@@ -272,7 +285,8 @@ class Loop:
 
     def _gradient(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         self._set_schedules(self.step)
-        bound = self.objective(self.vae, batch, total=len(self.train))
+        # Arguments are checked in the first step, which is therefore eager; so is a replay.
+        bound = self.compiler.eager(batch) if self.validating else self.compiler(batch)
         self.optimizer.zero_grad(set_to_none=True)
         (-bound.surrogate).backward()
         return {"bound": bound.value, **bound.metrics, "grad_norm": self._clipped_norm()}
@@ -382,7 +396,7 @@ class Loop:
 
         Returns where `cause` turns out to be something else.
         """
-        reached = self.step
+        reached, self.validating = self.step, True
         stop_validating()
         self.load(copy.deepcopy(self.snapshot), "the snapshot")
         for batch in self._batches():
