@@ -71,7 +71,7 @@ def posterior(
     Reference:
         Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
 
-    >>> import ppl_vae as pv, pyro, pyro.distributions as dist
+    >>> import torch, ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):
     ...     with pyro.plate("data", x.shape[0]):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

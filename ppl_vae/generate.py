@@ -6,6 +6,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.batches import batch_length, take
 from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.predictive import predict
@@ -68,6 +69,4 @@ def generate(
 
 
 def _cycled(batch: tuple[Any, ...], first: int, n: int) -> tuple[Any, ...]:
-    length = next(len(t) for t in batch if isinstance(t, Tensor) and t.dim())
-    index = torch.arange(first, first + n) % length
-    return tuple(t[index.to(t.device)] if isinstance(t, Tensor) and t.dim() and len(t) == length else t for t in batch)
+    return take(batch, torch.arange(first, first + n) % (batch_length(batch) or 1))

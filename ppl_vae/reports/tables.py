@@ -9,6 +9,7 @@ MEANINGS: Mapping[str, str] = {
     "nll_se": "its Monte-Carlo standard error: how much another seed would change it",
     "nll_se_data": "its sampling standard error: how much another test set of this size would change it",
     "elbo": "evidence lower bound at β = 1, nats per datum",
+    "elbo_se": "its Monte-Carlo standard error",
     "kl": "KL(q(z | x) ‖ p(z)), nats per datum",
     "active_units": "latent units whose posterior mean varies over data by more than 0.01",
     "num_units": "latent units in all",
@@ -115,7 +116,7 @@ def evaluation(summary: Mapping[str, Any] | None) -> list[dict[str, str]]:
             for part, leaf in flatten(value):
                 if not isinstance(leaf, list | tuple):
                     meaning = MEANINGS.get(name, "") if part in ("total", "fraction_bad") else ""
-                    rows.append({"name": f"{name} {part}".replace("_", " "), "value": text(leaf), "meaning": meaning})
+                    rows.append({"name": f"{name}.{part}", "value": text(leaf), "meaning": meaning})
         elif value is not None:
             rows.append({"name": name, "value": text(value), "meaning": MEANINGS.get(name, "")})
     return rows

@@ -1,14 +1,18 @@
 """Figures from arrays, one function each; all return a `matplotlib.figure.Figure` and leave pyplot alone."""
 
+from ppl_vae.reports.figures.calibration import calibration
 from ppl_vae.reports.figures.curves import learning_curves
+from ppl_vae.reports.figures.gradients import gradient_variances
 from ppl_vae.reports.figures.images import reconstructions, samples_grid, traversals
 from ppl_vae.reports.figures.latents import kl_per_unit, latent_map, pareto_k_histogram, principal_components
 from ppl_vae.reports.figures.tables import feature_reconstructions, feature_traversals, sample_marginals
 from ppl_vae.reports.style import render, save_figure
 
 __all__ = [
+    "calibration",
     "feature_reconstructions",
     "feature_traversals",
+    "gradient_variances",
     "kl_per_unit",
     "latent_map",
     "learning_curves",

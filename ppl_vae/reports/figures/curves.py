@@ -41,6 +41,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
     pairs = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
     array = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
+    array = array[np.isfinite(array[:, 1])]
     return array[:, 0], array[:, 1]
 
 

@@ -1,0 +1,52 @@
+"""Pictures of calibration: rank ECDFs with simultaneous bands, and coverage."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from ppl_vae.diagnostics.ranks import central_coverage, ecdf_difference, grid, simultaneous_band
+from ppl_vae.reports.style import BLUE, INK, MUTED, SKY, VERMILION, grid_lines, new_figure, styled
+
+
+@styled
+def calibration(ranks: ArrayLike, name: str = "z", alpha: float = 0.05, num_points: int = 50) -> Figure:
+    """Draw the departure of rank distributions from uniformity, and the coverage of central intervals.
+
+    Args:
+        ranks: `(simulations, units)` in [0, 1].
+        name: the latent site.
+        alpha: probability with which one unit of an exact guide leaves the band anywhere.
+        num_points: points at which the band is evaluated.
+    """
+    ranks = np.asarray(ranks, dtype=np.float64)
+    n = len(ranks)
+    figure = new_figure(8.4, 3.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
+    points = grid(num_points)
+    low, high = simultaneous_band(n, num_points, alpha)
+    left.fill_between(points, low, high, color=SKY, alpha=0.3, linewidth=0, label=f"{1 - alpha:.0%} band, simultaneous")
+    difference = ecdf_difference(ranks, points)
+    out = np.any((difference < low[:, None]) | (difference > high[:, None]), axis=0).reshape(-1)
+    for unit in np.argsort(out):
+        left.plot(points, difference[:, unit], color=VERMILION if out[unit] else BLUE, linewidth=1.1, alpha=0.85)
+    left.axhline(0, color=MUTED, linewidth=0.8)
+    left.set_title(f"Ranks of {name}: {int(out.sum())} of {len(out)} units leave the band")
+    left.set_xlabel("rank of the truth among the guide's draws", color=MUTED)
+    left.set_ylabel("ECDF − uniform", color=MUTED)
+    left.legend(loc="upper right")
+    left.margins(x=0, y=0.18)
+    grid_lines(left)
+    levels = np.linspace(0.05, 0.95, 19)
+    covered = central_coverage(ranks, levels)
+    right.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    right.plot(levels, covered, color=BLUE, linewidth=0.8, alpha=0.4)
+    right.plot(levels, covered.mean(axis=1), color=INK, linewidth=2, label="mean over units")
+    right.set_title("Coverage of central intervals")
+    right.set_xlabel("nominal", color=MUTED)
+    right.set_ylabel("actual", color=MUTED)
+    right.set_xlim(0, 1)
+    right.set_ylim(0, 1)
+    right.set_aspect("equal")
+    right.legend(loc="upper left")
+    grid_lines(right)
+    return figure

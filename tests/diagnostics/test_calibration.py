@@ -1,0 +1,118 @@
+"""Exact guides raise no alarm; narrow, wide and biased ones are caught by name."""
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from ppl_vae.diagnostics.calibration import calibrate
+from ppl_vae.diagnostics.ranks import central_coverage, ecdf_difference, grid, simultaneous_band, uniformity_p
+from ppl_vae.errors import CheckError
+from ppl_vae.reports.figures.calibration import calibration
+from ppl_vae.vae import VAE
+from tests import oracles
+
+
+@pytest.fixture
+def oracle():
+    return oracles.linear_gaussian(orthogonal=True)
+
+
+def altered(oracle, factor=1.0, shift=0.0):
+    guide = oracle.guide(diagonal=True)
+    with torch.no_grad():
+        guide.log_diagonal += math.log(factor)
+        guide.offset += shift
+    return VAE(oracle.model(), guide)
+
+
+def test_bands_hold_simultaneously():
+    """2,000 uniform samples of 200: a share of 5% leaves the 95% band somewhere, ± 4 standard errors (0.02)."""
+    values = np.random.default_rng(5).uniform(size=(200, 2_000))
+    low, high = simultaneous_band(200, 30)
+    difference = ecdf_difference(values, grid(30))
+    out = ((difference < low[:, None] - 1e-12) | (difference > high[:, None] + 1e-12)).any(0)
+    assert out.mean() == pytest.approx(0.05, abs=0.025)  # level found by simulation: ± 0.006 more
+
+
+def test_p_values_are_uniform():
+    """1,000 p-values of uniform samples: 5% below 0.05 and 50% below ½, within 4 standard errors."""
+    p = uniformity_p(np.random.default_rng(6).uniform(size=(300, 1_000)))
+    assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.035)
+    assert (p < 0.5).mean() == pytest.approx(0.5, abs=0.07)
+
+
+def test_central_coverage():
+    u = np.linspace(0.005, 0.995, 100)[:, None]
+    np.testing.assert_allclose(central_coverage(u, [0.5, 0.9])[:, 0], [0.5, 0.9], atol=0.011)
+
+
+def test_exact_guide_is_calibrated(oracle):
+    """40 seeds of an exact guide with two units: alarms at the 5% level in at most 8 (false-alarm rate below 1e-3)."""
+    vae = altered(oracle)
+    found = [calibrate(vae, 200, 50, like=oracle.x, seed=seed).summary for seed in range(40)]
+    assert sum(f["p_value"] < 0.05 for f in found) <= 8
+    assert np.mean([f["coverage_90"] for f in found]) == pytest.approx(0.9, abs=0.015)
+    assert np.mean([f["spread"] for f in found]) == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "verdict"), [(0.6, 0.0, "too narrow"), (1.7, 0.0, "too wide"), (1.0, 0.4, "biased")]
+)
+def test_wrong_guides_are_caught(oracle, factor, shift, verdict):
+    found = calibrate(altered(oracle, factor, shift), 600, 50, like=oracle.x)
+    assert found.summary["p_value"] < 0.01
+    assert verdict in found.summary["verdict"]
+
+
+def test_coverage_of_a_narrow_guide_is_the_exact_one(oracle):
+    """Truth ~ N(m, s²), guide N(m, (s/2)²): its 90% interval covers P(|ε| < 1.645/2) = 0.589, ± 4 standard errors."""
+    found = calibrate(altered(oracle, 0.5), 2_000, 400, like=oracle.x)
+    exact = math.erf(1.6449 / 2 / math.sqrt(2))
+    assert found.summary["coverage_90"] == pytest.approx(exact, abs=0.035)
+
+
+def test_seeded_and_traceless(oracle, tmp_path):
+    vae = altered(oracle)
+    before = torch.get_rng_state()
+    first = calibrate(vae, 50, 20, like=oracle.x, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first.table.equals(calibrate(vae, 50, 20, like=oracle.x, seed=3).table)
+    assert first.ranks["z"].shape == (50, 2)
+    assert sorted(p.name for p in first.save(tmp_path / "c").iterdir()) == ["ranks.npz", "summary.json", "units.csv"]
+    assert "units" in str(first)
+    assert calibration(first.ranks["z"]).axes
+
+
+def test_discrete_latents():
+    """An exact guide over three clusters: ranks with ties broken at random are uniform."""
+    centres = torch.tensor([-2.0, 0.0, 2.0])
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3) / 3))
+            pyro.sample("x", dist.Normal(centres[c], 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Categorical(logits=dist.Normal(centres, 1.0).log_prob(x[:, None])))
+
+    found = calibrate(VAE(model, guide), 1_000, 50, like=torch.zeros(4))
+    assert found.summary["p_value"] > 1e-3
+
+
+def test_transformed_observations_are_refused():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.exp())
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    with pytest.raises(CheckError, match="none of the inputs"):
+        calibrate(VAE(model, guide), 10, 5, like=torch.zeros(2))
