@@ -24,9 +24,10 @@ if TYPE_CHECKING:
         training,
     )
     from ppl_vae.citation import citation
-    from ppl_vae.diagnostics import Evaluation, evaluate
+    from ppl_vae.diagnostics import Evaluation, GradientReport, evaluate, gradients
     from ppl_vae.draws import posterior
     from ppl_vae.generate import generate
+    from ppl_vae.runs import Run
     from ppl_vae.sites import Site
     from ppl_vae.terms import Terms, prepare, terms
     from ppl_vae.training import History, fit
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Evaluation": "ppl_vae.diagnostics",
+    "GradientReport": "ppl_vae.diagnostics",
+    "gradients": "ppl_vae.diagnostics",
     "evaluate": "ppl_vae.diagnostics",
     "generate": "ppl_vae.generate",
     "posterior": "ppl_vae.draws",
     "History": "ppl_vae.training",
     "fit": "ppl_vae.training",
     "VAE": "ppl_vae.vae",
+    "Run": "ppl_vae.runs",
     "Site": "ppl_vae.sites",
     "Terms": "ppl_vae.terms",
     "citation": "ppl_vae.citation",
@@ -64,7 +68,9 @@ _ROOMS = frozenset(
 __all__ = [
     "VAE",
     "Evaluation",
+    "GradientReport",
     "History",
+    "Run",
     "Site",
     "Terms",
     "__version__",
@@ -76,6 +82,7 @@ __all__ = [
     "evaluate",
     "fit",
     "generate",
+    "gradients",
     "guides",
     "models",
     "objectives",

@@ -177,12 +177,12 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
         raise RunError(f"{key}={name}: this is a file; {hint}")
     runs = children(path)
-    if runs:
+    if runs and runs[0].name.isdigit():
         raise RunError(
             f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
             f"or compare all: ppl-vae compare sweep={path}"
         )
-    inner = sorted((p.parent for p in path.glob("*/*/run.json")), reverse=True)[:3] if path.is_dir() else []
+    inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""
     raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
 

@@ -147,9 +147,11 @@ def _exists(path: str) -> bool:
 def _follow_replaced_targets(arguments: Arguments) -> None:
     """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
 
+    The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`.
+
     Whether the new target names the key is checked against its signature when the job starts.
     """
-    replaced = {_key(o).rsplit(".", 1)[0] for o in arguments.overrides if _key(o).endswith("._target_")}
+    replaced = {_key(o).split(".", 1)[0] for o in arguments.overrides if _key(o).endswith("._target_")}
     for index, override in enumerate(arguments.overrides):
         group = _key(override).split(".", 1)[0]
         if group in replaced and "." in _key(override) and override[0] not in "+~":

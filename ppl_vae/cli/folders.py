@@ -38,9 +38,10 @@ def remember(directory: Path) -> None:
 
 
 def remove_empty() -> None:
-    """Remove the remembered folders that hold nothing, and all scratch folders."""
+    """Remove the remembered folders that hold nothing but Hydra's note of a sweep, and all scratch folders."""
     for path in sorted(_made, key=lambda p: len(p.parts), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and {p.name for p in path.iterdir()} <= {"multirun.yaml"}:
+            (path / "multirun.yaml").unlink(missing_ok=True)
             path.rmdir()
     _made.clear()
     while _scratch:

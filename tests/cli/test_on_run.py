@@ -89,7 +89,7 @@ def test_latest_is_the_newest_run(train, cli, tmp_path):
 WRONG = {
     "missing": ("run=nowhere", "no such folder"),
     "near": ("run=runn", "did you mean run?"),
-    "no run": ("run=.", "not a run directory"),
+    "no run": ("run=.", "did you mean"),
     "a file": ("run=run/config.yaml", "its folder is a run"),
 }
 
