@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -79,7 +80,7 @@ def _read(stream: Any, size: int, what: str) -> np.ndarray[Any, Any]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read_header(stream)
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise DataError(
             f"Got {what}, whose header is not that of an npy file ({error}), expected one that numpy.save wrote."
         ) from None

@@ -61,9 +61,10 @@ def parquet(
         raise DataError(
             f"Got {file}, but pyarrow is not installed, expected it for parquet: pip install 'ppl-vae[parquet]'."
         ) from None
-    except (OSError, ValueError, EOFError) as error:  # pyarrow's errors are kinds of these
+    except Exception as error:  # damaged metadata break pyarrow and pandas in many ways
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(
-            f"Got {file}, which is truncated, corrupt or no parquet file ({str(error).splitlines()[0]}), "
+            f"Got {file}, which is truncated, corrupt or no parquet file ({reason}), "
             "expected a whole one: copy or download it again."
         ) from None
     x, labels, names = select(frame, file, columns, [str(name) for name in exclude], label)

@@ -24,8 +24,8 @@ def check_finite(x: Tensor, what: str) -> None:
     if number := int(bad.sum()):
         data = int(bad.flatten(1).any(1).sum()) if x.ndim > 1 else number
         raise DataError(
-            f"Got {_several(number)} of {what} NaN or infinite, in {data} of {len(x)} data ({_first(x, bad)}), expected "
-            "finite numbers: drop these data or fill in the values."
+            f"Got {_several(number)} of {what} NaN or infinite, in {data} of {len(x)} data "
+            f"({_first(x, bad)}), expected finite numbers: drop these data or fill in the values."
         )
 
 

@@ -97,9 +97,10 @@ def test_every_index_gives_a_split(index):
     assert part.batch()[0].long().tolist() == part.indices.tolist() == part.tensors[0].tolist()
 
 
-def test_an_index_beyond_the_end():
+@pytest.mark.parametrize("index", [3, -4, [3], [-4], [0.0], [True], torch.ones(4, dtype=torch.bool)], ids=str)
+def test_no_such_datum(index):
     with pytest.raises(IndexError):
-        Split((torch.arange(3),))[3]
+        Split((torch.arange(3),))[index]
 
 
 def test_is_not_iterated_datum_by_datum():
