@@ -118,6 +118,14 @@ class Derived(nn.Module):
             raise PplVaeError("Derived(channels=…) needs spec=…, which tells the image's shape.")
         return FirstOf(ConvEncoder(self.spec, self.channels, self.hidden, self.activation))
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.prototype is None and any(key.startswith(prefix) for key in state):
+            raise PplVaeError(
+                "a derived guide has no networks before it has seen a batch, so there is nothing to load into. "
+                "Call pv.prepare(vae, batch) first, or build it with Derived(model, spec)."
+            )
+        super()._load_from_state_dict(state, prefix, *args)
+
     def forward(self, *batch: Any) -> None:
         """Sample every latent of the model, at its name, in its plates."""
         if self.prototype is None:

@@ -181,7 +181,8 @@ def _require_plates(name: str, node: dict[str, Any], longer: dict[str, Any], dat
         if plate != data_plate and size != full_size:
             raise PplVaeError(
                 f"site {name!r} lies in plate {plate!r}, which draws {size} of {full_size} indices, and the batch "
-                f"has no tensor with {full_size} data for a guide to look them up in. Pass the data as an argument of the model."
+                f"has no tensor with {full_size} data for a guide to look them up in. "
+                "Pass the data as an argument of the model."
             )
 
 

@@ -300,6 +300,13 @@ def test_an_encoder_of_ones_own():
 # Refusals, each with what to do.
 
 
+def test_weights_before_networks_are_refused():
+    guide = Derived(chain)
+    guide(torch.zeros(B))
+    with pytest.raises(PplVaeError, match=r"pv\.prepare\(vae, batch\)"):
+        Derived(chain).load_state_dict(guide.state_dict())
+
+
 def test_a_new_latent_is_refused():
     def model(x, steps):
         with pyro.plate("data", x.shape[0]):
