@@ -60,7 +60,8 @@ def by_datum(site: Site, x: Tensor) -> Tensor:
     """A tensor of the shape of a site's draw, as the program sees it, as `(data, latent)`."""
     assert site.data_dim is not None
     axis = site.data_dim - getattr(site.fn, "event_dim", 0)
-    return x.expand(site.raw.shape).movedim(axis, 0).flatten(1) if x.dim() else x
+    x = x.expand(site.raw.shape).movedim(axis, 0)
+    return x.reshape(x.shape[0], -1)
 
 
 def codes(site: Site) -> Tensor:

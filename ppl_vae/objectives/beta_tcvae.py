@@ -127,7 +127,8 @@ def pairwise_log_q(site: Site) -> Tensor:
     assert site.data_dim is not None
     axis = site.data_dim - site.fn.event_dim
     each = site.raw.movedim(axis, 0).unsqueeze(axis)  # (code, …, 1, …): against all data
-    return base.log_prob(each).movedim(axis, 1).flatten(2)
+    pairs = base.log_prob(each).movedim(axis, 1)
+    return pairs.reshape(*pairs.shape[:2], -1)
 
 
 def log_shares(batch: int, total: float, sampling: Sampling = "stratified") -> Tensor:
