@@ -1,6 +1,7 @@
 """Networks whose forward returns a distribution: likelihoods, encoders, heads, priors and flows."""
 
 from ppl_vae.conditionals.auto import likelihood_for as likelihood_for
+from ppl_vae.conditionals.autoregressive import AutoregressiveDecoder as AutoregressiveDecoder
 from ppl_vae.conditionals.bernoulli import Bernoulli as Bernoulli
 from ppl_vae.conditionals.beta import Beta as Beta
 from ppl_vae.conditionals.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli

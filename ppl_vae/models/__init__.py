@@ -1,6 +1,7 @@
 """Ready-made generative models, one family per file, each an example to copy."""
 
 from ppl_vae.models.autoencoder import Autoencoder as Autoencoder
+from ppl_vae.models.autoregressive import AutoregressiveVAE as AutoregressiveVAE
 from ppl_vae.models.conditional import Conditional as Conditional
 from ppl_vae.models.conv import ConvVAE as ConvVAE
 from ppl_vae.models.discrete import Discrete as Discrete

@@ -80,6 +80,8 @@ PAIRS = {
     "gmvae, derived": Pair(pv.models.GMVAE, pv.guides.Derived, discrete=True),
     "semi-supervised, labelled": Pair(pv.models.SemiSupervised, pv.guides.SemiSupervisedAmortized, labels=True),
     "semi-supervised, unlabelled": Pair(pv.models.SemiSupervised, pv.guides.SemiSupervisedAmortized, discrete=True),
+    "autoregressive": Pair(pv.models.AutoregressiveVAE, pv.guides.Amortized),
+    "autoregressive, integers": Pair(pv.models.AutoregressiveVAE, pv.guides.Amortized, "integers", (2, 3, 2)),
     "iaf": Pair(pv.models.VAE, pv.guides.FlowAmortized),
     "coupling": Pair(pv.models.VAE, pv.guides.FlowAmortized, guide_options={"flow": "coupling"}),
     "full rank": Pair(pv.models.VAE, pv.guides.FullRank),
