@@ -31,13 +31,31 @@ def metrics(t: "Terms") -> dict[str, Tensor]:
 
 
 def mean_kl(t: "Terms", weighted: bool = False) -> dict[str, Tensor]:
-    """KL per latent site, analytic where that is known and legal, 0-d, nats per datum."""
+    """KL per latent site, analytic where that is known and legal, 0-d, nats per datum.
+
+    Args:
+        t: The terms.
+        weighted: Whether to apply the user's `poutine.scale`.
+    """
     result = {}
     for name, kl in t.kl().items():
         if weighted and name in t.guide:
-            kl = kl * t.guide[name].weight
+            q = t.guide[name]
+            kl = kl * q.weight if alike(t, name) else q.term(True) - t.model[name].term(True)
         result[name] = (kl.sum(-1) * t.data_scale if kl.dim() > 1 else kl).mean() / t.total
     return result
+
+
+def alike(t: "Terms", name: str) -> bool:
+    """Whether both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
+    q, p = t.guide[name], t.model.get(name)
+    return p is None or (_equal(q.weight, p.weight) and _equal(q.mask, p.mask))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a is b or (a.shape == b.shape and bool((a == b).all()))
+    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b
 
 
 def require(t: "Terms", legal: Sequence[type], objective: str, why: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.kl import analytic_kl
-from ppl_vae.objectives.base import describe, metrics, require
+from ppl_vae.objectives.base import alike, describe, metrics, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.score import with_score
 from ppl_vae.schedules import Schedule, as_schedule
@@ -82,7 +82,8 @@ class ELBO(nn.Module):
 
     def _costs(self, t: Terms, beta: Tensor | float) -> tuple[Tensor, Tensor]:
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
-        exact = {n: k for n in t.latents if (k := analytic_kl(t, n)) is not None} if self.kl == "analytic" else {}
+        closed = [n for n in t.latents if alike(t, n)] if self.kl == "analytic" else []
+        exact = {n: k for n in closed if (k := analytic_kl(t, n)) is not None}
         path = {n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)}
         log_q = {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
 

@@ -10,7 +10,7 @@ from torch.distributions import kl_divergence
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.kl import analytic_kl
-from ppl_vae.objectives.base import describe, mean_kl, positive, require
+from ppl_vae.objectives.base import alike, describe, mean_kl, positive, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
@@ -80,7 +80,7 @@ def kl_by_dimension(t: Terms, name: str) -> Tensor:
     if name in t.guide and analytic_kl(t, name) is not None:
         site, p = t.guide[name], t.model[name].fn
         q, p = _elementwise(site.fn), _elementwise(p)
-        if q.event_dim == p.event_dim == 0 and site.mask is None and isinstance(site.weight, (int, float)):
+        if q.event_dim == p.event_dim == 0 and site.mask is None and _plain_weight(t, name):
             assert site.data_dim is not None
             kl = kl_divergence(q, p) * site.weight
             kl = kl.movedim(site.data_dim - site.fn.event_dim, 0).mean(0)
@@ -89,8 +89,12 @@ def kl_by_dimension(t: Terms, name: str) -> Tensor:
             return kl.flatten()
     raise CheckError(
         f"The KL of site {name!r} is not known per dimension. Use distributions that factorize over dimensions in both "
-        "programs, such as Normal(…).to_event(1), without mask; or FreeBits(per='site')."
+        "programs, such as Normal(…).to_event(1), without mask and with one poutine.scale; or FreeBits(per='site')."
     )
+
+
+def _plain_weight(t: Terms, name: str) -> bool:
+    return not isinstance(t.guide[name].weight, Tensor) and alike(t, name)
 
 
 def _elementwise(d: Any) -> Any:
