@@ -16,7 +16,7 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
-from ppl_vae.datasets.tables import select
+from ppl_vae.datasets.tables import select, shaped
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def csv(
     label: str | None = None,
     delimiter: str = ",",
     header: bool = True,
+    shape: Sequence[int] | None = None,
     support: Support | None = None,
+    levels: int | None = None,
     binarization: Binarization = "none",
     standardization: Standardize = "zscore",
     validation: float = 0.1,
@@ -51,8 +53,10 @@ def csv(
         label: name of the column of labels, numbers or text, which is then no part of x.
         delimiter: between the values of a row.
         header: whether the first line names the columns; if not, they are named 0, 1, ….
+        shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``, for values in [0, 1].
+        levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
+        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``, for grey levels or values in [0, 1].
         standardization: ``zscore`` (per column) or ``none``.
         validation: fraction or number of rows.
         test: fraction or number of rows.
@@ -73,18 +77,19 @@ def csv(
     x, labels, names = select(frame, file, columns, exclude, label, first_line=2 if header else 1)
     with naming(file):
         data = from_arrays(
-            x,
+            shaped(x, shape),
             validation,
             test,
             labels=labels,
             support=support,
+            levels=levels,
             binarization=binarization,
             standardization=standardization,
             with_labels=with_labels,
             dtype=dtype,
             seed=seed,
             name="csv",
-            feature_names=names,
+            feature_names=names if shape is None else None,
         )
     return with_files(data, [file])
 

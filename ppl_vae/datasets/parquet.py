@@ -13,7 +13,7 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.standardization import Standardize
-from ppl_vae.datasets.tables import select
+from ppl_vae.datasets.tables import select, shaped
 from ppl_vae.errors import DataError
 
 
@@ -23,7 +23,9 @@ def parquet(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     label: str | None = None,
+    shape: Sequence[int] | None = None,
     support: Support | None = None,
+    levels: int | None = None,
     binarization: Binarization = "none",
     standardization: Standardize = "zscore",
     validation: float = 0.1,
@@ -39,8 +41,10 @@ def parquet(
         columns: names of the columns of x; all by default.
         exclude: names of columns to leave out.
         label: name of the column of labels, numbers or text, which is then no part of x.
+        shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``, for values in [0, 1].
+        levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
+        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``, for grey levels or values in [0, 1].
         standardization: ``zscore`` (per column) or ``none``.
         validation: fraction or number of rows.
         test: fraction or number of rows.
@@ -70,17 +74,18 @@ def parquet(
     x, labels, names = select(frame, file, columns, [str(name) for name in exclude], label)
     with naming(file):
         data = from_arrays(
-            x,
+            shaped(x, shape),
             validation,
             test,
             labels=labels,
             support=support,
+            levels=levels,
             binarization=binarization,
             standardization=standardization,
             with_labels=with_labels,
             dtype=dtype,
             seed=seed,
             name="parquet",
-            feature_names=names,
+            feature_names=names if shape is None else None,
         )
     return with_files(data, [file])

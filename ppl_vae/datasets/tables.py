@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,21 @@ def select(
             "numbers: mend or drop the row."
         )
     return values, None if label is None else frame[label].to_numpy(), chosen
+
+
+def shaped(x: np.ndarray[Any, Any], shape: Sequence[int] | None) -> np.ndarray[Any, Any]:
+    """Give each row the shape of a datum.
+
+    Raises:
+        DataError: for another number of values.
+    """
+    if shape is None:
+        return x
+    if math.prod(shape) != x.shape[1] or min(shape, default=0) < 1:
+        raise DataError(
+            f"Got shape={list(shape)} for rows of {x.shape[1]} values, expected sizes whose product is {x.shape[1]}."
+        )
+    return x.reshape(len(x), *shape)
 
 
 def _where(row: int, column: str, first_line: int | None) -> str:

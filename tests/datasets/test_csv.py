@@ -68,6 +68,21 @@ def test_counts_as_they_are(tmp_path):
     assert data.train.batch()[0].tolist() == [[0, 1], [3, 1], [2, 7]]
 
 
+def test_rows_of_pixels(tmp_path):
+    pixels = RNG.integers(0, 256, (20, 12))
+    table = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(12)]).assign(label=np.arange(20) % 10)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    options = {"label": "label", "standardization": "none", "binarization": "dynamic", "validation": 0, "test": 0}
+    with pytest.raises(DataError, match="give levels=256"):
+        csv(tmp_path / "t.csv", **options)
+    data = csv(tmp_path / "t.csv", levels=256, shape=[1, 3, 4], **options)
+    assert data.spec.shape == (1, 3, 4)
+    assert data.spec.support == "binary"
+    np.testing.assert_array_equal(data.train.tensors[0].numpy(), pixels.reshape(20, 1, 3, 4))
+    with pytest.raises(DataError, match="product is 12"):
+        csv(tmp_path / "t.csv", levels=256, shape=[28, 28], **options)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
