@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         schedules,
         training,
     )
+    from ppl_vae.check import check
     from ppl_vae.citation import citation
     from ppl_vae.diagnostics import Evaluation, GradientReport, evaluate, gradients
     from ppl_vae.draws import posterior
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ppl_vae.vae import VAE
 
 _HOMES = {
+    "check": "ppl_vae.check",
     "Evaluation": "ppl_vae.diagnostics",
     "GradientReport": "ppl_vae.diagnostics",
     "gradients": "ppl_vae.diagnostics",
@@ -74,6 +76,7 @@ __all__ = [
     "Site",
     "Terms",
     "__version__",
+    "check",
     "citation",
     "conditionals",
     "datasets",

@@ -54,27 +54,37 @@ class Neural(nn.Module):
     """A network from the batch to an expected cost per datum, trained by squared error along with the pair.
 
     Args:
-        network: From the first tensor of the batch to `(data,)` or `(data, 1)`. Its parameters are the pair's: an
-            optimizer over `vae.parameters()` trains them.
+        network: From the network's input to `(data,)` or `(data, 1)`. Its parameters are the pair's: an optimizer over
+            `vae.parameters()` trains them. By default a layer of `hidden` tanh units.
+        hidden: The width of the default network.
         inputs: From the batch to the network's input, if that is not the first tensor, flattened.
 
     References:
         Neural Variational Inference and Learning (Mnih and Gregor, 2014), https://arxiv.org/abs/1402.0030
     """
 
-    def __init__(self, network: nn.Module, inputs: Callable[..., Tensor] | None = None) -> None:
+    def __init__(
+        self, network: nn.Module | None = None, hidden: int = 100, inputs: Callable[..., Tensor] | None = None
+    ) -> None:
         super().__init__()
+        if network is None:
+            network = nn.Sequential(nn.LazyLinear(hidden), nn.Tanh(), nn.Linear(hidden, 1))
         self.network = network
         self.inputs = inputs
 
     def forward(self, cost: Tensor, t: "Terms", axis: int = -2) -> Baseline:
         """The prediction, a constant, and the squared error per datum by which it learns."""
-        x: Any = t.batch[0].flatten(1) if self.inputs is None else self.inputs(*t.batch)
-        prediction = self.network(x).reshape(-1)
+        prediction = self.predict(t.batch)
         if axis == -1:  # a global site: the cost of the whole
             prediction = t.data_scale * prediction.sum()
             return prediction.detach(), (prediction - cost).square().mean() / t.total
         return prediction.detach(), t.data_scale * (prediction - cost).square().flatten(0, -2).mean(0).sum()
+
+    def predict(self, batch: tuple[Any, ...]) -> Tensor:
+        """The expected cost per datum, `(data,)`; the first call gives a lazy network its size."""
+        x: Any = batch[0].flatten(1) if self.inputs is None else self.inputs(*batch)
+        weight = next((p for p in self.network.parameters() if not isinstance(p, nn.UninitializedParameter)), None)
+        return self.network(x if weight is None else x.to(weight.dtype)).reshape(-1)
 
 
 class LeaveOneOut(nn.Module):

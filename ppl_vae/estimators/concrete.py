@@ -66,8 +66,9 @@ def _elements(q: Any) -> Any:
         base = base.base_dist
     if not isinstance(base, (dist.OneHotCategorical, dist.Bernoulli)):
         raise ValueError(
-            f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index cannot be "
-            "relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use ScoreFunction or Enumerate."
+            f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index "
+            "cannot be relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use "
+            "ScoreFunction or Enumerate."
         )
     return base
 
