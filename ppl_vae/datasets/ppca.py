@@ -14,6 +14,9 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.errors import DataError
 
 
+_MOST_RECORDED = 1000  # larger parameters follow from the seed, and would drown a run's config
+
+
 @dataclass(frozen=True, eq=False)
 class LinearGaussian:
     """z ~ N(0, I), x | z ~ N(W z + b, σ² I); p(x) = N(b, W Wᵀ + σ² I), p(z | x) = N(M⁻¹ Wᵀ(x − b), σ² M⁻¹).
@@ -105,5 +108,7 @@ def ppca(
     )
     _, x = process.sample(num_data, generator)
     data = from_arrays(x.numpy(), validation, test, support="real", dtype=dtype, seed=seed, name="ppca")
+    if process.weight.numel() > _MOST_RECORDED:
+        return replace(data, truth=process)
     parameters = {"weight": process.weight.tolist(), "bias": process.bias.tolist(), "noise": process.noise}
     return replace(data, truth=process, provenance={**data.provenance, "parameters": parameters})

@@ -34,6 +34,12 @@ def test_provenance_rebuilds_the_process():
     assert saved["noise"] == data.truth.noise
 
 
+def test_large_parameters_do_not_drown_the_provenance():
+    data = ppca(columns=200, latent_dim=10, num_data=50)
+    assert "parameters" not in data.provenance
+    assert data.truth.weight.shape == (200, 10)
+
+
 def test_is_seeded():
     assert torch.equal(ppca().train.tensors[0], ppca().train.tensors[0])
     assert not torch.equal(ppca().train.tensors[0], ppca(seed=1).train.tensors[0])
