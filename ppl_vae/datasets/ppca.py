@@ -13,7 +13,6 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.errors import DataError
 
-
 _MOST_RECORDED = 1000  # larger parameters follow from the seed, and would drown a run's config
 
 
