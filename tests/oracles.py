@@ -93,9 +93,7 @@ class LinearGaussian:
         trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
         return 0.5 * (trace + mean.square().sum(-1) - mean.shape[-1] - torch.logdet(covariance))
 
-    def elbo_gradient(
-        self, mean: Tensor, covariance: Tensor, x: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def elbo_gradient(self, mean: Tensor, covariance: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gradient of Σ_i ELBO_i in mean, (data, latent), and in the one covariance, (latent, latent).
 
         ∂/∂m = Wᵀ(x − b − W m)/σ² − m;   ∂/∂S = n/2 (S⁻¹ − I − WᵀW/σ²)
