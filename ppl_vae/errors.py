@@ -1,5 +1,8 @@
 """Errors whose message says what was got, what was expected and what to do."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class PplVaeError(Exception):
     """Any refusal by ppl_vae; the command line prints its message and exits with 1."""
@@ -14,7 +17,15 @@ class UsageError(PplVaeError):
 
 
 class CheckError(PplVaeError):
-    """A model/guide pair that cannot be trained as it stands; the message lists every finding."""
+    """A model/guide pair that cannot be trained as it stands; the message lists every finding.
+
+    Attributes:
+        findings: What `check` found, each with its kind, place, reason and fix; empty where one thing was refused.
+    """
+
+    def __init__(self, message: str = "", findings: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
 
 
 class RunError(PplVaeError):

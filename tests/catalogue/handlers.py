@@ -141,7 +141,8 @@ def imputation_by_obs_mask():
     def guide(x, seen):
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", dist.Normal(net(x), 1.0).to_event(1))
-            pyro.sample("x_unobserved", dist.Normal(impute(x), 1.0).to_event(1))
+            with poutine.mask(mask=~seen):
+                pyro.sample("x_unobserved", dist.Normal(impute(x), 1.0).to_event(1))
 
     return model, guide, (torch.randn(B, D), torch.arange(B) % 2 == 0)
 

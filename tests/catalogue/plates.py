@@ -203,7 +203,7 @@ def square_batch_with_two_plates_of_one_size():
     return model, guide, (torch.bernoulli(torch.full((B, B), 0.5)),)
 
 
-@case(kl=True, data=False)
+@case(kl=True, data=False, warnings=("to_event swallows the batch",))
 def no_plate_over_data():
     """One joint observation: a legal pair without any quantity per datum."""
     net = nn.Linear(D, D)

@@ -49,7 +49,7 @@ def prod_lda():
     return pair.model, pair.guide, (counts(),)
 
 
-@case(kl=True)
+@case(kl=True, warnings=("observed outside the support",))  # a multinomial of no fixed total
 def collapsed_topics():
     """LDA with word assignments summed out: global topics, amortized local weights, Dirichlets throughout."""
     net = nn.Sequential(nn.Linear(VOCABULARY, H), nn.Tanh(), nn.Linear(H, TOPICS))
@@ -74,7 +74,7 @@ def collapsed_topics():
     return model, guide, (counts(),)
 
 
-@case(random=True)
+@case(random=True, warnings=("observed outside the support",))
 def amortized_topics_with_own_subsampling():
     """Pyro's LDA example with words summed out: the plate over documents draws its own minibatch."""
     everything = counts(12)
@@ -127,7 +127,7 @@ def _gamma(name, shape):
     return dist.Gamma(alpha, alpha / mean)
 
 
-@case()
+@case(warnings=("guide ignores the data", "one batch size"))
 def sparse_gamma_with_a_custom_guide():
     """The guide holds a row of parameters per datum: legal on the full data, not amortized."""
 
@@ -155,7 +155,7 @@ class GammaEasyGuide(EasyGuide):
             pyro.sample("z", _gamma("z", (x.shape[0], TOPICS)).to_event(1))
 
 
-@case()
+@case(warnings=("guide ignores the data", "one batch size"))
 def sparse_gamma_with_easy_guide():
     return sparse_gamma, GammaEasyGuide(sparse_gamma), (counts(),)
 

@@ -226,13 +226,13 @@ class SemiSupervised(nn.Module):
             pyro.sample("z", dist.Normal(*self.encoder(torch.cat([x, y], -1))).to_event(1))
 
 
-@case(kl=True)
+@case(kl=True, warnings=("no gradient",))
 def semi_supervised():
     pair = SemiSupervised()
     return pair.model, pair.guide, (binary(B, D),), (binary(4, D), torch.randn(4, 1))
 
 
-@case(kl=True)
+@case(kl=True, warnings=("no gradient",))
 def semi_supervised_labels_first():
     pair = SemiSupervised()
     return pair.model, pair.guide, (binary(4, D), torch.randn(4, 1)), (binary(B, D),)
