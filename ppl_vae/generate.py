@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import batch_length, take
+from ppl_vae.diagnostics.simulate import template
 from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
-from ppl_vae.errors import CheckError
 from ppl_vae.predictive import predict
-from ppl_vae.vae import as_batch
 
 if TYPE_CHECKING:
     from ppl_vae.vae import VAE
@@ -49,12 +48,7 @@ def generate(
     """
     if n < 1:
         raise ValueError(f"Got n={n}, expected at least 1.")
-    like = getattr(vae, "template", None) if like is None else like
-    if like is None:
-        raise CheckError(
-            "The pair has not seen any data, so the shape of x is unknown. Pass a batch: generate(vae, n, like=batch)."
-        )
-    batch = as_pair_takes(as_batch(like.batch() if hasattr(like, "batch") else like), vae)
+    batch = as_pair_takes(template(vae, like), vae)
     # Without a seed, one is drawn from the caller's stream, which so goes on.
     start = int(torch.randint(2**31, ())) if seed is None else seed
     parts: list[dict[str, Tensor]] = []

@@ -12,14 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.batches import batch_length, take
 from ppl_vae.diagnostics.ranks import central_coverage, uniformity_p
+from ppl_vae.diagnostics.simulate import simulate, template
 from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
 from ppl_vae.errors import CheckError
-from ppl_vae.predictive import predict
 from ppl_vae.terms import terms
 from ppl_vae.training.atomic import write_atomically
-from ppl_vae.vae import as_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,21 +118,16 @@ def calibrate(
     >>> found.summary["coverage_90"] < 0.7, found.summary["p_value"] < 0.01
     (True, True)
     """
-    like = getattr(vae, "template", None) if like is None else like
-    if like is None:
-        raise CheckError("The pair has not seen any data; pass a batch: calibrate(vae, like=batch).")
     if simulations < 2 or draws < 1:
         raise ValueError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
-    batch = as_pair_takes(as_batch(like.batch() if hasattr(like, "batch") else like), vae)
+    batch = as_pair_takes(template(vae, like), vae)
     ranks: dict[str, list[Array]] = {}
     with inference(vae, batch):
         tiling = plan(vae, batch, simulations, draws, memory, seed)
         for start in range(0, simulations, tiling.data):
             n = min(tiling.data, simulations - start)
             tiling.seed_all(start, 0)
-            inputs = _repeated(batch, start, n)
-            drawn, latent = predict(vae, inputs)
-            simulated = _replaced(inputs, {name: site.value[0] for name, site in drawn.items()}, vae)
+            simulated, latent = simulate(vae, batch, n, start)
             counts: dict[str, Tensor] = {}
             truths = {name: site.value[0] for name, site in latent.items() if site.is_local}
             for number, chunk in enumerate(tiling.chunks(draws)):
@@ -207,26 +200,3 @@ def _verdict(p_value: float, worst: dict[str, Any], simulations: int) -> str:
     if worst["spread"] < 0.98:
         return f"ranks of {unit} pile up in the middle: the guide is too wide"
     return f"ranks of {unit} are not uniform: the guide has the wrong shape"
-
-
-def _repeated(batch: tuple[Any, ...], start: int, n: int) -> tuple[Any, ...]:
-    return take(batch, torch.arange(start, start + n) % (batch_length(batch) or 1))
-
-
-def _replaced(inputs: tuple[Any, ...], drawn: dict[str, Tensor], vae: "VAE") -> tuple[Any, ...]:
-    """Put simulated data in the place of the inputs that the model observes."""
-    observed = {name: site.value[0] for name, site in terms(vae, inputs).model.items() if site.is_observed}
-    result = list(inputs)
-    for name, value in drawn.items():
-        place = [
-            i
-            for i, part in enumerate(inputs)
-            if isinstance(part, Tensor) and part.shape == observed[name].shape and bool((part == observed[name]).all())
-        ]
-        if not place:
-            raise CheckError(
-                f"The model observes {name!r}, which is none of the inputs of the pair as it stands, so simulated data "
-                "cannot be given to the guide. Observe an input unchanged, and transform data beforehand."
-            )
-        result[place[0]] = value.to(inputs[place[0]])
-    return tuple(result)
