@@ -1,5 +1,6 @@
 """Annealed importance sampling with HMC: the evidence bracketed, where plain importance sampling may be lost."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,7 +138,7 @@ def bracket(
             batch, truth = simulate(vae, first, min(tiling.data, n - begin), begin)
             betas = _schedule(steps)
             forward, sizes = _forward(vae, batch, chains, betas, leapfrog, start)
-            path = _Path(vae, batch, chains, start)
+            path = AnnealedPath(vae, batch, chains, start)
             point = path.unconstrained({name: site.raw for name, site in truth.items()}, repeat=True)
             log_w, _, _ = _anneal(path, point, betas.flip(0), leapfrog, sizes.flip(0))
             stream = StreamingEvidence(chains)
@@ -177,7 +178,7 @@ def _forward(
     """Anneal forwards: a first time to find step sizes per temperature and datum, a second time with these."""
     import pandas as pd
 
-    path = _Path(vae, batch, chains, start)
+    path = AnnealedPath(vae, batch, chains, start)
     sizes = _anneal(path, path.begin(), betas, leapfrog, None)[1]
     # One size for all chains of a datum: the geometric mean.
     sizes = sizes.log().reshape(len(sizes), chains, -1).mean(1, keepdim=True).exp().expand(-1, chains, -1).flatten(1)
@@ -203,8 +204,18 @@ class _Densities:
         return self.start + beta * (self.goal - self.start)
 
 
-class _Path:
-    """log f₀ and log f₁ as functions of all latents, unconstrained; one row per chain and datum."""
+class AnnealedPath:
+    """log f₀ and log f₁ as functions of all latents, unconstrained; one row per chain and datum.
+
+    Args:
+        vae: the pair.
+        batch: data.
+        chains: rows per datum.
+        start: what f₀ is: the guide's density or the prior's; f₁ is the joint density.
+
+    Raises:
+        CheckError: for discrete, global or auxiliary latents.
+    """
 
     def __init__(self, vae: "VAE", batch: tuple[Any, ...], chains: int, start: Start) -> None:
         self.vae, self.chains, self.kind = vae, chains, start
@@ -221,9 +232,17 @@ class _Path:
                     "whose importance sampling takes any latent."
                 )
         self.axis = {name: (s.data_dim or -1) - s.fn.event_dim for name, s in t.latents.items()}
+        self.shape = {name: tuple(s.raw.shape) for name, s in t.latents.items()}
         self.transform = {name: biject_to(s.fn.support) for name, s in t.latents.items()}
 
+    @property
+    def size(self) -> int:
+        """Units per row (of a pair whose transforms keep the shape)."""
+        rows = len(self.index)
+        return sum(math.prod(shape) // rows for shape in self.shape.values())
+
     def begin(self) -> Point:
+        """Draw from f₀."""
         if self.kind == "prior":
             sites = predict(self.vae, self.batch)[1]
             return self.unconstrained({name: sites[name].raw for name in self.axis})
@@ -231,11 +250,13 @@ class _Path:
         return self.unconstrained({name: latents[name].raw for name in self.axis})
 
     def unconstrained(self, values: Point, repeat: bool = False) -> Point:
+        """Map latents to all reals; `repeat` one value per datum for all chains."""
         if repeat:
             values = {n: v.index_select(v.dim() + self.axis[n], self.index.to(v.device)) for n, v in values.items()}
         return {name: self.transform[name].inv(values[name]).clone() for name in self.axis}
 
-    def __call__(self, point: Point) -> _Densities:
+    def __call__(self, point: Point) -> "_Densities":
+        """Evaluate log f₀ and log f₁, `(rows,)`."""
         values = {name: self.transform[name](u) for name, u in point.items()}
         t: Terms = terms(self.vae, self.batch, values=values)
         volume = torch.zeros((), device=t.log_weights.device)
@@ -261,7 +282,7 @@ class _Path:
 
 
 def _anneal(
-    path: _Path, point: Point, betas: Tensor, leapfrog: int, sizes: Tensor | None
+    path: AnnealedPath, point: Point, betas: Tensor, leapfrog: int, sizes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give log-weights `(rows,)`, step sizes used `(temperatures, rows)`, and the mean acceptance `(rows,)`."""
     betas = betas.to(path.vae.device)
@@ -284,7 +305,7 @@ def _anneal(
 
 
 def _hmc(
-    path: _Path, point: Point, now: _Densities, beta: Tensor, size: Tensor, leapfrog: int
+    path: AnnealedPath, point: Point, now: _Densities, beta: Tensor, size: Tensor, leapfrog: int
 ) -> tuple[Point, _Densities, Tensor]:
     """Take one Hamiltonian transition that leaves f_β invariant, row by row."""
     momentum = {name: torch.randn_like(u) for name, u in point.items()}
