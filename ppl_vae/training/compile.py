@@ -59,6 +59,7 @@ class Compiler:
         self.vae, self.objective, self.total = vae, objective, total
         self.schedules, self.device = schedules, device
         self.mode, self.description = _choose(mode, steps)
+        self.gave_up = False
         self._graphs: dict[Any, Callable[..., Any]] = {}
         self._names: dict[Any, list[str]] = {}
 
@@ -75,7 +76,7 @@ class Compiler:
             try:
                 self._graphs[shape], self._names[shape] = self._capture(batch)
             except CaptureError as reason:
-                self.mode, self.description = "eager", f"eager: {reason}"
+                self.mode, self.description, self.gave_up = "eager", f"eager: {reason}", True
                 return self.eager(batch)
         value, surrogate, *metrics = self._graphs[shape](*batch)
         return Bound(value.detach(), surrogate, dict(zip(self._names[shape], metrics, strict=True)))

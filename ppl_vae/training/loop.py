@@ -231,7 +231,6 @@ class Loop:
                 while self.step < self.steps and not self._stops_early():
                     self._run_epoch()
                 self.reporter.done(self.history)
-                self.history.compiled = self.compiler.description
         except Interrupted:
             self._keep_weights()
             raise
@@ -260,7 +259,14 @@ class Loop:
         self.pacer.after_epoch(-row.get("validation/bound", math.nan))
         row["seconds"] = time.monotonic() - started
         self.spent = 0.0
+        self._tell_how_it_ran()
         self._record(row)
+
+    def _tell_how_it_ran(self) -> None:
+        """Say once how steps are run, where that is not what happens by itself."""
+        before, self.history.compiled = self.history.compiled, self.compiler.description
+        if before != self.history.compiled and (self.compiler.mode != "eager" or self.compiler.gave_up):
+            self.reporter.note(f"steps run {self.history.compiled}")
 
     def _batches(self) -> Iterator[tuple[Any, ...]]:
         """The rest of the epoch; seed and epoch fix its order, so any place in it is found again."""
@@ -275,7 +281,7 @@ class Loop:
         try:
             metrics = self._gradient(batch)
         except Exception as error:
-            self._blame(error)
+            self._blame(error, _length(batch))
             raise
         self._update()
         self.meter.add(metrics, _length(batch))
@@ -386,8 +392,13 @@ class Loop:
     # --- when it goes wrong
     # ---------------------------------------------------------------------------------------
 
-    def _blame(self, error: Exception) -> None:
-        """Where a step failed because of NaN, say so in place of the error that it led to."""
+    def _blame(self, error: Exception, size: int) -> None:
+        """Where a step failed because of NaN, or of a batch of one, say so in place of the error that it led to."""
+        if size == 1 and "more than 1 value per channel" in str(error):
+            raise PplVaeError(
+                f"Got a batch of one datum ({len(self.train)} data in batches of {self.plan.batch_size}), expected "
+                "at least two: batch norm cannot normalize one. Take a batch_size that leaves another remainder."
+            ) from error
         if nonfinite.broken(self.parameters) or (self.validating and isinstance(error, ValueError)):
             self._locate(error)
 

@@ -299,3 +299,8 @@ def test_the_guide_of_another_pair_is_not_touched():
     before = weights(other)
     quiet(pv.VAE(Model(), guide), dataset(), epochs=1)
     assert identical(before, weights(other))
+
+
+def test_batch_norm_on_a_last_batch_of_one_is_explained():
+    with pytest.raises(PplVaeError, match="17 data in batches of 16"):
+        quiet(pair(norm=True), dataset(train=17), batch_size=16)
