@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ppl_vae.estimators import Pathwise, ScoreFunction
+from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, positive, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.multisample import log_mean_exp, multisample, nested_terms
@@ -18,6 +18,8 @@ class CIWAE(nn.Module):
     r"""A convex combination of the ELBO and the importance-weighted bound, from the same K particles.
 
     $$\mathcal{L} = \beta\, \mathcal{L}_{\mathrm{ELBO}} + (1 - \beta)\, \mathcal{L}_K$$
+
+    Sites that are enumerated are summed out of the weights, in both.
 
     Args:
         num_particles: K.
@@ -34,7 +36,7 @@ class CIWAE(nn.Module):
         https://arxiv.org/abs/1802.04537
     """
 
-    legal = (Pathwise, ScoreFunction)
+    legal = (Pathwise, ScoreFunction, Enumerate)
 
     def __init__(self, num_particles: int = 16, beta: float | Schedule = 0.5) -> None:
         super().__init__()

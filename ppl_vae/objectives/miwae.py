@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ppl_vae.estimators import Pathwise, ScoreFunction
+from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, positive, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.multisample import log_mean_exp, multisample, nested_terms
@@ -20,7 +20,8 @@ class MIWAE(nn.Module):
     \frac{p(x_i, z_{mki})}{q(z_{mki} \mid x_i)}\Big]$$
 
     M = 1 is [`IWAE`][ppl_vae.objectives.IWAE], M = K the ELBO. The bound is looser than the former, but the gradient
-    of the guide keeps its signal, which that of the tight bound loses as K grows.
+    of the guide keeps its signal, which that of the tight bound loses as K grows. Sites that are enumerated are
+    summed out of the weights.
 
     Args:
         num_particles: K, all draws per datum.
@@ -37,7 +38,7 @@ class MIWAE(nn.Module):
         https://arxiv.org/abs/1802.04537
     """
 
-    legal = (Pathwise, ScoreFunction)
+    legal = (Pathwise, ScoreFunction, Enumerate)
 
     def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.estimators import Pathwise, ScoreFunction
+from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, positive, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.multisample import log_mean_exp, multisample, nested_terms
@@ -25,6 +25,7 @@ class Renyi(nn.Module):
     α = 1 is the ELBO, α = 0 the importance-weighted bound, α = −∞ the best particle alone (VR-max), α = ∞ the worst. It
     falls as α grows. For α ≥ 0 its exact value (K → ∞) is at most log p(x); for α < 0 it is above, and what K particles
     estimate lies below that. With global latents it is nested, as [`IWAE`][ppl_vae.objectives.IWAE] is.
+    Sites that are enumerated are summed out of the weights, whatever α.
 
     Args:
         alpha: The order: a number, ±∞ included, or a schedule.
@@ -46,7 +47,7 @@ class Renyi(nn.Module):
         [2.0, 1.434, 1.0, 0.0]
     """
 
-    legal = (Pathwise, ScoreFunction)
+    legal = (Pathwise, ScoreFunction, Enumerate)
 
     def __init__(self, alpha: float | Schedule = 0.5, num_particles: int = 5) -> None:
         super().__init__()
