@@ -7,7 +7,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import CheckError
 
 
 class Flat(TorchDistribution):
@@ -37,9 +37,9 @@ class Flat(TorchDistribution):
         """Refused.
 
         Raises:
-            PplVaeError: always.
+            CheckError: always.
         """
-        raise PplVaeError(
+        raise CheckError(
             "a deterministic autoencoder has no p(z) to draw from: its prior is flat (log density 0 everywhere), "
             "so it reconstructs but cannot generate. Train a VAE instead: model=vae guide=amortized."
         )
