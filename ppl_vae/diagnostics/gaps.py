@@ -56,8 +56,8 @@ def gaps(
         progress: called with the number of data done and of all data.
 
     Returns:
-        A row per datum, nats: `log_evidence` with `log_evidence_se` (importance sampling from the amortized or the local
-        q, whichever has the larger effective number of particles), `elbo`, `elbo_local`, `approximation`,
+        A row per datum, nats: `log_evidence` with `log_evidence_se` (importance sampling from the amortized or the
+        local q, whichever has the larger effective number of particles), `elbo`, `elbo_local`, `approximation`,
         `amortization`.
 
     Raises:
@@ -148,9 +148,8 @@ def _local(
 
 
 def _flat(path: AnnealedPath, point: Point) -> Tensor:
-    return torch.cat(
-        [u.movedim(path.axis[name], 0).flatten(1) if u.dim() > 1 else u[:, None] for name, u in point.items()], 1
-    )
+    rows = [u.movedim(path.axis[name], 0).reshape(len(path.index), -1) for name, u in point.items()]
+    return torch.cat(rows, dim=1)
 
 
 def _point(path: AnnealedPath, flat: Tensor) -> Point:
