@@ -52,7 +52,14 @@ def _frozen():
     return vae
 
 
-@pytest.mark.parametrize("name", PAIRS)
+SLOW = {"dropout", "float64", "analytic", "five particles"}  # each capture takes a second or two
+
+
+def cases(names):
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in names]
+
+
+@pytest.mark.parametrize("name", cases(PAIRS))
 def test_pairs_give_the_same_bits(name):
     (eager, expected), (captured, found) = both(PAIRS[name])
     assert captured.compiled == "export: asked for"
@@ -60,7 +67,7 @@ def test_pairs_give_the_same_bits(name):
     assert identical(found, expected)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", cases(OBJECTIVES))
 def test_objectives_give_the_same_bits(name):
     (eager, expected), (captured, found) = both(pair, objective=OBJECTIVES[name])
     assert captured.compiled == "export: asked for"
