@@ -29,6 +29,9 @@ GROUPS = (
 )
 """The groups whose options name a `_target_`: their keys are checked against its signature."""
 
+RUN_OR_GROUPS = ("gradients", "check")
+"""The verbs that take a run, or a pair composed as for `train`."""
+
 
 class Format(Enum):
     """How a verb prints its results."""
@@ -152,6 +155,44 @@ class Compare:
     format: Format = Format.table
 
 
+@dataclass
+class Check:
+    """Keys of `ppl-vae check`: a run, or groups as for `train`."""
+
+    run: str | None = None
+    seed: int = 0
+    format: Format = Format.table
+    batch_size: int = 128
+    dataset: Any = MISSING
+    likelihood: Any = None
+    model: Any = MISSING
+    guide: Any = MISSING
+    estimator: Any = None
+    objective: Any = MISSING
+    engine: Engine = field(default_factory=Engine)
+
+
+@dataclass
+class Gradients(Check):
+    """Keys of `ppl-vae gradients`: a run, or groups as for `train`."""
+
+    name: str = MISSING
+    samples: int = 500
+    figures: bool = True
+
+
+@dataclass
+class Calibrate:
+    """Keys of `ppl-vae calibrate`."""
+
+    run: str = MISSING
+    simulations: int = 2000
+    draws: int = 100
+    figures: bool = True
+    seed: int = 0
+    format: Format = Format.table
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
@@ -159,9 +200,22 @@ SCHEMAS: dict[str, type] = {
     "generate": Generate,
     "report": Report,
     "compare": Compare,
+    "calibrate": Calibrate,
+    "gradients": Gradients,
+    "check": Check,
 }
 
-POSITIVE = ("num_particles", "draws", "data", "n", "results.num_particles", "results.draws", "results.data")
+POSITIVE = (
+    "num_particles",
+    "draws",
+    "data",
+    "n",
+    "simulations",
+    "batch_size",
+    "results.num_particles",
+    "results.draws",
+    "results.data",
+)
 
 
 def near(word: str, words: Iterable[str]) -> str:

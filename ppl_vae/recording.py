@@ -123,6 +123,8 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt) and self.record:
             self.end("interrupted")
+        if error is not None and not self.record:
+            self.discard()  # it had not started
         self.release()
 
     def _write(self) -> None:

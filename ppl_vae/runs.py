@@ -199,7 +199,7 @@ def children(path: Path) -> list[Path]:
 
 
 def latest(root: Path) -> Path:
-    """The newest run under a folder of outputs, by the time it started.
+    """The newest trained run under a folder of outputs, by the time it started.
 
     Raises:
         RunError: if there is none.
@@ -208,7 +208,9 @@ def latest(root: Path) -> Path:
     started: list[tuple[str, Path]] = []
     for run in runs:
         with contextlib.suppress(RunError):
-            started.append((str(read_record(run).get("started", "")), run))
+            record = read_record(run)
+            if record.get("verb", "train") == "train":
+                started.append((str(record.get("started", "")), run))
     if not started:
         raise RunError(f"run=latest: there is no run under {root.absolute()}; make one with: ppl-vae train")
     return max(started)[1].absolute()

@@ -99,8 +99,12 @@ def _run(verb: str, words: list[str]) -> int:
     if "--version" in words:
         print(f"ppl-vae {__version__}")
         return DONE
+    from ppl_vae.config import RUN_OR_GROUPS
+
     arguments = parse(words)
     name = verb
+    if verb in RUN_OR_GROUPS and arguments.value("run") not in (None, "null", ""):
+        arguments.overrides.append("hydra/output=inside")
     if verb == "train" and arguments.value("resume") not in (None, "null", ""):
         from ppl_vae.cli import resume
 

@@ -31,8 +31,8 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
         UsageError: for a key or value that a target does not take.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
-    for group in GROUPS:
-        node = config.get(group)
+    for group in (g for g in GROUPS if g in config):
+        node = config[group]
         if not node:
             if group in REQUIRED:
                 raise UsageError(f"{group} is needed: choose an option ({group}=…) or name {group}._target_=…")
@@ -45,10 +45,9 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
             }
         else:
             raise UsageError(f"{group} has no _target_; name a class or function: {group}._target_=my_module.name")
-    if config.get("logger"):
-        config["logger"] = _checked("logger", "logger", config["logger"], context)
-    else:
-        config["logger"] = None
+    if "logger" in config:
+        node = config["logger"]
+        config["logger"] = _checked("logger", "logger", node, context) if node else None
     config["dataset"] = absolute_paths(config["dataset"])
     return config
 

@@ -53,11 +53,13 @@ def _message(error: BaseException) -> str:
         return _hydra(error)
     if isinstance(error, OSError) and error.filename and user_frame(error) is None:
         return f"{error.filename}: {error.strerror or error}; {_remedy(error)}"
-    said = str(error).strip() or "no message"
+    said = str(error).partition("\nTrace Shapes:")[0].strip() or "no message"  # Pyro adds its trace
     frame = user_frame(error)
     if frame is not None:
         return f"{type(error).__name__}: {said}\n  in {frame.filename}, line {frame.lineno}, in {frame.name}"
     last = traceback.extract_tb(error.__traceback__)[-1:]
+    if isinstance(error, ValueError) and last and last[0].filename.startswith(_PACKAGE + os.sep):
+        return said  # a value refused where it is used: the message says all
     where = f" (in {last[0].filename}, line {last[0].lineno})" if last else ""
     return f"{type(error).__name__}: {said}{where}; HYDRA_FULL_ERROR=1 shows the traceback"
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from ppl_vae.cli.fresh import fresh
-from ppl_vae.errors import DataError
+from ppl_vae.cli.job import Context
+from ppl_vae.config import GROUPS
+from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs import Run
 
 if TYPE_CHECKING:
-    from ppl_vae.datasets import Split
+    from ppl_vae.datasets import Dataset, Split
     from ppl_vae.vae import VAE
 
 
 def opened(cfg: DictConfig) -> tuple[Run, VAE]:
-    """The run that `run=` names, and its pair on the device the run was trained on if there is one here."""
+    """The run that `run=` names, and its pair on the best device there is here."""
     run = Run.load(cfg.run)
     device = fresh(int(cfg.get("seed", 0)), "auto")
     return run, run.vae.to(device)
@@ -39,3 +43,53 @@ def part(run: Run, name: str) -> Split:
         there = ", ".join(k for k, v in data.splits.items() if len(v))
         raise DataError(f"split={name}: this data set has no such part; expected one of {there}")
     return split
+
+
+def conditions(run: Run) -> tuple[Any, ...]:
+    """A batch for a model to generate from: one of x alone needs no data, others are given those of the test data."""
+    from ppl_vae.pair import example_batch
+
+    if len(run.spec.fields) == 1:
+        return example_batch(run.spec)
+    data = run.data
+    return (data.test if len(data.test) else data.train).batch()
+
+
+@dataclass
+class Pair:
+    """A pair with one batch of its training data, from a run or from groups."""
+
+    vae: VAE
+    batch: tuple[Any, ...]
+    objective: Any
+    data: Dataset
+    directory: Path | None = None
+    saved: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def pair_of(cfg: DictConfig, context: Context) -> Pair:
+    """The pair of `run=DIR` with its own config, else the one that the groups describe.
+
+    Raises:
+        UsageError: for a group typed beside a run.
+    """
+    if cfg.run is None:
+        from ppl_vae.cli.assemble import assemble
+
+        made = assemble(cfg, context)
+        batch = _first(made.data, cfg.batch_size, made.device)
+        return Pair(made.vae, batch, made.objective, made.data, None, made.saved, made.facts)
+    typed = [k for k in (o.split("=", 1)[0].lstrip("+~").split(".")[0] for o in context.typed) if k in GROUPS]
+    if typed:
+        raise UsageError(f"{typed[0]}=… beside run=…: a run has its own {typed[0]}; leave out one of the two")
+    from ppl_vae.targets import build
+
+    run, vae = opened(cfg)
+    data = run.data.to(vae.device)
+    objective = build("objective", run.plain_config["objective"])
+    return Pair(vae, _first(data, cfg.batch_size, vae.device), objective, data, run.directory)
+
+
+def _first(data: Dataset, batch_size: int, device: Any) -> tuple[Any, ...]:
+    return tuple(part.to(device) for part in data.train[: min(batch_size, len(data.train))].batch())

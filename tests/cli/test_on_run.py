@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import DATA, NETWORKS
 
 VERBS = {
     "evaluate": ["num_particles=8"],
     "posterior": ["draws=5", "data=4"],
     "generate": ["n=5"],
     "report": [],
+    "calibrate": ["simulations=20", "draws=10"],
+    "gradients": ["samples=10"],
+    "check": [],
 }
 
 
@@ -21,7 +25,7 @@ def test_a_verb_writes_inside_the_run_only(cli, run_copy, verb, words):
     called = cli(verb, "run=run", *words)
     assert called.code == 0, called.err
     assert called.err == ""
-    assert str(run_copy) in called.out
+    assert str(run_copy) in called.out or verb == "check"
     assert [p.name for p in called.folder.iterdir()] == ["run"]
     assert {p.name for p in run_copy.iterdir()} >= before
 
@@ -31,7 +35,7 @@ def test_json_is_one_strict_object(cli, run_copy, verb, words):
     called = cli(verb, "run=run", *words, "format=json")
     assert called.code == 0, called.err
     record = json.loads(called.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert record["run"] == str(run_copy)
+    assert record.get("run", str(run_copy)) == str(run_copy)
 
 
 def test_evaluate_gives_the_promised_figures(cli, run_copy):
@@ -144,3 +148,40 @@ def test_paths_with_characters_of_the_grammar(train, cli):
     called = cli("evaluate", "-m", f"run={directory}", "num_particles=4,5")
     assert called.code == 0, called.err
     assert cli("train", f"resume={directory}").code == 0
+
+
+def test_gradients_of_groups_make_a_run_directory(cli):
+    called = cli("gradients", *DATA, *NETWORKS, "samples=10", "format=json")
+    assert called.code == 0, called.err
+    (run,) = Path("outputs").glob("gradients_vae_ppca/*")
+    assert called.json[0]["run"] == str(run.absolute())
+    assert (run / "gradients" / "table.csv").exists()
+    assert (run / "figures" / "gradients.png").exists()
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert cli("evaluate", "run=latest").code == 1  # nothing was trained
+
+
+def test_check_of_groups_leaves_nothing(cli):
+    called = cli("check", *DATA, *NETWORKS, "format=json")
+    assert called.code == 0, called.err
+    assert called.json[0]["ok"] is True
+    assert called.left == []
+
+
+def test_check_tells_its_findings(cli, tmp_path):
+    (tmp_path / "mistyped.py").write_text(
+        "import pyro, pyro.distributions as dist\n"
+        "def guide(x):\n"
+        "    with pyro.plate('data', x.shape[0]):\n"
+        "        pyro.sample('zz', dist.Normal(x[:, :2], 1.0).to_event(1))\n"
+    )
+    called = cli("check", *DATA, *NETWORKS[:2], "guide._target_=mistyped.guide")
+    assert called.code == 1
+    assert "zz" in called.err
+
+
+def test_groups_beside_a_run_are_refused(cli, run_copy):
+    for verb in ("check", "gradients"):
+        called = cli(verb, "run=run", "model=conv")
+        assert called.code == 2
+        assert "leave out one" in called.err

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ppl_vae.cli.job import Context
 from ppl_vae.cli.made import save_arrays, save_figures
-from ppl_vae.cli.on_run import opened
+from ppl_vae.cli.on_run import conditions, opened
 from ppl_vae.cli.output import Result
 
 if TYPE_CHECKING:
@@ -22,11 +22,9 @@ MOST = 400  # pictures on one sheet
 def run(cfg: DictConfig, context: Context) -> Result:
     """Draw n data into `DIR/samples.npz`, and a picture of them into `DIR/figures`."""
     from ppl_vae.generate import generate
-    from ppl_vae.pair import example_batch
 
     run, vae = opened(cfg)
-    # A model of x alone needs no data; one with conditions is given those of the test data.
-    like = example_batch(run.spec) if len(run.spec.fields) == 1 else run.data.test.batch()
+    like = conditions(run)
     drawn = generate(vae, cfg.n, like=like, seed=cfg.seed)
     arrays = {k: _restored(run, v) for k, v in (drawn if isinstance(drawn, dict) else {"x": drawn}).items()}
     path = save_arrays(run.directory / "samples.npz", arrays)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from ppl_vae.cli import messages
+from ppl_vae.cli.assemble import assemble
 from ppl_vae.cli.finish import finish, next_command
-from ppl_vae.cli.fresh import forget_user_modules, fresh, remember_user_modules
-from ppl_vae.cli.groups import checked, user_modules
 from ppl_vae.cli.job import Context
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import NonFiniteError, PplVaeError
-from ppl_vae.recording import METRICS, Recorder, command
+from ppl_vae.recording import METRICS, Recorder
 from ppl_vae.targets import build
 
 
@@ -25,12 +25,16 @@ def run(cfg: DictConfig, context: Context) -> Result:
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
-    recorder = Recorder(context.directory, resume=cfg.resume is not None)
-    with recorder:
+    return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=cfg.resume is not None)
+
+
+def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bool = False) -> Result:
+    """Do work in the job's own run directory, and say there how it ended."""
+    with Recorder(context.directory, resume=resume) as recorder:
         try:
-            return _train(cfg, context, recorder)
+            return work(recorder)
         except Exception as error:
-            if context.in_sweep or not _refused(error, context.directory) or cfg.resume is not None:
+            if context.in_sweep or resume or not _refused(error, context.directory):
                 recorder.failed(error, messages.message(error))
             else:
                 recorder.discard()
@@ -46,38 +50,25 @@ def _refused(error: Exception, directory: Path) -> bool:
 
 
 def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
-    before = set(sys.modules)
-    if context.in_sweep:
-        forget_user_modules(Path.cwd())
-    config = checked(cfg, context)
-    if context.in_sweep:
-        remember_user_modules(before)
+    made = assemble(cfg, context)
+    config = made.config
 
-    from ppl_vae.pair import build_dataset, build_vae, concrete_likelihood
     from ppl_vae.training import fit
 
-    device = fresh(cfg.seed, cfg.engine.device)
-    data = build_dataset(config)
-    likelihood = concrete_likelihood(config["likelihood"], data.spec)
-    fresh(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
-    vae = build_vae(config, data.spec).to(device)
-    objective = build("objective", config["objective"])
     optimizer = _optimizer(config["optimizer"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
-    saved = {k: v for k, v in config.items() if k not in ("resume", "format")}
-    saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
-    facts = {"seed": cfg.seed, "command": command(), "user_modules": user_modules(config)}
-    recorder.start(saved, **facts, **({"job": context.number} if context.in_sweep else {}))
-    trainer: dict[str, Any] = config["trainer"]
-    tracker = build("logger", config["logger"], directory=context.directory, config=saved) if config["logger"] else None
+    recorder.start(made.saved, **made.facts)
+    tracker = None
+    if config["logger"]:
+        tracker = build("logger", config["logger"], directory=context.directory, config=made.saved)
     try:
         history = fit(
-            vae,
-            data.to(device),
-            objective,
+            made.vae,
+            made.data,
+            made.objective,
             optimizer,
             scheduler,
-            **trainer,
+            **config["trainer"],
             seed=cfg.seed,
             directory=context.directory,
             resume=cfg.resume is not None,
@@ -89,7 +80,7 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
     finally:
         if tracker is not None:
             tracker.close()
-    result = finish(vae, data.to(device), history, cfg, context.directory)
+    result = finish(made.vae, made.data, history, cfg, context.directory)
     recorder.end("finished", result=result.record["result"])
     return result
 
@@ -104,8 +95,5 @@ def _optimizer(node: dict[str, Any]) -> Any:
         try:
             factory([torch.nn.Parameter(torch.zeros(1))])
         except (ValueError, TypeError) as error:
-            said = str(error)
-            raise PplVaeError(
-                f"optimizer ({node['_target_']}): {said[:1].lower()}{said[1:]}; check optimizer.*"
-            ) from None
+            raise PplVaeError(f"optimizer={node['_target_']}: {error}; check the keys optimizer.*") from None
     return factory

@@ -1,0 +1,27 @@
+"""`ppl-vae calibrate`: is the guide right on data whose latents are known?"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import save_figures
+from ppl_vae.cli.on_run import conditions, opened
+from ppl_vae.cli.output import Result
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """Rank the truth among the guide's draws; ranks, coverage and figures go into `DIR/calibration`."""
+    from ppl_vae.diagnostics import calibrate
+
+    run, vae = opened(cfg)
+    found = calibrate(vae, cfg.simulations, cfg.draws, like=conditions(run), seed=cfg.seed)
+    folder = found.save(run.directory / "calibration")
+    pictures = []
+    if cfg.figures:
+        from ppl_vae.reports.figures import calibration
+
+        drawn = {f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items()}
+        pictures = save_figures(run.directory, drawn)
+    record = {"run": str(run), **found.summary, "calibration": folder, "figures": pictures}
+    return Result(record=record, lines=[str(found), f"ranks: {folder}", *(f"figure: {p}" for p in pictures)])

@@ -1,0 +1,46 @@
+"""`ppl-vae gradients`: gradient estimators measured against one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import save_figures
+from ppl_vae.cli.on_run import pair_of
+from ppl_vae.cli.output import Result
+from ppl_vae.cli.verbs.train import recorded
+from ppl_vae.recording import Recorder
+from ppl_vae.training.atomic import write_atomically
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """Measure on one batch: of a trained run, into its folder, or of a pair as it starts, into a folder of its own."""
+    if cfg.run is not None:
+        return _measure(cfg, context, None)
+    return recorded(lambda recorder: _measure(cfg, context, recorder), context)
+
+
+def _measure(cfg: DictConfig, context: Context, recorder: Recorder | None) -> Result:
+    from ppl_vae.diagnostics import gradients
+
+    pair = pair_of(cfg, context)
+    directory = pair.directory or context.directory
+    if recorder is not None:
+        recorder.start(pair.saved, **pair.facts)
+    report = gradients(pair.vae, pair.batch, objective=pair.objective, samples=cfg.samples, seed=cfg.seed)
+    folder = Path(directory) / "gradients"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "table.csv", report.table.to_csv(index=False))
+    pictures = []
+    if cfg.figures:
+        from ppl_vae.reports.figures import gradient_variances
+
+        pictures = save_figures(directory, {"gradients": gradient_variances(report.table)})
+    result = {"reference": report.reference, "samples": report.samples, "recommendation": report.recommendation}
+    if recorder is not None:
+        recorder.end("finished", result=result)
+    record = {"run": str(directory), **result, "table": report.table.to_dict("records"), "figures": pictures}
+    lines = [repr(report), f"table: {folder / 'table.csv'}", *(f"figure: {p}" for p in pictures)]
+    return Result(record=record, lines=lines)
