@@ -41,6 +41,7 @@ class Site:
         data_dim: The batch dimension of the data plate in `fn` and `raw`, counted from the right.
         enum_dim: The batch dimension of the site's own enumeration, if the guide enumerates it.
         mask: The site's mask, as the program gave it.
+        particle_axis: The axis of particles in `value`, counted from the left: 0 if nothing is enumerated.
         plates: The names of its plates beside those of particles and data, in the order of the axes of `value`.
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
     """
@@ -60,6 +61,7 @@ class Site:
     data_dim: int | None
     enum_dim: int | None
     mask: bool | Tensor | None
+    particle_axis: int
     plates: tuple[str, ...]
     reduce: Callable[[Tensor], Tensor] = field(repr=False)
 
@@ -228,6 +230,7 @@ def read_site(
         data_dim=None if axes.data is None else axes.data.dim,
         enum_dim=infer.get("_enumerate_dim"),
         mask=msg["mask"],
+        particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.layout.depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
     )
@@ -239,7 +242,7 @@ def marginal_site(name: str, log_prob: Tensor, scale: Scale, axes: Axes, total: 
     return Site(
         name=name,
         fn=None,
-        value=log_prob,
+        value=axes.reduce(log_prob),
         log_prob=axes.reduce(log_prob),
         is_observed=True,
         is_auxiliary=False,
@@ -252,6 +255,7 @@ def marginal_site(name: str, log_prob: Tensor, scale: Scale, axes: Axes, total: 
         data_dim=None if axes.data is None else axes.data.dim,
         enum_dim=None,
         mask=None,
+        particle_axis=0,
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=axes.reduce,
     )
@@ -263,7 +267,7 @@ def stack_sites(sites: list[Site]) -> Site:
     axis = first.log_prob.dim() - (2 if first.is_local else 1)
     return replace(
         first,
-        value=torch.cat([s.value for s in sites], axis),
+        value=torch.cat([s.value for s in sites], first.particle_axis),
         log_prob=torch.cat([s.log_prob for s in sites], axis),
         raw=torch.stack([s.raw for s in sites]),
     )

@@ -41,8 +41,8 @@ class GradientReport:
 
     Attributes:
         table: A row per site, group of parameters and estimator; columns `variance` (over all parameters of the group),
-            `variance_ratio` (to the least), `snr` (‖E g‖ / √variance), `bias` (relative to ‖E g‖), `bias_z` (the
-            largest of 16 standardized differences), `seconds` (per gradient), `cost` (variance × seconds).
+            `variance_ratio` (to the least), `snr` (‖E g‖ / √variance), `bias` and `bias_se` (relative to ‖E g‖),
+            `bias_z` (the largest of 16 standardized differences), `seconds` per gradient, `cost` (variance × seconds).
         reference: The estimator that the bias was measured against.
         samples: Gradients per estimator.
         recommendation: A sentence.
@@ -277,6 +277,7 @@ def _table(
                     "variance": variance,
                     "snr": signal / variance**0.5 if variance > 0 else float("inf"),
                     "bias": bias / expected if expected > 0 else float("nan"),
+                    "bias_se": error**0.5 / expected if expected > 0 and label != reference else 0.0,
                     "bias_z": _z(m, truth, group) if label != reference else 0.0,
                     "seconds": float(np.median(m.seconds)),
                 }

@@ -19,18 +19,19 @@ def gradient_variances(table: pd.DataFrame) -> Figure:
     groups = list(dict.fromkeys(zip(table.site, table.group, strict=True)))
     estimators: Sequence[str] = list(dict.fromkeys(table.estimator))
     figure = new_figure(3.4 + 2.6 * len(groups), 1.0 + 0.42 * len(estimators))
-    panels = np.atleast_1d(figure.subplots(1, len(groups), sharey=True))
+    panels = np.atleast_1d(figure.subplots(1, len(groups), sharex=True, sharey=True))
+    positive = table.variance[table.variance > 0]
+    floor = (positive.min() if len(positive) else 1.0) / 3
     for axes, (site, group) in zip(panels, groups, strict=True):
         rows = table[(table.site == site) & (table.group == group)].set_index("estimator").loc[estimators]
-        positive = rows.variance[rows.variance > 0]
-        floor = (positive.min() if len(positive) else 1.0) / 3
         values = rows.variance.clip(lower=floor)
         colours = [BLUE if z <= 4 else LINES[1] for z in rows.bias_z]
         axes.barh(range(len(estimators)), values - floor, left=floor, height=0.62, color=colours)
         axes.set_xscale("log")
-        axes.set_xlim(floor, values.max() * 12)
+        axes.set_xlim(floor, max(table.variance.max(), 3 * floor) * 40)
         for i, (value, ratio, z) in enumerate(zip(rows.variance, rows.variance_ratio, rows.bias_z, strict=True)):
-            note = f" {value:.2g}" + (f"  ({ratio:,.0f}×)" if ratio >= 1.5 else "") + ("  biased" if z > 4 else "")
+            note = f" {value:,.0f}" if value >= 100 else f" {value:.2g}"
+            note += (f"  ({ratio:,.0f}×)" if ratio >= 1.5 else "") + ("  biased" if z > 4 else "")
             axes.text(max(value, floor), i, note, va="center", color=INK, fontsize=8)
         axes.set_title(f"{group} parameters of {site}")
         axes.set_xlabel("variance of the gradient")

@@ -1,0 +1,166 @@
+"""Sums over discrete sites, against Pyro's TraceEnum_ELBO and against sums written out."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import TraceEnum_ELBO, config_enumerate
+
+import ppl_vae as pv
+from ppl_vae.errors import CheckError
+
+PROBS = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+LOCS = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
+X = torch.tensor([0.3, -1.2, 2.2, 0.8], dtype=torch.float64)
+Y = torch.tensor([[0.1, -0.4, 1.9], [1.0, 0.2, -2.0]], dtype=torch.float64)
+
+
+def one(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def chain_model(x):
+    locs = pyro.param("locs", LOCS.clone())
+    with pyro.plate("data", x.shape[0]):
+        c = pyro.sample("c", dist.Categorical(PROBS))
+        b = pyro.sample("b", dist.Bernoulli(torch.tensor([0.1, 0.6, 0.5], dtype=torch.float64)[c]))
+        pyro.sample("x", dist.Normal(locs[c] + b, one(1.0)), obs=x)
+
+
+def chain_guide(x):
+    w = pyro.param("w", torch.tensor([0.5, -0.2, 0.9], dtype=torch.float64))
+    with pyro.plate("data", x.shape[0]):
+        c = pyro.sample("c", dist.Categorical(logits=w * x[:, None]))
+        pyro.sample("b", dist.Bernoulli(logits=w[c]))
+
+
+def empty_guide(x):
+    pass
+
+
+def words_model(y):
+    with pyro.plate("data", y.shape[0], dim=-2):
+        topic = pyro.sample("topic", dist.Categorical(PROBS))
+        with pyro.plate("words", y.shape[1], dim=-1):
+            word = pyro.sample("word", dist.Bernoulli(torch.tensor([0.2, 0.5, 0.7], dtype=torch.float64)[topic]))
+            pyro.sample("y", dist.Normal(LOCS[topic] + word, one(1.0)), obs=y)
+
+
+def words_guide(y):
+    w = pyro.param("w", torch.tensor([0.5, -0.2, 0.9], dtype=torch.float64))
+    with pyro.plate("data", y.shape[0], dim=-2):
+        topic = pyro.sample("topic", dist.Categorical(logits=w * y.sum(-1, keepdim=True)[..., None]))
+        with pyro.plate("words", y.shape[1], dim=-1):
+            pyro.sample("word", dist.Bernoulli(logits=w[topic] * y))
+
+
+def topic_guide(y):
+    w = pyro.param("w", torch.tensor([0.5, -0.2, 0.9], dtype=torch.float64))
+    with pyro.plate("data", y.shape[0], dim=-2):
+        pyro.sample("topic", dist.Categorical(logits=w * y.sum(-1, keepdim=True)[..., None]))
+
+
+def hmm(x):
+    z = torch.tensor(0)
+    for t in pyro.markov(range(x.shape[0])):
+        z = pyro.sample(f"z{t}", dist.Categorical(torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64)[z]))
+        pyro.sample(f"x{t}", dist.Normal(torch.tensor([-1.0, 1.0], dtype=torch.float64)[z], one(1.0)), obs=x[t])
+
+
+CASES = {
+    "guide chain": (chain_model, chain_guide, X, 1, len(X)),
+    "model chain": (config_enumerate(chain_model), empty_guide, X, 1, len(X)),
+    "guide, a plate within the data": (words_model, words_guide, Y, 2, len(Y)),
+    "guide outside, model within": (config_enumerate(words_model), topic_guide, Y, 2, len(Y)),
+    "model, a plate within the data": (config_enumerate(words_model), empty_guide, Y, 2, len(Y)),
+    "markov": (config_enumerate(hmm), empty_guide, X, 0, len(X)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bound_and_gradient_equal_pyro(name):
+    model, guide, data, depth, count = CASES[name]
+    vae = pv.VAE(model, guide)
+    bound = pv.objectives.ELBO()(vae, data)
+    parameters = {n.removeprefix("params."): p for n, p in vae.named_parameters()}
+    ours = torch.autograd.grad(bound.surrogate, list(parameters.values())) if parameters else ()
+    with pyro.get_param_store().scope():
+        for key, value in parameters.items():
+            pyro.param(key, value.detach().clone())
+        elbo = TraceEnum_ELBO(max_plate_nesting=depth)
+        if parameters:
+            loss = elbo.differentiable_loss(model, config_enumerate(guide), data)
+            theirs = torch.autograd.grad(loss, [pyro.param(k).unconstrained() for k in parameters])
+        else:
+            loss, theirs = torch.tensor(elbo.loss(model, config_enumerate(guide), data), dtype=torch.float64), ()
+    assert torch.allclose(bound.value, -loss / count)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, -b / count)
+
+
+@pytest.mark.parametrize("strategy", ["plate", "tile", "loop"])
+def test_particles_beside_enumeration(strategy):
+    vae = pv.VAE(chain_model, chain_guide)
+    alone = pv.terms(vae, X).elbo
+    t = pv.terms(vae, X, particles=3, strategy=strategy)
+    assert torch.allclose(t.elbo, alone)
+    assert t.log_weights.shape == (3, len(X))
+    log_p = [
+        PROBS[c].log()
+        + dist.Bernoulli(one((0.1, 0.6, 0.5)[c])).log_prob(one(float(b)))
+        + dist.Normal(LOCS[c] + b, 1.0).log_prob(X)
+        for c in range(3)
+        for b in (0, 1)
+    ]
+    assert torch.allclose(t.log_weights, torch.stack(log_p).logsumexp(0).expand(3, -1))
+
+
+def test_kl_and_likelihood_are_expectations_over_the_enumerated_sites():
+    vae = pv.VAE(chain_model, chain_guide)
+    t = pv.terms(vae, X)
+    assert torch.allclose((t.log_likelihood - sum(t.kl().values())).mean(), t.elbo)
+
+
+def test_estimators_may_enumerate_a_site_of_the_model_alone():
+    marked = pv.VAE(config_enumerate(chain_model), empty_guide)
+    named = pv.VAE(chain_model, empty_guide, estimators={n: pv.estimators.Enumerate() for n in ("c", "b")})
+    assert torch.equal(pv.terms(marked, X).elbo, pv.terms(named, X).elbo)
+
+
+def test_a_model_site_that_nothing_sums_is_refused():
+    with pytest.raises(CheckError, match="the model samples 'b', which the guide does not"):
+        pv.terms(pv.VAE(chain_model, lambda x: None), X)
+
+
+def test_importance_weights_refuse_a_guide_that_enumerates_within_an_inner_plate():
+    with pytest.raises(CheckError, match="plate of its own"):
+        pv.objectives.IWAE(2)(pv.VAE(words_model, words_guide), Y)
+
+
+def test_a_mixed_guide_is_unbiased():
+    """Enumerated c, then a score-function z that depends on it: 200 batches of 200 data each, 5 standard errors."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Categorical(PROBS))
+            z = pyro.sample("z", dist.Normal(LOCS[c], one(1.0)))
+            pyro.sample("x", dist.Normal(z, one(1.0)), obs=x)
+
+    def guide(x):
+        a = pyro.param("a", torch.tensor([0.2, -0.3, 0.4], dtype=torch.float64))
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Categorical(logits=a))
+            pyro.sample("z", dist.Normal(a[c], one(0.7)))
+
+    torch.manual_seed(3)
+    x = torch.full((200,), 0.4, dtype=torch.float64)
+    means = []
+    for estimator in (pv.estimators.ScoreFunction(), pv.estimators.Pathwise()):
+        vae = pv.VAE(model, guide, estimators={"z": estimator})
+        pv.prepare(vae, x)
+        objective = pv.objectives.ELBO()
+        rows = [torch.autograd.grad(objective(vae, x).surrogate, vae.params.a)[0] for _ in range(200)]
+        stacked = torch.stack(rows)
+        means.append((stacked.mean(0), stacked.var(0) / len(rows)))
+    (a, va), (b, vb) = means
+    assert ((a - b).abs() / (va + vb).sqrt() < 5).all()
