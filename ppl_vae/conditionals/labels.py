@@ -26,7 +26,7 @@ class Labels(nn.Module):
         if len(spec.fields) < 2:
             raise DataError(
                 "this model needs batches (x, y), this dataset's batches hold x alone. "
-                "Load it with its labels, as in dataset.labels=true."
+                "Load it with its labels: dataset.with_labels=true."
             )
         y = spec.fields[1]
         self.classes = 0 if "float" in y.dtype or tuple(y.shape) else int(spec.num_classes or 0)
