@@ -76,7 +76,7 @@ def test_rooms_import_each_other_in_no_circle() -> None:
 
 def test_modules_are_read_in_one_sitting() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
-    long = {str(path.relative_to(PACKAGE)): n for path, n in lengths.items() if n > 450}
+    long = {str(path.relative_to(PACKAGE)): n for path, n in lengths.items() if n > 500}
     assert not long, f"split these: {long}"
 
 
