@@ -11,6 +11,7 @@ from ppl_vae.guides import Derived
 REFUSED = {
     "subsampling_by_the_programs": "draws 4 of 20 indices",  # its data never reach the guide
     "semi_supervised_labels_first": "encoder=",  # latents differ from batch to batch
+    "semi_supervised_by_enumeration_labels_first": "encoder=",
 }
 NEEDS_ITS_GUIDE = {"param_read_without_initial_value"}  # the model reads what the guide declares
 
