@@ -15,8 +15,9 @@ class Case:
         kl: Whether Pyro's `TraceMeanField_ELBO` is right for the pair, so that analytic KL must agree with it.
         generic: Whether the programs take the dtype of their parameters and data.
         frozen: Parts of the names of parameters that may not move.
-        random: Whether the programs draw numbers beside their sites (dropout, subsampling), so that two runs on equal
-            values differ.
+        random: Whether two runs on equal values differ: the programs draw numbers beside their sites (dropout,
+            subsampling), or values carry more than they show (straight-through draws).
+        enumerated: Whether discrete sites are summed out.
         pair: Further arguments of `VAE`.
         data: Whether some plate follows the data.
         warnings: The kinds of warning that `check` rightly gives.
@@ -28,6 +29,7 @@ class Case:
     generic: bool = True
     frozen: tuple[str, ...] = ()
     random: bool = False
+    enumerated: bool = False
     pair: dict[str, Any] = field(default_factory=dict)
     data: bool = True
     warnings: frozenset[str] = frozenset()

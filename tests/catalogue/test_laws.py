@@ -6,14 +6,14 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from pyro.poutine.messenger import Messenger
 
 import ppl_vae as pv
 from catalogue import CASES, Case
 from ppl_vae.objectives import ELBO
 
-PLAIN = pytest.mark.parametrize("case", [c for c in CASES.values() if not c.random], ids=str)
+PLAIN = pytest.mark.parametrize("case", [c for c in CASES.values() if not (c.random or c.enumerated)], ids=str)
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=str)
 
 pytestmark = pytest.mark.filterwarnings(
@@ -98,6 +98,27 @@ def test_analytic_kl_is_that_of_plain_pyro(case):
     torch.testing.assert_close(float(bound.value * t.total), float(expected), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.enumerated], ids=str)
+def test_enumerated_bound_is_that_of_plain_pyro(case):
+    """With equal values of what is drawn, `ELBO` is `TraceEnum_ELBO`."""
+    vae, batches = pair(case)
+    pv.prepare(vae, batches[0])
+    for i, batch in enumerate(batches):
+        pv.prepare(vae, batch)
+        pyro.set_rng_seed(3)
+        bound = ELBO()(vae, batch)
+        pyro.set_rng_seed(3)
+        t = pv.terms(vae, batch)
+        values = {n: s.raw.detach() for n, s in t.guide.items() if not s.is_observed and s.enum_dim is None}
+        model, guide, plain = build(case)
+        with pyro.get_param_store().scope(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            guide(*plain[0])
+            elbo = TraceEnum_ELBO(max_plate_nesting=t.layout.depth + 1)  # an axis for particles, as here
+            expected = -elbo.loss(at({}, model), at(values, config_enumerate(guide)), *plain[i])
+        torch.testing.assert_close(float(bound.value * t.total), float(expected), rtol=1e-4, atol=1e-3)
+
+
 @EVERY
 def test_particles_are_single_runs(case):
     """Under every strategy that the pair allows, each particle has the densities that its values have alone."""
@@ -113,7 +134,8 @@ def test_particles_are_single_runs(case):
             for program in ("guide", "model"):
                 for site, expected in getattr(single, program).items():
                     got = getattr(t, program)[site]
-                    assert got.log_prob.shape == ((3, t.batch_size) if got.is_local else (3,))
+                    shape = (3, t.batch_size) if got.is_local else (3,)
+                    assert got.log_prob.shape == shape or case.enumerated
                     torch.testing.assert_close(got.log_prob, expected.log_prob, rtol=1e-3, atol=1e-3)
 
 
@@ -122,7 +144,7 @@ def _split(vae, t, batch):
     result = {}
     alone = pv.terms(vae, batch).guide
     for name, site in t.guide.items():
-        if site.is_observed:
+        if site.is_observed or site.enum_dim is not None:
             continue
         values, event_dim = site.raw.detach(), site.fn.event_dim
         if t.strategy == "plate":
