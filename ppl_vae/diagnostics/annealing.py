@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppl_vae.batches import take
+from ppl_vae.diagnostics.evaluation import no_evidence
 from ppl_vae.diagnostics.evidence import StreamingEvidence
 from ppl_vae.diagnostics.simulate import simulate, template
 from ppl_vae.diagnostics.tiles import Tiling, as_pair_takes, as_split, inference, plan
@@ -63,7 +64,7 @@ def ais(
         mean `acceptance` of transitions.
 
     Raises:
-        CheckError: for discrete, global or auxiliary latents.
+        CheckError: for discrete, global or auxiliary latents, and for deterministic codes.
 
     Reference:
         Neal (2001), Annealed importance sampling, Statistics and Computing 11.
@@ -231,6 +232,9 @@ class AnnealedPath:
                     f"Annealing moves all latents by HMC, but {name!r} is global, discrete or auxiliary. Use evaluate, "
                     "whose importance sampling takes any latent."
                 )
+        reason = no_evidence(t)
+        if reason is not None:
+            raise CheckError(f"There is no evidence to anneal to: {reason}.")
         self.axis = {name: (s.data_dim or -1) - s.fn.event_dim for name, s in t.latents.items()}
         self.shape = {name: tuple(s.raw.shape) for name, s in t.latents.items()}
         self.transform = {name: biject_to(s.fn.support) for name, s in t.latents.items()}

@@ -15,6 +15,24 @@ from ppl_vae.reports.style import render
 from ppl_vae.training.atomic import write_atomically
 from ppl_vae.version import __version__
 
+PLACED = (
+    "learning_curves",
+    "samples",
+    "sample_marginals",
+    "reconstructions",
+    "traversals",
+    "latent_map",
+    "kl_per_unit",
+    "pareto_k",
+)
+"""Figures that have a place of their own on the page."""
+
+CAPTIONS: Mapping[str, str] = {
+    "calibration": "Ranks of the true latents of simulated data among the guide's draws: within the band, the guide is "
+    "calibrated on data that the model makes.",
+    "gaps": "What the guide loses against log p(x), datum by datum: to its family, and to its network.",
+}
+
 
 def html_report(
     *,
@@ -45,7 +63,8 @@ def html_report(
         result: named results of training.
         rows: the lines of `metrics.jsonl`.
         figures: by name: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`,
-            `kl_per_unit`, as figures or PNG bytes. Learning curves and k̂ are drawn here.
+            `kl_per_unit`, as figures or PNG bytes. Learning curves and k̂ are drawn here; others, such as
+            `calibration` or `gaps`, follow the evaluation.
         evaluation: `Evaluation.summary`.
         table: `Evaluation.table`, a data frame with a row per datum.
         posterior: a data frame as `az.summary` gives it.
@@ -78,6 +97,8 @@ def html_report(
         figures={name: _inline(figure) for name, figure in drawn.items()},
         evaluation=tables.evaluation(evaluation),
         verdict=tables.verdict(evaluation),
+        further=[name for name in drawn if name not in PLACED],
+        captions=CAPTIONS,
         worst=tables.worst(table),
         posterior=tables.posterior(posterior),
         config=config if isinstance(config, str) else _yaml(config),

@@ -86,6 +86,20 @@ def test_seeded_and_traceless(oracle):
     assert all(p.grad is None for p in vae.parameters())
 
 
+def test_deterministic_codes_are_refused():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.ImproperUniform(dist.constraints.real, (), ()))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Delta(x))
+
+    with pytest.raises(CheckError, match="no evidence to anneal to: the code 'z' is deterministic"):
+        ais(VAE(model, guide), torch.zeros(3), chains=2, steps=2)
+
+
 def test_discrete_latents_are_refused():
     def model(x):
         with pyro.plate("data", x.shape[0]):

@@ -4,6 +4,7 @@ import sys
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -42,6 +43,8 @@ CASES = {
     "kl": lambda: draw.kl_per_unit(np.array([2.0, 0.0, 1.0]), np.array([True, False, True])),
     "kl of many units": lambda: draw.kl_per_unit(RNG.random(200)),
     "pareto k": lambda: draw.pareto_k_histogram(np.array([0.1, 0.9, np.inf, np.nan, -0.3])),
+    "gaps": lambda: draw.gaps(pd.DataFrame({"approximation": RNG.random(60), "amortization": RNG.normal(size=60)})),
+    "calibration": lambda: draw.calibration(RNG.random((100, 3))),
     "marginals": lambda: draw.sample_marginals(RNG.normal(size=(30, 14)), RNG.normal(size=(20, 14))),
     "constant column": lambda: draw.sample_marginals(np.zeros((30, 1)), np.zeros((20, 1)), ["c"]),
     "table rebuilt": lambda: draw.feature_reconstructions(RNG.normal(size=(30, 5)), RNG.normal(size=(30, 5))),

@@ -128,6 +128,14 @@ def test_an_autoencoder_has_no_evidence():
     assert "nan" not in text
 
 
+def test_further_figures_follow_the_evaluation():
+    figure = draw.calibration(np.random.default_rng(0).random((50, 2)))
+    page = Page(html_report(title="x", figures={"calibration": figure, "my_own": figure}))
+    assert len(page.fetched) == 2
+    assert "calibrated on data that the model makes" in page.text
+    assert "my own" in page.text
+
+
 def test_written_whole(tmp_path):
     path = write_report(tmp_path / "report.html", title="x")
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -2,6 +2,7 @@
 
 from ppl_vae.reports.figures.calibration import calibration
 from ppl_vae.reports.figures.curves import learning_curves
+from ppl_vae.reports.figures.gaps import gaps
 from ppl_vae.reports.figures.gradients import gradient_variances
 from ppl_vae.reports.figures.images import reconstructions, samples_grid, traversals
 from ppl_vae.reports.figures.latents import kl_per_unit, latent_map, pareto_k_histogram, principal_components
@@ -12,6 +13,7 @@ __all__ = [
     "calibration",
     "feature_reconstructions",
     "feature_traversals",
+    "gaps",
     "gradient_variances",
     "kl_per_unit",
     "latent_map",
