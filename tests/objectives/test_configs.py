@@ -1,0 +1,44 @@
+"""Every option of conf/objective builds an objective and names all of its keys."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import ppl_vae as pv
+from ppl_vae.config import conf_dir
+from ppl_vae.targets import build, check, locate
+from tests.oracles import linear_gaussian
+
+FILES = sorted((conf_dir() / "objective").glob("*.yaml"))
+
+
+def read(path: Path) -> dict:
+    whole = OmegaConf.create({"model": {"latent_dim": 2}, "objective": OmegaConf.load(path)})
+    return OmegaConf.to_container(whole, resolve=True)["objective"]
+
+
+def test_there_is_an_option_for_every_objective() -> None:
+    named = {read(path)["_target_"].rpartition(".")[2] for path in FILES}
+    objectives = {
+        name for name in pv.objectives.__all__ if isinstance(getattr(pv.objectives, name), type) and name != "Bound"
+    }
+    assert named == objectives
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_option(path: Path) -> None:
+    node = read(path)
+    parameters = set(inspect.signature(locate(node["_target_"], "objective")).parameters)
+    assert set(node) - {"_target_"} == parameters, "every key named"
+    assert all(
+        "#" in line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line[:1].isalpha() and not line.startswith("_target_") and not line.rstrip().endswith(":")
+    ), "every key explained"
+    objective = build("objective", check("objective", node))
+    oracle = linear_gaussian(orthogonal=True)
+    bound = objective(pv.VAE(*oracle.pair(diagonal=True)), oracle.x)
+    assert bool(torch.isfinite(bound.value))
