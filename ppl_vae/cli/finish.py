@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from ppl_vae.cli import messages
 from ppl_vae.cli.arguments import quoted
 from ppl_vae.cli.made import make_posterior, save_figures
 from ppl_vae.cli.output import Result, figures_table
@@ -58,17 +62,28 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     """Figures and posterior, as far as the config asks for them and the pair allows them."""
     made: dict[str, Path] = {}
     if cfg.results.figures:
-        from ppl_vae.reports.figures import learning_curves
-        from ppl_vae.reports.gallery import gallery
+        with _told("figures"):
+            from ppl_vae.reports.figures import learning_curves
+            from ppl_vae.reports.gallery import gallery
 
-        pictures = gallery(vae, split, spec, seed=cfg.seed)
-        save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
-        made["figures"] = directory / "figures"
+            pictures = gallery(vae, split, spec, seed=cfg.seed)
+            save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
+            made["figures"] = directory / "figures"
     if cfg.results.posterior:
-        made["posterior"], _ = make_posterior(
-            vae, split[: cfg.results.data], spec, directory, draws=cfg.results.draws, seed=cfg.seed, figures=False
-        )
+        some = split[: cfg.results.data]
+        with _told("posterior"):
+            options = {"draws": cfg.results.draws, "seed": cfg.seed, "figures": False}
+            made["posterior"], _ = make_posterior(vae, some, spec, directory, **options)
     return made
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Training is done and its weights are kept: a picture that fails is told, and fails no run."""
+    try:
+        yield
+    except Exception as error:
+        print(f"ppl-vae train: no {what}: {messages.message(error)}", file=sys.stderr)
 
 
 def next_command(verb: str, **keys: Any) -> str:

@@ -58,17 +58,19 @@ def _message(error: BaseException) -> str:
     if frame is not None:
         return f"{type(error).__name__}: {said}\n  in {frame.filename}, line {frame.lineno}, in {frame.name}"
     last = traceback.extract_tb(error.__traceback__)[-1:]
-    if isinstance(error, ValueError) and last and last[0].filename.startswith(_PACKAGE + os.sep):
+    ours = bool(last) and last[0].filename.startswith(_PACKAGE + os.sep)
+    if isinstance(error, ValueError) and ours and (last[0].line or "").startswith("raise "):
         return said  # a value refused where it is used: the message says all
     where = f" (in {last[0].filename}, line {last[0].lineno})" if last else ""
     return f"{type(error).__name__}: {said}{where}; HYDRA_FULL_ERROR=1 shows the traceback"
 
 
 def _remedy(error: OSError) -> str:
+    making = any(f.name in ("mkdir", "makedirs") for f in traceback.extract_tb(error.__traceback__))
+    if making or isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
+        return "choose a folder that can be written, for runs with hydra.run.dir=DIR"
     if isinstance(error, FileNotFoundError):
         return "give the path of a file that exists"
-    if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
-        return "choose a folder that can be written, for runs with hydra.run.dir=DIR"
     return "check the path and the space left there"
 
 

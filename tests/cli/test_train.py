@@ -7,13 +7,19 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from small import DATA, NETWORKS, SMALL, TRAINING
 
+from ppl_vae.cli.groups import GIVEN
+from ppl_vae.cli.job import Job
+from ppl_vae.config import GROUPS, conf_dir
 from ppl_vae.runs import Run
+from ppl_vae.targets import check
 
 FILES = {"config.yaml", "run.json", "metrics.jsonl", "model.safetensors", "checkpoints/last.safetensors"}
 FILES |= {f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")}
@@ -95,7 +101,7 @@ REFUSED = {
     "logger that is not installed": (["logger=trackio"], 1, "pip install trackio"),
     "no such run": (["resume=nowhere"], 1, "no such folder"),
     "resume in a sweep": (["resume=nowhere", "-m"], 2, "resume"),
-    "unwritable": (["hydra.run.dir=/proc/run"], 1, "/proc"),
+    "unwritable": (["hydra.run.dir=/proc/run"], 1, "choose a folder that can be written"),
 }
 
 
@@ -335,3 +341,79 @@ def test_config_of_a_resumed_run(cli, run_copy):
     called = cli("train", "resume=run", "trainer.epochs=5", "--cfg", "job")
     assert "num_data: 60" in called.out
     assert "epochs: 5" in called.out
+
+
+# --- the configs there are --------------------------------------------------------------------------------------
+
+EXPERIMENTS = sorted(p.stem for p in (conf_dir() / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_to_what_its_targets_take(cli, name):
+    called = cli("train", f"experiment={name}", "--cfg", "job")
+    assert called.code == 0, called.err
+    config = OmegaConf.to_container(OmegaConf.create(called.out))
+    assert config["name"] == name
+    for group in GROUPS:
+        if config.get(group):
+            open_ = [k for k, v in config[group].items() if v == "???"]
+            check(
+                group, {k: v for k, v in config[group].items() if k not in open_}, given=(*GIVEN.get(group, ()), *open_)
+            )
+
+
+def test_a_tracker_gets_every_epoch(train, monkeypatch):
+    calls = []
+    module = ModuleType("trackio")
+    module.init = lambda **k: calls.append("init")
+    module.log = lambda row, step: calls.append(step)
+    module.finish = lambda: calls.append("finish")
+    monkeypatch.setitem(sys.modules, "trackio", module)
+    called = train("logger=trackio", "hydra.run.dir=run")
+    assert called.code == 0, called.err
+    assert calls == ["init", 3, 6, "finish"]
+    assert Run.load("run").config.logger._target_ == "ppl_vae.loggers.Trackio"
+
+
+def test_a_start_that_is_interrupted_leaves_nothing(train, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppl_vae.pair.build_dataset", interrupted)
+    called = train()
+    assert called.code == 130
+    assert called.left == []
+
+
+def test_a_picture_that_fails_fails_no_run(train, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("ppl_vae.reports.gallery.gallery", broken)
+    called = train("results.figures=true", "hydra.run.dir=run")
+    assert called.code == 0
+    assert "no figures: RuntimeError: no picture" in called.err
+    assert Run.load("run").status == "finished"
+
+
+def test_figures_and_posterior_where_the_config_says_so(train):
+    called = train(
+        "results.figures=true", "results.posterior=true", "results.draws=4", "results.data=3", "hydra.run.dir=run"
+    )
+    assert called.code == 0, called.err
+    assert Path("run/figures/learning_curves.png").exists()
+    assert Run.load("run").posterior()["posterior"].sizes["draw"] == 4
+
+
+def test_a_sweeper_gets_the_validation_loss(cli, monkeypatch):
+    """What Hydra's sweepers read is the value that the job returns: minus the validation bound."""
+    values = []
+    run = Job.run
+
+    def spying(self, cfg):
+        values.append(run(self, cfg))
+        return values[-1]
+
+    monkeypatch.setattr(Job, "run", spying)
+    called = cli("train", *SMALL, "-m", "seed=0,1", "hydra.sweep.dir=s", "format=json")
+    assert values == [-record["validation/bound"] for record in called.json]
