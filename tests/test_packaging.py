@@ -64,7 +64,7 @@ def test_constraints_name_every_package_at_its_tested_version(repository: Path) 
     described = project(repository)
     texts = described["dependencies"] + [t for e in described["optional-dependencies"].values() for t in e]
     pinned = constraints(repository)
-    part_of_python = {"setuptools", "pip", "wheel"}
+    part_of_python = {"pip", "wheel"}
     for name, version in closure([Requirement(text) for text in texts]).items():
         if name in part_of_python or name.startswith(("nvidia-", "cuda-")) or name in {"ppl-vae", "triton"}:
             continue
