@@ -23,7 +23,7 @@ help: ## Show this list
 	@printf '\n  make train ARGS="model.latent_dim=2 trainer.epochs=5"   passes keys on to ppl-vae train\n'
 
 train: .venv/.run ## Train the default VAE on the embedded digits
-	$(PY) -m ppl_vae train $(ARGS)
+	$(PY) -m ppl_vae train $(or $(ARGS),trainer.epochs=200)
 
 test: .venv/.dev ## Run the test suite (a few minutes)
 	$(SINGLE) $(PY) -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
