@@ -102,10 +102,10 @@ def posterior(
             blocks.append(_block(vae, batch, start, total, chains * kept, tiling, shared, with_density))
             if progress is not None:
                 progress(min(start + tiling.data, n), n)
-        layout = _layout(probe, spec, dims, coords, split.indices.cpu().numpy())
+        layout = layout_of(probe, spec, dims, coords, split.indices.cpu().numpy())
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
     groups = _join(blocks, local, chains)
-    groups["constant_data"] = _constants(split, probe, spec)
+    groups["constant_data"] = constants(split, probe, spec)
     names = frozenset(local | {"log_weight", "pareto_k", "ess"} | groups["constant_data"].keys())
     layout = Layout(names, layout.dims, layout.coords)
     attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept}
@@ -165,12 +165,17 @@ def _block(
     if with_density:
         e = evidence.result()
         result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
-    result["observed_data"] = {
+    result["observed_data"] = observations(t)
+    return result
+
+
+def observations(t: Terms) -> dict[str, NDArray[Any]]:
+    """Give the data that the model observes, by site."""
+    return {
         name: _small(site.value[0])
         for name, site in t.model.items()
         if site.is_observed and not site.is_deterministic and site.is_local
     }
-    return result
 
 
 def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
@@ -224,9 +229,10 @@ def _unconstrained(site: "Site") -> Tensor | None:
         return None
 
 
-def _layout(
+def layout_of(
     t: Terms, spec: Any, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None, index: NDArray[Any]
 ) -> Layout:
+    """Name the dimensions of all sites: plates, pixels, features, units."""
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
     observed = [name for name, site in t.model.items() if site.is_observed and site.is_local]
@@ -245,7 +251,7 @@ def _layout(
     return Layout(frozenset(), {**names, "factors": ["factor"], **(dims or {})}, {**labels, **(coords or {})})
 
 
-def _constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
+def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
     """Labels, known factors, and inputs that the model does not observe."""
     constants = {}
     if split.labels is not None:

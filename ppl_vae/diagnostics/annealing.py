@@ -300,7 +300,7 @@ def _anneal(
         if i not in inner:
             break
         step = size if sizes is None else sizes[i - 1]
-        point, now, probability = _hmc(path, point, now, betas[i], step, leapfrog)
+        point, now, probability = hmc(path, point, now, betas[i], step, leapfrog)
         used.append(step)
         accepted = accepted + probability
         if sizes is None:
@@ -308,7 +308,7 @@ def _anneal(
     return log_w, torch.stack(used) if used else size[None], accepted / max(len(inner), 1)
 
 
-def _hmc(
+def hmc(
     path: AnnealedPath, point: Point, now: _Densities, beta: Tensor, size: Tensor, leapfrog: int
 ) -> tuple[Point, _Densities, Tensor]:
     """Take one Hamiltonian transition that leaves f_β invariant, row by row."""
