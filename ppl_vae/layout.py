@@ -17,6 +17,7 @@ from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.util import site_is_subsample
 
+from ppl_vae import rng
 from ppl_vae.batches import batch_length, take
 from ppl_vae.errors import CheckError
 
@@ -68,9 +69,8 @@ def sample_sites(trace: Trace) -> dict[str, dict[str, Any]]:
 @contextmanager
 def unchanged(vae: "VAE") -> Iterator[None]:
     """Within, programs may run: random number generators and buffers are put back at the end."""
-    devices = {t.device for t in (*vae.parameters(), *vae.buffers()) if t.device.type == "cuda"}
     before = {name: buffer.clone() for name, buffer in vae.named_buffers()}
-    with torch.random.fork_rng(devices=list(devices)):
+    with rng.forked(vae.device):
         yield
     with torch.no_grad():
         for name, buffer in vae.named_buffers():
@@ -145,14 +145,14 @@ def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondI
             other = _frames(*run_pair(vae, _resized(batch, length)))
         except Exception:  # a program may accept one batch size only: then its plates tell
             other = {}
-        sizes = {name: {f.size for f in group} for name, group in frames.items()}
-        changed = {n for n, group in other.items() if n in sizes and sizes[n].isdisjoint(f.size for f in group)}
+        sizes, others = ({n: {f.size for f in g if f.size > 0} for n, g in found.items()} for found in (frames, other))
+        changed = {n for n, group in others.items() if n in sizes and sizes[n].isdisjoint(group)}
         follows = {n for n in changed if sizes[n] == {length}} or changed
-        alike = {n for n, group in sizes.items() if group == {length}}
-        if not other and len(alike) == 1:
-            follows = alike
     if not follows:
         follows = {n for n, group in frames.items() if any((f.full_size or f.size) > f.size > 0 for f in group)}
+    if not follows and length is not None and not other:
+        alike = {n for n, group in sizes.items() if group == {length}}
+        follows = alike if len(alike) == 1 else set()
     if not follows and "data" in frames:
         follows = {"data"}
     dims = {f.dim for n in follows for f in frames[n]}

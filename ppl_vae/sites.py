@@ -179,7 +179,7 @@ class Axes:
             else:
                 axis += 1
         if self.copies > 1:
-            x = x.reshape(*x.shape[: first - 1], self.copies, -1, *x.shape[first + 1 :])
+            x = x.reshape(*x.shape[: first - 1], self.copies, x.shape[first] // self.copies, *x.shape[first + 1 :])
         return x
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.plates import SizedPlates
 from ppl_vae.programs import FunctionProgram, Parameters, allow_local_params, as_module
 
 
@@ -67,7 +68,7 @@ class VAE(nn.Module):
     def forward(self, program: str, *batch: Any) -> Any:
         """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
         try:
-            with self.params.owned():
+            with self.params.owned(), SizedPlates():
                 result = getattr(self, program)(*batch)
         except Exception:
             _forget_plates(self)

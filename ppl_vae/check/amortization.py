@@ -27,8 +27,9 @@ def find(look: Look) -> Iterator[Finding]:
             "for global latents, on poutine.block(model, expose=[…]).",
             "warning" if full else "error",
         )
-    if look.moved is None or look.moved.failure is not None:
-        return
+    along = {f.size for s in local.values() for f in s["cond_indep_stack"] if f.name in look.data_plates}
+    if look.moved is None or look.moved.failure is not None or along != {look.length}:
+        return  # the data lie along another axis than the first, or the programs take their own minibatch
     blind = [
         name
         for name, site in local.items()

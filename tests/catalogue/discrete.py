@@ -206,3 +206,54 @@ def discrete_within_a_plate_of_features():
             pyro.sample("on", dist.Bernoulli(logits=net(x)), infer={"enumerate": "parallel"})
 
     return model, guide, (torch.randn(B, D),)
+
+
+class AttendInferRepeat(nn.Module):
+    """Attend, infer, repeat without its images: a chain of presence bits that masks what comes after."""
+
+    steps = 3
+
+    def __init__(self):
+        super().__init__()
+        self.predict, self.decode = nn.Linear(D + 2, 1 + 2 * Z), nn.Linear(Z, D)
+
+    def model(self, data, batch_size=None):
+        pyro.module("decode", self.decode)
+        with pyro.plate("data", data.size(0)) as ix:
+            batch = data[ix]
+            n = batch.size(0)
+            present, x = batch.new_ones(n, 1), batch.new_zeros(n, D)
+            for t in range(self.steps):
+                present = pyro.sample(f"z_pres_{t}", dist.Bernoulli(0.5 * present).to_event(1))
+                with poutine.mask(mask=present.squeeze(-1).bool()):
+                    what = pyro.sample(f"z_what_{t}", dist.Normal(batch.new_zeros(n, Z), 1.0).to_event(1))
+                x = x + self.decode(what) * present
+            pyro.sample("obs", dist.Normal(x, 0.5).to_event(1), obs=batch)
+
+    def guide(self, data, batch_size=None):
+        pyro.module("predict", self.predict)
+        with pyro.plate("data", data.size(0), subsample_size=batch_size) as ix:
+            batch = data[ix]
+            present, last = batch.new_ones(batch.size(0), 1), batch.new_zeros(batch.size(0), 1)
+            for t in range(self.steps):
+                shape = torch.broadcast_shapes(batch.shape[:-1], present.shape[:-1])
+                inputs = [part.expand(*shape, part.shape[-1]) for part in (batch, present, last)]
+                out = self.predict(torch.cat(inputs, -1))
+                probs = torch.sigmoid(out[..., :1]) * present
+                present = pyro.sample(f"z_pres_{t}", dist.Bernoulli(probs).to_event(1))
+                with poutine.mask(mask=present.squeeze(-1).bool()):
+                    loc, scale = out[..., 1:].chunk(2, -1)
+                    what = pyro.sample(f"z_what_{t}", dist.Normal(loc, F.softplus(scale)).to_event(1))
+                last = what[..., :1]
+
+
+@case()
+def attend_infer_repeat():
+    pair = AttendInferRepeat()
+    return pair.model, pair.guide, (torch.randn(B, D),)
+
+
+@case(random=True)
+def attend_infer_repeat_with_own_subsampling():
+    pair = AttendInferRepeat()
+    return pair.model, pair.guide, (torch.randn(12, D), 4)

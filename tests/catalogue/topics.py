@@ -1,10 +1,15 @@
 """Text and counts: topic models, factor models, deep exponential families."""
 
+import functools
+from types import SimpleNamespace
+
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.contrib.easyguide import EasyGuide
 from pyro.distributions import constraints
+from pyro.infer import config_enumerate
 from pyro.nn import PyroModule
 from torch import nn
 from torch.nn import functional as F
@@ -213,3 +218,97 @@ class Scanvi(PyroModule):
 def counts_with_library_size():
     pair = Scanvi()
     return pair.model, pair.guide, (counts(), F.one_hot(torch.tensor([0, 1, 1, 0]), 2).float())
+
+
+@case(random=True, enumerated=True, generic=False)
+def lda_with_words_enumerated():
+    """Pyro's LDA: words along the first axis, documents subsampled by the guide, assignments summed out."""
+    args = SimpleNamespace(num_topics=TOPICS, num_words=VOCABULARY, num_docs=10, num_words_per_doc=WORDS)
+    predictor = nn.Sequential(nn.Linear(VOCABULARY, H), nn.Sigmoid(), nn.Linear(H, TOPICS), nn.Softmax(-1))
+
+    def model(data=None, args=None, batch_size=None):
+        with pyro.plate("topics", args.num_topics):
+            topic_weights = pyro.sample("topic_weights", dist.Gamma(1.0 / args.num_topics, 1.0))
+            topic_words = pyro.sample("topic_words", dist.Dirichlet(torch.ones(args.num_words) / args.num_words))
+        with pyro.plate("documents", args.num_docs) as index:
+            if data is not None:
+                data = data[:, index]
+            doc_topics = pyro.sample("doc_topics", dist.Dirichlet(topic_weights))
+            with pyro.plate("words", args.num_words_per_doc):
+                word_topics = pyro.sample("word_topics", dist.Categorical(doc_topics), infer={"enumerate": "parallel"})
+                pyro.sample("doc_words", dist.Categorical(topic_words[word_topics]), obs=data)
+
+    def parametrized_guide(predictor, data, args, batch_size=None):
+        weights = pyro.param(
+            "topic_weights_posterior", lambda: torch.ones(args.num_topics), constraint=constraints.positive
+        )
+        words = pyro.param(
+            "topic_words_posterior",
+            lambda: torch.ones(args.num_topics, args.num_words),
+            constraint=constraints.greater_than(0.5),
+        )
+        with pyro.plate("topics", args.num_topics):
+            pyro.sample("topic_weights", dist.Gamma(weights, 1.0))
+            pyro.sample("topic_words", dist.Dirichlet(words))
+        pyro.module("predictor", predictor)
+        with pyro.plate("documents", args.num_docs, batch_size) as index:
+            data = data[:, index]
+            counts = torch.zeros(args.num_words, index.size(0)).scatter_add(0, data, torch.ones(data.shape))
+            pyro.sample("doc_topics", dist.Delta(predictor(counts.transpose(0, 1)), event_dim=1))
+
+    data = torch.randint(VOCABULARY, (WORDS, args.num_docs))
+    return model, functools.partial(parametrized_guide, predictor), (data, args, 4)
+
+
+class Scanvi2(nn.Module):
+    """Single cells with cell types, as in Pyro's scANVI: labels enumerated or observed, a factor in the guide."""
+
+    def __init__(self):
+        super().__init__()
+        self.z2_decoder, self.x_decoder = self.net(2 + 3, 4), self.net(2, 2 * VOCABULARY)
+        self.z2l_encoder, self.classifier, self.z1_encoder = self.net(VOCABULARY, 6), self.net(2, 3), self.net(3 + 2, 4)
+
+    @staticmethod
+    def net(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, H), nn.BatchNorm1d(H), nn.ReLU(), nn.Linear(H, outputs))
+
+    def run(self, net, *inputs):
+        shape = torch.broadcast_shapes(*(i.shape[:-1] for i in inputs))
+        joined = torch.cat([i.expand(*shape, i.shape[-1]) for i in inputs], -1)
+        return net(joined.reshape(-1, joined.shape[-1])).reshape(*shape, -1).chunk(2, -1)
+
+    def model(self, x, y=None):
+        pyro.module("scanvi", self)
+        theta = pyro.param("inverse_dispersion", x.new_ones(VOCABULARY), constraint=constraints.positive)
+        with pyro.plate("batch", len(x)), poutine.scale(scale=0.1):
+            z1 = pyro.sample("z1", dist.Normal(0, x.new_ones(2)).to_event(1))
+            y = pyro.sample("y", dist.OneHotCategorical(logits=x.new_zeros(3)), obs=y)
+            loc, scale = self.run(self.z2_decoder, z1, y)
+            z2 = pyro.sample("z2", dist.Normal(loc, F.softplus(scale)).to_event(1))
+            size = pyro.sample("l", dist.LogNormal(2.0, x.new_ones(1)).to_event(1))
+            gate, mu = self.run(self.x_decoder, z2)
+            logits = (theta + 1e-6).log() - (size * mu.softmax(-1) + 1e-6).log()
+            gate = 1e-3 + 0.998 * gate.sigmoid()
+            x_dist = dist.ZeroInflatedNegativeBinomial(gate=gate, total_count=theta, logits=logits)
+            pyro.sample("x", x_dist.to_event(1), obs=x)
+
+    def guide(self, x, y=None):
+        pyro.module("scanvi", self)
+        with pyro.plate("batch", len(x)), poutine.scale(scale=0.1):
+            h1, h2 = self.run(self.z2l_encoder, x)
+            pyro.sample("l", dist.LogNormal(h1[..., -1:], F.softplus(h2[..., -1:])).to_event(1))
+            z2 = pyro.sample("z2", dist.Normal(h1[..., :-1], F.softplus(h2[..., :-1])).to_event(1))
+            q = dist.OneHotCategorical(logits=torch.cat(self.run(self.classifier, z2), -1))
+            if y is None:
+                y = pyro.sample("y", q)
+            else:
+                pyro.factor("classification_loss", 0.1 * q.log_prob(y), has_rsample=False)
+            loc, scale = self.run(self.z1_encoder, z2, y)
+            pyro.sample("z1", dist.Normal(loc, F.softplus(scale)).to_event(1))
+
+
+@case(enumerated=True, warnings=("no gradient",))
+def cells_with_types():
+    pair = Scanvi2()
+    labels = F.one_hot(torch.tensor([0, 1, 2, 0]), 3).float()
+    return pair.model, config_enumerate(pair.guide), (counts(),), (counts(), labels)

@@ -387,3 +387,32 @@ def auxiliary_latents():
             pyro.sample("z", dist.Normal(*lift(torch.cat([x, a], -1))).to_event(1))
 
     return model, guide, (binary(B, D),)
+
+
+@case(kl=True, frozen=("guess",))
+def plate_without_a_size():
+    """The form of Pyro's conditional VAE: `pyro.plate("data")`, and a first guess that is not trained."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.guess = nn.Linear(D, D).requires_grad_(False)
+            self.prior, self.recognition, self.generation = Encoder(), Encoder(), Decoder()
+
+        def model(self, xs, ys=None):
+            with pyro.plate("data"):
+                with torch.no_grad():
+                    y_hat = self.guess(xs)
+                z = pyro.sample("z", dist.Normal(*self.prior(xs + y_hat)).to_event(1))
+                probs = torch.sigmoid(self.generation(z))
+                pyro.sample("y", dist.Bernoulli(probs).to_event(1), obs=ys)
+
+        def guide(self, xs, ys=None):
+            with pyro.plate("data"):
+                if ys is None:
+                    pyro.sample("z", dist.Normal(*self.prior(xs + self.guess(xs))).to_event(1))
+                else:
+                    pyro.sample("z", dist.Normal(*self.recognition(ys)).to_event(1))
+
+    pair = Net()
+    return pair.model, pair.guide, (torch.randn(B, D), binary(B, D))
