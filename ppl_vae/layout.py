@@ -62,7 +62,7 @@ class Layout:
 
 def sample_sites(trace: Trace) -> dict[str, dict[str, Any]]:
     """The sample sites of a trace, without those by which plates draw their indices."""
-    nodes: dict[str, Any] = trace.nodes  # type: ignore[assignment]  # a TypedDict whose keys are all optional
+    nodes: dict[str, Any] = trace.nodes
     return {n: s for n, s in nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae import rng
 from ppl_vae.batches import batch_length, structure
 from ppl_vae.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.errors import CheckError
@@ -46,7 +47,7 @@ class Terms:
         total: N, the data in the data set: nats per datum are nats divided by N.
         strategy: How the particles were drawn.
         layout: The shape of the pair's programs on this batch.
-        rng: The generator's state before the guide ran, kept where the guide has noise of its own (dropout).
+        noise: The state of the generators before the guide ran, kept where the guide has noise of its own (dropout).
         leaves: The latent values at which the graph was cut, as leaves of autograd (see `cut`).
         data_scale: By how much sums over local terms are scaled: N/B, or what a plate that subsamples itself says.
     """
@@ -61,21 +62,19 @@ class Terms:
     data_scale: float | Tensor
     strategy: str
     layout: Layout
-    rng: Tensor | None = None
+    noise: dict[str, Any] | None = None
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def guide_path(self) -> dict[str, Site]:
         """The guide replayed on its own draws with all its parameters constant: log q as a function of z alone."""
         values = {name: site.raw for name, site in self.latents.items()}
-        return guide_path(self._runner, values, self.rng)
+        return guide_path(self._runner, values, self.noise)
 
     @cached_property
     def leaf_guide(self) -> dict[str, Site]:
         """The guide at the leaves, with constant parameters: log q as a function of the cut latents."""
-        return guide_path(
-            Runner(self.vae, self.batch, self.num_particles, self.strategy, self.total), self.leaves, self.rng
-        )
+        return guide_path(self._runner, self.leaves, self.noise)
 
     @property
     def _runner(self) -> Runner:
@@ -258,7 +257,7 @@ def terms(
     if strategy is None:
         strategy = layout.strategy if particles > 1 else "single"
     runner = Runner(vae, batch, particles, strategy, total)
-    rng = torch.get_rng_state() if own_noise(vae.guide) else None
+    noise = rng.capture(vae.device) if own_noise(vae.guide) else None
     traces, guide = runner.guide(values=values, shared_global=shared_global)
     leaves = _leaves(guide) if cut else {}
     model = runner.model(traces, values=leaves or None)
@@ -270,7 +269,7 @@ def terms(
     count: Any = (batch_length(batch) or 1) if local is None else size * scale
     if total is not None:
         count = total
-    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, layout, rng, leaves)
+    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, layout, noise, leaves)
 
 
 def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:
@@ -282,18 +281,20 @@ def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:
     }
 
 
-def guide_path(runner: Runner, values: Mapping[str, Tensor], rng: Tensor | None = None) -> dict[str, Site]:
+def guide_path(runner: Runner, values: Mapping[str, Tensor], noise: dict[str, Any] | None = None) -> dict[str, Site]:
     """The guide at given draws, with every parameter constant.
 
     Args:
         runner: As the draws were made.
         values: The draws, as the program sees them.
-        rng: The generator's state before they were drawn, where the guide has noise of its own.
+        noise: The state of the generators before they were drawn, where the guide has noise of its own.
     """
-    with torch.random.fork_rng(enabled=rng is not None, devices=[]):
-        if rng is not None:
-            torch.set_rng_state(rng)
-        return runner.guide(runner.vae.detached_guide(), values=values, redraw=rng is not None)[1]
+    program = runner.vae.detached_guide()
+    if noise is None:
+        return runner.guide(program, values=values)[1]
+    with rng.forked(runner.vae.device):
+        rng.restore(noise, runner.vae.device)
+        return runner.guide(program, values=values, redraw=True)[1]
 
 
 def _match(guide: Mapping[str, Site], model: Mapping[str, Site]) -> None:

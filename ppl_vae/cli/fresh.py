@@ -25,7 +25,7 @@ def fresh(seed: int, device: str = "auto") -> torch.device:
     import torch
     from torch.distributions import Distribution
 
-    from ppl_vae.training import rng
+    from ppl_vae import rng
 
     if not _first:
         _first["threads"] = torch.get_num_threads()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError, DataError
+from ppl_vae.rng import derive, forked
 from ppl_vae.terms import prepare
-from ppl_vae.training.rng import derive, forked
 
 if TYPE_CHECKING:
     from ppl_vae.vae import VAE

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae import rng
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.schedules import Schedule
-from ppl_vae.training import rng
 from ppl_vae.training.checkpoint import put_tensors, take_tensors
 
 Batch = tuple[Any, ...]

@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import nn
 
-from ppl_vae.training import rng
+from ppl_vae import rng
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ppl_vae import rng
 from ppl_vae.errors import PplVaeError
-from ppl_vae.training import rng
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.context import caller_untouched, modes_kept
 from ppl_vae.training.feed import feeds

@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from ppl_vae import rng
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.schedules import Schedule
-from ppl_vae.training import nonfinite, rng, serialize
+from ppl_vae.training import nonfinite, serialize
 from ppl_vae.training.checkpoint import Store, put_tensors, take_tensors
 from ppl_vae.training.compile import Compiler
 from ppl_vae.training.context import evaluating, stop_validating
