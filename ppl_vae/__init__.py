@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics import Evaluation, GradientReport, evaluate, gradients
     from ppl_vae.draws import posterior
     from ppl_vae.generate import generate
+    from ppl_vae.refinement import refine
     from ppl_vae.runs import Run
     from ppl_vae.sites import Site
     from ppl_vae.terms import Terms, prepare, terms
@@ -43,6 +44,7 @@ _HOMES = {
     "evaluate": "ppl_vae.diagnostics",
     "generate": "ppl_vae.generate",
     "posterior": "ppl_vae.draws",
+    "refine": "ppl_vae.refinement",
     "History": "ppl_vae.training",
     "fit": "ppl_vae.training",
     "VAE": "ppl_vae.vae",
@@ -94,6 +96,7 @@ __all__ = [
     "objectives",
     "posterior",
     "prepare",
+    "refine",
     "reports",
     "schedules",
     "terms",

@@ -9,6 +9,8 @@ from ppl_vae.refinement import refine
 from ppl_vae.vae import VAE
 from tests import oracles
 
+pytestmark = pytest.mark.slow  # four hundred transitions of eight leapfrog steps
+
 
 @pytest.fixture(scope="module")
 def found():
