@@ -32,11 +32,8 @@ def first_line(thing: Any) -> str:
 def markdown(text: str) -> str:
     """A docstring as Markdown."""
     text = re.sub(r"\[(`[^`]+`)\]\[[^\]]+\]", r"\1", text)
-    text = (
-        re.sub(r"(?m)^(?=>>> )", "\n", text, count=1)
-        if re.search(r"(?m)^>>> ", text)
-        else text
-    )
+    if not re.search(r"(?m)^Examples?:", text):  # an example may stand without a title
+        text = re.sub(r"(?m)^(?=>>> )", "Example:\n", text, count=1)
     parts = SECTION.split(text)
     return "\n\n".join(
         [
@@ -77,7 +74,9 @@ def section(title: str, text: str) -> str:
                 f"- `{name.strip('`')}`: {text}" for name, text in items
             )
     if title.startswith("Reference"):
-        return f"**{title}**\n\n" + "\n".join(f"{line}" for line in text.splitlines())
+        return f"**{title}**\n\n" + re.sub(
+            r"(https?://\S+?)([.,;]?)(?=\s|$)", r"<\1>\2", text
+        )
     return f"**{title}**\n\n{body(text)}"
 
 
