@@ -59,6 +59,9 @@ def dreamt(vae: "VAE", batch: tuple[Any, ...]) -> tuple[dict[str, Tensor], tuple
 
 def _argument(obs: Tensor, batch: tuple[Any, ...], name: str) -> int:
     """The position of the argument that a site observes."""
+    for i, x in enumerate(batch):
+        if x is obs:
+            return i
     whole = {i: x for i, x in enumerate(batch) if isinstance(x, Tensor) and x.numel() == obs.numel()}
     for i, x in whole.items():
         if x.untyped_storage().data_ptr() == obs.untyped_storage().data_ptr() and x.data_ptr() == obs.data_ptr():

@@ -105,5 +105,6 @@ def into_latents(t: Terms, weighted: Tensor) -> Tensor:
     surrogate = weighted.detach() * 0
     for name, gradient in zip(leaves, gradients, strict=True):
         if gradient is not None:
-            surrogate = surrogate + (gradient * t.guide[name].raw).sum()
+            # A constant in eager mode already; a captured graph must be told.
+            surrogate = surrogate + (gradient.detach() * t.guide[name].raw).sum()
     return surrogate

@@ -9,7 +9,7 @@ from ppl_vae.estimators import Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, metrics, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.miwae import grouped, grouping
-from ppl_vae.objectives.multisample import MultisampleBound, into_latents, log_mean_exp, nested_terms, scores
+from ppl_vae.objectives.multisample import into_latents, log_mean_exp, nested_terms, scores
 from ppl_vae.terms import Terms
 
 if TYPE_CHECKING:
@@ -50,37 +50,35 @@ class PIWAE(nn.Module):
         """The bound on one batch of a data set of `total` data."""
         t = nested_terms(vae, batch, self.num_particles, total, cut=True)
         require(t, self.legal, "PIWAE", "its gradient would be biased")
-        return parted(t, log_mean_exp, lambda log_w: grouped(log_w, self.num_groups))
+        return parted(t, self.num_groups)
 
     def extra_repr(self) -> str:  # noqa: D102
         return describe(num_particles=self.num_particles, num_groups=self.num_groups)
 
 
-def parted(t: Terms, for_model: MultisampleBound, for_guide: MultisampleBound) -> Bound:
-    """The gradient of one bound for the model and of another for the guide; the value is the model's.
+def parted(t: Terms, groups: int) -> Bound:
+    """The gradient of one bound for the model and of another for the guide.
 
-    With vₖᵢ = ∂L/∂lₖᵢ of either bound, constant for autograd: the model's parameters take Σ v ∇ log p directly, the
-    guide's −Σ v ∇ log q, and what Σ v ∇ log p gives to each latent.
+    With vₖᵢ = ∂L/∂lₖᵢ of either bound, the weights of the particles: the model's parameters take Σ v ∇ log p directly,
+    the guide's −Σ v ∇ log q, and what Σ v ∇ log p gives to each latent.
 
     Args:
         t: Terms that were cut at the latents.
-        for_model: L for the model.
-        for_guide: L for the guide.
+        groups: M.
     """
     log_p, log_q = t.sum(t.model, True, weighted=True), t.sum(t.guide, True, weighted=True)
     joint_p, joint_q = t.sum(t.model, False, weighted=True)[0], t.sum(t.guide, False, weighted=True)[0]
-    local = (log_p - log_q).detach()
-    value = (joint_p - joint_q).detach() + t.data_scale * for_model(local).sum()
-    loose = (joint_p - joint_q).detach() + t.data_scale * for_guide(local).sum()
-    model = joint_p + t.data_scale * (derivative(for_model, local) * log_p).sum()
-    v = derivative(for_guide, local)
+    local, joint = (log_p - log_q).detach(), (joint_p - joint_q).detach()
+    value = joint + t.data_scale * log_mean_exp(local).sum()
+    loose = joint + t.data_scale * grouped(local, groups).sum()
+    model = joint_p + t.data_scale * (group_weights(local, 1) * log_p).sum()
+    v = group_weights(local, groups)
     guide = into_latents(t, joint_p + t.data_scale * (v * log_p).sum())
-    guide = guide - joint_q - t.data_scale * (v * log_q).sum() + scores(t, for_guide, local, loose)
+    guide = guide - joint_q - t.data_scale * (v * log_q).sum()
+    guide = guide + scores(t, lambda log_w: grouped(log_w, groups), local, loose)
     return Bound(value / t.total, (model + guide) / t.total, metrics(t))
 
 
-def derivative(bound: MultisampleBound, log_w: Tensor) -> Tensor:
-    """∂ Σᵢ L(l₁ᵢ … l_Kᵢ) / ∂l, `(particles, data)`: the weights of the particles, which sum to 1."""
-    with torch.enable_grad():
-        log_w = log_w.detach().requires_grad_()
-        return torch.autograd.grad(bound(log_w).sum(), log_w)[0]
+def group_weights(log_w: Tensor, groups: int) -> Tensor:
+    """The derivative of `grouped`: weights `(particles, data)`, normalized in each group, that sum to 1 over all."""
+    return torch.softmax(log_w.unflatten(0, (groups, -1)), 1).flatten(0, 1) / groups

@@ -1,5 +1,6 @@
 """What holds for every objective: particles, dtypes, minibatches, validation, schedules, checks, gradients."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -335,3 +336,24 @@ def test_scale_weights_the_bound_and_not_what_is_reported(name: str) -> None:
         torch.testing.assert_close(weighted.value, 0.25 * plain.value)
     else:
         assert not torch.allclose(weighted.value, plain.value)
+
+
+# --- capture
+
+
+@pytest.mark.slow
+@every
+def test_steps_are_captured(name: str) -> None:
+    """Training without Pyro gives the same weights, bit for bit."""
+    weights, ran = [], []
+    for mode in ("off", "export"):
+        vae, x = pair()
+        torch.manual_seed(0)
+        objective, adam = OBJECTIVES[name](4), functools.partial(torch.optim.Adam, lr=0.01)
+        history = pv.fit(
+            vae, (x,), objective=objective, optimizer=adam, epochs=2, batch_size=6, compile=mode, progress=False
+        )
+        weights.append(vae.state_dict())
+        ran.append(history.compiled)
+    assert ran[1].startswith("export")
+    assert all(torch.equal(a, weights[1][key]) for key, a in weights[0].items())
