@@ -98,7 +98,7 @@ def evaluate(
         data: a `Split`, a tensor `(data, …)` or a tuple of them.
         num_particles: K per datum.
         memory: upper limit of the working memory, bytes or such as `"512MB"`; results depend on it only
-            below 64 MB, where other draws are taken.
+            below 16 MB (512 MB on an accelerator), where other draws are taken.
         seed: of the particles.
         progress: called with the number of tiles done and of all tiles.
 

@@ -17,8 +17,11 @@ from ppl_vae.terms import prepare
 if TYPE_CHECKING:
     from ppl_vae.vae import VAE
 
-TILE = 64 * 2**20
-"""Bytes that a tile aims at: large enough for fast matrix products, small enough for caches and laptops."""
+TILE = 16 * 2**20
+"""Bytes that a tile aims at on a CPU: large enough for fast matrix products, small enough for its caches."""
+
+ACCELERATOR_TILE = 512 * 2**20
+"""The same elsewhere, where launching a kernel costs more than leaving a cache."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -63,7 +66,8 @@ def plan(vae: "VAE", batch: tuple[Any, ...], n: int, num_particles: int, memory:
     """
     row = _row_bytes(vae, batch)
     budget = parse_bytes(memory)
-    rows = max(1, min(budget, TILE) // row)
+    aim = TILE if vae.device.type == "cpu" else ACCELERATOR_TILE
+    rows = max(1, min(budget, aim) // row)
     particles = min(num_particles, max(1, rows // min(n, 64)))
     return Tiling(data=max(1, min(n, rows // particles)), particles=particles, seed=seed)
 

@@ -109,7 +109,7 @@ def test_seeded_and_leaves_no_trace(oracle):
 
 
 def test_memory_budget(oracle):
-    """Above 64 MB the budget changes nothing; below, other draws of the same quantity are taken."""
+    """Above 16 MB the budget changes nothing; below, other draws of the same quantity are taken."""
     vae = VAE(*oracle.pair(diagonal=True))
     first = evaluate(vae, oracle.x, num_particles=1_000, memory="100MB")
     assert evaluate(vae, oracle.x, num_particles=1_000, memory=2**40).table.equals(first.table)
