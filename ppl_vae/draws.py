@@ -126,7 +126,8 @@ def _block(
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
-        parts.setdefault(group, {}).setdefault(name, []).append(_small(value))
+        if value.numel():  # a pyro.factor has no value
+            parts.setdefault(group, {}).setdefault(name, []).append(_small(value))
 
     evidence = StreamingEvidence(total)
     done = 0
@@ -174,7 +175,7 @@ def observations(t: Terms) -> dict[str, NDArray[Any]]:
     return {
         name: _small(site.value[0])
         for name, site in t.model.items()
-        if site.is_observed and not site.is_deterministic and site.is_local
+        if site.is_observed and not site.is_deterministic and site.is_local and _has_value(site)
     }
 
 
@@ -194,9 +195,14 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
     if wanted is not None:
         return min(wanted, draws)
-    sites = [site for site in t.model.values() if not site.is_deterministic]
+    sites = [site for site in t.model.values() if not site.is_deterministic and _has_value(site)]
     row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
     return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
+
+
+def _has_value(site: "Site") -> bool:
+    """Whether a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
+    return site.fn is not None and site.value.numel() > 0
 
 
 def _is_discrete(site: "Site") -> bool:

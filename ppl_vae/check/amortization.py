@@ -17,6 +17,7 @@ def find(look: Look) -> Iterator[Finding]:
     local = {n: s for n, s in look.run.latents.items() if look.is_local(s) and not s["infer"].get("is_auxiliary")}
     owned = dict(_by_autoguides(look, local))
     full = look.total is not None and look.length is not None and look.total <= look.length
+    minibatches = look.total is not None and not full
     for kind, names in owned.items():
         yield Finding(
             "autoguide over local latents",
@@ -50,7 +51,7 @@ def find(look: Look) -> Iterator[Finding]:
             if constant
             else "It is not amortized: the next minibatch, or the same data in another order, gets this posterior.",
             f"Compute the distribution of {name!r} from the batch by a network.",
-            "error" if constant and blind == rest else "warning",
+            "error" if (constant and blind == rest) or (not constant and minibatches) else "warning",
         )
 
 

@@ -20,7 +20,7 @@ def find(look: Look) -> Iterator[Finding]:
             f"the {smaller.failed}" + (f" ({place})" if place else ""),
             "The last batch of an epoch is smaller, and evaluation has others; parameters per row are not amortized.",
             "Take sizes from the batch (x.shape[0]), and give latents of a datum by a network that reads it.",
-            "warning",
+            "error" if look.total is not None and look.total % (look.length or 1) else "warning",
         )
 
 

@@ -98,6 +98,8 @@ def _arguments(fn: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _bad(tensor: Tensor) -> str | None:
     """How many of which values that are not finite, or None."""
+    if nn.parameter.is_lazy(tensor):
+        return None  # its shape and values come with the first run
     tensor = tensor.detach()
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return None
