@@ -82,7 +82,7 @@ class Neural(nn.Module):
 
     def predict(self, batch: tuple[Any, ...]) -> Tensor:
         """The expected cost per datum, `(data,)`; the first call gives a lazy network its size."""
-        x: Any = batch[0].flatten(1) if self.inputs is None else self.inputs(*batch)
+        x: Any = batch[0].reshape(batch[0].shape[0], -1) if self.inputs is None else self.inputs(*batch)
         weight = next((p for p in self.network.parameters() if not isinstance(p, nn.UninitializedParameter)), None)
         return self.network(x if weight is None else x.to(weight.dtype)).reshape(-1)
 

@@ -83,11 +83,11 @@ class FactorVAE(nn.Module):
         loss = self._loss(self._cast(z.detach()))
         bound = plus(
             ELBO().of(t),
-            -self.gamma.value * correlation.to(z.dtype),
+            -self.gamma.value * correlation.to(z),
             total_correlation=correlation,
             discriminator_loss=loss,
         )
-        return Bound(bound.value, bound.surrogate - loss.to(z.dtype), bound.metrics)
+        return Bound(bound.value, bound.surrogate - loss.to(z), bound.metrics)
 
     def _loss(self, z: Tensor) -> Tensor:
         """The cross entropy of telling codes from permuted codes."""
@@ -96,7 +96,7 @@ class FactorVAE(nn.Module):
 
     def _cast(self, z: Tensor) -> Tensor:
         like = next(self.discriminator.parameters(), z)
-        return z.to(like.dtype)
+        return z.to(like.device, like.dtype)
 
     def extra_repr(self) -> str:  # noqa: D102
         return describe(num_particles=self.num_particles)

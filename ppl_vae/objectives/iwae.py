@@ -9,6 +9,7 @@ from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, DoublyReparameterized, Enumerate, Implicit, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, metrics, require
 from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.joint import joint_bound, joint_terms
 from ppl_vae.objectives.multisample import into_latents, log_mean_exp, multisample, nested_terms
 from ppl_vae.terms import Terms
 
@@ -26,13 +27,15 @@ class IWAE(nn.Module):
 
     Args:
         num_particles: K.
+        joint: Take the batch as one joint observation, with one weight g + Σᵢ lᵢ for a draw of all latents. Legal on
+            the full data only, and without a plate over data, too.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
 
     Raises:
-        CheckError: The pair has no data plate; an estimator is not legal here, or `DoublyReparameterized` is not at
-            every site.
+        CheckError: The pair has no data plate, or the batch of a joint bound is not all data; an estimator is not legal
+            here, or `DoublyReparameterized` is not at every site.
 
     References:
         Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519
@@ -40,21 +43,23 @@ class IWAE(nn.Module):
 
     legal = (Pathwise, Implicit, Concrete, DoublyReparameterized, ScoreFunction, Enumerate)
 
-    def __init__(self, num_particles: int = 5) -> None:
+    def __init__(self, num_particles: int = 5, joint: bool = False) -> None:
         super().__init__()
         if num_particles < 1:
             raise ValueError(f"Expected num_particles ≥ 1, got {num_particles}.")
-        self.num_particles = num_particles
+        self.num_particles, self.joint = num_particles, joint
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
+        if self.joint:
+            return joint_bound(joint_terms(vae, batch, self.num_particles, total), log_mean_exp)
         doubly = any(isinstance(e, DoublyReparameterized) for e in (*vae.estimators.values(),))
         t = nested_terms(vae, batch, self.num_particles, total, cut=doubly)
         require(t, self.legal, "IWAE", "its gradient would be biased")
         return doubly_reparameterized(t) if doubly else multisample(t, log_mean_exp)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return describe(num_particles=self.num_particles)
+        return describe(num_particles=self.num_particles, joint=self.joint)
 
 
 def doubly_reparameterized(t: Terms) -> Bound:

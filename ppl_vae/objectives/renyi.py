@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import describe, positive, require
 from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.joint import joint_bound, joint_terms
 from ppl_vae.objectives.multisample import log_mean_exp, multisample, nested_terms
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -30,6 +31,7 @@ class Renyi(nn.Module):
     Args:
         alpha: The order: a number, ±∞ included, or a schedule.
         num_particles: K.
+        joint: Take the batch as one joint observation, as [`IWAE`][ppl_vae.objectives.IWAE] does.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
@@ -49,21 +51,23 @@ class Renyi(nn.Module):
 
     legal = (Pathwise, ScoreFunction, Enumerate)
 
-    def __init__(self, alpha: float | Schedule = 0.5, num_particles: int = 5) -> None:
+    def __init__(self, alpha: float | Schedule = 0.5, num_particles: int = 5, joint: bool = False) -> None:
         super().__init__()
-        self.num_particles = positive("num_particles", num_particles)
+        self.num_particles, self.joint = positive("num_particles", num_particles), joint
         extreme = isinstance(alpha, (int, float)) and math.isinf(alpha)
         self.alpha: float | Schedule = float(alpha) if extreme else as_schedule(alpha, "alpha")  # type: ignore[arg-type]
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
+        alpha = self.alpha.value if isinstance(self.alpha, Schedule) else self.alpha
+        if self.joint:
+            return joint_bound(joint_terms(vae, batch, self.num_particles, total), lambda log_w: renyi(log_w, alpha))
         t = nested_terms(vae, batch, self.num_particles, total)
         require(t, self.legal, "Renyi", "its gradient would be biased")
-        alpha = self.alpha.value if isinstance(self.alpha, Schedule) else self.alpha
         return multisample(t, lambda log_w: renyi(log_w, alpha))
 
     def extra_repr(self) -> str:  # noqa: D102
-        return describe(num_particles=self.num_particles)
+        return describe(num_particles=self.num_particles, joint=self.joint)
 
 
 def renyi(log_w: Tensor, alpha: float | Tensor) -> Tensor:
