@@ -35,7 +35,7 @@ def generate(
     Raises:
         CheckError: if the pair has never seen a batch, has no data plate, or its prior cannot be drawn from.
 
-    >>> import ppl_vae as pv, pyro.distributions as dist
+    >>> import ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):
     ...     with pyro.plate("data", x.shape[0]):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

@@ -238,7 +238,7 @@ def terms(
         CheckError: A latent site of one program has no counterpart in the other.
 
     Example:
-        >>> import ppl_vae as pv, pyro.distributions as dist
+        >>> import ppl_vae as pv, pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", x.shape[0]):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

@@ -91,7 +91,7 @@ def gradients(
         seed: For the draws.
 
     Example:
-        >>> import ppl_vae as pv, pyro.distributions as dist
+        >>> import ppl_vae as pv, pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", x.shape[0]):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
