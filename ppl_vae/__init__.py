@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     )
     from ppl_vae.check import check
     from ppl_vae.citation import citation
-    from ppl_vae.diagnostics import Evaluation, GradientReport, evaluate, gradients
+    from ppl_vae.diagnostics import Evaluation, evaluate
+    from ppl_vae.diagnostics.gradients import GradientReport, gradients
     from ppl_vae.draws import posterior
     from ppl_vae.generate import generate
     from ppl_vae.refinement import refine
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "check": "ppl_vae.check",
     "Evaluation": "ppl_vae.diagnostics",
-    "GradientReport": "ppl_vae.diagnostics",
-    "gradients": "ppl_vae.diagnostics",
+    "GradientReport": "ppl_vae.diagnostics.gradients",
+    "gradients": "ppl_vae.diagnostics.gradients",
     "evaluate": "ppl_vae.diagnostics",
     "generate": "ppl_vae.generate",
     "posterior": "ppl_vae.draws",
