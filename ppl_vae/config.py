@@ -274,6 +274,8 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
             raise PplVaeError(f"{path}: got {value}, expected a number above 0")
+    if OmegaConf.select(merged, "seed", default=0) < 0:
+        raise PplVaeError(f"seed: got {merged.seed}, expected a whole number of at least 0")
     return merged
 
 

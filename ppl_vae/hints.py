@@ -127,6 +127,8 @@ def options(hint: Any) -> list[str]:
 
 def describe(hint: Any) -> str:
     """The annotation in words short enough for a message."""
+    if hint in (Any, inspect.Parameter.empty):
+        return "any value"
     if get_origin(hint) is Literal:
         return " | ".join(str(a) for a in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):

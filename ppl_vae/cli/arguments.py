@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppl_vae.config import near
+from ppl_vae.config import conf_dir, near
 from ppl_vae.errors import UsageError
 
 # Hydra's flags (long and short) and whether each takes a value; --info may take one of a few words.
@@ -93,6 +93,7 @@ def parse(words: Sequence[str]) -> Arguments:
             raise UsageError(f"unknown option {word}: {near(name, known)}")
     result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
     _follow_replaced_targets(result)
+    _refuse_null_options(result)
     return result
 
 
@@ -156,3 +157,12 @@ def _follow_replaced_targets(arguments: Arguments) -> None:
         group = _key(override).split(".", 1)[0]
         if group in replaced and "." in _key(override) and override[0] not in "+~":
             arguments.overrides[index] = f"++{override}"
+
+
+def _refuse_null_options(arguments: Arguments) -> None:
+    """`scheduler=null` is no option; Hydra answers it with a traceback."""
+    for override in arguments.overrides:
+        key, _, value = override.partition("=")
+        folder = conf_dir() / key
+        if value == "null" and key.isidentifier() and folder.is_dir():
+            raise UsageError(f"{key}=null: no such option; {near('none', [p.stem for p in folder.glob('*.yaml')])}")

@@ -83,7 +83,7 @@ def user_frame(error: BaseException) -> traceback.FrameSummary | None:
 
 
 def _foreign(filename: str) -> bool:
-    if filename.startswith("<"):
+    if filename.startswith("<") or not Path(filename).is_file():  # compiled code names a source that is not here
         return True
     path = str(Path(filename).resolve())
     return any(path.startswith(root + os.sep) for root in (*_LIBRARIES, _PACKAGE)) or "site-packages" in path

@@ -82,6 +82,7 @@ USAGE = {
     "added key": (["train", "+trainer.epoch=3"], "did you mean epochs?"),
     "group": (["train", "modle=vae"], "did you mean model?"),
     "option": (["train", "model=vea"], "did you mean vae?"),
+    "no option": (["train", "scheduler=null"], "did you mean none"),
     "key of a target": (["train", "model.latent_dmi=3"], "did you mean latent_dim?"),
     "added key of a target": (["train", "+model.latent_dmi=3"], "latent_dim"),
     "type": (["train", "trainer.epochs=a"], "trainer.epochs"),

@@ -1,6 +1,8 @@
 """`-m`: each job equals the same run made alone; a failing one stops no other; no folder but the sweep's."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import torch
@@ -125,3 +127,20 @@ def test_the_example_grid(cli, tmp_path):
     called = cli("train", "hparams_search=grid", *SMALL[:3], *SMALL[4:], "hydra.sweep.dir=sweep", "trainer.epochs=1")
     assert called.code == 0, called.err
     assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 4
+
+
+def test_a_sweep_stops_at_ctrl_c(shell, tmp_path):
+    words = [w for w in SMALL if "epochs" not in w]
+    process = shell.start("train", *words, "-m", "seed=0,1", "trainer.epochs=100000", "hydra.sweep.dir=sweep")
+    try:
+        metrics = tmp_path / "sweep" / "0" / "metrics.jsonl"
+        while not metrics.exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert Run(tmp_path / "sweep" / "0").status == "interrupted"
+    assert not (tmp_path / "sweep" / "1").exists()

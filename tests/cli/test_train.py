@@ -92,6 +92,7 @@ REFUSED = {
     "batch size": (["trainer.batch_size=0"], 1, "batch_size"),
     "learning rate": (["optimizer.lr=nan"], 1, "optimizer.lr"),
     "negative learning rate": (["optimizer.lr=-1"], 1, "Invalid learning rate"),
+    "seed": (["seed=-1"], 1, "seed"),
     "device": (["engine.device=cuda:99"], 1, "engine.device"),
     "unknown device": (["engine.device=gpu"], 1, "engine.device"),
     "particles": (["results.num_particles=0"], 1, "results.num_particles"),
@@ -139,6 +140,15 @@ def test_an_existing_run_is_refused_and_untouched(train, run_copy):
     assert "holds a run already" in called.err
     assert "resume=" in called.err
     assert {p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("word", ["hydra.run.dir=", "hydra.run.dir=."])
+def test_the_working_directory_is_no_run_directory(train, tmp_path, word):
+    (tmp_path / "notes.txt").write_text("keep")
+    called = train(word)
+    assert called.code == 1
+    assert "expected a new folder" in called.err
+    assert called.left == ["notes.txt"]
 
 
 def test_a_folder_of_the_users_is_kept_when_the_run_is_refused(train, tmp_path):

@@ -14,7 +14,7 @@ from ppl_vae.cli.assemble import assemble
 from ppl_vae.cli.finish import finish, next_command
 from ppl_vae.cli.job import Context
 from ppl_vae.cli.output import Result
-from ppl_vae.errors import NonFiniteError, PplVaeError
+from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.recording import METRICS, Recorder
 from ppl_vae.targets import build
 
@@ -30,6 +30,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
 def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bool = False) -> Result:
     """Do work in the job's own run directory, and say there how it ended."""
+    here = Path.cwd()
+    if context.directory == here and not resume and any(here.iterdir()):
+        raise RunError(f"hydra.run.dir: got the working directory, which is not empty, expected a new folder in {here}")
     with Recorder(context.directory, resume=resume) as recorder:
         try:
             return work(recorder)
