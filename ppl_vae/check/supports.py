@@ -75,6 +75,8 @@ def _between(look: Look, name: str, q: dict[str, Any], p: dict[str, Any]) -> Ite
         return
     names = f"{_name(q['fn'])} in the guide, {_name(p['fn'])} in the model"
     draws = q["fn"].sample((_DRAWS,)) if not isinstance(q["fn"], dist.Delta) else q["value"]
+    if not bool(torch.isfinite(draws).all()):
+        return  # told as a density that is not finite
     if _inside(wide, draws, q) is False:
         yield Finding(
             "support",

@@ -27,6 +27,7 @@ class History:
             final value.
         status: `"running"`, `"finished"`, `"stopped early"` or `"interrupted"`.
         compiled: how the steps were run, with the reason.
+        warnings: what the linter found that may be meant as it is.
 
     Example:
         >>> rows = [{"epoch": 1, "validation/bound": -9.0}, {"epoch": 2, "validation/bound": -9.5}]
@@ -38,6 +39,7 @@ class History:
     rows: list[Row] = field(default_factory=list)
     status: str = "running"
     compiled: str = "eager"
+    warnings: tuple[Any, ...] = ()
 
     @property
     def best(self) -> Row | None:

@@ -102,12 +102,15 @@ class Loop:
     ) -> None:
         """Let lazily made parameters appear, then make the optimizer over all of them."""
         from ppl_vae.terms import prepare
+        from ppl_vae.training.lint import lint
 
         if not self.vae.training:
             self.vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
         if (what := nonfinite.broken(dict(self.vae.named_parameters()))) is not None:
             self._fail(math.nan, what, None, None)
-        prepare(self.vae, next(self.train.batches(self.plan.batch_size)), self.particles)
+        batch = next(self.train.batches(self.plan.batch_size))
+        self.history.warnings = lint(self.vae, batch, len(self.train))
+        prepare(self.vae, batch, self.particles)
         parts = [p for p in (self.vae, self.objective) if isinstance(p, nn.Module)]
         named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
         self.schedules = {name.rpartition(".")[2]: schedule for name, schedule in named}
