@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
-from ppl_vae.objectives.bound import Bound
 from ppl_vae.schedules import Schedule
 from ppl_vae.training.checkpoint import put_tensors, take_tensors
+from ppl_vae.training.graphs import State, compiled, trace
 
 Batch = tuple[Any, ...]
+Metrics = dict[str, Tensor]
 
-# steps ahead from which `auto` captures: seconds of capture against tenths of milliseconds a step
-WORTHWHILE = 3000
+# steps ahead from which `auto` captures: half a second of capture against half a millisecond and more a step
+WORTHWHILE = 1000
 
 
 class CaptureError(Exception):
@@ -27,7 +27,7 @@ class CaptureError(Exception):
 
 
 class Compiler:
-    """Gives bounds of batches: by the program itself, or by a verified graph of it, one per shape of a batch.
+    """Gives gradients of batches: by the program itself, or by a verified graph of it, one per shape of a batch.
 
     Capture is verified, never assumed. On other noise, other data and other values of every schedule than
     those it was captured with, a graph must give the eager bound, metrics, gradients, buffers and random
@@ -41,6 +41,7 @@ class Compiler:
         total: N.
         mode: `"off"`, `"auto"`, `"export"` or `"inductor"`.
         steps: steps ahead, by which `auto` chooses.
+        batch_size: of a full batch; the shorter last ones are not worth Inductor's time.
         schedules: those that move.
         device: of the pair.
     """
@@ -53,92 +54,88 @@ class Compiler:
         *,
         mode: str,
         steps: int,
+        batch_size: int,
         schedules: Sequence[Schedule],
         device: torch.device,
     ) -> None:
         self.vae, self.objective, self.total = vae, objective, total
-        self.schedules, self.device = schedules, device
+        self.batch_size, self.schedules, self.device = batch_size, schedules, device
         self.mode, self.description = _choose(mode, steps)
         self.gave_up = False
-        self._graphs: dict[Any, Callable[..., Any]] = {}
-        self._names: dict[Any, list[str]] = {}
+        self._graphs: dict[Any, _Captured] = {}
 
-    def eager(self, batch: Batch) -> Bound:
-        """The bound by the program itself."""
-        return self.objective(self.vae, batch, total=self.total)
+    def eager(self, batch: Batch) -> Metrics:
+        """Put the gradient of a batch into `.grad`, by the program itself; give the bound and its metrics."""
+        for parameter in self._parameters().values():
+            parameter.grad = None
+        bound = self.objective(self.vae, batch, total=self.total)
+        (-bound.surrogate).backward()
+        return {"bound": bound.value, **bound.metrics}
 
-    def __call__(self, batch: Batch) -> Bound:
-        """The bound of a batch, for training."""
+    def __call__(self, batch: Batch) -> Metrics:
+        """The same by the fastest way that gives the same; `"grad_norm"` among the metrics where it is known."""
         if self.mode == "eager":
             return self.eager(batch)
-        shape = tuple((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else None for x in batch)
-        if shape not in self._graphs:
+        shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
+        captured = self._graphs.get(shape)
+        if captured is None:
             try:
-                self._graphs[shape], self._names[shape] = self._capture(batch)
+                captured = self._graphs[shape] = self._capture(batch)
             except CaptureError as reason:
                 self.mode, self.description, self.gave_up = "eager", f"eager: {reason}", True
                 return self.eager(batch)
-        value, surrogate, *metrics = self._graphs[shape](*batch)
-        return Bound(value.detach(), surrogate, dict(zip(self._names[shape], metrics, strict=True)))
+        return captured(batch)
 
-    def _capture(self, batch: Batch) -> tuple[Callable[..., Any], list[str]]:
+    def _capture(self, batch: Batch) -> _Captured:
         if not all(isinstance(x, Tensor) for x in batch):
             raise CaptureError("the batch holds more than tensors")
         before = self._state()
         try:
             step = _Step(self.vae, self.objective, self.total)
+            exact = self.mode == "export" or len(batch[0]) < self.batch_size
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    graph: Any = _plain(torch.export.export(step, batch, strict=False))
-                    if self.mode == "inductor":
-                        graph = _inductor(graph)
-                        graph(*batch)
+                    graph, state = trace(step, batch)
+                    run: Callable[..., Any] = graph
+                    if not exact:
+                        run = compiled(graph, [*(t.detach() for t in state.tensors), *batch])
             except Exception as error:
                 raise CaptureError(f"it cannot be captured ({_first_line(error)})") from error
+            captured = _Captured(run, state, ["bound", *step.names, "grad_norm"])
             for _ in range(2):  # a constant that was baked in may fit once by chance
-                names = self._verify(graph, tuple(x.flip(0) if x.dim() else x for x in batch))
-            return graph, names
+                self._verify(captured, tuple(x.flip(0) if x.dim() else x for x in batch), exact)
+            return captured
         finally:
             self._put(before)
             for parameter in self._parameters().values():
                 parameter.grad = None
 
-    def _verify(self, graph: Callable[..., Any], batch: Batch) -> list[str]:
-        """Compare with the eager program where everything that may change has changed; give the names of metrics."""
+    def _verify(self, captured: _Captured, batch: Batch, exact: bool) -> None:
+        """Compare with the eager program where everything that may change has changed."""
         torch.rand(1)  # another place in the stream than that of the capture
         for schedule in self.schedules:
             schedule.value.mul_(0.75).add_(0.125)
         rng.seed_all(int(torch.randint(2**31, ())), self.device)  # of Python and NumPy too
         start = self._state()
-        expected = self.eager(batch)
-        eager = self._seen(expected.value, expected.surrogate, *expected.metrics.values())
+        expected = self._seen(self.eager(batch))
         self._put(start)
-        captured = self._seen(*graph(*batch))
-        if eager.keys() != captured.keys():
-            raise CaptureError(f"captured, {min(eager.keys() ^ captured.keys())} is missing")
-        for name, value in eager.items():
-            if not self._same(value, captured[name]):
+        found = self._seen(captured(batch))
+        found.pop("grad_norm")
+        if expected.keys() != found.keys():
+            raise CaptureError(f"captured, {min(expected.keys() ^ found.keys())} is missing")
+        for name, value in expected.items():
+            if not (torch.equal(value, found[name]) if exact else _close(value, found[name])):
                 raise CaptureError(f"captured, {name} differs from the eager one")
-        return list(expected.metrics)
 
-    def _seen(self, value: Tensor, surrogate: Tensor, *metrics: Tensor) -> dict[str, Tensor]:
+    def _seen(self, metrics: Metrics) -> dict[str, Tensor]:
         """All that a step leaves behind."""
-        parameters = self._parameters()
-        gradients = torch.autograd.grad(-surrogate, list(parameters.values()), allow_unused=True)
         return {
-            **{f"result {i}": v.detach() for i, v in enumerate((value, *metrics))},
-            **{f"the gradient of {n}": g for n, g in zip(parameters, gradients, strict=True) if g is not None},
+            **{name: value.clone() for name, value in metrics.items()},
+            **{f"the gradient of {n}": p.grad for n, p in self._parameters().items() if p.grad is not None},
             **{f"buffer {n}": b.clone() for n, b in self.vae.named_buffers()},
             "the random state": torch.default_generator.get_state(),
         }
-
-    def _same(self, expected: Tensor, found: Tensor) -> bool:
-        if self.mode == "export" or not expected.is_floating_point():
-            return torch.equal(expected, found)
-        eps = torch.finfo(expected.dtype).eps
-        scale = expected.abs().max().clamp_min(1e-30) if expected.numel() else expected.sum()
-        return bool(((expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)).all())
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         parts = [self.vae, *([self.objective] if isinstance(self.objective, nn.Module) else [])]
@@ -154,15 +151,33 @@ class Compiler:
         rng.restore(generators, self.device)
 
 
+class _Captured:
+    """A graph, the state that it reads, and the names of its results."""
+
+    def __init__(self, run: Callable[..., Any], state: State, names: list[str]) -> None:
+        self.run, self.names = run, names
+        self.inputs = tuple(t.detach() for t in state.tensors)
+        self.trained = tuple(state.trained.values())
+
+    def __call__(self, batch: Batch) -> Metrics:
+        with torch.no_grad():
+            value, _, *rest = self.run(*self.inputs, *batch)
+        for parameter, gradient in zip(self.trained, rest[len(self.names) - 1 :], strict=True):
+            parameter.grad = gradient
+        return dict(zip(self.names, (value, *rest), strict=False))
+
+
 class _Step(nn.Module):
     """What is captured: tensors in, tensors out."""
 
     def __init__(self, vae: nn.Module, objective: Any, total: int) -> None:
         super().__init__()
         self.vae, self.objective, self.total = vae, objective, total
+        self.names: list[str] = []
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
         bound = self.objective(self.vae, batch, total=self.total)
+        self.names = list(bound.metrics)
         return (bound.value, bound.surrogate, *bound.metrics.values())
 
 
@@ -176,36 +191,12 @@ def _choose(mode: str, steps: int) -> tuple[str, str]:
     return mode, f"{mode}: asked for"
 
 
-def _plain(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
-    """The captured operations alone: no guards (shapes are our keys), and none whose result nobody reads."""
-    guarded = "check_guards" in inspect.signature(program.module).parameters
-    graph: Any = program.module(check_guards=False) if guarded else program.module()
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-def _inductor(graph: nn.Module) -> Callable[..., Any]:
-    """Compile a captured graph; random numbers stay torch's own, so that equal seeds give equal noise."""
-    import torch._inductor.config as inductor
-
-    compiled = torch.compile(graph, fullgraph=True, dynamic=False)
-
-    def run(*batch: Tensor) -> Any:
-        return compiled(*batch)
-
-    first = True
-
-    def configured(*batch: Tensor) -> Any:
-        nonlocal first
-        if not first:
-            return run(*batch)
-        with inductor.patch(fallback_random=True):
-            out = run(*batch)
-        first = False
-        return out
-
-    return configured
+def _close(expected: Tensor, found: Tensor) -> bool:
+    if not expected.is_floating_point():
+        return torch.equal(expected, found)
+    eps = torch.finfo(expected.dtype).eps
+    scale = expected.abs().max().clamp_min(1e-30) if expected.numel() else expected.sum()
+    return bool(((expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)).all())
 
 
 def _first_line(error: Exception) -> str:

@@ -28,6 +28,7 @@ from ppl_vae.training.meter import Meter
 from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
 from ppl_vae.training.progress import Quiet, reporter
 from ppl_vae.training.schedulers import Pacer
+from ppl_vae.training.updater import Updater
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
@@ -118,6 +119,7 @@ class Loop:
         self.parameters = trainable(*parts)
         if self.epochs or self.parameters:
             self.optimizer = build_optimizer(optimizer, self.parameters, groups)
+            self.updater = Updater(self.optimizer)
             self.pacer = Pacer(
                 scheduler,
                 self.optimizer,
@@ -131,6 +133,7 @@ class Loop:
             len(self.train),
             mode=self.plan.compile,
             steps=self.steps,
+            batch_size=self.plan.batch_size,
             schedules=self.moving,
             device=self.device,
         )
@@ -209,6 +212,7 @@ class Loop:
         del self.history.rows[state["rows"] :]
         if self.parameters:
             self.optimizer.load_state_dict(state["optimizer"])
+            self.updater.reset()
             self.pacer.load(state["scheduler"])
         self.meter = Meter()
         self.meter.load(state["meter"], self.device)
@@ -296,24 +300,23 @@ class Loop:
     def _gradient(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         self._set_schedules(self.step)
         # Arguments are checked in the first step, which is therefore eager; so is a replay.
-        bound = self.compiler.eager(batch) if self.validating else self.compiler(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        (-bound.surrogate).backward()
-        return {"bound": bound.value, **bound.metrics, "grad_norm": self._clipped_norm()}
+        metrics = self.compiler.eager(batch) if self.validating else self.compiler(batch)
+        metrics["grad_norm"] = self._clipped_norm(metrics.get("grad_norm"))
+        return metrics
 
     def _update(self) -> None:
-        self.optimizer.step()
+        self.updater.step()
         self.pacer.after_step()
         self.step += 1
         self.position += 1
 
-    def _clipped_norm(self) -> Tensor:
+    def _clipped_norm(self, norm: Tensor | None) -> Tensor:
         """The norm of the gradient, before it is clipped."""
         parameters = list(self.parameters.values())
-        if self.plan.grad_clip is not None:
-            norm = nn.utils.clip_grad_norm_(parameters, self.plan.grad_clip)
-        else:
+        if norm is None:
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.plan.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.plan.grad_clip, norm)
         if self.plan.grad_clip_value is not None:
             nn.utils.clip_grad_value_(parameters, self.plan.grad_clip_value)
         return norm

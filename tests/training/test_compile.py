@@ -118,7 +118,7 @@ class Drawing(Guide):
 
 
 class Wrong(torch.autograd.Function):
-    """A gradient of its own, that capture is known to lose."""
+    """A gradient of its own: not that of its forward."""
 
     @staticmethod
     def forward(ctx, x):
@@ -138,7 +138,7 @@ class Custom(Guide):
 
 @pytest.mark.parametrize(
     ("guide", "reason"),
-    [(Forked, "cannot be captured"), (Counting, "differs"), (Drawing, "differs"), (Custom, "gradient")],
+    [(Forked, "cannot be captured"), (Counting, "differs"), (Drawing, "differs")],
 )
 def test_what_a_graph_would_get_wrong_is_run_eagerly(guide, reason):
     if guide is Counting:  # its count lives in Python: not even two eager runs agree unless they begin alike
@@ -148,6 +148,52 @@ def test_what_a_graph_would_get_wrong_is_run_eagerly(guide, reason):
     (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(guide)))
     assert captured.compiled.startswith("eager: ")
     assert reason in captured.compiled
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+class Hooked(Guide):
+    """Changes a gradient on its way."""
+
+    def forward(self, x, *_):
+        loc, raw = self.encoder(x).chunk(2, -1)
+        if loc.requires_grad:
+            loc.register_hook(lambda gradient: 3 * gradient)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(loc, nn.functional.softplus(raw) + 1e-4).to_event(1))
+
+
+@pytest.mark.parametrize("guide", [Custom, Hooked])
+def test_gradients_of_the_programs_own_are_captured_too(guide):
+    (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(guide)))
+    assert captured.compiled == "export: asked for"
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+class Shared(Model):
+    """Adds one parameter twice, so that two gradients are one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.zeros(6)) for _ in range(2))
+
+    def forward(self, x, *_):
+        zero = x.new_zeros(2)
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(zero, torch.ones_like(zero)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z) + (self.a + self.b)).to_event(1), obs=x)
+
+
+@pytest.mark.parametrize("limit", [{"grad_clip": 0.1}, {"grad_clip_value": 0.01}])
+def test_clipping_changes_each_gradient_once(limit):
+    def make():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return pv.VAE(Shared(), Guide())
+
+    (eager, expected), (captured, found) = both(make, **limit)
+    assert captured.compiled == "export: asked for"
     assert rows(captured) == rows(eager)
     assert identical(found, expected)
 
