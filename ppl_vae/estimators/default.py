@@ -43,7 +43,8 @@ def assign(vae: "VAE", batch: tuple[Any, ...], layout: Layout) -> tuple[dict[str
         guide, model = (sample_sites(trace) for trace in run_pair(vae, batch))
     latents = {n: s for n, s in guide.items() if not s["is_observed"]}
     only_model = {n: s for n, s in model.items() if n not in guide and not s["is_observed"]}
-    unknown = set(vae.estimators) - {"*"} - set(latents) - set(only_model)
+    observed = {n for n, s in (*model.items(), *guide.items()) if s["is_observed"]}  # latent in other batches, perhaps
+    unknown = set(vae.estimators) - {"*"} - set(latents) - set(only_model) - observed
     if unknown:
         raise CheckError(
             f"estimators names {sorted(unknown)}, which the guide does not sample. "

@@ -1,5 +1,8 @@
 """Reweighted wake-sleep: the guide learns from weighted draws, or from dreams."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +15,9 @@ from ppl_vae.objectives.base import describe, local_only, metrics, positive, req
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.dreams import dream_log_q
 from ppl_vae.objectives.multisample import log_mean_exp, nested_terms
+from ppl_vae.programs import exclusive
 from ppl_vae.schedules import Schedule, as_schedule
+from ppl_vae.terms import prepare
 
 if TYPE_CHECKING:
     from ppl_vae.vae import VAE
@@ -55,12 +60,16 @@ class WakeSleep(nn.Module):
         self.insomnia = as_schedule(insomnia, "insomnia")
         self.sleeps = not (self.insomnia.final == 1 and self.insomnia.until == 0)
 
+    @exclusive
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
-        with _Constant():
+        with _drawn(vae, batch, self.num_particles), _Constant():
             t = nested_terms(vae, batch, self.num_particles, total)
-        require(t, self.legal, "WakeSleep", "it differentiates through no draw, so that only the law of draws counts")
-        local_only(t, "WakeSleep", "weights the draws of each datum")
+            require(
+                t, self.legal, "WakeSleep", "it differentiates through no draw, so that only the law of draws counts"
+            )
+            local_only(t, "WakeSleep", "weights the draws of each datum")
+            dreams = dream_log_q(vae, t.batch) if self.sleeps else None
         log_p, log_q = t.sum(t.model, True, weighted=True), t.sum(t.guide, True, weighted=True)
         log_w = (log_p - log_q).detach()
         weights = torch.softmax(log_w, 0)
@@ -69,15 +78,29 @@ class WakeSleep(nn.Module):
         wake = scale * (weights * log_p).sum() + joint
         surrogate = wake + insomnia * scale * (weights * log_q).sum()
         found = metrics(t)
-        if self.sleeps:
-            sleep = dream_log_q(vae, t.batch)
-            surrogate = surrogate + (1 - insomnia) * sleep
-            found["sleep"] = sleep.detach()
+        if dreams is not None:
+            surrogate = surrogate + (1 - insomnia) * dreams
+            found["sleep"] = dreams.detach()
         value: Tensor = scale * log_mean_exp(log_w).sum() + joint
         return Bound(value.detach(), surrogate, found)
 
     def extra_repr(self) -> str:  # noqa: D102
         return describe(num_particles=self.num_particles)
+
+
+@contextmanager
+def _drawn(vae: "VAE", batch: Any, particles: int) -> Iterator[None]:
+    """Within, sites that are enumerated by default are drawn, too."""
+    layout = prepare(vae, batch, particles)
+    estimators = {
+        name: ScoreFunction() if estimator.enumerates and not {name, "*"} & set(vae.estimators) else estimator
+        for name, estimator in layout.estimators.items()
+    }
+    vae.layout = replace(layout, estimators=estimators)
+    try:
+        yield
+    finally:
+        vae.layout = layout
 
 
 class _Constant(Messenger):

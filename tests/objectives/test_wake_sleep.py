@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import ScoreFunction
+from ppl_vae.estimators import Enumerate
 from ppl_vae.objectives import IWAE, WakeSleep
 from ppl_vae.objectives.dreams import dreamt
 from tests.objectives.pairs import F64, Coin, Gaussian, Pair, X, repeated
@@ -20,12 +20,8 @@ from tests.objectives.pairs import F64, Coin, Gaussian, Pair, X, repeated
 BATCHES, COPIES = 30, 4000  # as in test_unbiased: 6 standard errors, a false alarm in 600,000 comparisons
 
 
-def estimators(pair: Pair) -> dict:
-    return {"z": ScoreFunction()} if isinstance(pair, Coin) else {}
-
-
 def sampled(pair: Pair, objective: nn.Module, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    vae = pv.VAE(pair.model, pair.guide, estimators=estimators(pair))
+    vae = pv.VAE(pair.model, pair.guide)
     params = [pair.parameters()[n] for n in names]
     sample = []
     for _ in range(BATCHES):
@@ -191,10 +187,14 @@ def test_dreams_that_cannot_be_fed_back_are_refused(model: object, why: str) -> 
     assert "insomnia=1" in str(error.value)
 
 
-def test_default_enumeration_names_what_to_use() -> None:
+def test_discrete_sites_are_drawn() -> None:
+    """What is enumerated by default is drawn here, and enumerated again by others; asked for, it is refused."""
     pair = Coin()
+    vae = pv.VAE(pair.model, pair.guide)
+    assert WakeSleep(2, insomnia=0.5)(vae, X).value.isfinite()
+    torch.testing.assert_close(IWAE(2)(vae, X).value, pair.log_evidence().mean().detach())
     with pytest.raises(CheckError, match="ScoreFunction"):
-        WakeSleep(2)(pv.VAE(pair.model, pair.guide), X)
+        WakeSleep(2)(pv.VAE(pair.model, pair.guide, estimators={"z": Enumerate()}), X)
 
 
 def test_nonsense_is_refused() -> None:
