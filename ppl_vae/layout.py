@@ -96,8 +96,8 @@ def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
 
 
 def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
-    """The batch with one datum less, or with its only datum twice."""
-    return take(batch, torch.arange(length - 1) if length > 1 else torch.zeros(2, dtype=torch.long))
+    """The batch with its first datum once more (with one less, batch norm may have a single datum left)."""
+    return take(batch, torch.arange(length + 1) % length)
 
 
 def probe(vae: "VAE", batch: tuple[Any, ...]) -> Layout:

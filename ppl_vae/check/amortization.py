@@ -40,7 +40,7 @@ def find(look: Look) -> Iterator[Finding]:
     ]
     rest = [n for n in local if not any(n in names for names in owned.values())]
     for name in blind:
-        fixed = look.smaller is not None and look.smaller.failure is not None
+        fixed = look.resized is not None and look.resized.failure is not None
         constant = not fixed and _same_for_all(look, local[name])
         yield Finding(
             "guide ignores the data",

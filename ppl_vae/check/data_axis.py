@@ -10,14 +10,14 @@ def find(look: Look) -> Iterator[Finding]:
     """Everything about the axis along which the data lie."""
     yield from _sequential(look)
     yield from _swallowed(look)
-    smaller = look.smaller
-    if smaller is not None and smaller.failure is not None and not _subsamples(look):
-        place = place_of(smaller.failure)
+    resized = look.resized
+    if resized is not None and resized.failure is not None and not _subsamples(look):
+        place = place_of(resized.failure)
         yield Finding(
             "one batch size",
-            f"The {smaller.failed} fails when the batch has one datum less: "
-            f"{type(smaller.failure).__name__}: {next(iter(str(smaller.failure).splitlines()), '')}",
-            f"the {smaller.failed}" + (f" ({place})" if place else ""),
+            f"The {resized.failed} fails when the batch has one datum more: "
+            f"{type(resized.failure).__name__}: {next(iter(str(resized.failure).splitlines()), '')}",
+            f"the {resized.failed}" + (f" ({place})" if place else ""),
             "The last batch of an epoch is smaller, and evaluation has others; parameters per row are not amortized.",
             "Take sizes from the batch (x.shape[0]), and give latents of a datum by a network that reads it.",
             "error" if look.total is not None and look.total % (look.length or 1) else "warning",
@@ -54,11 +54,11 @@ def _swallowed(look: Look) -> Iterator[Finding]:
 
 def _sequential(look: Look) -> Iterator[Finding]:
     """Plates over data that are Python loops."""
-    smaller = look.smaller
-    if smaller is None or smaller.failure is not None or look.data_plates:
+    resized = look.resized
+    if resized is None or resized.failure is not None or look.data_plates:
         return
     for name, size in look.run.plates.items():
-        if size == look.length and smaller.plates.get(name) not in (None, size):
+        if size == look.length and resized.plates.get(name) not in (None, size):
             yield Finding(
                 "sequential data plate",
                 f"The plate {name!r} over {size} data is a Python loop.",

@@ -65,7 +65,7 @@ class Look:
         total: N, if it is known.
         places: The user's file and line of each site, by program and name.
         run: Both programs on the batch.
-        smaller: Both programs on the batch with one datum less (or its only datum twice), if it has a length.
+        resized: Both programs on the batch with its first datum once more, if it has a length.
         moved: The guide on the batch with its data in another order, drawn with the same random numbers.
         layout: What `prepare` learnt, if it could.
         refusal: Why it could not.
@@ -78,7 +78,7 @@ class Look:
     total: float | None = None
     places: dict[tuple[str, str], str] = field(default_factory=dict)
     run: Run = field(default_factory=Run)
-    smaller: Run | None = None
+    resized: Run | None = None
     moved: Run | None = None
     layout: Layout | None = None
     refusal: PplVaeError | None = None
@@ -105,9 +105,9 @@ class Look:
 
     def follows(self, program: str, name: str) -> bool:
         """Whether the event of a site grows with the batch."""
-        if self.smaller is None or self.smaller.failure is not None:
+        if self.resized is None or self.resized.failure is not None:
             return False
-        here, there = getattr(self.run, program).get(name), getattr(self.smaller, program).get(name)
+        here, there = getattr(self.run, program).get(name), getattr(self.resized, program).get(name)
         return here is not None and there is not None and event_shape(here) != event_shape(there)
 
 
@@ -137,8 +137,7 @@ def look(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | None
         if not length:
             return seen
         with pyro.validation_enabled(False):
-            index = torch.arange(length - 1) if length > 1 else torch.zeros(2, dtype=torch.long)
-            seen.smaller = run_once(vae, take(batch, index))
+            seen.resized = run_once(vae, take(batch, torch.arange(length + 1) % length))
             other = take(batch, torch.arange(length).roll(1))
             if not _same(other, batch):
                 torch.set_rng_state(state)
