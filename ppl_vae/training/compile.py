@@ -163,6 +163,9 @@ class _Captured:
         with torch.no_grad():
             value, _, *rest = self.run(*self.inputs, *batch)
         for parameter, gradient in zip(self.trained, rest[len(self.names) - 1 :], strict=True):
+            # Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
+            if gradient is not None and gradient.stride() != parameter.stride():
+                gradient = torch.empty_like(parameter).copy_(gradient)
             parameter.grad = gradient
         return dict(zip(self.names, (value, *rest), strict=False))
 
