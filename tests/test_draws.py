@@ -11,6 +11,7 @@ from torch import nn
 
 from ppl_vae import _arviz
 from ppl_vae.datasets.split import Split
+from ppl_vae.diagnostics import tiles
 from ppl_vae.diagnostics.pareto import pareto_k
 from ppl_vae.draws import posterior
 from ppl_vae.errors import CheckError
@@ -110,12 +111,11 @@ def test_same_seed_same_draws_and_no_trace(oracle):
     xr.testing.assert_identical(first, _arviz.to_tree(posterior(vae, oracle.x, draws=10, seed=1)))
 
 
-def test_blocks_of_data_and_draws(oracle):
+def test_blocks_of_data_and_draws(oracle, monkeypatch):
     """In tiny tiles: everything has its size, and the exact guide's log-weights are the evidence of their own datum."""
     seen = []
-    tree = _arviz.to_tree(
-        posterior(VAE(*oracle.pair()), oracle.x, draws=11, memory=500, progress=lambda *a: seen.append(a))
-    )
+    monkeypatch.setattr(tiles, "TILE", 500)
+    tree = _arviz.to_tree(posterior(VAE(*oracle.pair()), oracle.x, draws=11, progress=lambda *a: seen.append(a)))
     assert len(seen) > 1
     assert seen[-1] == (7, 7)
     weight = tree["sample_stats"]["log_weight"].values[0]
@@ -132,9 +132,10 @@ def test_predictive_draws_are_limited(oracle):
     assert "prior" not in _arviz.to_tree(posterior(vae, oracle.x, draws=20, predictive_draws=0)).children
 
 
-def test_global_latents_are_one_draw_for_all_data():
+def test_global_latents_are_one_draw_for_all_data(monkeypatch):
     oracle = oracles.normal_hierarchy()
-    tree = _arviz.to_tree(posterior(VAE(oracle.model, oracle.guide()), oracle.x, draws=400, memory=2_000))
+    monkeypatch.setattr(tiles, "TILE", 2_000)
+    tree = _arviz.to_tree(posterior(VAE(oracle.model, oracle.guide()), oracle.x, draws=400))
     w = tree["posterior"]["w"]
     assert w.dims == ("chain", "draw")
     loc, scale = oracle.posterior_w()

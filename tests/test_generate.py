@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.diagnostics import tiles
 from ppl_vae.errors import CheckError
 from ppl_vae.generate import generate
 from ppl_vae.vae import VAE
@@ -33,7 +34,7 @@ def test_means_have_no_noise(oracle):
     assert torch.allclose(x.T.cov(), expected, atol=0.15 * float(expected.max()))
 
 
-def test_template_seeds_and_chunks(oracle):
+def test_template_seeds_and_chunks(oracle, monkeypatch):
     vae = VAE(*oracle.pair())
     with pytest.raises(CheckError, match="like=batch"):
         generate(vae, 3)
@@ -43,7 +44,8 @@ def test_template_seeds_and_chunks(oracle):
     assert torch.equal(generate(vae, 3, seed=1), generate(vae, 3, seed=1))
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.equal(generate(vae, 3), generate(vae, 3))
-    many = generate(vae, 1_000, seed=1, memory=2_000)
+    monkeypatch.setattr(tiles, "TILE", 2_000)
+    many = generate(vae, 1_000, seed=1)
     assert len(many.unique(dim=0)) == 1_000
     with pytest.raises(ValueError, match="n=0"):
         generate(vae, 0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ppl_vae.training import History
     from ppl_vae.vae import VAE
 
-REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "active_units", "num_units", "num_particles")
+REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
@@ -37,7 +37,6 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         evaluation = evaluate(vae, held_out, cfg.results.num_particles, seed=cfg.seed)
         evaluation.save(directory / "evaluation" / name)
         figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
-        figures[f"{name}/kl"] = evaluation.summary["kl"]["total"]
         made = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         made = {}

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ppl_vae.diagnostics.evidence import StreamingEvidence
-from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, variance_of_means
+from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, unit_values, variance_of_means
 from ppl_vae.diagnostics.pareto import THRESHOLD
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
 from ppl_vae.terms import terms
 from ppl_vae.training.atomic import write_atomically
 
@@ -51,7 +52,6 @@ class Evaluation:
 
     def __str__(self) -> str:
         s = self.summary
-        kl = s["kl"]
         lines = [("data", f"{s['n']}"), ("particles", f"{s['num_particles']}")]
         if s["reason"]:
             lines += [("−log p(x)", "none: " + s["reason"])]
@@ -60,15 +60,17 @@ class Evaluation:
                 ("−log p(x)", f"{s['nll']:.4f} ± {s['nll_se']:.4f} (particles) ± {s['nll_se_data']:.4f} (data)"),
                 ("ELBO", f"{s['elbo']:.4f} ± {s['elbo_se']:.4f}"),
                 ("gap", f"{s['gap']:.4f}"),
-                *((f"KL {name}", f"{v:.4f}") for name, v in kl.items() if isinstance(v, float)),
+                ("KL", f"{s['kl']:.4f}"),
+                *((f"KL {name}", f"{v:.4f}") for name, v in s["kl_per_site"].items() if len(s["kl_per_site"]) > 1),
+                *((f"KL {name}, all data", f"{v:.4f}") for name, v in s["kl_global"].items()),
             ]
         lines += [("−log p(x | z)", f"{s['reconstruction']:.4f}")]
         if s["num_units"]:
             lines += [("active units", f"{s['active_units']} of {s['num_units']}")]
-        k = s["pareto_k"]
-        if not s["reason"] and not math.isnan(k["mean"]):
-            bad = f"{k['fraction_bad']:.1%} above {THRESHOLD}"
-            lines += [("Pareto k̂", f"{bad}, mean {k['mean']:.2f}, max {k['max']:.2f}"), ("ESS", f"{s['ess']:.1f}")]
+        if not s["reason"] and not math.isnan(s["pareto_k"]):
+            bad = f"{s['pareto_k_bad']:.1%} above {THRESHOLD}"
+            lines += [("Pareto k̂", f"{bad}, mean {s['pareto_k']:.2f}, max {s['pareto_k_max']:.2f}")]
+            lines += [("ESS", f"{s['ess']:.1f}")]
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -90,15 +92,16 @@ def evaluate(
 
     The pair runs in evaluation mode, without gradients, in tiles of data and particles with a random stream
     each, so that memory stays bounded and equal seeds give equal numbers; the caller's random state, modes and
-    gradients are untouched. With global latents w the evidence is predictive, E over q(w) of p(x | w): they
-    are not charged again, and k̂ is that of local and global draws together.
+    gradients are untouched. Discrete latents that the pair enumerates are summed out, not drawn.
+
+    With global latents w the evidence is predictive, log E_{q(w)} p(x | w): w is drawn anew for each particle and
+    not charged again. k̂ and ESS are then conditional on one draw of w, the same for all data: they judge q(z | x, w).
 
     Args:
         vae: the pair.
         data: a `Split`, a tensor `(data, …)` or a tuple of them.
         num_particles: K per datum.
-        memory: upper limit of the working memory, bytes or such as `"512MB"`; results depend on it only
-            below 16 MB (512 MB on an accelerator), where other draws are taken.
+        memory: upper limit of the working memory, bytes or such as `"512MB"`; no result depends on it.
         seed: of the particles.
         progress: called with the number of tiles done and of all tiles.
 
@@ -109,10 +112,11 @@ def evaluate(
           method: how much another seed would change it. `nll_se_data`: standard deviation of the data's nll
           over √n: how much another test set of this size would change it.
         - `elbo`, `elbo_se`; `gap` = −nll − elbo, what the guide loses; `reconstruction` = mean −log p(x | z).
-        - `kl`: `total` over local sites, each site by name, `global` ones (nats in all, not per datum), and
-          `per_unit` by site.
+        - `kl`: total over local sites; `kl_per_site`; `kl_per_unit` by site; `kl_global` by site (nats in all, not
+          per datum).
         - `active_units` of `num_units`: those with Var(E[z | x]) > 0.01.
-        - `pareto_k`: `fraction_bad` above 0.7, `mean`, `max`; `ess`: mean effective number of particles.
+        - `pareto_k`: mean k̂ over data; `pareto_k_max`; `pareto_k_bad`: fraction of data above 0.7; `ess`: mean
+          effective number of particles.
         - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None.
 
     Raises:
@@ -145,11 +149,15 @@ def evaluate(
     variances: dict[str, list[Tensor]] = {}
     units: dict[str, list[Tensor]] = {}
     shared: dict[str, list[Tensor]] = {}
+    errors: list[Tensor] = []
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
-        tiling = plan(vae, first, n, num_particles, memory, seed)
+    with inference(vae, first, sum_out=True):
+        probe = terms(vae, first)
+        tiling = plan(vae, first, n, num_particles, memory, seed, copies=enumerated_copies(probe))
         chunks = tiling.chunks(num_particles)
-        reason = no_evidence(terms(vae, first))
+        tiling.seed_all(0, 0)
+        held = {name: site.raw for name, site in terms(vae, first).latents.items() if not site.is_local}
+        reason = no_evidence(probe)
         if reason:
             chunks = [1]  # the code is a function of x: further particles are the same
         done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
@@ -158,12 +166,16 @@ def evaluate(
             tile = _Tile(sum(chunks))
             for number, chunk in enumerate(chunks):
                 tiling.seed_all(start, number)
-                tile.update(terms(vae, batch, chunk))
+                t = terms(vae, batch, chunk)
+                tile.update(t)
+                if held:
+                    tile.judge(terms(vae, batch, chunk, values=_repeated(held, t)))
                 done += 1
                 if progress is not None:
                     progress(done, tiles)
             for name, column in tile.columns(evidence=not reason).items():
                 columns.setdefault(name, []).append(column)
+            errors.append(tile.errors())
             for name, moments in tile.moments.items():
                 means.setdefault(name, []).append(moments.mean.cpu())
                 variances.setdefault(name, []).append(moments.variance.cpu())
@@ -178,9 +190,23 @@ def evaluate(
     if split.labels is not None and split.labels.dim() == 1:
         table["label"] = split.labels.cpu().numpy()
     per_unit = _units(means, variances, units, sum(chunks), with_kl=not reason)
-    settings = {"num_particles": num_particles if not reason else 1, "n": n, "seed": seed, "reason": reason}
+    settings: dict[str, Any] = {
+        "num_particles": num_particles if not reason else 1,
+        "n": n,
+        "seed": seed,
+        "reason": reason,
+    }
     shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
-    return Evaluation(table, per_unit, _summarize(table, per_unit, shared_kl, settings))
+    nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
+    settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
+    return Evaluation(table, per_unit, _summarize(table, per_unit, settings))
+
+
+def _repeated(values: Mapping[str, Tensor], t: "Terms") -> dict[str, Tensor]:
+    """One draw of the global latents for all particles."""
+    if t.strategy != "loop":
+        return dict(values)
+    return {name: value.expand(t.num_particles, *value.shape) for name, value in values.items()}
 
 
 class _Tile:
@@ -188,6 +214,8 @@ class _Tile:
 
     def __init__(self, num_particles: int) -> None:
         self.evidence = StreamingEvidence(num_particles)
+        self.given_globals = StreamingEvidence(num_particles)
+        self.joint: list[Tensor] = []
         self.log_likelihood: Tensor | float = 0.0
         self.kl: dict[str, Tensor] = {}
         self.unit_kl: dict[str, Tensor] = {}
@@ -196,6 +224,8 @@ class _Tile:
 
     def update(self, t: "Terms") -> None:
         self.evidence.update(t.log_weights)
+        if t.has_global_latents:
+            self.joint.append(t.log_weights.double().cpu())
         self.log_likelihood = self.log_likelihood + t.log_likelihood.double().sum(0)
         for name, kl in t.kl().items():
             local = name not in t.latents or t.latents[name].is_local
@@ -210,11 +240,29 @@ class _Tile:
                 unit = unit.double() * t.num_particles
                 self.unit_kl[name] = self.unit_kl[name] + unit if name in self.unit_kl else unit
             if site.value.is_floating_point():
-                self.moments.setdefault(name, UnitMoments()).update(site)
+                self.moments.setdefault(name, UnitMoments()).update(unit_values(t, name))
+
+    def judge(self, t: "Terms") -> None:
+        """Take log-weights given one draw of the global latents."""
+        self.given_globals.update(t.log_weights)
+
+    def errors(self) -> Tensor:
+        """Squared Monte-Carlo errors of the sums of nll and ELBO over this block.
+
+        Data that share draws of global latents have dependent errors: then those of the sums are taken, particle by
+        particle.
+        """
+        e, K = self.evidence.result(), self.evidence.num_particles
+        if not self.joint:
+            return torch.stack([e.log_evidence_se.square().sum(), e.elbo_se.square().sum()]).cpu()
+        log_w = torch.cat(self.joint)
+        sums = torch.stack([(log_w - e.log_evidence.cpu()).exp().sum(1), log_w.sum(1)])
+        return sums.var(1) / K if K > 1 else torch.full((2,), torch.nan, dtype=sums.dtype)
 
     def columns(self, evidence: bool) -> dict[str, Tensor]:
         """The columns of the table for this block of data."""
         e, K = self.evidence.result(), self.evidence.num_particles
+        judged = self.given_globals.result() if self.joint else e
         assert isinstance(self.log_likelihood, Tensor)
         nan = torch.full_like(e.elbo, torch.nan)
         result = {
@@ -224,9 +272,9 @@ class _Tile:
             "nll_se": e.log_evidence_se,
             "log_likelihood": self.log_likelihood / K,
             "kl": torch.stack(list(self.kl.values())).sum(0) / K if self.kl else torch.zeros_like(e.elbo),
-            **({f"kl_{name}": kl / K for name, kl in self.kl.items()} if len(self.kl) > 1 else {}),
-            "ess": e.ess,
-            "pareto_k": e.pareto_k,
+            **({f"kl_{name}": kl / K for name, kl in self.kl.items()}),
+            "ess": judged.ess,
+            "pareto_k": judged.pareto_k,
         }
         return result if evidence else {name: c if name == "log_likelihood" else nan for name, c in result.items()}
 
@@ -269,38 +317,33 @@ def _units(
     return pd.DataFrame(rows, columns=["site", "unit", "kl", "variance", "active"])
 
 
-def _summarize(
-    table: "pd.DataFrame", units: "pd.DataFrame", shared_kl: Mapping[str, float], settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def _summarize(table: "pd.DataFrame", units: "pd.DataFrame", settings: Mapping[str, Any]) -> dict[str, Any]:
     n = len(table)
     k = table["pareto_k"]
-    no_evidence = settings["reason"] is not None
     nll, elbo = float(table["nll"].mean()), float(table["elbo"].mean())
-    kl: dict[str, Any] = {"total": float(table["kl"].mean())}
-    kl |= {c.removeprefix("kl_"): float(table[c].mean()) for c in table if str(c).startswith("kl_")}
-    if shared_kl:
-        kl["global"] = dict(shared_kl)
-    kl["per_unit"] = {
-        str(site): group["kl"].tolist()
-        for site, group in units.groupby("site", sort=False)
-        if group["kl"].notna().all()
-    }
+    finite = k[np.isfinite(k)]
+    names = [str(c) for c in table if str(c).startswith("kl_")]
     return {
         "nll": nll,
-        "nll_se": math.sqrt(float((table["nll_se"] ** 2).sum(skipna=False))) / n,
+        "nll_se": settings["nll_se"],
         "nll_se_data": float(table["nll"].std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
         "elbo": elbo,
-        "elbo_se": math.sqrt(float((table["elbo_se"] ** 2).sum(skipna=False))) / n,
+        "elbo_se": settings["elbo_se"],
         "gap": -nll - elbo,
         "reconstruction": -float(table["log_likelihood"].mean()),
-        "kl": kl,
+        "kl": float(table["kl"].mean()),
+        "kl_per_site": {name.removeprefix("kl_"): float(table[name].mean()) for name in names},
+        "kl_per_unit": {
+            str(site): group["kl"].tolist()
+            for site, group in units.groupby("site", sort=False)
+            if group["kl"].notna().all()
+        },
         "active_units": int(units["active"].sum()),
         "num_units": len(units),
-        "pareto_k": {
-            "fraction_bad": math.nan if no_evidence or k.isna().all() else float((k > THRESHOLD).mean()),
-            "mean": float(k.mean()),
-            "max": float(k.max()),
-        },
+        # k̂ is infinite where a datum's weights underflow: such data count as bad, and have no place in a mean.
+        "pareto_k": float((finite if len(finite) else k).mean()),
+        "pareto_k_max": float(k.max()),
+        "pareto_k_bad": math.nan if k.isna().all() else float((k > THRESHOLD).mean()),
         "ess": float(table["ess"].mean()),
         **settings,
     }

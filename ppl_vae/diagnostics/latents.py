@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
+from ppl_vae.enumeration import expect_local
 from ppl_vae.kl import analytic_kl
 
 if TYPE_CHECKING:
-    from ppl_vae.sites import Site
     from ppl_vae.terms import Terms
 
 ACTIVE: Final = 0.01
@@ -45,7 +45,24 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     event_dim = q.fn.event_dim
     kl = kl.expand(torch.broadcast_shapes(kl.shape, q.fn.batch_shape + q.fn.event_shape))
     kl = kl.flatten(kl.dim() - event_dim) if event_dim else kl.unsqueeze(-1)
-    return torch.vmap(q.reduce, in_dims=-1, out_dims=-1)(kl).mean(0)
+    return _expected(torch.vmap(q.reduce, in_dims=-1, out_dims=-1)(kl), t).mean(0)
+
+
+def unit_values(t: "Terms", name: str) -> Tensor:
+    """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site."""
+    value = t.latents[name].value.detach().double()
+    lead = t.latents[name].particle_axis + 2
+    return _expected(value.flatten(lead) if value.dim() > lead else value[..., None], t)
+
+
+def _expected(f: Tensor, t: "Terms") -> Tensor:
+    """E over the sites that the guide enumerates: `(enumerated…, particles, data, units)` without the first axes."""
+    f = f.movedim(-1, 0)
+    depth = max((s.log_prob.dim() for s in t.guide.values() if s.is_local and s.enum_dim is not None), default=2)
+    while f.dim() < depth + 1:
+        f = f.unsqueeze(1)
+    f = expect_local(f, t)
+    return f.reshape(f.shape[0], *f.shape[-2:]).movedim(0, -1)
 
 
 def _factor(fn: Any) -> Any:
@@ -69,9 +86,8 @@ class UnitMoments:
     total: Tensor | None = None
     square: Tensor | None = None
 
-    def update(self, site: "Site") -> None:
-        """Take a chunk of particles of a local site of real or whole numbers."""
-        value = site.value.detach().double().flatten(2) if site.value.dim() > 2 else site.value.double()[..., None]
+    def update(self, value: Tensor) -> None:
+        """Take a chunk of particles, `(particles, data, units)`."""
         total, square = value.sum(0), value.square().sum(0)
         self.total = total if self.total is None else self.total + total
         self.square = square if self.square is None else self.square + square

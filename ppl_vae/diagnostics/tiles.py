@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError, DataError
 from ppl_vae.rng import derive, forked
-from ppl_vae.terms import prepare
+from ppl_vae.terms import prepare, terms
 
 if TYPE_CHECKING:
+    from ppl_vae.terms import Terms
     from ppl_vae.vae import VAE
 
 TILE = 16 * 2**20
@@ -30,7 +31,7 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 class Tiling:
     """A grid over data and particles; a tile draws from a stream of its own.
 
-    So long as the budget exceeds `TILE`, the grid does not depend on it, and neither does any result.
+    The grid depends on the pair, the number of data and the kind of device alone: no result depends on the budget.
 
     Attributes:
         data: data per tile.
@@ -52,7 +53,9 @@ class Tiling:
         pyro.set_rng_seed(derive(self.seed, datum, chunk) % 2**32)
 
 
-def plan(vae: "VAE", batch: tuple[Any, ...], n: int, num_particles: int, memory: int | str, seed: int) -> Tiling:
+def plan(
+    vae: "VAE", batch: tuple[Any, ...], n: int, num_particles: int, memory: int | str, seed: int, *, copies: int = 1
+) -> Tiling:
     """Choose the tile for a pair, from one batch of its data.
 
     Args:
@@ -60,14 +63,21 @@ def plan(vae: "VAE", batch: tuple[Any, ...], n: int, num_particles: int, memory:
         batch: any batch; its shapes count.
         n: number of data.
         num_particles: K.
-        memory: upper limit of the working memory of a tile, bytes, or such as `"512MB"`. An estimate: one row
-            is taken to need six copies of x and three of the widest layer.
+        memory: upper limit of the working memory, bytes, or such as `"512MB"`; a tile has to fit. An estimate:
+            one row is taken to need six copies of x and three of the widest layer.
         seed: of all streams.
+        copies: rows that a particle of a datum takes: the values that are summed over.
+
+    Raises:
+        DataError: if a tile does not fit. (Smaller tiles would take other draws, so that results would depend on
+            the budget.)
     """
-    row = _row_bytes(vae, batch)
+    row = _row_bytes(vae, batch) * copies
     budget = parse_bytes(memory)
     aim = TILE if vae.device.type == "cpu" else ACCELERATOR_TILE
-    rows = max(1, min(budget, aim) // row)
+    if budget < aim:
+        raise DataError(f"Got memory={memory!r}, expected at least {aim // 2**20}MB: one tile of data and particles.")
+    rows = max(1, aim // row)
     particles = min(num_particles, max(1, rows // min(n, 64)))
     return Tiling(data=max(1, min(n, rows // particles)), particles=particles, seed=seed)
 
@@ -104,11 +114,23 @@ def parse_bytes(memory: int | str) -> int:
     return size
 
 
+def enumerated_copies(t: "Terms") -> int:
+    """Give the number of joint values of the sites that are summed over."""
+    sizes = [s.log_prob.numel() // max(s.log_prob.shape[-2:].numel(), 1) for s in t.guide.values() if s.is_local]
+    return max([1, *sizes])
+
+
 @contextmanager
-def inference(vae: "VAE", batch: tuple[Any, ...]) -> Iterator[None]:
+def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> Iterator[None]:
     """Within, the pair is in evaluation mode, without gradients, and every latent of the guide is drawn.
 
-    (Training may enumerate discrete ones.) Modes and random streams are then put back.
+    Modes and random streams are then put back.
+
+    Args:
+        vae: the pair.
+        batch: any batch of its data.
+        sum_out: sum over the discrete latents that the pair enumerates in training, where they stand in the data
+            plate and in no other.
 
     Raises:
         CheckError: if the pair has no data plate.
@@ -123,9 +145,13 @@ def inference(vae: "VAE", batch: tuple[Any, ...]) -> Iterator[None]:
     modes = [(module, module.training) for module in vae.modules()]
     vae.eval()
     drawn = {name: estimator for name, estimator in trained.estimators.items() if not estimator.enumerates}
-    vae.layout = replace(trained, estimators=drawn)
     try:
         with torch.no_grad(), pyro.validation_enabled(False), forked(vae.device):
+            if not sum_out or any(
+                site.enum_dim is not None and (site.plates or not site.is_local)
+                for site in terms(vae, batch).guide.values()
+            ):
+                vae.layout = replace(trained, estimators=drawn)
             yield
     finally:
         vae.layout = replace(trained, strategy=vae.layout.strategy, reasons=vae.layout.reasons)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl
+from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, unit_values
 from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.generate import generate
@@ -147,7 +147,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 8, seed: int = 0) -> list[E
                 if not site.is_local or name not in t.model or not site.value.is_floating_point():
                     continue
                 running = UnitMoments()
-                running.update(site)
+                running.update(unit_values(t, name))
                 moments.setdefault(name, []).append(running.mean.cpu())
                 shapes[name] = tuple(site.value.shape[2:])
                 unit = unit_kl(t, name)

@@ -11,9 +11,13 @@ MEANINGS: Mapping[str, str] = {
     "elbo": "evidence lower bound at β = 1, nats per datum",
     "elbo_se": "its Monte-Carlo standard error",
     "kl": "KL(q(z | x) ‖ p(z)), nats per datum",
+    "kl_per_site": "the same, site by site",
+    "kl_global": "KL of a latent shared by all data, nats in all",
     "active_units": "latent units whose posterior mean varies over data by more than 0.01",
     "num_units": "latent units in all",
-    "pareto_k": "fraction of data with k̂ > 0.7",
+    "pareto_k": "tail shape k̂ of the importance weights, mean over data",
+    "pareto_k_max": "its largest value",
+    "pareto_k_bad": "fraction of data with k̂ > 0.7",
     "ess": "effective number of particles, mean over data",
     "gap": "ELBO below the evidence: what the guide loses, nats per datum",
     "reconstruction": "−log p(x | z), nats per datum",
@@ -74,18 +78,16 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
         if values:
             best, epoch = max(values)
             add("validation ELBO", f"{best:.2f}", f"best, epoch {epoch}; nats per datum")
-    kl = e.get("kl")
-    if isinstance(kl, Mapping) and known(kl.get("total")):
-        add("KL", f"{kl['total']:.2f}", "nats per datum")
+    if known(e.get("kl")):
+        add("KL", f"{e['kl']:.2f}", "nats per datum")
     if known(e.get("active_units")):
         add(
             "active units",
             f"{e['active_units']}",
             f"of {e['num_units']}" if known(e.get("num_units")) else "",
         )
-    k = e.get("pareto_k")
-    if isinstance(k, Mapping) and known(k.get("fraction_bad")):
-        add("k̂ above 0.7", f"{k['fraction_bad']:.1%}", "of the data")
+    if known(e.get("pareto_k_bad")):
+        add("k̂ above 0.7", f"{e['pareto_k_bad']:.1%}", "of the data")
     if rows:
         seconds = sum(r.get("seconds") or 0.0 for r in rows)
         add(
@@ -115,8 +117,7 @@ def evaluation(summary: Mapping[str, Any] | None) -> list[dict[str, str]]:
         if isinstance(value, Mapping):
             for part, leaf in flatten(value):
                 if not isinstance(leaf, list | tuple):
-                    meaning = MEANINGS.get(name, "") if part in ("total", "fraction_bad") else ""
-                    rows.append({"name": f"{name}.{part}", "value": text(leaf), "meaning": meaning})
+                    rows.append({"name": f"{name}.{part}", "value": text(leaf), "meaning": MEANINGS.get(name, "")})
         elif value is not None:
             rows.append({"name": name, "value": text(value), "meaning": MEANINGS.get(name, "")})
     return rows
@@ -127,10 +128,9 @@ def verdict(summary: Mapping[str, Any] | None) -> dict[str, Any] | None:
     summary = summary or {}
     if summary.get("reason"):
         return {"bad": False, "text": str(summary["reason"])}
-    k = summary.get("pareto_k")
-    if not isinstance(k, Mapping) or not known(k.get("fraction_bad")):
+    bad: Any = summary.get("pareto_k_bad")
+    if not known(bad):
         return None
-    bad = k["fraction_bad"]
     if bad == 0:
         return {
             "bad": False,
