@@ -1,7 +1,9 @@
 """Draws from a pair, in ArviZ's groups."""
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,13 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.diagnostics.evaluation import no_evidence
 from ppl_vae.diagnostics.evidence import StreamingEvidence
+from ppl_vae.diagnostics.pareto import smooth
 from ppl_vae.diagnostics.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
-from ppl_vae.posterior import DATUM, Layout, datatree
+from ppl_vae.errors import CheckError
+from ppl_vae.posterior import DATUM, Layout, datatree, load
 from ppl_vae.predictive import predict
+from ppl_vae.rng import derive
+from ppl_vae.stream import Stream
 from ppl_vae.terms import Terms, terms
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ def posterior(
     spec: Any = None,
     dims: Mapping[str, Sequence[str]] | None = None,
     coords: Mapping[str, Any] | None = None,
+    resample: Literal["psis"] | None = None,
+    path: str | os.PathLike[str] | None = None,
     memory: int | str = "1GB",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -57,7 +65,13 @@ def posterior(
         spec: the data's `Spec`, for names of columns and inputs.
         dims: names of a site's own dimensions, in place of the default ones.
         coords: labels along dimensions.
-        memory: upper limit for a working tile, and for the predictive draws when their number is left open.
+        resample: `"psis"` resamples the draws of each datum by its Pareto-smoothed importance weights, so that they
+            come closer to p(z | x), where k̂ allows it; predictive draws are resampled among themselves. Only for
+            pairs without global latents.
+        path: a file in `.nc` (netCDF) or `.zarr` that draws are written to, some data at a time, so that memory stays
+            bounded whatever the number of data; the result is then read from it.
+        memory: upper limit for a working tile, and for the predictive draws (of a block of data, with `path`) when
+            their number is left open.
         seed: of the draws; the caller's random state is untouched.
         progress: called with the number of data done and of all data.
 
@@ -65,7 +79,7 @@ def posterior(
         `InferenceData` with ArviZ 0.23, `DataTree` with ArviZ ≥ 1.
 
     Raises:
-        CheckError: if the pair has no data plate.
+        CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
         DataError: if there are no data.
 
     Reference:
@@ -87,29 +101,74 @@ def posterior(
 
     if draws < 1 or chains < 1:
         raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
+    if resample not in (None, "psis"):
+        raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
     split = as_split(data)
     n, total = len(split), draws * chains
+    index = split.indices.cpu().numpy()
     blocks: list[Arrays] = []
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     with inference(vae, first):
         tiling = plan(vae, first, n, total, memory, seed)
         probe = terms(vae, first)
         with_density = no_evidence(probe) is None
-        kept = _predictive_draws(probe, n, draws, chains, parse_bytes(memory), predictive_draws)
-        shared: dict[int, dict[str, Tensor]] = {}
-        for start in range(0, n, tiling.data):
-            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
-            blocks.append(_block(vae, batch, start, total, chains * kept, tiling, shared, with_density))
-            if progress is not None:
-                progress(min(start + tiling.data, n), n)
-        layout = layout_of(probe, spec, dims, coords, split.indices.cpu().numpy())
+        if resample and (probe.has_global_latents or not with_density):
+            raise CheckError(
+                "Draws are resampled datum by datum, with weights of their own: that takes a density and local latents "
+                "only. Leave out resample, or use pv.refine."
+            )
+        size = n if path is None else min(n, tiling.data)
+        kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
+        layout = layout_of(probe, spec, dims, coords, index)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
-    groups = _join(blocks, local, chains)
-    groups["constant_data"] = constants(split, probe, spec)
-    names = frozenset(local | {"log_weight", "pareto_k", "ess"} | groups["constant_data"].keys())
-    layout = Layout(names, layout.dims, layout.coords)
-    attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept}
-    return from_tree(datatree({group: part for group, part in groups.items() if part}, layout, attrs))
+        inputs = constants(split, probe, spec)
+        names = frozenset(local | {"log_weight", "pareto_k", "ess"} | inputs.keys())
+        attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
+
+        def tree(blocks: Sequence[Arrays], at: slice) -> Any:
+            groups = _join(blocks, local, chains)
+            groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
+            here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
+            return datatree({group: part for group, part in groups.items() if part}, here, attrs)
+
+        shared: dict[int, dict[str, Tensor]] = {}
+        with contextlib.nullcontext() if path is None else Stream(path, index) as stream:
+            for start in range(0, n, tiling.data):
+                at = slice(start, start + tiling.data)
+                batch = as_pair_takes(split.batch(at), vae)
+                block = _block(vae, batch, start, total, chains * kept, tiling, shared, with_density, path is None)
+                if resample:
+                    _resample(block, derive(seed, start))
+                if stream is None:
+                    blocks.append(block)
+                else:
+                    stream.write(tree([block], at), start)
+                if progress is not None:
+                    progress(min(at.stop, n), n)
+    return from_tree(tree(blocks, slice(None)) if path is None else load(path))
+
+
+def _resample(block: Arrays, seed: int) -> None:
+    """Draw the draws anew, per datum with its smoothed weights; those of new data among themselves."""
+    rng = np.random.default_rng(seed)
+    log_weight = block["sample_stats"]["log_weight"]
+    for groups in (
+        ("posterior", "unconstrained_posterior", "log_likelihood", "sample_stats"),
+        ("posterior_predictive",),
+    ):
+        parts = [(group, name) for group in groups for name in block.get(group, {}) if name not in ("pareto_k", "ess")]
+        if not parts:
+            continue
+        count = len(block[parts[0][0]][parts[0][1]])
+        cumulative = np.exp(smooth(log_weight[:count])).cumsum(0)
+        points = rng.uniform(size=cumulative.shape) * cumulative[-1]
+        chosen = np.stack(
+            [np.searchsorted(c, p).clip(max=count - 1) for c, p in zip(cumulative.T, points.T, strict=True)], axis=1
+        )
+        for group, name in parts:
+            value = block[group][name]
+            at = chosen.reshape(chosen.shape + (1,) * (value.ndim - 2))
+            block[group][name] = np.take_along_axis(value, at, axis=0)
 
 
 def _block(
@@ -121,13 +180,14 @@ def _block(
     tiling: Tiling,
     shared: dict[int, dict[str, Tensor]],
     with_density: bool,
+    shrink: bool,
 ) -> Arrays:
     """All draws for one block of data; arrays start with the axis of draws."""
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
         if value.numel():  # a pyro.factor has no value
-            parts.setdefault(group, {}).setdefault(name, []).append(_small(value))
+            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else _array(value))
 
     evidence = StreamingEvidence(total)
     done = 0
@@ -166,14 +226,14 @@ def _block(
     if with_density:
         e = evidence.result()
         result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
-    result["observed_data"] = observations(t)
+    result["observed_data"] = observations(t) if shrink else observations(t, _array)
     return result
 
 
-def observations(t: Terms) -> dict[str, NDArray[Any]]:
+def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
     """Give the data that the model observes, by site."""
     return {
-        name: _small(site.value[0])
+        name: (array or _small)(site.value[0])
         for name, site in t.model.items()
         if site.is_observed and not site.is_deterministic and site.is_local and _has_value(site)
     }
@@ -209,9 +269,13 @@ def _is_discrete(site: "Site") -> bool:
     return bool(getattr(site.fn.support, "is_discrete", False))
 
 
+def _array(value: Tensor) -> NDArray[Any]:
+    return np.asarray(value.detach().cpu().numpy())
+
+
 def _small(value: Tensor) -> NDArray[Any]:
     """As an array; whole numbers in the smallest type in which their differences cannot overflow."""
-    array = value.detach().cpu().numpy()
+    array = _array(value)
     if array.dtype.kind in "fiub" and array.size and bool((array == np.round(array)).all()):
         largest = np.abs(array).max()
         for kind in (np.int8, np.int16, np.int32):

@@ -132,6 +132,19 @@ def _labels(dim: str, length: int, layout: Layout) -> NDArray[Any]:
     return labels
 
 
+def skeleton(tree: xr.DataTree, datum: ArrayLike) -> xr.DataTree:
+    """Keep the groups, attributes and coordinates of a tree, with these labels of data, and no variable."""
+    groups = {}
+    for name, child in tree.children.items():
+        coords: dict[str, Any] = {str(d): c.values for d, c in child.coords.items() if d != DATUM}
+        if DATUM in child.dims:
+            coords[DATUM] = np.asarray(datum)
+        groups[name] = xr.Dataset(coords=coords)
+    result = xr.DataTree.from_dict(groups)
+    result.attrs.update(tree.attrs)
+    return result
+
+
 def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a tree to a netCDF file, whole or not at all, compressed without loss.
 
@@ -166,17 +179,27 @@ def _compressible(group: xr.DataTree) -> list[str]:
     return [str(name) for name, value in group.data_vars.items() if value.ndim and value.dtype.kind in "biuf"]
 
 
+LAZY = 2**30
+"""Bytes from which a file is read when its values are used, not at once."""
+
+
 def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a tree written by `save` into memory; the file is closed.
+    """Read a tree from netCDF (or Zarr) into memory and close the file; above a gigabyte values are read when used.
 
     Raises:
         RunError: if there is no such file, or it is no netCDF file.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise RunError(f"No posterior at {path}. Make one with `ppl-vae posterior run=DIR`.")
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
+        options: dict[str, Any] = {"engine": "h5netcdf"}
+        if path.suffix == ".zarr":
+            options = {"engine": "zarr", "consolidated": False, "chunks": None}
+        tree = xr.open_datatree(path, **options)
+        if sum(child.nbytes for child in tree.children.values()) > LAZY:
+            return tree
+        with tree:
             return tree.load()
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is no readable netCDF file ({error}). Delete it and make it again.") from error
