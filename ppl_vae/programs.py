@@ -152,7 +152,7 @@ class FunctionProgram(nn.Module):
     def __init__(self, fn: Callable[..., Any]) -> None:
         super().__init__()
         self.fn = fn
-        for name, module in _modules_behind(fn):
+        for name, module in (*_modules_behind(fn), *_borrowed(fn)):
             self.adopt(name, module)
 
     def adopt(self, name: str, module: nn.Module) -> None:
@@ -194,9 +194,27 @@ def as_module(program: Callable[..., Any]) -> nn.Module:
             f"Expected a Pyro program (a function, a bound method, an nn.Module), got {type(program).__name__} "
             f"{program!r:.80}. Pass the callable itself, without calling it."
         )
-    module = program if isinstance(program, nn.Module) else FunctionProgram(program)
+    module = program if isinstance(program, nn.Module) and not _borrows(program) else FunctionProgram(program)
     allow_local_params(module)
     return module
+
+
+def _borrowed(program: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that the methods of a user's module use from outside: out of a closure or a global."""
+    todo, seen = ["forward", "guide", "model"], set()
+    while isinstance(program, nn.Module) and todo:
+        name = todo.pop()
+        method = getattr(type(program), name, None)
+        if name in seen or not isinstance(method, types.FunctionType) or not _is_users_name(method.__module__):
+            continue
+        seen.add(name)
+        yield from _modules_behind(method)
+        todo += _names(method.__code__)
+
+
+def _borrows(program: nn.Module) -> bool:
+    owned = set(map(id, program.modules()))
+    return any(id(module) not in owned for _, module in _borrowed(program))
 
 
 def allow_local_params(module: nn.Module) -> None:
@@ -263,7 +281,11 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _is_users(cls: type) -> bool:
-    root = cls.__module__.split(".")[0]
+    return _is_users_name(cls.__module__)
+
+
+def _is_users_name(module: str) -> bool:
+    root = module.split(".")[0]
     return root not in _LIBRARIES and root not in sys.stdlib_module_names
 
 

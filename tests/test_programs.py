@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.contrib.easyguide import EasyGuide
 from pyro.distributions import constraints
 from pyro.nn import PyroModule
 from torch import nn
@@ -290,3 +291,27 @@ def test_a_child_process_trains_its_own_copy():
 
 def test_function_programs_name_themselves():
     assert "guide_of" in repr(FunctionProgram(guide_of(nn.Linear(D, D))))
+
+
+def test_modules_that_a_module_borrows_are_owned():
+    """An EasyGuide, or any module, whose methods use a network out of a closure or a global."""
+    net = nn.Linear(D, D)
+
+    class Own(nn.Module):
+        def forward(self, x):
+            return self.helper(x)
+
+        def helper(self, x):
+            guide_of(net)(x)
+
+    class Easy(EasyGuide):
+        def guide(self, x):
+            with self.plate("data", x.shape[0]):
+                pyro.sample("z", dist.Normal(net(x), 1.0).to_event(1))
+
+    for guide in (Own(), Easy(model)):
+        vae = pv.VAE(model, guide)
+        assert {id(p) for p in net.parameters()} <= {id(p) for p in vae.parameters()}
+        before = net.weight.detach().clone()
+        step(vae, torch.randn(4, D))
+        assert not torch.equal(net.weight, before)
