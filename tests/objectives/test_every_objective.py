@@ -357,3 +357,37 @@ def test_steps_are_captured(name: str) -> None:
         ran.append(history.compiled)
     assert ran[1].startswith("export")
     assert all(torch.equal(a, weights[1][key]) for key, a in weights[0].items())
+
+
+# --- labelled and unlabelled batches in turn
+
+
+def semi_supervised(x: Tensor, y: Tensor | None = None) -> None:
+    with pyro.plate("data", x.shape[0]):
+        y = pyro.sample("y", dist.Categorical(logits=torch.zeros(3)), obs=y)
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z + y[..., None], 1.0).to_event(1), obs=x)
+
+
+def semi_supervised_guide(x: Tensor, y: Tensor | None = None) -> None:
+    a = pyro.param("a", torch.tensor(0.5))
+    with pyro.plate("data", x.shape[0]):
+        if y is None:
+            pyro.sample("y", dist.Categorical(logits=a * x.sum(-1, keepdim=True) * torch.arange(3.0)))
+        pyro.sample("z", dist.Normal(a * x, 1.0).to_event(1))
+
+
+@pytest.mark.parametrize("estimator", [None, e.ScoreFunction(), e.ScoreFunction(e.LeaveOneOut())])
+@pytest.mark.parametrize("name", ["elbo", "iwae", "renyi", "miwae", "piwae", "ciwae", "wake-sleep"])
+def test_sites_may_be_observed_in_some_batches(name: str, estimator: object) -> None:
+    if name == "piwae" and estimator is None:
+        estimator = e.ScoreFunction()  # sums over discrete values are not parted
+    vae = pv.VAE(semi_supervised, semi_supervised_guide, estimators={"y": estimator} if estimator else None)
+    x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    objective = OBJECTIVES[name](4)
+    for batch in ((x,), (x, y), (x[:3],), (x[:3], y[:3])):
+        bound = objective(vae, batch, total=12)
+        assert bool(bound.value.isfinite())
+        assert ("kl/y" in bound.metrics) == (len(batch) == 1)
+        (g,) = torch.autograd.grad(bound.surrogate, list(vae.parameters()))
+        assert bool(g.isfinite())
