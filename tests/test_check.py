@@ -128,6 +128,57 @@ def latent_sizes_differ():
     return model, guide, params()
 
 
+@illegal("shape", mentions=("does not run", "(2,)"))
+def latent_sizes_differ_so_that_the_model_fails():
+    net, decoder = nn.Linear(D, 2), nn.Linear(D, D)
+
+    def model(x):
+        with data(x):
+            pyro.sample("x", normal(decoder(prior(x)), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with data(x):
+            pyro.sample("z", normal(net(x), 1.0).to_event(1))
+
+    return model, guide, params()
+
+
+@illegal("observed outside the support", mentions=("Categorical", "0 to 7"))
+def labels_out_of_range():
+    net = nn.Linear(D, 3)
+
+    def model(x, y):
+        with data(x):
+            pyro.sample("y", dist.Categorical(logits=net(prior(x))), obs=y)
+
+    def guide(x, y):
+        with data(x):
+            pyro.sample("z", normal(x + pyro.param("b", torch.zeros(D)), 1.0).to_event(1))
+
+    return model, guide, (torch.randn(B, D), torch.tensor([0, 1, 2, 7, 0]))
+
+
+@illegal("observed outside the support", mentions=("1 values that are not finite", "ask"))
+def missing_values_as_nan():
+    x = torch.randn(B, D)
+    x[0, 0] = torch.nan
+
+    def guide(x):
+        with data(x):
+            pyro.sample("z", normal(pyro.param("a", torch.ones(D)) * x.nan_to_num(), 1.0).to_event(1))
+
+    return good_model, guide, (x,)
+
+
+@illegal("site in the model only", mentions=("obs=",))
+def observation_forgotten():
+    def model(x):
+        with data(x):
+            pyro.sample("x", normal(prior(x), 1.0).to_event(1))
+
+    return model, good_guide(), params()
+
+
 @illegal("undeclared batch axis", mentions=("to_event(1)",))
 def to_event_forgotten():
     net = nn.Linear(D, D)

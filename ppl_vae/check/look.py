@@ -18,7 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.batches import batch_length, take
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import CheckError, PplVaeError
 from ppl_vae.layout import Layout, sample_sites, unchanged
 from ppl_vae.terms import prepare
 
@@ -133,6 +133,9 @@ def look(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | None
             seen.layout = prepare(vae, batch, 2)
         except PplVaeError as refusal:
             seen.refusal = refusal
+        except Exception as failure:  # densities that raise: an index out of range, a matrix that is not positive
+            seen.refusal = CheckError(f"{type(failure).__name__}: {failure}")
+            seen.layout = vae.layout
         length = seen.length
         if not length:
             return seen

@@ -78,7 +78,7 @@ def _find(seen: Look) -> list[Finding]:
             "Read the message: it comes from torch or Pyro at this line, with batch arguments "
             f"{[_argument(part) for part in seen.batch]}.",
         )
-        return [first, *(sites.find(seen) if run.failed == "model" and run.model else ())]
+        return [first, *(plates.between(seen) if run.failed == "model" else ())]
     findings = [f for part in (sites, plates, data_axis, supports, amortization, scales) for f in part.find(seen)]
     if seen.refusal is not None and not any(f.severity == "error" for f in findings):
         why = "Particles, minibatch scale and everything per datum hang on it."

@@ -10,7 +10,7 @@ from ppl_vae.check.look import Look, event_shape
 def find(look: Look) -> Iterator[Finding]:
     """Mismatches of shape and of plates."""
     yield from _undeclared(look)
-    yield from _between(look)
+    yield from between(look)
 
 
 def _frames(site: dict[str, Any]) -> dict[int, Any]:
@@ -60,7 +60,7 @@ def _loose(look: Look, program: str, name: str, shape: tuple[int, ...], dims: li
     )
 
 
-def _between(look: Look) -> Iterator[Finding]:
+def between(look: Look) -> Iterator[Finding]:
     """Sites whose event or plates differ between guide and model."""
     for name, q in look.run.latents.items():
         p = look.run.model.get(name)

@@ -30,17 +30,14 @@ def find(look: Look) -> Iterator[Finding]:
             )
             continue
         finite = getattr(latent[name]["fn"], "has_enumerate_support", False)
-        other = (
-            f'sum it out: pyro.sample({name!r}, …, infer={{"enumerate": "parallel"}})'
-            if finite
-            else "observe it (obs=…)"
-        )
+        other = "observe it (obs=…)"
+        other += f', or sum it out: pyro.sample({name!r}, …, infer={{"enumerate": "parallel"}})' if finite else ""
         yield Finding(
             "discrete site without an estimator" if finite else "site in the model only",
             f"The model samples {name!r}, which the guide does not. The guide's latents: {sorted(drawn) or 'none'}.",
             look.at("model", name),
             "The guide must say how it is inferred; drawn from its prior, the bound is loose and noisy.",
-            f"Sample {name!r} in the guide, or {other}.",
+            f"Sample {name!r} in the guide, {'' if finite else 'or '}{other}.",
         )
     for name in extra:
         if name in model:

@@ -114,7 +114,8 @@ def _observed(look: Look, name: str, site: dict[str, Any]) -> Iterator[Finding]:
         return
     silenced = name in look.silenced
     value = site["value"]
-    told = f"values from {value.min():.4g} to {value.max():.4g}" if value.numel() else "no values"
+    bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
+    told = f"values from {value.min():.4g} to {value.max():.4g}" if not bad else f"{bad} values that are not finite"
     yield Finding(
         "observed outside the support",
         f"{_name(fn)} is observed at {told}, outside its support {_told(support)}"
@@ -128,6 +129,8 @@ def _observed(look: Look, name: str, site: dict[str, Any]) -> Iterator[Finding]:
 
 def _advice(fn: Any, value: Tensor) -> str:
     base = _base(fn)
+    if bool(value.isnan().any()):
+        return "Mask missing entries (poutine.mask, or .mask on the distribution) and put any finite value there."
     unit = bool(((value >= 0) & (value <= 1)).all())
     if isinstance(base, dist.Bernoulli) and unit:
         return (
