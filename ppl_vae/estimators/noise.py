@@ -19,6 +19,13 @@ Transport = tuple[Any, Callable[[Tensor], Tensor]]
 _LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.Logistic)
 
 
+class _StandardNormal(dist.Normal):
+    """Normal(0, 1): the numbers that `dist.Normal` draws, without a mean to add and a scale to multiply by."""
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 - torch's own signature
+        return torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
+
+
 def explicit(q: Any) -> Transport | None:
     """The noise distribution and the map g of a distribution, or None where there is no explicit one.
 
@@ -33,6 +40,9 @@ def explicit(q: Any) -> Transport | None:
             return None
         noise, g = inner
         return (noise.to_event(q.reinterpreted_batch_ndims) if isinstance(q, dist.Independent) else noise), g
+    if type(q) is dist.Normal:
+        noise = _StandardNormal(torch.zeros_like(q.loc), torch.ones_like(q.scale), validate_args=False)
+        return noise, lambda e: q.loc + q.scale * e
     if isinstance(q, _LOCATION_SCALE):
         return type(q)(torch.zeros_like(q.loc), torch.ones_like(q.scale)), lambda e: q.loc + q.scale * e
     if isinstance(q, dist.Uniform):
