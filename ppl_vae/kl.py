@@ -53,6 +53,8 @@ def analytic_kl(t: "Terms", name: str) -> Tensor | None:
     q, p = t.guide[name], t.model.get(name)
     if p is None or p.is_observed or q.is_auxiliary or isinstance(q.fn, dist.Delta):
         return None  # a Delta's log_density is no part of torch's KL
+    if not same(q.mask, p.mask):
+        return None  # log p − log q is then no KL
     before = list(t.guide)
     before = before[: before.index(name)]
     if not t.layout.parents.get(name, frozenset()) <= set(before):
@@ -68,3 +70,10 @@ def analytic_kl(t: "Terms", name: str) -> Tensor | None:
 def _scaled(site: "Site") -> bool:
     scale: Any = site.inner_scale
     return not (isinstance(scale, (int, float)) and scale == 1)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two masks, or two scales, are equal."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a is b or (a.shape == b.shape and bool((a == b).all()))
+    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b

@@ -724,3 +724,32 @@ def test_report_tells_estimators_and_particles():
 def test_full_batch_may_be_guided_row_by_row():
     report = pv.check(pv.VAE(good_model, AutoNormal(good_model)), params(), total=B)
     assert "autoguide over local latents" in {f.kind for f in report.warnings}
+
+
+def test_a_guide_whose_weights_start_at_zero_reads_the_data_all_the_same():
+    class Zero(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+        def forward(self, x):
+            with pyro.plate("data", x.shape[0]):
+                pyro.sample("z", dist.Normal(self.head(x), 1.0).to_event(1))
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.decode = nn.Linear(2, 3)
+
+        def forward(self, x):
+            with pyro.plate("data", x.shape[0]):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(self.decode(z), 1.0).to_event(1), obs=x)
+
+    vae = pv.VAE(Decoder(), Zero())
+    before = {name: p.clone() for name, p in vae.named_parameters()}
+    report = pv.check(vae, torch.randn(6, 3))
+    assert "guide ignores the data" not in {finding.kind for finding in report.warnings}
+    assert all(torch.equal(p, before[name]) for name, p in vae.named_parameters())

@@ -263,3 +263,17 @@ def test_values_take_the_place_of_draws():
     t = pv.terms(pv.VAE(model, guide), X, values={"z": z})
     assert torch.equal(t.guide["z"].value[0], z)
     assert torch.allclose(t.log_likelihood[0], dist.Normal(z, 1.0).log_prob(X))
+
+
+def test_a_mask_on_one_side_leaves_no_closed_form():
+    mask = torch.tensor([True, False, True, False])
+
+    def masked(x):
+        with pyro.plate("data", x.shape[0]):
+            with poutine.mask(mask=mask):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    t = pv.terms(pv.VAE(masked, guide), X, particles=3)
+    assert analytic_kl(t, "z") is None
+    assert torch.allclose(t.kl()["z"], t.guide["z"].log_prob - t.model["z"].log_prob)

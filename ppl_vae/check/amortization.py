@@ -29,19 +29,21 @@ def find(look: Look) -> Iterator[Finding]:
             "warning" if full else "error",
         )
     along = {f.size for s in local.values() for f in s["cond_indep_stack"] if f.name in look.data_plates}
-    if look.moved is None or look.moved.failure is not None or along != {look.length}:
+    if not look.moved or any(run.failure for pair in look.moved for run in pair) or along != {look.length}:
         return  # the data lie along another axis than the first, or the programs take their own minibatch
     blind = [
         name
-        for name, site in local.items()
+        for name in local
         if not any(name in names for names in owned.values())
-        and name in look.moved.guide
-        and not _differ(site, look.moved.guide[name])
+        and all(name in a.guide and name in b.guide for a, b in look.moved)
+        and not any(_differ(a.guide[name], b.guide[name]) for a, b in look.moved)
     ]
     rest = [n for n in local if not any(n in names for names in owned.values())]
+    if blind != rest:  # draws of discrete sites may agree by chance, and take the sites after them along
+        blind = [n for n in blind if getattr(local[n]["fn"], "has_rsample", False)]
     for name in blind:
         fixed = look.resized is not None and look.resized.failure is not None
-        constant = not fixed and _same_for_all(look, local[name])
+        constant = not fixed and all(_same_for_all(look, a.guide[name]) for a, _ in look.moved)
         yield Finding(
             "guide ignores the data",
             f"q({name} | x) is the same when the data change places"

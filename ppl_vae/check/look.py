@@ -66,7 +66,8 @@ class Look:
         places: The user's file and line of each site, by program and name.
         run: Both programs on the batch.
         resized: Both programs on the batch with its first datum once more, if it has a length.
-        moved: The guide on the batch with its data in another order, drawn with the same random numbers.
+        moved: Both programs on the batch, and with its data in another order, drawn with the same random numbers; at
+            the parameters as they are, and a little off them.
         layout: What `prepare` learnt, if it could.
         refusal: Why it could not.
         silenced: Sites of the model whose distribution has `validate_args=False`.
@@ -79,7 +80,7 @@ class Look:
     places: dict[tuple[str, str], str] = field(default_factory=dict)
     run: Run = field(default_factory=Run)
     resized: Run | None = None
-    moved: Run | None = None
+    moved: list[tuple[Run, Run]] = field(default_factory=list)
     layout: Layout | None = None
     refusal: PplVaeError | None = None
     silenced: frozenset[str] = frozenset()
@@ -144,8 +145,27 @@ def look(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | None
             other = take(batch, torch.arange(length).roll(1))
             if not _same(other, batch):
                 torch.set_rng_state(state)
-                seen.moved = run_once(vae, other)
+                seen.moved.append((seen.run, run_once(vae, other)))
+                with jittered(vae):
+                    runs = []
+                    for data in (batch, other):
+                        torch.set_rng_state(state)
+                        runs.append(run_once(vae, data))
+                seen.moved.append((runs[0], runs[1]))
     return seen
+
+
+@contextmanager
+def jittered(vae: "VAE") -> Iterator[None]:
+    """Within, every parameter is a little off: a head whose weights start at zero reads its input all the same."""
+    before = {p: p.data for p in vae.parameters() if p.is_floating_point()}
+    try:
+        for p, value in before.items():
+            p.data = value + 0.1 * (1 + value.abs()) * torch.randn_like(value)
+        yield
+    finally:
+        for p, value in before.items():
+            p.data = value
 
 
 def run_once(vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None = None) -> Run:

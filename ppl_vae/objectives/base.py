@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ppl_vae.errors import CheckError
+from ppl_vae.kl import same
 from ppl_vae.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ def mean_kl(t: "Terms", weighted: bool = False) -> dict[str, Tensor]:
 def alike(t: "Terms", name: str) -> bool:
     """Whether both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
     q, p = t.guide[name], t.model.get(name)
-    return p is None or (_equal(q.weight, p.weight) and _equal(q.mask, p.mask))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a is b or (a.shape == b.shape and bool((a == b).all()))
-    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b
+    return p is None or (same(q.weight, p.weight) and same(q.mask, p.mask))
 
 
 def require(t: "Terms", legal: Sequence[type], objective: str, why: str) -> None:
