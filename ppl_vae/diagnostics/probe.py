@@ -1,0 +1,49 @@
+"""What a linear reader finds in the codes. Imports no torch."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ppl_vae.errors import DataError
+
+
+def linear_probe(codes: ArrayLike, labels: ArrayLike, *, most: int = 10_000, seed: int = 0) -> dict[str, float]:
+    """Predict labels from codes linearly, and score the prediction on the half held out.
+
+    Classes by logistic regression, numbers by ridge regression; codes are standardized on the first half.
+
+    Args:
+        codes: posterior means, `(data, units)`.
+        labels: `(data,)`: whole numbers are classes.
+        most: data used at most.
+        seed: of the halves.
+
+    Returns:
+        `accuracy` and the accuracy of `chance` (always the most frequent class); or `r2` for numbers.
+
+    Raises:
+        DataError: for fewer than 4 data, or a single class.
+
+    Reference:
+        Alain, Bengio (2017), Understanding intermediate layers using linear classifier probes, ICLR workshop.
+
+    >>> codes = np.random.default_rng(0).normal(size=(400, 3))
+    >>> linear_probe(codes, (codes[:, 1] > 0).astype(int))["accuracy"] > 0.95
+    True
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    codes, labels = np.asarray(codes, dtype=np.float64), np.asarray(labels)
+    if len(codes) != len(labels) or len(codes) < 4:
+        raise DataError(f"Got {len(codes)} codes and {len(labels)} labels, expected at least 4 of each, as many.")
+    order = np.random.default_rng(seed).permutation(len(codes))[:most]
+    fit, held = order[: len(order) // 2], order[len(order) // 2 :]
+    if labels.dtype.kind == "f":
+        reader = make_pipeline(StandardScaler(), Ridge()).fit(codes[fit], labels[fit])
+        return {"r2": float(reader.score(codes[held], labels[held]))}
+    if len(np.unique(labels[fit])) < 2:
+        raise DataError("All labels are alike: there is nothing to predict.")
+    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000)).fit(codes[fit], labels[fit])
+    chance = np.unique(labels[held], return_counts=True)[1].max() / len(held)
+    return {"accuracy": float(reader.score(codes[held], labels[held])), "chance": float(chance)}
