@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppl_vae.conditionals.families import Family, family_for
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.inputs import data_tensors
+from ppl_vae.plates import SizedPlates
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""
@@ -125,7 +126,7 @@ def prototype(
 
 def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     """The unobserved sites of one run, unseen by any handler outside."""
-    with poutine.block(hide_fn=lambda site: site["type"] == "sample"), poutine.trace() as tracer:
+    with poutine.block(hide_fn=lambda site: site["type"] == "sample"), poutine.trace() as tracer, SizedPlates():
         model(*batch)
     nodes = tracer.trace.nodes
     return {n: nodes[n] for n in tracer.trace.stochastic_nodes if not is_subsample(nodes[n])}

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 TOLD_BY_TRAINING = frozenset({"does not run", "not finite", "no parameters", "objective", "refused"})
 """Kinds of finding that training itself meets and tells better: with the user's own exception, the epoch, the step."""
 
+LEGAL = frozenset({"guide ignores the data", "no gradient"})
+"""Kinds of finding that leave every number right, if not of use."""
+
 
 def lint(vae: "VAE", batch: tuple[Any, ...], total: int) -> "tuple[Finding, ...]":
-    """Refuse a pair that cannot be trained as it stands, and give the linter's warnings.
+    """Refuse a pair whose numbers would be wrong, and give the linter's warnings.
 
     Gradients are looked at under the ELBO: an objective may count its calls, and its first is the first step.
 
@@ -25,7 +28,6 @@ def lint(vae: "VAE", batch: tuple[Any, ...], total: int) -> "tuple[Finding, ...]
     try:
         return check(vae, batch, total=total).warnings
     except CheckError as refusal:
-        errors = [f for f in refusal.findings if f.severity == "error"]
-        if any(f.kind not in TOLD_BY_TRAINING for f in errors):
+        if any(f.severity == "error" and f.kind not in TOLD_BY_TRAINING | LEGAL for f in refusal.findings):
             raise
-        return tuple(f for f in refusal.findings if f.severity == "warning")
+        return tuple(f for f in refusal.findings if f.severity == "warning" or f.kind in LEGAL)
