@@ -294,6 +294,8 @@ def type_error(error: OmegaConfBaseException) -> str:
     """One line for a value of the wrong type: the key, what was got, what was expected."""
     key = getattr(error, "full_key", None) or getattr(error, "key", None)
     first = str(error.msg if getattr(error, "msg", None) else error).splitlines()[0]
+    if first.endswith("is not Optional"):
+        first = "got null, expected a value"
     return f"{key}: {first[0].lower() + first[1:]}" if key else first
 
 

@@ -1,5 +1,6 @@
 """New data from the model."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -60,6 +61,17 @@ def generate(
             parts.append({name: site.value[0] for name, site in drawn.items()})
     result = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     return next(iter(result.values())) if len(result) == 1 else result
+
+
+def of_data(values: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Of what a model observes, the site that observes x `(data, *shape)`: a label may stand before it.
+
+    Example:
+        >>> of_data({"y": torch.zeros(3), "x": torch.zeros(3, 8)}, torch.zeros(5, 8)).shape
+        torch.Size([3, 8])
+    """
+    fitting = [value for value in values.values() if value.shape[1:] == x.shape[1:]]
+    return fitting[-1] if fitting else next(iter(values.values()))
 
 
 def _cycled(batch: tuple[Any, ...], first: int, n: int) -> tuple[Any, ...]:

@@ -152,6 +152,8 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
     owner = target
     if isinstance(target, type):
         owner = target.__init__ if "__init__" in vars_of(target) else target.__new__  # type: ignore[misc]
+        if getattr(owner, "__module__", None) == "torch.nn.modules.module":
+            return {}  # a module without a constructor of its own: nn.Module's `*args, **kwargs` takes nothing
     try:
         hints = get_type_hints(owner, include_extras=False)
     except Exception:  # an annotation that names what is only imported for type checkers

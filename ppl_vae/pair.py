@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.errors import CheckError
 from ppl_vae.targets import build
 
 if TYPE_CHECKING:
@@ -35,7 +36,16 @@ def build_vae(config: Mapping[str, Any], spec: Spec) -> VAE:
 
     likelihood = build("likelihood", config["likelihood"], spec=spec) if config.get("likelihood") else None
     model = build("model", config["model"], spec=spec, likelihood=likelihood)
-    guide = build("guide", config["guide"], spec=spec, likelihood=likelihood, model=model)
+    try:
+        guide = build("guide", config["guide"], spec=spec, likelihood=likelihood, model=model)
+    except (AttributeError, TypeError) as error:  # a size it reads from the model is not there, or another kind
+        names = [config[group]["_target_"] for group in ("guide", "model")]
+        if not names[0].startswith("ppl_vae."):
+            raise
+        raise CheckError(
+            f"guide {names[0]} does not go with model {names[1]} ({error}). Take the guide named in the first line of "
+            "the model's option (conf/model), guide=derived, which fits any model, or one of your own."
+        ) from error
     return VAE(model, guide, estimators=build_estimators(config.get("estimator")))
 
 

@@ -31,6 +31,7 @@ CONFIG = "config.yaml"
 ERROR = "error.txt"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoints/last.safetensors"
 
 
 class Recorder:
@@ -65,6 +66,12 @@ class Recorder:
                     f"go on with it by resume={directory}, or choose another hydra.run.dir"
                 )
             self.record = read_record(directory)
+        elif runs := len(list(directory.glob(f"*/{RECORD}"))):
+            self.release()
+            (directory / LOCK).unlink(missing_ok=True)
+            raise RunError(
+                f"{directory} is the folder of {runs} runs, expected a new one: choose another hydra.run.dir"
+            )
         self._started = time.monotonic()
 
     def start(self, config: Mapping[str, Any], **facts: Any) -> None:

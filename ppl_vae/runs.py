@@ -165,7 +165,7 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         RunError: naming what to type instead.
     """
     if str(name) == "latest":
-        return latest(root or Path("outputs"))
+        return latest(root or Path("outputs"), key=key)
     path = Path(name).expanduser().absolute()
     if is_run(path):
         return path
@@ -198,7 +198,7 @@ def children(path: Path) -> list[Path]:
     return sorted(found, key=lambda p: (not p.name.isdigit(), int(p.name) if p.name.isdigit() else 0, p.name))
 
 
-def latest(root: Path) -> Path:
+def latest(root: Path, *, key: str = "run") -> Path:
     """The newest trained run under a folder of outputs, by the time it started.
 
     Raises:
@@ -212,5 +212,5 @@ def latest(root: Path) -> Path:
             if record.get("verb", "train") == "train":
                 started.append((str(record.get("started", "")), run))
     if not started:
-        raise RunError(f"run=latest: there is no run under {root.absolute()}; make one with: ppl-vae train")
+        raise RunError(f"{key}=latest: there is no run under {root.absolute()}; make one with: ppl-vae train")
     return max(started)[1].absolute()

@@ -120,7 +120,8 @@ def check(
                 continue
             given_later = (*INJECTED, *LATER, *(n for n, p in found.items() if program and _needed(p)))
             legal = [n for n in found if n not in given_later]
-            raise UsageError(f"{where}.{key}: {node['_target_']} has no such parameter; {near(str(key), legal)}")
+            hint = near(str(key), legal) or "it takes none"
+            raise UsageError(f"{where}.{key}: {node['_target_']} has no such parameter; {hint}")
         used[key] = check_value(f"{where}.{key}", value, found[key].annotation if key in found else Any)
     for name, parameter in found.items():
         if _needed(parameter) and not program and name not in used and name not in (*given, *LATER):

@@ -27,8 +27,12 @@ VALUED = {
     "--config-name": "-cn",
     "--config-dir": "-cd",
 }
+FLAGS = (*SWITCHES, *VALUED, "--info", "--version")
+SHORT = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() if s}
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")
+
+RUN_KEYS = ("run", "resume", "sweep")
 
 # What Hydra's grammar reads as structure inside an unquoted value.
 _SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)
@@ -47,6 +51,11 @@ class Arguments:
         """Whether `-m` was given."""
         return "--multirun" in self.flags
 
+    @property
+    def asks_only(self) -> bool:
+        """Whether the flags ask for help or a config, and nothing is to be run."""
+        return any(f.startswith(("--help", "--hydra-help", "--cfg", "--info")) for f in self.flags)
+
     def value(self, key: str) -> str | None:
         """The last value typed for `key`, without quotes; None when it was not typed."""
         found = [o.split("=", 1)[1] for o in self.overrides if _key(o) == key and "=" in o]
@@ -63,8 +72,6 @@ def parse(words: Sequence[str]) -> Arguments:
     Raises:
         UsageError: for an unknown flag, a flag without its value, or an override that is no `key=value`.
     """
-    short = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() if s}
-    known = [*SWITCHES, *VALUED, "--info", "--version"]
     result = Arguments()
     rest = list(words)
     while rest:
@@ -73,11 +80,13 @@ def parse(words: Sequence[str]) -> Arguments:
             result.overrides.append(word)
             continue
         name, equals, value = word.partition("=")
-        name = short.get(name, name)
-        if name in SWITCHES and not equals:
+        name = SHORT.get(name, name)
+        if name in SWITCHES:
+            if equals:
+                raise UsageError(f"{word}: {name} takes no value")
             result.flags.append(name)
         elif name == "--info":
-            value = value or (rest.pop(0) if rest and rest[0] in INFO else "all")
+            value = value or (rest.pop(0) if rest and not rest[0].startswith("-") and "=" not in rest[0] else "all")
             if value not in INFO:
                 raise UsageError(f"--info {value}: {near(value, INFO)}")
             result.flags.append(f"--info={value}")
@@ -90,10 +99,15 @@ def parse(words: Sequence[str]) -> Arguments:
                 raise UsageError(f"--cfg {value}: {near(value, CFG)}")
             result.flags.append(f"{name}={value}")
         else:
-            raise UsageError(f"unknown option {word}: {near(name, known)}")
+            raise UsageError(f"unknown option {word}: {near(name, FLAGS)}")
+    if "--resolve" in result.flags and not any(f.startswith(("--cfg", "--help")) for f in result.flags):
+        raise UsageError("--resolve goes with --cfg or --help: --cfg job --resolve")
+    for override in result.overrides:
+        if not _key(override):
+            raise UsageError(f"cannot read {override!r}; expected key=value")
     result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
     _follow_replaced_targets(result)
-    _refuse_null_options(result)
+    _refuse_empty(result)
     return result
 
 
@@ -133,7 +147,7 @@ def quoted(override: str, *, multirun: bool = False) -> str:
     if multirun and "," in value:
         pieces = value.split(",")
         return f"{key}=" + ",".join(quote(p) if _SPECIAL.search(p) and _exists(p) else p for p in pieces)
-    if is_path_key and not multirun and ("/" in value or key in ("run", "resume", "sweep")):
+    if is_path_key and not multirun and ("/" in value or key in RUN_KEYS):
         return f"{key}={quote(value)}"
     return override
 
@@ -159,10 +173,12 @@ def _follow_replaced_targets(arguments: Arguments) -> None:
             arguments.overrides[index] = f"++{override}"
 
 
-def _refuse_null_options(arguments: Arguments) -> None:
-    """`scheduler=null` is no option; Hydra answers it with a traceback."""
+def _refuse_empty(arguments: Arguments) -> None:
+    """`scheduler=null` is no option, and Hydra answers it with a traceback; `run=` is a variable that was not set."""
     for override in arguments.overrides:
         key, _, value = override.partition("=")
+        if key in RUN_KEYS and not unquote(value):
+            raise UsageError(f"{key}= is empty, expected {key}=DIR")
         folder = conf_dir() / key
         if value == "null" and key.isidentifier() and folder.is_dir():
             raise UsageError(f"{key}=null: no such option; {near('none', [p.stem for p in folder.glob('*.yaml')])}")

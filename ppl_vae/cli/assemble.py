@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from ppl_vae.cli.fresh import forget_user_modules, fresh, remember_user_modules
 from ppl_vae.cli.groups import checked, user_modules
 from ppl_vae.cli.job import Context
+from ppl_vae.errors import PplVaeError
 from ppl_vae.recording import command
 from ppl_vae.targets import build
 
@@ -41,6 +42,23 @@ class Assembled:
     device: torch.device
 
 
+def build_objective(node: dict[str, Any]) -> Any:
+    """The objective of a checked config.
+
+    Raises:
+        PplVaeError: for one of Pyro's, which takes programs and gives a loss, where ours take a pair and give a bound.
+    """
+    from pyro.infer.elbo import ELBO
+
+    objective = build("objective", node)
+    if isinstance(objective, ELBO):
+        raise PplVaeError(
+            f"objective._target_: got Pyro's {type(objective).__name__}, expected a function of (vae, batch, total) "
+            "that gives a Bound, as those in ppl_vae.objectives are: objective=elbo, elbo_analytic, iwae, renyi, …"
+        )
+    return objective
+
+
 def assemble(cfg: DictConfig, context: Context) -> Assembled:
     """Check every key, then build dataset, likelihood, model, guide and objective, in a process made fresh."""
     before = set(sys.modules)
@@ -57,7 +75,7 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
     device = fresh(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
-    objective = build("objective", config["objective"])
+    objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
     facts = {"verb": context.verb, "seed": cfg.seed, "command": command(), "user_modules": user_modules(config)}

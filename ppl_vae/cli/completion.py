@@ -9,6 +9,9 @@ import os
 import re
 from collections.abc import Sequence
 
+from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.outcome import DONE
+from ppl_vae.config import near, verbs
 from ppl_vae.errors import UsageError
 
 
@@ -18,10 +21,6 @@ def complete(words: Sequence[str]) -> int:
     Raises:
         UsageError: for anything else.
     """
-    from ppl_vae.cli import app
-    from ppl_vae.cli.arguments import Arguments
-    from ppl_vae.config import near, verbs
-
     subcommand, _, shell = (words[0] if words else "").partition("=")
     if subcommand not in ("install", "uninstall", "query") or not shell:
         raise UsageError("--shell-completion needs one of install=SHELL, uninstall=SHELL (bash, fish or zsh)")
@@ -32,14 +31,16 @@ def complete(words: Sequence[str]) -> int:
         program, typed, rest = _split(line)
         if not rest and not line.endswith(" "):
             print(" ".join(v for v in verbs() if v.startswith(typed)))
-            return app.DONE
+            return DONE
         if typed not in verbs():
             print(" ".join(verbs()) if not typed else near(typed, verbs()).split("?")[0].split()[-1])
-            return app.DONE
+            return DONE
         verb = typed
         os.environ[variable] = f"{program} {rest}"
     arguments = Arguments(flags=["--shell-completion"], overrides=[f"{subcommand}={shell}"])
-    return app.call_hydra(verb, arguments)
+    from ppl_vae.cli.call import call_hydra
+
+    return call_hydra(verb, arguments)
 
 
 def _split(line: str) -> tuple[str, str, str]:

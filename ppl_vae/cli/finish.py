@@ -47,7 +47,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         rows[key.replace("/", " ")] = value
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": made, "result": figures},
-        tables=[figures_table("Results (nats per datum; best validation weights)", rows)],
+        tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
         lines=[
             *(f"{name}: {path}" for name, path in made.items()),
             f"run directory: {directory}",

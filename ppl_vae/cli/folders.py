@@ -15,6 +15,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from ppl_vae.errors import RunError
+
 _made: list[Path] = []
 _scratch: list[Path] = []
 
@@ -58,6 +60,10 @@ class Folders(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and pin it for every job."""
         directory = str(Path(_resolved(config, "hydra.sweep.dir")).absolute())
+        from ppl_vae.recording import RECORD
+
+        if (Path(directory) / RECORD).exists():
+            raise RunError(f"{directory} holds a run already, expected a new folder: choose another hydra.sweep.dir")
         remember(Path(directory))
         quoted = "'" + directory.replace("'", "\\'") + "'"
         with read_write(config.hydra), open_dict(config.hydra):

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.job import Context
 from ppl_vae.config import GROUPS
-from ppl_vae.errors import UsageError
+from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.hints import describe, parameters
-from ppl_vae.targets import INJECTED, check, locate
+from ppl_vae.targets import INJECTED, PROGRAMS, check, locate
 
 GIVEN = {
     "likelihood": ("spec",),
@@ -49,7 +49,19 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
         node = config["logger"]
         config["logger"] = _checked("logger", "logger", node, context) if node else None
     config["dataset"] = absolute_paths(config["dataset"])
+    for group in PROGRAMS:
+        _refuse_empty_networks(group, config[group])
     return config
+
+
+def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
+    """Every whole number that a ready-made model or guide takes is a size or a count."""
+    if not node["_target_"].startswith("ppl_vae."):
+        return
+    for key, value in node.items():
+        sizes = [v for v in (value if isinstance(value, list) else [value]) if type(v) is int]
+        if sizes and min(sizes) < 1:
+            raise PplVaeError(f"{group}.{key}: got {value}, expected whole numbers of at least 1")
 
 
 def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -8,19 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import Any, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli import messages
+from ppl_vae.cli.outcome import JobFailed, Outcome
 from ppl_vae.cli.output import emit
 from ppl_vae.config import validated
 from ppl_vae.plain import to_json
-
-if TYPE_CHECKING:
-    from ppl_vae.cli.app import Outcome
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Job:
                 result = module.run(job, context)
                 emit(result, str(job.format.value), out, number=context.number)
                 return result.value
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # users' code may call sys.exit
                 self.outcome.errors.append(error)
                 if not context.in_sweep:
                     return None
@@ -81,18 +79,17 @@ class Job:
                         "error": text,
                     }
                     print(to_json(record), file=out, flush=True)
-        from ppl_vae.cli.app import JobFailed
-
         raise JobFailed(text) from None
 
 
 def _context(verb: str) -> Context:
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
+    typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
     return Context(
         verb=verb,
         directory=Path(hydra.runtime.output_dir),
-        typed=[str(o) for o in hydra.overrides.task],
+        typed=[str(o) for o in typed],
         choices={str(k): str(v) for k, v in hydra.runtime.choices.items()},
         searchpath=[s.path for s in hydra.runtime.config_sources if s.schema == "file"],
         number=int(hydra.job.num) if sweep else None,

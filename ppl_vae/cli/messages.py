@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config import near, type_error
 from ppl_vae.errors import PplVaeError, UsageError
@@ -26,7 +27,7 @@ def exit_code(error: BaseException) -> int:
     """2 for what is wrong with the command line, 1 for what went wrong doing it."""
     if isinstance(error, PplVaeError):
         return 2 if isinstance(error, UsageError) else 1
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
+    if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return 2
     return 1
 
@@ -51,16 +52,24 @@ def _message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _hydra(error)
+    if isinstance(error, YAMLError):
+        return f"a config file is no YAML: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename and user_frame(error) is None:
-        return f"{error.filename}: {error.strerror or error}; {_remedy(error)}"
+        return f"{error.filename2 or error.filename}: {error.strerror or error}; {_remedy(error)}"
     said = str(error).partition("\nTrace Shapes:")[0].strip() or "no message"  # Pyro adds its trace
     frame = user_frame(error)
     if frame is not None:
         return f"{type(error).__name__}: {said}\n  in {frame.filename}, line {frame.lineno}, in {frame.name}"
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    ours = bool(last) and last[0].filename.startswith(_PACKAGE + os.sep)
-    if isinstance(error, ValueError) and ours and (last[0].line or "").startswith("raise "):
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if f.filename.startswith(_PACKAGE + os.sep)]
+    if (
+        isinstance(error, ValueError)
+        and ours
+        and ours[-1] is frames[-1]
+        and (frames[-1].line or "").startswith("raise ")
+    ):
         return said  # a value refused where it is used: the message says all
+    last = (ours or frames)[-1:]
     where = f" (in {last[0].filename}, line {last[0].lineno})" if last else ""
     return f"{type(error).__name__}: {said}{where}; HYDRA_FULL_ERROR=1 shows the traceback"
 
@@ -68,7 +77,7 @@ def _message(error: BaseException) -> str:
 def _remedy(error: OSError) -> str:
     making = any(f.name in ("mkdir", "makedirs") for f in traceback.extract_tb(error.__traceback__))
     if making or isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
-        return "choose a folder that can be written, for runs with hydra.run.dir=DIR"
+        return "choose a folder that can be written (for new runs hydra.run.dir=DIR, for sweeps hydra.sweep.dir=DIR)"
     if isinstance(error, FileNotFoundError):
         return "give the path of a file that exists"
     return "check the path and the space left there"

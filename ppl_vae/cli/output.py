@@ -28,19 +28,19 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
         return
     from rich.console import Console
 
-    console = Console(file=out, width=None if out.isatty() else 120, highlight=False)
+    console = Console(file=out, width=None if out.isatty() else 10_000, highlight=False)
     for table in result.tables:
-        console.print(table)
+        print(table, file=out) if isinstance(table, str) else console.print(table)
     for line in result.lines:  # not through rich: paths are to be copied, never wrapped
         print(line, file=out)
     out.flush()
 
 
-def figures_table(title: str, rows: Mapping[str, Any]) -> Any:
+def figures_table(rows: Mapping[str, Any]) -> Any:
     """A two-column table of named figures."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows.items():

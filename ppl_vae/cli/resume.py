@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ppl_vae.cli.arguments import Arguments, quote
 from ppl_vae.config import Train, describe, near
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.recording import CONFIG, RECORD, locked, read_record
+from ppl_vae.recording import CHECKPOINT, CONFIG, RECORD, locked, read_record
 from ppl_vae.runs import find
 
 NAME = "resumed_train"
@@ -33,6 +33,9 @@ def prepare(arguments: Arguments) -> bool:
     if arguments.multirun:
         raise UsageError("resume goes on with one run: leave out -m, and resume the runs of a sweep one by one")
     directory = find(str(arguments.value("resume")), key="resume")
+    epochs = arguments.value("trainer.epochs")
+    if epochs is not None and not epochs.isdigit():
+        raise UsageError(f"trainer.epochs: got {epochs!r}, expected an integer")
     typed = [o for o in arguments.overrides if o.split("=", 1)[0].lstrip("+~") != "resume"]
     for override in typed:
         key = override.split("=", 1)[0]
@@ -43,11 +46,13 @@ def prepare(arguments: Arguments) -> bool:
             )
     record = read_record(directory)
     config = _saved(directory)
-    if _is_done(record, config, arguments):
+    if _is_done(record, config, epochs) and not arguments.asks_only:
         if locked(directory):
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         _say_finished(directory, record, arguments)
         return False
+    if not arguments.asks_only and record["status"] != "running" and not (directory / CHECKPOINT).exists():
+        print(f"{directory / CHECKPOINT} is not there: training starts again from epoch 1", file=sys.stderr)
     logger = arguments.value("logger")
     defaults: list[Any] = ["train_schema", "_self_"]
     if logger is not None:
@@ -77,13 +82,11 @@ def _saved(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _is_done(record: dict[str, Any], config: dict[str, Any], arguments: Arguments) -> bool:
+def _is_done(record: dict[str, Any], config: dict[str, Any], epochs: str | None) -> bool:
     """Whether a run has finished and no more epochs are asked for."""
     if record["status"] != "finished":
         return False
-    asked = arguments.value("trainer.epochs")
-    done = (config.get("trainer") or {}).get("epochs", 0)
-    return asked is None or not asked.isdigit() or int(asked) <= int(done)
+    return epochs is None or int(epochs) <= int((config.get("trainer") or {}).get("epochs", 0))
 
 
 def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments) -> None:

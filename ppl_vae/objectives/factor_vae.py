@@ -32,7 +32,7 @@ class FactorVAE(nn.Module):
 
     Args:
         gamma: The weight of the total correlation: a number or a schedule.
-        latent_dim: The size of a code, for a discriminator made here.
+        latent_dim: The size of a code; by default that of the first batch.
         hidden: Widths of its hidden layers.
         discriminator: One of your own, from `(data, latent)` to `(data,)` or `(data, 1)`.
         site: The latent site; by default the only local one.
@@ -61,8 +61,8 @@ class FactorVAE(nn.Module):
         num_particles: int = 1,
     ) -> None:
         super().__init__()
-        if (latent_dim is None) == (discriminator is None):
-            raise ValueError("Expected latent_dim, the size of a code, or a discriminator; got both or neither.")
+        if latent_dim is not None and discriminator is not None:
+            raise ValueError("Expected latent_dim, the size of a code, or a discriminator of your own; got both.")
         self.num_particles = positive("num_particles", num_particles)
         self.gamma = as_schedule(gamma, "gamma")
         self.latent_dim, self.site = latent_dim, site
@@ -78,9 +78,9 @@ class FactorVAE(nn.Module):
         z = codes(code_site(t, self.site))
         if self.latent_dim is not None and z.shape[1] != self.latent_dim:
             raise CheckError(f"Got codes of size {z.shape[1]}, expected FactorVAE(latent_dim={z.shape[1]}).")
+        loss = self._loss(self._cast(z.detach()))  # first: it gives a lazy network its size
         constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         correlation = torch.func.functional_call(self.discriminator, constants, (self._cast(z),)).mean()
-        loss = self._loss(self._cast(z.detach()))
         bound = plus(
             ELBO().of(t),
             -self.gamma.value * correlation.to(z),
@@ -108,8 +108,8 @@ def permuted(z: Tensor) -> Tensor:
 
 
 def _mlp(latent_dim: int | None, hidden: tuple[int, ...]) -> nn.Module:
-    widths = [int(latent_dim or 0), *hidden]
-    layers: list[nn.Module] = []
+    widths = [*hidden, 1]
+    layers: list[nn.Module] = [nn.LazyLinear(widths[0]) if latent_dim is None else nn.Linear(latent_dim, widths[0])]
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        layers += [nn.LeakyReLU(0.2), nn.Linear(before, after)]
+    return nn.Sequential(*layers)

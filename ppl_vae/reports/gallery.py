@@ -1,6 +1,6 @@
 """The pictures of a pair: run it on a few data, and draw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, unit_values
 from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
 from ppl_vae.errors import CheckError
-from ppl_vae.generate import generate
+from ppl_vae.generate import generate, of_data
 from ppl_vae.predictive import expected_values
 from ppl_vae.reports import figures as draw
 from ppl_vae.terms import Terms, terms
@@ -90,7 +90,7 @@ def gallery(
     try:
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)
-        new = next(iter(new.values())) if isinstance(new, dict) else new
+        new = of_data(new, x[0]) if isinstance(new, dict) else new
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
@@ -102,7 +102,7 @@ def gallery(
         head = tuple(t[:reconstructions] if pixels.is_image and isinstance(t, Tensor) else t for t in x)
         t = terms(vae, head)
         latents = {n: s.raw for n, s in t.latents.items() if n in t.model}
-        rebuilt = _first(expected_values(vae, head, latents))
+        rebuilt = of_data(expected_values(vae, head, latents), head[0])
         if pixels.is_image:
             result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
         else:
@@ -182,16 +182,12 @@ def _traversals(
     shape = list(site.raw.shape)
     axis = next((i for i, size in enumerate(shape) if size == t.batch_size), 0)
     shape[axis] = len(rows)
-    mean = _first(expected_values(vae, like, {code.name: rows.reshape(shape)}))
+    mean = of_data(expected_values(vae, like, {code.name: rows.reshape(shape)}), like[0])
     drawn = pixels(mean).reshape(len(order), steps, *mean.shape[1:])
     labels = [f"{code.name}[{unit}]" for unit in order]
     if pixels.is_image:
         return draw.traversals(drawn, values, labels, "the others at the code of one datum")
     return draw.feature_traversals(drawn, values, labels, names)
-
-
-def _first(values: Mapping[str, Tensor]) -> Tensor:
-    return next(iter(values.values()))
 
 
 class _Pixels:

@@ -112,6 +112,9 @@ class Loop:
         batch = next(self.train.batches(self.plan.batch_size))
         self.history.warnings = lint(self.vae, batch, len(self.train))
         prepare(self.vae, batch, self.particles)
+        if isinstance(self.objective, nn.Module) and any(map(nn.parameter.is_lazy, self.objective.parameters())):
+            with evaluating(self.device, self.plan.seed, self.vae, self.objective):
+                self.objective(self.vae, batch, total=len(self.train))
         parts = [p for p in (self.vae, self.objective) if isinstance(p, nn.Module)]
         named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
         self.schedules = {name.rpartition(".")[2]: schedule for name, schedule in named}

@@ -51,6 +51,13 @@ def test_overview_lists_the_verbs(cli):
     assert [line.split()[0] for line in called.out.splitlines() if line.startswith("  ")][:2] == ["train", "evaluate"]
 
 
+@pytest.mark.parametrize("words", [["--help", "train"], ["-h", "train"], ["train", "--help"]])
+def test_help_of_a_verb_wherever_the_flag_stands(cli, words):
+    called = cli(*words)
+    assert called.code == 0
+    assert "model: " in called.out
+
+
 def test_no_verb_is_a_usage_error(cli):
     called = cli()
     assert (called.code, called.out) == (2, "")
@@ -98,6 +105,16 @@ USAGE = {
     "misspelt target": (["train", "model._target_=ppl_vae.models.VEA"], "did you mean VAE?"),
     "dangerous target": (["train", "model._target_=os.system"], "may not"),
     "dangerous target by another name": (["train", "model._target_=torch.os.system"], "no class or function"),
+    "no key": (["train", "=3"], "key=value"),
+    "null": (["train", "trainer.epochs=null"], "got null"),
+    "unknown interpolation": (["train", "model.latent_dim=${fooo}"], "fooo"),
+    "resolve alone": (["train", "--resolve"], "--cfg"),
+    "switch with a value": (["train", "--multirun=3"], "no value"),
+    "info": (["train", "--info", "serchpath"], "did you mean searchpath?"),
+    "flag without a verb": (["--verson"], "did you mean --version"),
+    "empty resume": (["train", "resume="], "resume=DIR"),
+    "empty run": (["evaluate", "run="], "run=DIR"),
+    "empty sweep": (["compare", "sweep=''"], "sweep=DIR"),
     "folder of configs": (["train", "--config-dir", "nowhere"], "nowhere"),
 }
 

@@ -64,6 +64,17 @@ def test_generate_needs_no_data(cli, run_copy):
     assert np.load(run_copy / "samples.npz")["x"].shape == (7, 3)
 
 
+def test_a_run_with_labels_generates_and_reports(cli):
+    words = ("dataset.with_labels=true", "model=semi_supervised", "guide=semi_supervised", "trainer.epochs=1")
+    called = cli("train", *words, "results.posterior=false", "hydra.run.dir=labelled")
+    assert called.code == 0, called.err
+    assert "no figures" not in called.err
+    for verb in (["generate", "n=5"], ["report"]):
+        called = cli(*verb, "run=labelled")
+        assert called.code == 0, called.err
+    assert Path("labelled/figures/samples.png").exists()
+
+
 def test_generate_repeats_with_its_seed(cli, run_copy):
     def draw(seed):
         assert cli("generate", "run=run", "n=3", "figures=false", f"seed={seed}").code == 0

@@ -67,6 +67,13 @@ def test_json_is_one_object_and_nothing_else(train):
     assert Path(record["run"]).is_dir()
 
 
+def test_a_guide_that_reads_other_sizes_than_the_model_has(cli):
+    called = cli("train", *DATA, *TRAINING, "model=hierarchical")
+    assert called.code == 1
+    assert "does not go with model ppl_vae.models.Hierarchical" in called.err
+    assert called.left == []
+
+
 def test_two_starts_in_one_second_have_folders_of_their_own(train):
     assert train().code == train().code == 0
     assert len(list(Path("outputs").glob("*/*"))) == 2
@@ -99,6 +106,10 @@ REFUSED = {
     "missing file": (["dataset=npz", "dataset.path=nowhere.npz"], 1, "nowhere.npz"),
     "likelihood that does not fit": (["likelihood=bernoulli"], 1, "support"),
     "compile": (["trainer.compile=fast"], 1, "compile"),
+    "size": (["model.latent_dim=0"], 1, "model.latent_dim: got 0"),
+    "sizes": (["guide.hidden=[4,0]"], 1, "guide.hidden: got [4, 0]"),
+    "guide of another model": (["guide=gmvae"], 1, "guide=derived"),
+    "Pyro's own objective": (["objective._target_=pyro.infer.Trace_ELBO"], 1, "objective=elbo"),
     "logger that is not installed": (["logger=trackio"], 1, "pip install trackio"),
     "no such run": (["resume=nowhere"], 1, "no such folder"),
     "resume in a sweep": (["resume=nowhere", "-m"], 2, "resume"),
@@ -140,6 +151,17 @@ def test_an_existing_run_is_refused_and_untouched(train, run_copy):
     assert "holds a run already" in called.err
     assert "resume=" in called.err
     assert {p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir=sweep"], ["-m", "seed=0,1", "hydra.sweep.dir=sweep/0"]])
+def test_runs_are_not_mixed(train, tmp_path, run_copy, words):
+    (tmp_path / "sweep").mkdir()
+    run_copy.rename(tmp_path / "sweep" / "0")
+    before = sorted(tmp_path.rglob("*"))
+    called = train(*words)
+    assert called.code == 1, called.err
+    assert "choose another" in called.err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("word", ["hydra.run.dir=", "hydra.run.dir=."])
@@ -239,6 +261,29 @@ def test_keys_of_users_targets_are_checked(cli, mine, words, says):
 BROKEN = (*DATA, *TRAINING, "model._target_=my_models.Broken", "guide._target_=my_models.guide", "hydra.run.dir=run")
 
 
+def test_users_code_that_exits_is_a_failed_job(cli, mine, tmp_path):
+    (tmp_path / "my_models.py").write_text("import sys\ndef guide(x):\n    sys.exit(3)\n")
+    called = cli("train", *DATA, *TRAINING, "guide._target_=my_models.guide", "hydra.run.dir=run")
+    assert called.code == 1
+    assert "my_models.py, line 3" in called.err
+    assert Run.load("run").status == "failed"
+
+
+def test_a_module_without_a_constructor_takes_nothing(cli, mine, tmp_path):
+    (tmp_path / "my_models.py").write_text("import torch\nclass Guide(torch.nn.Module):\n    pass\n")
+    called = cli("train", *SMALL, "guide._target_=my_models.Guide")
+    assert called.code == 2
+    assert "guide.hidden: my_models.Guide has no such parameter; it takes none" in called.err
+
+
+def test_a_config_of_the_users_that_is_no_yaml(train, tmp_path):
+    (tmp_path / "myconf" / "model").mkdir(parents=True)
+    (tmp_path / "myconf" / "model" / "torn.yaml").write_text("a: [1\n")
+    called = train("--config-dir", "myconf", "model=torn")
+    assert called.code == 2
+    assert "torn.yaml" in called.err
+
+
 def test_an_error_in_users_code_names_file_and_line(cli, mine):
     called = cli("train", *BROKEN)
     assert called.code == 1
@@ -331,6 +376,28 @@ def test_a_finished_run_says_so(cli, run_copy):
     assert "finished" in called.err
     (record,) = cli("train", "resume=run", "format=json").json
     assert record["status"] == "finished"
+
+
+def test_epochs_of_a_finished_run_have_to_be_a_number(cli, run_copy):
+    called = cli("train", "resume=run", "trainer.epochs=a")
+    assert called.code == 2
+    assert "expected an integer" in called.err
+
+
+def test_a_run_without_its_checkpoint_starts_again_and_says_so(cli, run_copy):
+    (run_copy / "checkpoints" / "last.safetensors").unlink()
+    called = cli("train", "resume=run", "trainer.epochs=3")
+    assert called.code == 0, called.err
+    assert "starts again from epoch 1" in called.err
+    assert len(Run.load("run").metrics) == 3
+
+
+def test_config_of_a_finished_run(cli, run_copy):
+    assert "num_data: 60" in cli("train", "resume=run", "--cfg", "job").out
+
+
+def test_latest_to_resume_is_named_so(cli):
+    assert "resume=latest" in cli("train", "resume=latest").err
 
 
 def test_more_epochs_for_a_finished_run(cli, run_copy):

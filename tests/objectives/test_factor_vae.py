@@ -106,5 +106,17 @@ def test_codes_of_another_size_are_refused() -> None:
     model, guide, x = pair()
     with pytest.raises(CheckError, match=r"latent_dim=2"):
         FactorVAE(latent_dim=3)(pv.VAE(model, guide), x)
-    with pytest.raises(ValueError, match="both or neither"):
-        FactorVAE()
+    with pytest.raises(ValueError, match="got both"):
+        FactorVAE(latent_dim=3, discriminator=nn.Linear(3, 1))
+
+
+def test_the_discriminator_takes_its_size_from_the_codes() -> None:
+    model, guide, x = pair()
+    vae = pv.VAE(model, guide)
+    objective = FactorVAE(2.0, hidden=(16,))
+    pv.fit(vae, x, objective, epochs=1, batch_size=20, progress=False)
+    first = objective.discriminator[0]
+    assert first.in_features == 2
+    start = first.weight.detach().clone()
+    pv.fit(vae, x, objective, epochs=1, batch_size=20, progress=False)
+    assert not torch.equal(first.weight, start)

@@ -8,8 +8,9 @@ from torch import nn
 
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
-from ppl_vae.guides import Amortized
+from ppl_vae.guides import Amortized, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
+from ppl_vae.models import SemiSupervised
 from ppl_vae.reports.gallery import encodings, gallery
 from ppl_vae.vae import VAE
 from tests import oracles
@@ -29,6 +30,14 @@ def test_images(images):
     assert set(found.figures) == {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
     assert found.notes == {}
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_images_of_a_model_that_observes_classes_too():
+    spec = Spec((1, 6, 6), "binary", num_classes=2)
+    model = SemiSupervised(spec, latent_dim=2, hidden=[8])
+    split = Split((torch.randint(2, (30, 1, 6, 6)).float(), torch.arange(30) % 2))
+    found = gallery(VAE(model, SemiSupervisedAmortized(spec, model, hidden=[8])), split, spec)
+    assert {"samples", "reconstructions", "traversals"} <= set(found.figures)
 
 
 def test_table():

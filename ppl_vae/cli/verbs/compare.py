@@ -40,17 +40,18 @@ def run(cfg: DictConfig, context: Context) -> Result:
     )
     write_atomically(sweep / "comparison.csv", frame.to_csv(index=False))
     write_atomically(sweep / "comparison.html", _page(sweep, frame))
-    table = Table(title=f"{sweep.name}: {len(rows)} runs, best first (nats per datum)", title_justify="left")
+    table = Table()
     for column in frame:
-        table.add_column(str(column))
+        table.add_column(str(column), overflow="fold")
     for values in frame.itertuples(index=False):
         table.add_row(*(_text(v) for v in values))
     finished = frame[frame.status == "finished"]
+    title = f"{sweep.name}: {len(rows)} run{'s' * (len(rows) != 1)}, best first (nats per datum)"
     lines = [f"table: {sweep / 'comparison.csv'}", f"page: {sweep / 'comparison.html'}"]
     if len(finished):
         lines.append(f"best: {sweep / str(finished.run.iloc[0])}")
     record = {"sweep": str(sweep), "runs": frame.astype(object).where(frame.notna(), None).to_dict("records")}
-    return Result(record=record, tables=[table], lines=lines)
+    return Result(record=record, tables=[title, table], lines=lines)
 
 
 def _find(name: str) -> Path:

@@ -28,7 +28,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     drawn = generate(vae, cfg.n, like=like, seed=cfg.seed)
     arrays = {k: _restored(run, v) for k, v in (drawn if isinstance(drawn, dict) else {"x": drawn}).items()}
     path = save_arrays(run.directory / "samples.npz", arrays)
-    figures = _figures(cfg, run, vae, like, next(iter(arrays.values()))) if cfg.figures else {}
+    figures = _figures(cfg, run, vae, like, drawn) if cfg.figures else {}
     pictures = save_figures(run.directory, figures)
     shapes = {k: list(v.shape) for k, v in arrays.items()}
     record = {"run": str(run), "samples": str(path), "n": cfg.n, "shapes": shapes, "figures": pictures}
@@ -41,14 +41,15 @@ def _restored(run: Run, value: Any) -> Any:
     return run.spec.restore(value).numpy() if tuple(value.shape[1:]) == run.spec.shape else value.numpy()
 
 
-def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, samples: Any) -> dict[str, Any]:
-    from ppl_vae.generate import generate
+def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, drawn: Any) -> dict[str, Any]:
+    from ppl_vae.generate import generate, of_data
     from ppl_vae.reports import figures
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
         means = generate(vae, min(cfg.n, MOST), like=like, mean=True, seed=cfg.seed)
-        means = next(iter(means.values())) if isinstance(means, dict) else means
+        means = of_data(means, like[0]) if isinstance(means, dict) else means
         return {"samples": figures.samples_grid(np.clip(_restored(run, means), 0, 1))}
     data = run.data.test if len(run.data.test) else run.data.train
     seen = _restored(run, data.batch()[0])
-    return {"samples": figures.sample_marginals(seen, samples, run.spec.feature_names)}
+    samples = of_data(drawn, like[0]) if isinstance(drawn, dict) else drawn
+    return {"samples": figures.sample_marginals(seen, _restored(run, samples), run.spec.feature_names)}

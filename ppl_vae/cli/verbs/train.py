@@ -36,7 +36,7 @@ def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bo
     with Recorder(context.directory, resume=resume) as recorder:
         try:
             return work(recorder)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # users' code may call sys.exit
             if context.in_sweep or resume or not _refused(error, context.directory):
                 recorder.failed(error, messages.message(error))
             else:
@@ -44,7 +44,7 @@ def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bo
             raise
 
 
-def _refused(error: Exception, directory: Path) -> bool:
+def _refused(error: BaseException, directory: Path) -> bool:
     """Whether nothing had been trained and the fault lies in what was asked, not in code that ran."""
     metrics = directory / METRICS
     if isinstance(error, NonFiniteError) or (metrics.exists() and metrics.stat().st_size):
