@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.diagnostics.evaluation import plain
 from ppl_vae.diagnostics.ranks import central_coverage, uniformity_p
 from ppl_vae.diagnostics.simulate import simulate, template
+from ppl_vae.diagnostics.tarp import TARP, Tarp
 from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.terms import terms
@@ -35,10 +37,11 @@ class Calibration:
 
     Attributes:
         ranks: by latent site, `(simulations, units)` in [0, 1]: the fraction of the guide's draws below the truth,
-            ties and ends broken at random; uniform if the guide is exact on data that the model makes.
-        table: a row per unit: `site`, `unit`, `p_value` of uniformity, mean `rank` (½ if unbiased), `spread` (the
-            ranks' standard deviation over that of a uniform: above 1 the guide is too narrow), `coverage_50` and
-            `coverage_90` (of central intervals).
+            ties and ends broken at random; uniform if the guide is exact on data that the model makes. Under
+            `"TARP"`, the fraction of draws nearer to the reference point than the truth, `(simulations, 1)`.
+        table: a row per unit, and one for TARP: `site`, `unit`, `p_value` of uniformity, mean `rank` (½ if unbiased),
+            `spread` (the ranks' standard deviation over that of a uniform: above 1 the guide is too narrow),
+            `coverage_50` and `coverage_90` (of central intervals).
         summary: plain numbers.
     """
 
@@ -57,14 +60,15 @@ class Calibration:
         np.savez_compressed(buffer, **arrays)
         write_atomically(directory / "ranks.npz", buffer.getvalue())
         write_atomically(directory / "units.csv", self.table.to_csv(index=False))
-        write_atomically(directory / "summary.json", json.dumps(self.summary, indent=2) + "\n")
+        write_atomically(directory / "summary.json", json.dumps(plain(self.summary), indent=2) + "\n")
         return directory
 
     def __str__(self) -> str:
         s = self.summary
         lines = [
             f"{s['simulations']} simulated data, {s['draws']} draws each, {s['num_units']} units",
-            f"smallest p-value of uniformity {s['p_value']:.2g} (corrected for {s['num_units']} units)",
+            f"smallest p-value of uniformity {s['p_value']:.2g} (corrected for all units and TARP)",
+            f"p-value of TARP, all units together, {s['tarp_p_value']:.2g}",
             f"central 90% intervals cover {s['coverage_90']:.1%}, central 50% intervals {s['coverage_50']:.1%}",
             s["verdict"],
         ]
@@ -81,12 +85,17 @@ def calibrate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
-    """Check a guide against data whose latents are known, because the model made them.
+    r"""Check a guide against data whose latents are known, because the model made them.
 
     For z* ~ p(z), x* ~ p(x | z*), and z₁ … z_L ~ q(z | x*), the rank of z*ⱼ among the draws is uniform for every
     unit j if q is the posterior. U-shaped ranks say that the guide is too narrow, hump-shaped ones that it is
     too wide, a slope that it is biased. It is the guide that is judged, on the model's own data: that the model
     fits real data is another question.
+
+    Units one by one miss wrong dependence between them, and a guide that always gives the prior. So all latents are
+    also judged together by TARP: with a reference point r that depends on x* alone (a random linear function of it),
+    the share of draws nearer to r than z* is uniform for the exact posterior, and, over enough references, for
+    nothing else. Distances are in units of the prior's standard deviations.
 
     Args:
         vae: the pair.
@@ -105,6 +114,8 @@ def calibrate(
         Talts, Betancourt, Simpson, Vehtari, Gelman (2018), Validating Bayesian inference algorithms with
         simulation-based calibration, https://arxiv.org/abs/1804.06788
         Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity, Statistics and Computing 32.
+        Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023), Sampling-based accuracy testing of posterior estimators for
+        general inference, ICML.
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):
@@ -124,12 +135,15 @@ def calibrate(
     ranks: dict[str, list[Array]] = {}
     with inference(vae, batch):
         tiling = plan(vae, batch, simulations, draws, memory, seed)
+        tiling.seed_all(simulations, 0)  # no block begins there
+        tarp = Tarp(*simulate(vae, batch, 500))
         for start in range(0, simulations, tiling.data):
             n = min(tiling.data, simulations - start)
             tiling.seed_all(start, 0)
             simulated, latent = simulate(vae, batch, n, start)
             counts: dict[str, Tensor] = {}
             truths = {name: site.value[0] for name, site in latent.items() if site.is_local}
+            nearer = tarp.start(simulated, truths)
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number + 1)
                 t = terms(vae, simulated, chunk)
@@ -140,6 +154,9 @@ def calibrate(
                     # Ties, which discrete latents have, are kept apart from draws below.
                     found = torch.stack([(value < truth).sum(0), (value == truth).sum(0)])
                     counts[name] = counts[name] + found if name in counts else found
+                nearer.update({name: site.value for name, site in t.latents.items()})
+            if nearer.count is not None:
+                counts[TARP] = nearer.count
             for name, (below, ties) in counts.items():
                 # The truth falls into a gap between draws, or among its ties: any place there is as likely.
                 rank = (below + torch.rand(below.shape).to(below.device) * (ties + 1)) / (draws + 1)
@@ -172,17 +189,19 @@ def _calibration(ranks: dict[str, Array], simulations: int, draws: int, seed: in
                 }
             )
     table = pd.DataFrame(rows)
+    units = table[table["site"] != TARP]
     p_value = min(1.0, float(table["p_value"].min()) * len(table))
     worst = rows[int(table["p_value"].to_numpy().argmin())]
     summary = {
         "simulations": simulations,
         "draws": draws,
         "seed": seed,
-        "num_units": len(table),
+        "num_units": len(units),
         "p_value": p_value,
-        "coverage_50": float(table["coverage_50"].mean()),
-        "coverage_90": float(table["coverage_90"].mean()),
-        "spread": float(table["spread"].mean()),
+        "coverage_50": float(units["coverage_50"].mean()),
+        "coverage_90": float(units["coverage_90"].mean()),
+        "spread": float(units["spread"].mean()),
+        "tarp_p_value": float(table["p_value"][table["site"] == TARP].min()),
         "verdict": _verdict(p_value, worst, simulations),
     }
     return Calibration(ranks, table, summary)
@@ -191,6 +210,8 @@ def _calibration(ranks: dict[str, Array], simulations: int, draws: int, seed: in
 def _verdict(p_value: float, worst: dict[str, Any], simulations: int) -> str:
     if p_value > 0.05:
         return "ranks are uniform as far as these simulations tell: the guide is calibrated on the model's own data"
+    if worst["site"] == TARP:
+        return "draws of all units together are not where the truth is, though each unit may be: the guide is wrong"
     unit = f"{worst['site']}[{worst['unit']}]"
     errors = abs(worst["rank"] - 0.5) * np.sqrt(12 * simulations) / max(worst["spread"], 1e-6)
     if errors > 5:

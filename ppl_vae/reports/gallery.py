@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, unit_values
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.diagnostics.codes import Encoding, encodings
+from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference
 from ppl_vae.errors import CheckError
 from ppl_vae.generate import generate, of_data
 from ppl_vae.predictive import expected_values
@@ -35,23 +35,6 @@ class Gallery:
 
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A latent site of some data.
-
-    Attributes:
-        name: the site.
-        mean: posterior means `(data, units)`.
-        kl: KL per unit, nats per datum, where it divides into units.
-        shape: `(data, *shape)` is how the program sees the latent.
-    """
-
-    name: str
-    mean: Array
-    kl: Array | None
-    shape: tuple[int, ...]
 
 
 def gallery(
@@ -117,51 +100,11 @@ def gallery(
             main.mean, labels, None if spec is None else spec.class_names, main.name
         )
         if main.kl is not None and np.isfinite(main.kl).all():
-            result.figures["kl_per_unit"] = draw.kl_per_unit(main.kl, main.mean.var(0) > ACTIVE, main.name)
+            result.figures["kl_per_unit"] = draw.kl_per_unit(main.kl, main.active, main.name)
         figure = _traversals(vae, t, main, pixels, names, units, steps)
         if figure is not None:
             result.figures["traversals"] = figure
     return result
-
-
-def encodings(vae: "VAE", data: Any, *, draws: int = 8, seed: int = 0) -> list[Encoding]:
-    """Give posterior means and KL per unit of every continuous latent in the data plate.
-
-    Args:
-        vae: the pair.
-        data: a `Split`, a tensor or a tuple of them.
-        draws: per datum, whose mean is taken.
-        seed: of the draws.
-    """
-    split = as_split(data)
-    moments: dict[str, list[Tensor]] = {}
-    kl: dict[str, list[Tensor]] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    first = as_pair_takes(split.batch(slice(0, 2)), vae)
-    with inference(vae, first):
-        tiling = plan(vae, first, len(split), draws, 2**28, seed)
-        for start in range(0, len(split), tiling.data):
-            tiling.seed_all(start, 0)
-            t = terms(vae, as_pair_takes(split.batch(slice(start, start + tiling.data)), vae), draws)
-            for name, site in t.latents.items():
-                if not site.is_local or name not in t.model or not site.value.is_floating_point():
-                    continue
-                running = UnitMoments()
-                running.update(unit_values(t, name))
-                moments.setdefault(name, []).append(running.mean.cpu())
-                shapes[name] = tuple(site.value.shape[2:])
-                unit = unit_kl(t, name)
-                if unit is not None:
-                    kl.setdefault(name, []).append(unit.double().cpu())
-    return [
-        Encoding(
-            name,
-            torch.cat(parts).numpy(),
-            torch.cat(kl[name]).mean(0).numpy() if name in kl and len(kl[name]) == len(parts) else None,
-            shapes[name],
-        )
-        for name, parts in moments.items()
-    ]
 
 
 def _traversals(

@@ -1,0 +1,63 @@
+"""An alarm for collapse, while there is still time to do something."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ppl_vae.diagnostics.codes import encodings
+from ppl_vae.diagnostics.tiles import as_split
+
+if TYPE_CHECKING:
+    from ppl_vae.vae import VAE
+
+
+class CollapseAlarm:
+    """A callback for `fit` that warns, once per site, where a latent carries nothing about the data any more.
+
+    A unit is dead where the variance over data of E[z | x] is below 0.01. The alarm goes off where all units of a site
+    are dead for `patience` epochs on end; `history` keeps the number of active units after each epoch.
+
+    Args:
+        vae: the pair that is trained.
+        data: some held-out data; the first `most` are looked at.
+        patience: epochs that a site may be dead.
+        most: data looked at.
+        warn: what a warning is told to; standard error by default.
+
+    Reference:
+        Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016), Generating sentences from a continuous space, CoNLL.
+
+    >>> pv.fit(vae, data, callbacks=[CollapseAlarm(vae, data.validation)])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        vae: "VAE",
+        data: Any,
+        *,
+        patience: int = 3,
+        most: int = 500,
+        warn: Callable[[str], object] | None = None,
+    ) -> None:
+        self.vae, self.data, self.patience = vae, as_split(data)[:most], patience
+        self.warn = warn or (lambda text: print(text, file=sys.stderr))
+        self.history: list[dict[str, int]] = []
+        self._dead: dict[str, int] = {}
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Look at the pair after an epoch."""
+        active = {c.name: (int(c.active.sum()), len(c.active)) for c in encodings(self.vae, self.data)}
+        self.history.append({name: count for name, (count, _) in active.items()})
+        for name, (count, units) in active.items():
+            self._dead[name] = 0 if count else self._dead.get(name, 0) + 1
+            if self._dead[name] == self.patience:
+                self.warn(
+                    f"collapse: none of the {units} units of {name!r} has been active for {self.patience} epochs "
+                    f"(epoch {row.get('epoch', len(self.history))}): the guide gives the prior, whatever the data. "
+                    "Raise β slowly from 0 (objective.beta), keep free bits, or take a weaker likelihood."
+                )
+
+    @property
+    def collapsed(self) -> list[str]:
+        """The sites for which the alarm went off."""
+        return [name for name, dead in self._dead.items() if dead >= self.patience]
