@@ -110,6 +110,12 @@ class Evaluate:
     run: str = MISSING
     split: Part = Part.test
     num_particles: int = 1000
+    evidence: str = "importance"
+    gaps: bool = False
+    scores: list[str] = field(default_factory=list)
+    data: int = 100
+    features: str = "pixels"
+    statistics: Any = None
     seed: int = 0
     format: Format = Format.table
 
@@ -122,6 +128,7 @@ class Posterior:
     split: Part = Part.test
     data: int | None = 100
     draws: int = 1000
+    resample: str | None = None
     figures: bool = True
     seed: int = 0
     format: Format = Format.table
@@ -193,12 +200,22 @@ class Calibrate:
     format: Format = Format.table
 
 
+@dataclass
+class Export:
+    """Keys of `ppl-vae export`."""
+
+    run: str = MISSING
+    seed: int = 0
+    format: Format = Format.table
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
     "posterior": Posterior,
     "generate": Generate,
     "report": Report,
+    "export": Export,
     "compare": Compare,
     "calibrate": Calibrate,
     "gradients": Gradients,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ppl_vae.vae import VAE
 
 
+SUMMED_UP = 1_000
+"""Data that ArviZ sums up at most: it takes a second for every few hundred units."""
+
+
 def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
     """Write figures as PNG into `DIR/figures`."""
     from ppl_vae.reports.figures import save_figure
@@ -35,16 +39,21 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
 
 
 def make_posterior(
-    vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool
+    vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool, resample: Any = None
 ) -> tuple[Path, Any]:
-    """Draw the posterior of some data into `DIR/posterior.nc`; give its path and ArviZ's summary of it."""
-    from ppl_vae._arviz import summary, to_tree
+    """Draw the posterior of some data into `DIR/posterior.nc`; give its path and ArviZ's summary of the first data."""
+    from ppl_vae._arviz import from_tree, summary, to_tree
+    from ppl_vae.cli.progress import bar
     from ppl_vae.draws import posterior
-    from ppl_vae.posterior import save
 
-    drawn = posterior(vae, split, draws=draws, spec=spec, seed=seed)
-    path = save(to_tree(drawn), directory / "posterior.nc")
-    table = summary(drawn)
+    path = directory / "posterior.nc"
+    with bar("posterior") as progress:
+        options: dict[str, Any] = {"draws": draws, "spec": spec, "seed": seed, "resample": resample}
+        drawn = posterior(vae, split, path=path, progress=progress, **options)
+    first = to_tree(drawn)
+    if len(split) > SUMMED_UP:
+        first = first.filter(lambda node: node.name == "posterior").isel(datum=slice(SUMMED_UP))
+    table = summary(from_tree(first))
     write_atomically(directory / "posterior.csv", table.to_csv())
     if figures:
         from ppl_vae.reports.figures import pareto_k_histogram
@@ -64,9 +73,32 @@ def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     """Summary and table of `evaluate`, on test data before others."""
     import pandas as pd
 
-    for part in ("test", "validation", "train"):
-        folder = run.directory / "evaluation" / part
-        if (folder / "summary.json").exists():
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            return summary, pd.read_csv(folder / "table.csv", index_col=0)
-    return None, None
+    folder = _latest(run)
+    if folder is None:
+        return None, None
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary, pd.read_csv(folder / "table.csv", index_col=0)
+
+
+def _latest(run: Run) -> Path | None:
+    folders = (run.directory / "evaluation" / part for part in ("test", "validation", "train"))
+    return next((folder for folder in folders if (folder / "summary.json").exists()), None)
+
+
+def further_results(run: Run) -> dict[str, dict[str, Any]]:
+    """What `calibrate` and the further scores of `evaluate` found, by name."""
+    folder = _latest(run)
+    paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
+    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in paths}
+    calibration = run.directory / "calibration" / "summary.json"
+    if calibration.exists():
+        found["calibration"] = json.loads(calibration.read_text(encoding="utf-8"))
+    return found
+
+
+def further_figures(run: Run) -> dict[str, bytes]:
+    """The pictures that belong to these."""
+    found: dict[str, bytes] = {}
+    for name in ("calibration_*", "gaps", "information", "checks"):
+        found |= {p.stem: p.read_bytes() for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
+    return found

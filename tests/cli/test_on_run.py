@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import DATA, NETWORKS
+import torch
+from small import DATA, NETWORKS, SMALL
+
+from ppl_vae.runs import Run
 
 VERBS = {
     "evaluate": ["num_particles=8"],
@@ -16,6 +19,7 @@ VERBS = {
     "calibrate": ["simulations=20", "draws=10"],
     "gradients": ["samples=10"],
     "check": [],
+    "export": [],
 }
 
 
@@ -54,6 +58,25 @@ def test_posterior_is_what_arviz_reads(cli, run_copy):
     drawn = Run.load(run_copy).posterior()
     assert drawn["posterior"]["z"].shape == (1, 5, 4, 2)
     assert {"log_weight"} <= set(drawn["sample_stats"].data_vars)
+
+
+def test_exported_programs_are_those_of_the_run(cli, run_copy):
+    (record,) = cli("export", "run=run", "format=json").json
+    assert record["latents"] == {"z": ["loc", "scale"]}
+    z = torch.randn(5, 2)
+    found = torch.export.load(record["decoder"]).module()({"z": z})["x"]
+    model = Run.load(run_copy).vae.model
+    with torch.no_grad():
+        expected = model.likelihood(model.decoder(z)).base_dist
+    torch.testing.assert_close(found["loc"], expected.loc)
+
+
+def test_a_pair_that_cannot_be_exported_leaves_nothing(cli, tmp_path):
+    assert cli("train", *SMALL, "guide=iaf", "hydra.run.dir=flow").code == 0
+    called = cli("export", "run=flow")
+    assert called.code == 1
+    assert "cannot be exported" in called.err
+    assert not (tmp_path / "flow" / "export").exists()
 
 
 def test_generate_needs_no_data(cli, run_copy):

@@ -8,6 +8,7 @@ from ppl_vae.cli.job import Context
 from ppl_vae.cli.made import save_figures
 from ppl_vae.cli.on_run import conditions, opened
 from ppl_vae.cli.output import Result
+from ppl_vae.cli.progress import bar
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -15,7 +16,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.diagnostics import calibrate
 
     run, vae = opened(cfg)
-    found = calibrate(vae, cfg.simulations, cfg.draws, like=conditions(run), seed=cfg.seed)
+    with bar("simulations") as progress:
+        found = calibrate(vae, cfg.simulations, cfg.draws, like=conditions(run), seed=cfg.seed, progress=progress)
     folder = found.save(run.directory / "calibration")
     pictures = []
     if cfg.figures:

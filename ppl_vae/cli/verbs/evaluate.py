@@ -1,21 +1,34 @@
-"""`ppl-vae evaluate`: ELBO, importance-weighted evidence, KL per latent, active units, k̂ on held-out data."""
+"""`ppl-vae evaluate`: ELBO, importance-weighted evidence, KL per latent, active units, k̂ on held-out data, and more."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
 from ppl_vae.cli.job import Context
+from ppl_vae.cli.made import save_figures
 from ppl_vae.cli.on_run import opened, part
 from ppl_vae.cli.output import Result
+from ppl_vae.cli.progress import bar
+from ppl_vae.cli.scores import wanted
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Evaluate one part of a run's data and keep the tables in `DIR/evaluation/PART`."""
     from ppl_vae.diagnostics.evaluation import evaluate
 
+    further = wanted(cfg)
     run, vae = opened(cfg)
-    evaluation = evaluate(vae, part(run, cfg.split.name), cfg.num_particles, seed=cfg.seed)
+    split = part(run, cfg.split.name)
+    with bar("evidence") as progress:
+        evaluation = evaluate(vae, split, cfg.num_particles, seed=cfg.seed, progress=progress)
     folder = evaluation.save(run.directory / "evaluation" / cfg.split.name)
     record = {"run": str(run), "split": cfg.split.name, **evaluation.summary}
-    title = f"{run.directory.name}, {cfg.split.name} data (nats per datum)"
-    return Result(record=record, lines=[title, str(evaluation), f"tables: {folder}"], value=evaluation.summary["nll"])
+    lines = [f"{run.directory.name}, {cfg.split.name} data (nats per datum)", str(evaluation)]
+    for name, function in further.items():
+        score = function(run, vae, split, cfg)
+        score.save(folder, name)
+        save_figures(run.directory, score.figures)
+        record[name] = score.summary
+        numbers = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in score.summary.items())
+        lines.append(f"{name}: {', '.join(numbers)}")
+    return Result(record=record, lines=[*lines, f"tables: {folder}"], value=evaluation.summary["nll"])

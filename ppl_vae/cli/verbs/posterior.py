@@ -8,6 +8,7 @@ from ppl_vae.cli.job import Context
 from ppl_vae.cli.made import groups, make_posterior
 from ppl_vae.cli.on_run import opened, part
 from ppl_vae.cli.output import Result
+from ppl_vae.errors import UsageError
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -15,9 +16,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
     run, vae = opened(cfg)
     split = part(run, cfg.split.name)
     split = split if cfg.data is None else split[: cfg.data]
-    path, table = make_posterior(
-        vae, split, run.spec, run.directory, draws=cfg.draws, seed=cfg.seed, figures=cfg.figures
-    )
+    if cfg.resample not in (None, "psis"):
+        raise UsageError(f"resample: got {cfg.resample!r}, expected psis or null")
+    options = {"draws": cfg.draws, "seed": cfg.seed, "figures": cfg.figures, "resample": cfg.resample}
+    path, table = make_posterior(vae, split, run.spec, run.directory, **options)
     shown = groups(run.posterior())
     record = {
         "run": str(run),

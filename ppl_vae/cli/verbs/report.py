@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import latest_evaluation, save_figures
+from ppl_vae.cli.made import further_figures, further_results, latest_evaluation, save_figures
 from ppl_vae.cli.on_run import opened
 from ppl_vae.cli.output import Result
 from ppl_vae.recording import ERROR, WEIGHTS
@@ -32,6 +32,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         figures, notes = pictures.figures, pictures.notes
         save_figures(run.directory, figures)
     evaluation, table = latest_evaluation(run)
+    figures |= further_figures(run)
     summary = run.directory / "posterior.csv"
     record = run.record
     error = run.directory / ERROR
@@ -48,6 +49,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         figures=figures,
         evaluation=evaluation,
         table=table,
+        diagnostics=further_results(run),
         posterior=pd.read_csv(summary, index_col=0) if summary.exists() else None,
         environment={
             k: record[k] for k in ("versions", "git", "started", "finished", "seconds", "seed") if k in record

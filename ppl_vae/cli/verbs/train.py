@@ -56,11 +56,13 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
     made = assemble(cfg, context)
     config = made.config
 
+    from ppl_vae.diagnostics.collapse import CollapseAlarm
     from ppl_vae.training import fit
 
     optimizer = _optimizer(config["optimizer"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
     recorder.start(made.saved, **made.facts)
+    watched = made.data.validation if len(made.data.validation) else made.data.train
     tracker = None
     if config["logger"]:
         tracker = build("logger", config["logger"], directory=context.directory, config=made.saved)
@@ -75,7 +77,7 @@ def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
             seed=cfg.seed,
             directory=context.directory,
             resume=cfg.resume is not None,
-            callbacks=[tracker] if tracker else [],
+            callbacks=[CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
         )
     except KeyboardInterrupt:
         print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
