@@ -15,13 +15,15 @@ class CollapseAlarm:
     """A callback for `fit` that warns, once per site, where a latent carries nothing about the data any more.
 
     A unit is dead where the variance over data of E[z | x] is below 0.01. The alarm goes off where all units of a site
-    are dead for `patience` epochs on end; `history` keeps the number of active units after each epoch.
+    are dead for `patience` epochs on end. So that it costs nothing while all is well, it looks at units only where the
+    KL of a site in the row of metrics is below `below`; `history` keeps the number of active units whenever it looked.
 
     Args:
         vae: the pair that is trained.
         data: some held-out data; the first `most` are looked at.
         patience: epochs that a site may be dead.
         most: data looked at.
+        below: KL of a site, nats per datum; units that tell something of the data cost more.
         warn: what a warning is told to; standard error by default.
 
     Reference:
@@ -37,15 +39,21 @@ class CollapseAlarm:
         *,
         patience: int = 3,
         most: int = 500,
+        below: float = 0.5,
         warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.vae, self.data, self.patience = vae, as_split(data)[:most], patience
+        self.vae, self.data, self.patience, self.below = vae, as_split(data)[:most], patience, below
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.history: list[dict[str, int]] = []
         self._dead: dict[str, int] = {}
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Look at the pair after an epoch."""
+        part = "validation" if any(key.startswith("validation/kl/") for key in row) else "train"
+        kl = [value for key, value in row.items() if key.startswith(f"{part}/kl/")]
+        if kl and min(kl) > self.below:
+            self._dead.clear()
+            return
         active = {c.name: (int(c.active.sum()), len(c.active)) for c in encodings(self.vae, self.data)}
         self.history.append({name: count for name, (count, _) in active.items()})
         for name, (count, units) in active.items():

@@ -27,9 +27,24 @@ PLACED = (
 )
 """Figures that have a place of their own on the page."""
 
+TITLES: Mapping[str, str] = {
+    "ais": "Annealed importance sampling",
+    "calibration": "Simulation-based calibration",
+    "checks": "Predictive checks",
+    "disentanglement": "Disentanglement",
+    "gaps": "Approximation and amortization gap",
+    "latents": "Information in the codes",
+    "probe": "Linear probe of the labels",
+    "samples": "Samples against data",
+}
+
 CAPTIONS: Mapping[str, str] = {
     "calibration": "Ranks of the true latents of simulated data among the guide's draws: within the band, the guide is "
     "calibrated on data that the model makes.",
+    "checks": "Where statistics of the data rank among those of data that the model makes: within the band, the model "
+    "has their distribution right.",
+    "information": "A unit's KL is what it tells of the data, plus what keeps all codes together from looking like the "
+    "prior: the second part makes samples worse than reconstructions.",
     "gaps": "What the guide loses against log p(x), datum by datum: to its family, and to its network.",
 }
 
@@ -47,6 +62,7 @@ def html_report(
     figures: Mapping[str, Figure | bytes] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     table: Any = None,
+    diagnostics: Mapping[str, Mapping[str, Any]] | None = None,
     posterior: Any = None,
     environment: Mapping[str, Any] | None = None,
     notes: Mapping[str, str] | None = None,
@@ -67,6 +83,7 @@ def html_report(
             `calibration` or `gaps`, follow the evaluation.
         evaluation: `Evaluation.summary`.
         table: `Evaluation.table`, a data frame with a row per datum.
+        diagnostics: results of `calibrate` and of further scores, by name.
         posterior: a data frame as `az.summary` gives it.
         environment: versions, machine, git, times.
         notes: for `samples`, `reconstructions`, `latents`: why there is no figure.
@@ -99,6 +116,10 @@ def html_report(
         verdict=tables.verdict(evaluation),
         further=[name for name in drawn if name not in PLACED],
         captions=CAPTIONS,
+        diagnostics=[
+            (name, TITLES.get(name, name), [(k, tables.text(v)) for k, v in tables.flatten(part)])
+            for name, part in (diagnostics or {}).items()
+        ],
         worst=tables.worst(table),
         posterior=tables.posterior(posterior),
         config=config if isinstance(config, str) else _yaml(config),

@@ -9,7 +9,13 @@ from ppl_vae.reports.style import BLUE, INK, MUTED, SKY, VERMILION, grid_lines, 
 
 
 @styled
-def calibration(ranks: ArrayLike, name: str = "z", alpha: float = 0.05, num_points: int = 50) -> Figure:
+def calibration(
+    ranks: ArrayLike,
+    name: str = "z",
+    alpha: float = 0.05,
+    num_points: int = 50,
+    place: str = "rank of the truth among the guide's draws",
+) -> Figure:
     """Draw the departure of rank distributions from uniformity, and the coverage of central intervals.
 
     Args:
@@ -17,6 +23,7 @@ def calibration(ranks: ArrayLike, name: str = "z", alpha: float = 0.05, num_poin
         name: the latent site.
         alpha: probability with which one unit of an exact guide leaves the band anywhere.
         num_points: points at which the band is evaluated.
+        place: what the ranks are.
     """
     ranks = np.asarray(ranks, dtype=np.float64)
     n = len(ranks)
@@ -30,8 +37,8 @@ def calibration(ranks: ArrayLike, name: str = "z", alpha: float = 0.05, num_poin
     for unit in np.argsort(out):
         left.plot(points, difference[:, unit], color=VERMILION if out[unit] else BLUE, linewidth=1.1, alpha=0.85)
     left.axhline(0, color=MUTED, linewidth=0.8)
-    left.set_title(f"Ranks of {name}: {int(out.sum())} of {len(out)} units leave the band")
-    left.set_xlabel("rank of the truth among the guide's draws", color=MUTED)
+    left.set_title(f"Ranks of {name}: {int(out.sum())} of {len(out)} leave the band")
+    left.set_xlabel(place, color=MUTED)
     left.set_ylabel("ECDF − uniform", color=MUTED)
     left.legend(loc="upper right")
     left.margins(x=0, y=0.18)

@@ -166,6 +166,31 @@ def kl_per_unit(kl: ArrayLike, active: ArrayLike | None = None, name: str = "z")
 
 
 @styled
+def information(table: Any) -> Figure:
+    """Draw how the KL of each unit divides into information about the data and a misfit of all codes to the prior.
+
+    Args:
+        table: what [`aggregate`][ppl_vae.diagnostics.aggregate.aggregate] gives.
+    """
+    units = table[table["unit"] != "joint"].sort_values("kl", ascending=False)
+    figure = new_figure(float(np.clip(1.6 + 0.22 * len(units), 4.0, 9.0)), 2.9)
+    axes = figure.subplots()
+    told, rest = units["information"].clip(lower=0).to_numpy(), units["marginal_kl"].clip(lower=0).to_numpy()
+    place = np.arange(len(units))
+    axes.bar(place, told, color=BLUE, width=0.8, label="information about x")
+    axes.bar(place, rest, bottom=told, color=VERMILION, width=0.8, label="KL of all codes to the prior")
+    every = max(1, len(units) // 30)
+    names = [f"{unit}" for unit in units["unit"]]
+    axes.set_xticks(place[::every], names[::every], fontsize=7.5)
+    axes.set_xlabel("unit, largest KL first", color=MUTED)
+    axes.set_ylabel("nats per datum", color=MUTED)
+    axes.legend()
+    axes.set_title("What each unit's KL is spent on")
+    grid_lines(axes)
+    return figure
+
+
+@styled
 def pareto_k_histogram(values: ArrayLike, threshold: float = 0.7) -> Figure:
     """Draw the distribution of k̂ over data, with the part beyond the threshold marked."""
     values = np.asarray(values, dtype=np.float64)
