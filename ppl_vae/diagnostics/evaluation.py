@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae.diagnostics.evidence import StreamingEvidence
-from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, unit_kl, unit_values, variance_of_means
+from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.pareto import THRESHOLD
+from ppl_vae.diagnostics.pieces import Measure, Pieces
 from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
 from ppl_vae.terms import terms
 from ppl_vae.training.atomic import write_atomically
@@ -161,14 +162,18 @@ def evaluate(
         if reason:
             chunks = [1]  # the code is a function of x: further particles are the same
         done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
+        measure = Measure(vae, tiles)
         for start in range(0, n, tiling.data):
             batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
             tile = _Tile(sum(chunks))
             for number, chunk in enumerate(chunks):
                 tiling.seed_all(start, number)
-                t = terms(vae, batch, chunk)
-                tile.update(t)
-                if held:
+                if not held:
+                    tile.update(measure(batch, chunk))
+                else:
+                    t = terms(vae, batch, chunk)
+                    tile.update(Pieces.of(t))
+                    tile.joint.append(t.log_weights.double().cpu())
                     tile.judge(terms(vae, batch, chunk, values=_repeated(held, t)))
                 done += 1
                 if progress is not None:
@@ -222,25 +227,19 @@ class _Tile:
         self.shared_kl: dict[str, Tensor] = {}
         self.moments: dict[str, UnitMoments] = {}
 
-    def update(self, t: "Terms") -> None:
-        self.evidence.update(t.log_weights)
-        if t.has_global_latents:
-            self.joint.append(t.log_weights.double().cpu())
-        self.log_likelihood = self.log_likelihood + t.log_likelihood.double().sum(0)
-        for name, kl in t.kl().items():
-            local = name not in t.latents or t.latents[name].is_local
-            place, value = (self.kl, kl.double()) if local and kl.dim() == 2 else (self.shared_kl, kl.double())
-            value = value.mean(0) * t.num_particles
-            place[name] = place[name] + value if name in place else value
-        for name, site in t.latents.items():
-            if not site.is_local or site.is_auxiliary:
-                continue
-            unit = unit_kl(t, name)
-            if unit is not None:
-                unit = unit.double() * t.num_particles
-                self.unit_kl[name] = self.unit_kl[name] + unit if name in self.unit_kl else unit
-            if site.value.is_floating_point():
-                self.moments.setdefault(name, UnitMoments()).update(unit_values(t, name))
+    def update(self, pieces: Pieces) -> None:
+        self.evidence.update(pieces.log_weights)
+        particles = len(pieces.log_weights)
+        self.log_likelihood = self.log_likelihood + pieces.log_likelihood * particles
+        for sums, means in (
+            (self.kl, pieces.local_kl),
+            (self.shared_kl, pieces.shared_kl),
+            (self.unit_kl, pieces.unit_kl),
+        ):
+            for name, mean in means.items():
+                sums[name] = sums[name] + mean * particles if name in sums else mean * particles
+        for name, values in pieces.values.items():
+            self.moments.setdefault(name, UnitMoments()).update(values)
 
     def judge(self, t: "Terms") -> None:
         """Take log-weights given one draw of the global latents."""

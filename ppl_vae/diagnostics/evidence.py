@@ -40,7 +40,7 @@ class StreamingEvidence:
         log p̂ = log(S₁ / K),   ESS = S₁² / S₂,   se(log p̂)² = (1/ESS − 1/K) · K/(K − 1),
 
     the last by the delta method: se(log p̂) = se(p̂) / p̂. How the particles are cut into chunks does not
-    matter beyond rounding; only the M + 1 largest weights are remembered, for k̂.
+    matter beyond rounding; of the weights, a few times the M + 1 largest are remembered, for k̂.
 
     Args:
         num_particles: K, the number of particles to come.
@@ -77,7 +77,8 @@ class StreamingEvidence:
             self._mean = self._mean + delta * chunk / (n + chunk)
             self._square = self._square + square + delta.square() * n * chunk / (n + chunk)
             self._top = torch.cat([self._top, lw])
-        self._top = self._top.topk(min(self._keep, self._top.shape[0]), dim=0).values
+        if self._top.shape[0] > 4 * self._keep:  # not at each chunk: sorting costs more than keeping
+            self._top = self._top.topk(self._keep, dim=0).values
         self._seen = n + chunk
 
     def result(self) -> Evidence:
@@ -85,6 +86,7 @@ class StreamingEvidence:
         K = self._seen
         if self.num_particles != K:
             raise ValueError(f"Expected {self.num_particles} particles, got {K}: k̂ needs to know how many.")
+        tail = self._top.topk(min(self._keep, self._top.shape[0]), dim=0).values
         log_ess = 2 * self._log_sum - self._log_sum_sq
         nan = torch.full_like(self._mean, torch.nan)
         relative = ((-log_ess).exp() - 1 / K).clamp(min=0) * K / max(K - 1, 1)
@@ -94,6 +96,6 @@ class StreamingEvidence:
             log_evidence=self._log_sum - math.log(K),
             log_evidence_se=relative.sqrt() if K > 1 else nan,
             ess=log_ess.exp(),
-            pareto_k=torch.from_numpy(pareto_k_from_tail(self._top.cpu().numpy())),
+            pareto_k=torch.from_numpy(pareto_k_from_tail(tail.cpu().numpy())),
             num_particles=K,
         )

@@ -1,11 +1,13 @@
 """How an evaluation is cut into tiles of particles and data, within a memory budget and a fixed random stream."""
 
+import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,13 @@ class Tiling:
 
     def seed_all(self, datum: int, chunk: int) -> None:
         """Start the stream of the tile whose first datum and whose chunk these are."""
-        pyro.set_rng_seed(derive(self.seed, datum, chunk) % 2**32)
+        seed = derive(self.seed, datum, chunk) % 2**32
+        # As `pyro.set_rng_seed` does, but for `torch.manual_seed`, which formats a traceback each time.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - what programs may use
 
 
 def plan(
@@ -78,7 +86,7 @@ def plan(
     if budget < aim:
         raise DataError(f"Got memory={memory!r}, expected at least {aim // 2**20}MB: one tile of data and particles.")
     rows = max(1, aim // row)
-    particles = min(num_particles, max(1, rows // min(n, 64)))
+    particles = min(num_particles, max(1, rows // min(n, 16)))
     return Tiling(data=max(1, min(n, rows // particles)), particles=particles, seed=seed)
 
 

@@ -83,6 +83,16 @@ def simplify(graph: fx.GraphModule) -> None:
     graph.recompile()
 
 
+def record(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """Record what a function of tensors does, without gradient; parameters it reads are constants of the graph."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    simplify(traced)
+    return traced
+
+
 def _keep_apart(graph: fx.GraphModule, count: int) -> None:
     """Give the last `count` results, the gradients, memory of their own, as `backward` does: clipping is in place."""
     *_, output = graph.graph.nodes

@@ -1,0 +1,1 @@
+"""Side-by-side timings of ppl_vae and its peers: `make bench`."""

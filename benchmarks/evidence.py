@@ -1,0 +1,22 @@
+"""Evidence by 5,000 importance samples a datum with a 20-512-784 decoder."""
+
+from collections.abc import Iterator
+
+from benchmarks.race import Contender, Race, race
+
+
+def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
+    """ppl_vae's whole evaluation against the evidence alone."""
+    chosen = {"setup": "mlp_512", "data": 20, "particles": 5000}
+    yield race(
+        "Evidence by 5,000 samples, 20-512-784 decoder",
+        [
+            Contender("ppl_vae, evaluate", "ppl_vae_evaluate", chosen),
+            Contender("pythae, get_nll(batch_size=100)", "pythae_nll", chosen | {"batch": 100}, "peers"),
+            Contender("pythae, get_nll(batch_size=5000)", "pythae_nll", chosen | {"batch": 5000}, "peers"),
+            Contender("PyTorch by hand, vectorized", "handwritten_nll", chosen),
+        ],
+        rounds,
+        unit="datum and sample",
+        clock=clock,
+    )

@@ -1,0 +1,42 @@
+"""The models and data that every contender gets: sizes by name. Needs NumPy alone, so that each environment has it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A variational autoencoder of binary images: 784-`hidden`-`latent`, Bernoulli pixels, Adam with lr 1e-3.
+
+    Attributes:
+        hidden: Width of the one hidden layer each way.
+        latent: Size of z.
+        batch: Data per step.
+        batches: Steps per block; a block is what is timed at once.
+        particles: Draws per datum; more than one is the importance-weighted bound.
+        conv: Two convolutions each way (32 and 64 channels) in front of the hidden layer.
+    """
+
+    hidden: int
+    latent: int
+    batch: int
+    batches: int
+    particles: int = 1
+    conv: bool = False
+
+    def data(self) -> Any:
+        """Random binary images with the ink of handwritten digits, float32 `(data, 784)`, the same everywhere."""
+        generator = np.random.default_rng(0)
+        ink = generator.beta(0.3, 1.5, size=784)
+        return (generator.random((self.batch * self.batches, 784)) < ink).astype(np.float32)
+
+
+SETUPS = {
+    "mlp_small": Setup(hidden=64, latent=8, batch=32, batches=300),
+    "mlp": Setup(hidden=400, latent=20, batch=128, batches=60),
+    "mlp_512": Setup(hidden=512, latent=20, batch=128, batches=40),
+    "conv": Setup(hidden=256, latent=16, batch=64, batches=15, conv=True),
+    "iwae": Setup(hidden=200, latent=50, batch=20, batches=20, particles=50),
+}

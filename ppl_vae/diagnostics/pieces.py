@@ -1,0 +1,124 @@
+"""What an evaluation takes of the terms of a tile, by the programs or by a verified graph of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae import rng
+from ppl_vae.diagnostics.latents import unit_kl, unit_values
+from ppl_vae.terms import terms
+
+if TYPE_CHECKING:
+    from ppl_vae.terms import Terms
+    from ppl_vae.vae import VAE
+
+WORTHWHILE = 16
+"""Tiles ahead from which a graph is made: it takes as long as some ten tiles."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Tensors of one tile of data and particles.
+
+    Attributes:
+        log_weights: `(particles, data)`.
+        log_likelihood: Its mean over particles, `(data,)`.
+        local_kl: Per local site, its mean over particles, `(data,)`.
+        shared_kl: Per other site, its mean over particles, 0-d.
+        unit_kl: Per site, `(data, units)`.
+        values: Per site, the draws, `(particles, data, units)`.
+    """
+
+    log_weights: Tensor
+    log_likelihood: Tensor
+    local_kl: dict[str, Tensor]
+    shared_kl: dict[str, Tensor]
+    unit_kl: dict[str, Tensor]
+    values: dict[str, Tensor]
+
+    @staticmethod
+    def of(t: "Terms") -> "Pieces":
+        """Take them from terms."""
+        local_kl: dict[str, Tensor] = {}
+        shared_kl: dict[str, Tensor] = {}
+        units, values = {}, {}
+        for name, kl in t.kl().items():
+            local = name not in t.latents or t.latents[name].is_local
+            (local_kl if local and kl.dim() == 2 else shared_kl)[name] = kl.double().mean(0)
+        for name, site in t.latents.items():
+            if not site.is_local or site.is_auxiliary:
+                continue
+            if (unit := unit_kl(t, name)) is not None:
+                units[name] = unit.double()
+            if site.value.is_floating_point():
+                values[name] = unit_values(t, name)
+        return Pieces(t.log_weights, t.log_likelihood.double().mean(0), local_kl, shared_kl, units, values)
+
+    def flat(self) -> list[Tensor]:
+        """All tensors in order."""
+        parts = [getattr(self, f.name) for f in fields(self)]
+        return [t for part in parts for t in (part.values() if isinstance(part, dict) else [part])]
+
+    def like(self, tensors: list[Tensor]) -> "Pieces":
+        """The same with other tensors."""
+        rest = iter(tensors)
+        parts: dict[str, Any] = {}
+        for f in fields(self):
+            part = getattr(self, f.name)
+            parts[f.name] = {name: next(rest) for name in part} if isinstance(part, dict) else next(rest)
+        return Pieces(**parts)
+
+
+class Measure:
+    """Draws particles of a batch, and gives the pieces.
+
+    A Pyro program costs milliseconds a tile beside its arithmetic. So where many tiles of one shape lie ahead, what
+    it does is recorded once without Pyro (the weights are constants now); the graph is used if on another tile than
+    it was recorded on it gives the same bits and leaves the same random state.
+
+    Args:
+        vae: the pair, in evaluation mode.
+        tiles: tiles ahead.
+    """
+
+    def __init__(self, vae: "VAE", tiles: int) -> None:
+        self.vae, self.tiles = vae, tiles
+        self._graphs: dict[Any, Callable[..., Pieces] | None] = {}
+        self._seen: set[Any] = set()
+
+    def __call__(self, batch: tuple[Any, ...], particles: int) -> Pieces:
+        """The pieces of a tile."""
+        shape = (particles, *((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch))
+        graph = self._graphs.get(shape)
+        if graph is not None:
+            return graph(*batch)
+        if shape not in self._seen or shape in self._graphs or self.tiles < WORTHWHILE or None in shape:
+            self._seen.add(shape)
+            return Pieces.of(terms(self.vae, batch, particles))
+        return self._capture(batch, particles, shape)
+
+    def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> Pieces:
+        from ppl_vae.training.graphs import record
+
+        device = self.vae.device
+        before = rng.capture(device)
+        expected = Pieces.of(terms(self.vae, batch, particles))
+        after = rng.capture(device)
+        self._graphs[shape] = None
+        try:
+            # Data of which this is another order, so that nothing of them can be baked in unseen.
+            other = tuple(x.flip(0) for x in batch)
+            graph = record(lambda *batch: Pieces.of(terms(self.vae, batch, particles)).flat(), other)
+            rng.restore(before, device)
+            found = graph(*batch)
+            same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
+            if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
+                self._graphs[shape] = lambda *batch: expected.like(graph(*batch))
+        except Exception:  # whatever a program does that cannot be recorded: it is run as it is
+            self._graphs[shape] = None
+        finally:
+            rng.restore(after, device)
+        return expected
