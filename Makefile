@@ -49,15 +49,14 @@ docs: .venv/.docs ## Build the documentation, running its code, into site/
 	$(SINGLE) $(PY) -m sphinx -W --keep-going -q -b html docs site
 	@echo "open site/index.html"
 
-bench: .venv/.dev ## Time the project against its peers
-	@if [ -d benchmarks ]; then $(SINGLE) $(PY) -m benchmarks $(ARGS); \
-	else echo "There is no benchmarks/ folder in this checkout yet."; fi
+bench: .venv/.dev .venv-bench/.ready ## Time the project against its peers
+	$(SINGLE) $(PY) -m benchmarks $(ARGS)
 
 wheel: .venv/.dev ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 clean: ## Remove what the other verbs made; outputs/ stays
-	rm -rf .venv build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-bench build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------------------
@@ -85,5 +84,11 @@ endef
 
 .venv/.docs: .venv/.dev
 	$(call install,[dev$(comma)docs])
+
+# The peers, apart: what they need must not decide what the project runs with. torch as in constraints.txt, for the CPU.
+.venv-bench/.ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install -q -r $<
+	@touch $@
 
 comma := ,
