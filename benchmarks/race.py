@@ -71,7 +71,9 @@ class Race:
         }
 
 
-def race(title: str, contenders: Sequence[Contender], rounds: int, *, unit: str = "step", clock: str = "seconds") -> Race:
+def race(
+    title: str, contenders: Sequence[Contender], rounds: int, *, unit: str = "step", clock: str = "seconds"
+) -> Race:
     """Time contenders in turn.
 
     Args:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from benchmarks.race import PYTHON
@@ -21,7 +22,7 @@ print(json.dumps({"python": platform.python_version(), **found}))
 
 def conditions() -> dict[str, Any]:
     """Machine, load and versions."""
-    found = {name: _versions(python) for name, python in PYTHON.items() if os.path.exists(python)}
+    found = {name: _versions(python) for name, python in PYTHON.items() if Path(python).exists()}
     return {"machine": _machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "versions": found}
 
 
@@ -33,7 +34,7 @@ def _versions(python: str) -> dict[str, str]:
 
 def _machine() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

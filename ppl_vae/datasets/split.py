@@ -104,7 +104,9 @@ class Split:
             generator: source of the noise of random policies (dynamic binarization, dequantization). Without
                 one the noise of a datum is always the same, whatever batch it comes in.
         """
-        at = slice(None) if index is None else _as_index(index, len(self), self.device)
+        return self._batch(slice(None) if index is None else _as_index(index, len(self), self.device), generator)
+
+    def _batch(self, at: slice | Tensor, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         x, *others = (_take(t, at) for t in self.tensors)
         return (self.transform(x, _take(self.indices, at), generator), *others)
 
@@ -128,7 +130,7 @@ class Split:
             order = torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)
-            yield self.batch(part if order is None else order[part], generator)
+            yield self._batch(part if order is None else order[part], generator)
 
 
 def _as_index(index: Index, size: int, device: torch.device) -> slice | Tensor:

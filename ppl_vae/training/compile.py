@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class Compiler:
 
     def eager(self, batch: Batch) -> Metrics:
         """Put the gradient of a batch into `.grad`, by the program itself; give the bound and its metrics."""
-        for parameter in self._parameters().values():
+        for parameter in self._trained:
             parameter.grad = None
         bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
@@ -136,6 +137,10 @@ class Compiler:
             **{f"buffer {n}": b.clone() for n, b in self.vae.named_buffers()},
             "the random state": torch.default_generator.get_state(),
         }
+
+    @cached_property
+    def _trained(self) -> tuple[nn.Parameter, ...]:
+        return tuple(self._parameters().values())
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         parts = [self.vae, *([self.objective] if isinstance(self.objective, nn.Module) else [])]
