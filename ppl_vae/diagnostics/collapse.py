@@ -54,7 +54,9 @@ class CollapseAlarm:
         if kl and min(kl) > self.below:
             self._dead.clear()
             return
-        active = {c.name: (int(c.active.sum()), len(c.active)) for c in encodings(self.vae, self.data)}
+        draws = max(32, 16_000 // len(self.data))  # few data need means that are known well
+        codes = encodings(self.vae, self.data, draws=draws)
+        active = {c.name: (int(c.active.sum()), len(c.active)) for c in codes}
         self.history.append({name: count for name, (count, _) in active.items()})
         for name, (count, units) in active.items():
             self._dead[name] = 0 if count else self._dead.get(name, 0) + 1
