@@ -1,6 +1,7 @@
 """What every test gets: one thread, fixed seeds, an empty directory to run in, a guard over global state."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ try:
     torch.set_num_threads(1)
 except ImportError:  # the modules that need no torch are also tested where there is none
     torch = pyro = None
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; Ctrl-C is tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTED = time.monotonic()
