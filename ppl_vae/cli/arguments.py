@@ -142,7 +142,7 @@ def quoted(override: str, *, multirun: bool = False) -> str:
         return f"{key}={quote(expanded)}" if is_path_key or _exists(expanded) else override
     if not _SPECIAL.search(value):
         return override
-    if _exists(value):
+    if _exists(value) or key in ("hydra.run.dir", "hydra.sweep.dir"):  # one folder, never several to sweep over
         return f"{key}={quote(value)}"
     if multirun and "," in value:
         pieces = value.split(",")

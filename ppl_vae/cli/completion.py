@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 from collections.abc import Sequence
 
-from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.arguments import FLAGS, Arguments
 from ppl_vae.cli.outcome import DONE
-from ppl_vae.config import near, verbs
+from ppl_vae.config import Format, Part, near, verbs
 from ppl_vae.errors import UsageError
 
 
@@ -35,12 +37,28 @@ def complete(words: Sequence[str]) -> int:
         if typed not in verbs():
             print(" ".join(verbs()) if not typed else near(typed, verbs()).split("?")[0].split()[-1])
             return DONE
+        last = rest.rpartition(" ")[2]
+        if last.startswith("-"):
+            print(" ".join(flag for flag in FLAGS if flag.startswith(last)))
+            return DONE
         verb = typed
         os.environ[variable] = f"{program} {rest}"
     arguments = Arguments(flags=["--shell-completion"], overrides=[f"{subcommand}={shell}"])
     from ppl_vae.cli.call import call_hydra
 
-    return call_hydra(verb, arguments)
+    answer = io.StringIO()
+    with contextlib.redirect_stdout(answer):
+        code = call_hydra(verb, arguments)
+    print(_OF_ENUM.sub(_members, answer.getvalue()), end="")
+    return code
+
+
+_OF_ENUM = re.compile(r"(\S+=)(Format|Part)\.\w+")
+
+
+def _members(found: re.Match[str]) -> str:
+    """Hydra offers the present value of an enumeration, by its Python name; we offer all, as they are typed."""
+    return " ".join(found[1] + member.name for member in {"Format": Format, "Part": Part}[found[2]])
 
 
 def _split(line: str) -> tuple[str, str, str]:

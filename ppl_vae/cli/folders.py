@@ -41,6 +41,9 @@ def remember(directory: Path) -> None:
 
 def remove_empty() -> None:
     """Remove the remembered folders that hold nothing but Hydra's note of a sweep, and all scratch folders."""
+    for path in list(_made):
+        if path.is_dir():  # a sweep's job that was stopped before it began
+            _made.extend(p for p in path.iterdir() if p.is_dir() and p not in _made and not any(p.iterdir()))
     for path in sorted(_made, key=lambda p: len(p.parts), reverse=True):
         if path.is_dir() and {p.name for p in path.iterdir()} <= {"multirun.yaml"}:
             (path / "multirun.yaml").unlink(missing_ok=True)
@@ -66,9 +69,10 @@ class Folders(Callback):
             raise RunError(f"{directory} holds a run already, expected a new folder: choose another hydra.sweep.dir")
         remember(Path(directory))
         quoted = "'" + directory.replace("'", "\\'") + "'"
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # as typed, `${…}` too
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir = directory
-            kept = [o for o in config.hydra.overrides.hydra if not o.startswith("hydra.sweep.dir=")]
+            kept = [o for o in typed if not o.startswith("hydra.sweep.dir=")]
             config.hydra.overrides.hydra = [*kept, f"hydra.sweep.dir={quoted}"]
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -56,6 +57,8 @@ def _message(error: BaseException) -> str:
         return f"a config file is no YAML: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename and user_frame(error) is None:
         return f"{error.filename2 or error.filename}: {error.strerror or error}; {_remedy(error)}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # netCDF's library names no file
+        return f"{os.strerror(error.errno)}; make room, or choose another folder"
     said = str(error).partition("\nTrace Shapes:")[0].strip() or "no message"  # Pyro adds its trace
     frame = user_frame(error)
     if frame is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -34,15 +35,21 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise RunError(
             f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to "
             "with room "
             "left on its disk. The file that was there before is unchanged."
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(temporary: Path) -> None:
+    """Take a temporary file away, where that is possible: on a read-only disk it is not even there."""
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -136,7 +136,13 @@ def test_completion_completes_keys(cli, monkeypatch, line):
     assert cli("-sc", "query=bash").out.split() == ["trainer.epochs="]
 
 
-COMPLETIONS = {"": "train evaluate", "ev": "evaluate", "train model=va": "model=vae"}
+COMPLETIONS = {
+    "": "train evaluate",
+    "ev": "evaluate",
+    "train model=va": "model=vae",
+    "evaluate split=": "split=train split=validation split=test",
+    "train --mul": "--multirun",
+}
 
 
 @pytest.mark.parametrize(("typed", "expected"), COMPLETIONS.items(), ids=COMPLETIONS)

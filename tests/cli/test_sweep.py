@@ -89,6 +89,15 @@ def test_a_sweep_over_a_choice_in_its_name_keeps_one_folder(cli):
     assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
 
 
+def test_folders_of_jobs_may_be_named_after_what_was_typed(cli, tmp_path):
+    name = "${hydra.job.override_dirname}"
+    words = ("-m", "seed=0,1", "hydra.sweep.dir=s w=1,(2)", f"hydra.sweep.subdir={name}")
+    called = cli("train", *words, "hydra.job.config.override_dirname.exclude_keys=[dataset,dataset.path,format]",
+                 "dataset=npz", "dataset.path=x.npz", "format=json")  # fmt: skip
+    assert called.code == 1  # there is no such file
+    assert sorted(p.name for p in (tmp_path / "s w=1,(2)").iterdir()) == ["multirun.yaml", "seed=0", "seed=1"]
+
+
 def test_a_sweep_that_cannot_be_composed_leaves_nothing(cli):
     called = cli("train", *SMALL, "-m", "model=vae,vea")
     assert called.code == 2
@@ -127,6 +136,16 @@ def test_the_example_grid(cli, tmp_path):
     called = cli("train", "hparams_search=grid", *SMALL[:3], *SMALL[4:], "hydra.sweep.dir=sweep", "trainer.epochs=1")
     assert called.code == 0, called.err
     assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 4
+
+
+def test_a_sweep_that_is_stopped_before_its_first_job_leaves_nothing(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppl_vae.pair.build_dataset", interrupted)
+    called = cli("train", *SMALL, "-m", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert called.code == 130
+    assert called.left == []
 
 
 def test_a_sweep_stops_at_ctrl_c(shell, tmp_path):

@@ -1,5 +1,6 @@
 """Files are there in full or not at all, whenever the process is killed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -102,3 +103,15 @@ def test_killed_at_any_time_goes_on(tmp_path, repository):
         process.kill()
         process.wait()
     assert rows(train(pair(4), tmp_path / "run", epochs=60, resume=True)) == expected
+
+
+def test_a_disk_that_can_only_be_read_is_answered_by_the_name_of_the_file(tmp_path, monkeypatch):
+    """There, taking the temporary file away fails as well."""
+
+    def read_only(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(RunError, match=r"Read-only file system when writing .*table\.csv"):
+        atomic.write_atomically(tmp_path / "table.csv", "1")
