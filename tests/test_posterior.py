@@ -7,6 +7,7 @@ import xarray as xr
 from ppl_vae import _arviz
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.posterior import Layout, datatree, load, save
+from ppl_vae.stream import Stream
 
 CHAINS, DRAWS, DATA = 2, 60, 5
 
@@ -121,3 +122,28 @@ def test_sign_of_pareto_k_on_a_known_tail(shape):
     assert smoothed.shape == log_weights.shape
     assert np.allclose(np.exp(smoothed).sum(0), 1)
     assert np.corrcoef(smoothed[:, 0], log_weights[:, 0])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr"])
+def test_blocks_are_one_file(tmp_path, suffix):
+    """Written in three blocks, and read again: what was written at once. Needs no torch, so both ArviZ are tested."""
+    if suffix == "zarr":
+        pytest.importorskip("zarr")
+    rng = np.random.default_rng(0)
+    z, w, label = rng.normal(size=(2, 5, 7, 3)), rng.normal(size=(2, 5)), np.arange(7)
+
+    def part(at):
+        groups = {"posterior": {"z": z[:, :, at], "w": w}, "constant_data": {"label": label[at]}}
+        layout = Layout(frozenset({"z", "label"}), {"z": ["unit"]}, {"unit": ["a", "b", "c"], "datum": 10 + label[at]})
+        return datatree(groups, layout, {"seed": 3})
+
+    path = tmp_path / f"posterior.{suffix}"
+    with Stream(path, 10 + label) as stream:
+        for start in (0, 3, 6):
+            stream.write(part(slice(start, start + 3)), start)
+    again = load(path)
+    whole = part(slice(None))
+    for group in ("posterior", "constant_data"):
+        xr.testing.assert_equal(again[group].to_dataset(), whole[group].to_dataset())
+    assert again.attrs["seed"] == 3
+    assert len(_arviz.summary(_arviz.from_tree(again), var_names=["z", "w"])) == 22

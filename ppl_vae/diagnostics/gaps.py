@@ -57,8 +57,8 @@ def gaps(
 
     Returns:
         A row per datum, nats: `log_evidence` with `log_evidence_se` (importance sampling from the amortized or the
-        local q, whichever has the larger effective number of particles), `elbo`, `elbo_local`, `approximation`,
-        `amortization`.
+        local q: the larger estimate where they differ, else that of more effective particles), `elbo`, `elbo_local`,
+        `approximation`, `amortization`.
 
     Raises:
         CheckError: for discrete, global or auxiliary latents.
@@ -97,7 +97,10 @@ def _chunks(total: int, size: int) -> list[int]:
 def _table(amortized: Evidence, local: Evidence) -> "pd.DataFrame":
     import pandas as pd
 
-    better = local.ess > amortized.ess
+    # Both estimates err downwards, and the effective number of particles knows nothing of a mode that none has seen.
+    ahead = local.log_evidence - amortized.log_evidence
+    apart = ahead.abs() > 2 * torch.hypot(local.log_evidence_se, amortized.log_evidence_se)
+    better = torch.where(apart, ahead > 0, local.ess > amortized.ess)
     log_evidence = torch.where(better, local.log_evidence, amortized.log_evidence)
     columns = {
         "log_evidence": log_evidence,

@@ -45,6 +45,12 @@ CASES = {
     "pareto k": lambda: draw.pareto_k_histogram(np.array([0.1, 0.9, np.inf, np.nan, -0.3])),
     "gaps": lambda: draw.gaps(pd.DataFrame({"approximation": RNG.random(60), "amortization": RNG.normal(size=60)})),
     "calibration": lambda: draw.calibration(RNG.random((100, 3))),
+    "calibration of statistics": lambda: draw.calibration(RNG.random((100, 1)), "ink", place="rank of T(x)"),
+    "information": lambda: draw.information(
+        pd.DataFrame(
+            {"unit": [0, 1, "joint"], "kl": [2.0, 1, 3], "information": [1.5, -0.1, 2], "marginal_kl": [1, 1, 1]}
+        )
+    ),
     "marginals": lambda: draw.sample_marginals(RNG.normal(size=(30, 14)), RNG.normal(size=(20, 14))),
     "constant column": lambda: draw.sample_marginals(np.zeros((30, 1)), np.zeros((20, 1)), ["c"]),
     "table rebuilt": lambda: draw.feature_reconstructions(RNG.normal(size=(30, 5)), RNG.normal(size=(30, 5))),

@@ -21,9 +21,13 @@ def run(cfg: DictConfig, context: Context) -> Result:
     folder = found.save(run.directory / "calibration")
     pictures = []
     if cfg.figures:
+        from ppl_vae.diagnostics.tarp import TARP
         from ppl_vae.reports.figures import calibration
 
-        drawn = {f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items()}
+        drawn = {f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items() if name != TARP}
+        if TARP in found.ranks:
+            place = "share of draws nearer to the reference point than the truth"
+            drawn[f"calibration_{TARP}"] = calibration(found.ranks[TARP], "all units (TARP)", place=place)
         pictures = save_figures(run.directory, drawn)
     record = {"run": str(run), **found.summary, "calibration": folder, "figures": pictures}
     return Result(record=record, lines=[str(found), f"ranks: {folder}", *(f"figure: {p}" for p in pictures)])

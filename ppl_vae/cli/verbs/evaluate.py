@@ -26,6 +26,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     lines = [f"{run.directory.name}, {cfg.split.name} data (nats per datum)", str(evaluation)]
     for name, function in further.items():
         score = function(run, vae, split, cfg)
+        if name == "ais":  # beside what importance sampling says of the same data
+            score.summary["nll_importance"] = float(evaluation.table["nll"][: cfg.data].mean())
         score.save(folder, name)
         save_figures(run.directory, score.figures)
         record[name] = score.summary
