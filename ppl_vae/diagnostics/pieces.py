@@ -77,7 +77,8 @@ class Measure:
 
     A Pyro program costs milliseconds a tile beside its arithmetic. So where many tiles of one shape lie ahead, what
     it does is recorded once without Pyro (the weights are constants now); the graph is used if on another tile than
-    it was recorded on it gives the same bits and leaves the same random state.
+    it was recorded on it gives the same bits and leaves the same random state. (Large products then go to oneDNN where
+    that is faster, see `ppl_vae.training.products`: the same to rounding.)
 
     Args:
         vae: the pair, in evaluation mode.
@@ -102,6 +103,7 @@ class Measure:
 
     def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> Pieces:
         from ppl_vae.training.graphs import record
+        from ppl_vae.training.products import onednn_is_faster
 
         device = self.vae.device
         before = rng.capture(device)
@@ -116,9 +118,22 @@ class Measure:
             found = graph(*batch)
             same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
             if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
-                self._graphs[shape] = lambda *batch: expected.like(graph(*batch))
+                run = self._fast(graph, other, before) if onednn_is_faster() else graph
+                self._graphs[shape] = lambda *batch: expected.like(run(*batch))
         except Exception:  # whatever a program does that cannot be recorded: it is run as it is
             self._graphs[shape] = None
         finally:
             rng.restore(after, device)
         return expected
+
+    def _fast(self, graph: Any, batch: tuple[Tensor, ...], state: dict[str, Any]) -> Any:
+        """The graph with faster products, if it gives the same to rounding."""
+        from ppl_vae.training.products import with_fast_products
+
+        results = []
+        fast = with_fast_products(graph)
+        for run in (graph, fast):
+            rng.restore(state, self.vae.device)
+            results.append(run(*batch))
+        close = all(torch.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*results, strict=True))
+        return fast if close else graph
