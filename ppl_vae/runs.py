@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.config import near
-from ppl_vae.errors import RunError
+from ppl_vae.errors import RunError, UsageError
 from ppl_vae.recording import CONFIG, METRICS, RECORD, WEIGHTS, locked, read_record
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Run:
         path = self.directory / WEIGHTS
         if not path.exists():
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
-        with self.user_code():
+        with self.user_code(), self._found():
             vae = build_vae(self.plain_config, self.spec)
             prepare(vae, example_batch(self.spec))
         load_weights(path, vae)
@@ -127,7 +127,7 @@ class Run:
         """The dataset, loaded again."""
         from ppl_vae.pair import build_dataset
 
-        with self.user_code():
+        with self.user_code(), self._found():
             return build_dataset(self.plain_config)
 
     def posterior(self) -> Any:
@@ -143,6 +143,18 @@ class Run:
         from ppl_vae.posterior import load
 
         return from_tree(load(path))
+
+    @contextlib.contextmanager
+    def _found(self) -> Iterator[None]:
+        """Say where the code of a run was, if it is not there any more."""
+        try:
+            yield
+        except UsageError as error:
+            was = ", ".join(self.record.get("user_modules", [])) or "an installed package"
+            raise RunError(
+                f"{self.directory}: {error}. Its code was in {was} when it was trained: put it back, or name its "
+                "folder in PYTHONPATH"
+            ) from None
 
     @contextlib.contextmanager
     def user_code(self) -> Iterator[None]:

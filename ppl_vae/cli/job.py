@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -100,5 +101,21 @@ def _context(verb: str) -> Context:
 def standard_output_for_results() -> Iterator[TextIO]:
     """Send every `print`, those of users' code too, to standard error; yield the real standard output."""
     out = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(_StandardError()):
         yield out
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is at the time, which a progress bar replaces while it stands."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()

@@ -83,21 +83,21 @@ class Bar(Quiet):
 
     def __init__(self, steps: int, epochs: int, done: int = 0) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.epochs = epochs
+        console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=min(24, max(4, console.width - 76))),
             TextColumn("{task.completed}/{task.total} steps"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[bound]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             auto_refresh=False,
             redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stderr=True,  # what callbacks and programs print stands above the bar
         )
         self._task = self._bar.add_task(f"epoch 0/{epochs}", total=max(1, steps), completed=done, rate="", bound="")
         self._validation = ""
@@ -124,7 +124,7 @@ class Bar(Quiet):
 
     def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
         if "validation/bound" in row:
-            self._validation = f" (validation {row['validation/bound']:.2f})"
+            self._validation = f" validation {row['validation/bound']:.2f}"
 
     def note(self, text: str) -> None:  # noqa: D102
         self._bar.console.print(text, markup=False, highlight=False)

@@ -243,6 +243,15 @@ def test_users_code_from_the_working_directory(cli, mine, tmp_path, monkeypatch)
     assert cli("evaluate", "run=../run", "num_particles=4").code == 0
 
 
+def test_code_that_has_gone_is_asked_for(cli, mine, tmp_path):
+    assert cli("train", *DATA, *TRAINING, *OWN, "model.latent_dim=2", "hydra.run.dir=run").code == 0
+    (tmp_path / "my_models.py").unlink()
+    sys.modules.pop("my_models")
+    called = cli("evaluate", "run=run")
+    assert called.code == 1
+    assert f"was in {tmp_path} when it was trained" in called.err
+
+
 OWN_USAGE = {
     "typed key": (["model.dept=2"], "did you mean depth?"),
     "wrong type": (["model.depth=a"], "expected an integer"),

@@ -1,6 +1,7 @@
 """Progress on standard error, and nothing on standard output."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_bar_in_a_terminal(monkeypatch, capsys):
         assert word in text
     assert capsys.readouterr().out == ""
     assert rows(history) == rows(run())
+
+
+def test_a_bar_fits_a_narrow_terminal_and_what_is_printed_stands_above_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def alarm(row):
+        print(f"alarm {row['epoch']}", file=sys.stderr)
+
+    run(progress=None, callbacks=[alarm])
+    text = terminal.getvalue()
+    assert "…" not in text
+    assert "alarm 4" in [re.sub(r"\x1b\[[\d;?]*\w", "", line).strip() for line in re.split(r"[\r\n]", text)]
+    assert sys.stderr is terminal
 
 
 def test_bars_may_be_nested(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SHOWN = ("validation/bound", "test/elbo", "test/nll", "test/active_units", "epoc
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `comparison.csv` and `comparison.html` into the sweep's folder: the keys that differ, and the results."""
     import pandas as pd
+    from rich import box
     from rich.table import Table
 
     sweep = _find(cfg.sweep)
@@ -40,9 +42,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
     )
     write_atomically(sweep / "comparison.csv", frame.to_csv(index=False))
     write_atomically(sweep / "comparison.html", _page(sweep, frame))
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD)
     for column in frame:
-        table.add_column(str(column), overflow="fold")
+        table.add_column(re.sub(r"[/_]|(?<=\.)", "\n", str(column)), overflow="fold")
     for values in frame.itertuples(index=False):
         table.add_row(*(_text(v) for v in values))
     finished = frame[frame.status == "finished"]
