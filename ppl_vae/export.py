@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.batches import take
+from ppl_vae.conditionals.elementwise import Elementwise
 from ppl_vae.errors import CheckError
 from ppl_vae.layout import sample_sites
 
@@ -84,7 +85,9 @@ class _Still(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["value"] is None and not pyro.poutine.util.site_is_subsample(msg):
-            msg["value"] = _middle(msg["name"], msg["fn"]).expand(msg["fn"].shape())
+            fn = msg["fn"]
+            observed = msg["infer"].get("was_observed")  # its value reaches nothing that is given
+            msg["value"] = torch.zeros(fn.shape()) if observed else _middle(msg["name"], fn).expand(fn.shape())
             msg["done"] = True
 
 
@@ -114,11 +117,12 @@ def parameters(name: str, fn: Any) -> dict[str, Tensor]:
         ['loc', 'scale']
     """
     base = _base(fn)
-    own = {key: getattr(base, key) for key in base.arg_constraints if key in vars(base)}
-    if not own and "logits" in base.arg_constraints:
-        own = {"logits": base.logits}  # OneHotCategorical keeps them in a distribution of its own
-    if "logits" in own:
-        own.pop("probs", None)  # worked out from them on the way
+    if isinstance(base, Elementwise):
+        return dict(zip(base.names, base.parameters, strict=True))
+    keys = [key for key in base.arg_constraints if key in vars(base)] or list(base.arg_constraints)
+    if "logits" in keys:
+        keys = [key for key in keys if key != "probs"]  # either is worked out from the other
+    own = {key: getattr(base, key) for key in keys}
     if not own:
         raise CheckError(
             f"site {name!r} has the distribution {type(base).__name__}, which has no parameters that a program could "

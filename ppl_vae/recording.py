@@ -72,6 +72,7 @@ class Recorder:
             raise RunError(
                 f"{directory} is the folder of {runs} runs, expected a new one: choose another hydra.run.dir"
             )
+        self.began = False
         self._started = time.monotonic()
 
     def start(self, config: Mapping[str, Any], **facts: Any) -> None:
@@ -81,6 +82,7 @@ class Recorder:
             config: resolved, enough to rebuild the pair.
             facts: what else belongs in `run.json`, such as `seed` or `command`.
         """
+        self.began = True
         now = _now()
         if self.record:
             self.record.setdefault("resumed", []).append(now)

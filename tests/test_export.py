@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
+from ppl_vae.cli.verbs.export import random_batch
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.spec import Field
 from ppl_vae.errors import CheckError
@@ -133,6 +134,36 @@ def test_parameters_are_those_a_distribution_was_made_with():
     assert set(parameters("y", dist.Bernoulli(torch.tensor(0.3)))) == {"probs"}
     assert set(parameters("z", dist.Delta(logits).to_event(1))) == {"v"}
     assert set(parameters("z", dist.MultivariateNormal(logits, torch.eye(2)))) == {"loc", "covariance_matrix"}
+
+
+LIKELIHOODS = {
+    "Bernoulli": ("binary", ["logits"]),
+    "ContinuousBernoulli": ("unit", ["logits"]),
+    "Beta": ("unit", ["concentration0", "concentration1"]),
+    "Categorical": ("integers", ["logits"]),
+    "Binomial": ("integers", ["logits"]),
+    "DiscretizedLogistic": ("integers", ["loc", "scale"]),
+    "Poisson": ("counts", ["log_rate"]),
+    "NegativeBinomial": ("counts", ["log_mean", "log_r"]),
+    "Gamma": ("positive", ["concentration", "rate"]),
+    "LogNormal": ("positive", ["loc", "scale"]),
+    "StudentT": ("real", ["df", "loc", "scale"]),
+}
+
+
+@pytest.mark.parametrize(("name", "support", "keys"), [(n, *v) for n, v in LIKELIHOODS.items()], ids=LIKELIHOODS)
+def test_every_likelihood_has_parameters(name, support, keys):
+    spec = Spec((3,), support, levels=5 if support == "integers" else None)
+    model = pv.models.VAE(spec, getattr(pv.conditionals, name)(spec), latent_dim=2, hidden=[4])
+    vae = pv.VAE(model, pv.guides.Amortized(spec, model, hidden=[4])).eval()
+    batch = random_batch(spec, 8, 0)
+    prepare(vae, batch)
+    z = torch.randn(7, 2)
+    found = export(vae, batch)["decoder"].module()({"z": z})["x"]
+    assert sorted(found) == keys
+    with torch.no_grad():
+        expected = parameters("x", model.likelihood(model.decoder(z)))
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_saved_program_loads(tmp_path):

@@ -21,6 +21,7 @@ class ContinuousBernoulliLogits(Elementwise):
         logits: η.
     """
 
+    names = ("logits",)
     support = constraints.unit_interval
     has_rsample = True
 

@@ -18,6 +18,7 @@ class PoissonLog(Elementwise):
         log_rate: η.
     """
 
+    names = ("log_rate",)
     support = constraints.nonnegative_integer
 
     def log_density(self, value: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ class NegativeBinomialLog(Elementwise):
         log_r: ρ.
     """
 
+    names = ("log_mean", "log_r")
     support = constraints.nonnegative_integer
 
     def log_density(self, value: Tensor) -> Tensor:
@@ -106,6 +108,7 @@ class ZeroInflatedNegativeBinomialLog(Elementwise):
         gate_logits: g.
     """
 
+    names = ("log_mean", "log_r", "gate_logits")
     support = constraints.nonnegative_integer
 
     def log_density(self, value: Tensor) -> Tensor:

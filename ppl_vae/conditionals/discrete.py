@@ -44,6 +44,7 @@ class BinomialLogits(Elementwise):
         total_count: n.
     """
 
+    names = ("logits",)
     total_count: int
 
     @property
@@ -108,6 +109,7 @@ class DiscretizedLogisticLevels(Elementwise):
         levels: number of levels.
     """
 
+    names = ("loc", "scale")
     levels: int
 
     @property

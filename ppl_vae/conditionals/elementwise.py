@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Elementwise(TorchDistribution):
-    """A scalar distribution with a batch of parameters; subclasses give `log_density` and `draw`.
+    """A scalar distribution with a batch of parameters; subclasses give `names`, `log_density` and `draw`.
 
     Args:
         parameters: tensors that broadcast against each other.
@@ -24,6 +24,8 @@ class Elementwise(TorchDistribution):
         super().__init__(self.parameters[0].shape, validate_args=validate_args)
 
     arg_constraints: Any = {}  # noqa: RUF012 - torch's own form
+    names: tuple[str, ...]
+    """Of the parameters, in order."""
 
     def log_density(self, value: Tensor) -> Tensor:
         """Log density in nats, of the broadcast shape of value and parameters."""

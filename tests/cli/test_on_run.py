@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from small import DATA, NETWORKS, SMALL
 
 from ppl_vae.runs import Run
@@ -114,6 +115,15 @@ def test_report_is_self_contained(cli, run_copy):
     assert "data:image/png;base64" in page
     assert 'src="http' not in page
     assert "latent_dim" in page
+
+
+def test_a_report_of_a_run_whose_data_have_gone(cli, run_copy):
+    config = OmegaConf.load(run_copy / "config.yaml")
+    config.dataset = {"_target_": "ppl_vae.datasets.npz", "path": "/gone.npz"}
+    OmegaConf.save(config, run_copy / "config.yaml")
+    called = cli("report", "run=run")
+    assert called.code == 0, called.err
+    assert "The data cannot be read" in (run_copy / "report.html").read_text()
 
 
 def test_latest_is_the_newest_run(train, cli, tmp_path):

@@ -405,6 +405,22 @@ def test_config_of_a_finished_run(cli, run_copy):
     assert "num_data: 60" in cli("train", "resume=run", "--cfg", "job").out
 
 
+def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(cli, run_copy):
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(config.replace("num_data: 60", "num_data: 0"))
+    before = {p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file()}
+    called = cli("train", "resume=run", "trainer.epochs=3")
+    assert called.code == 1
+    assert {p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file()} == before
+
+
+def test_runs_of_other_verbs_cannot_be_resumed(cli):
+    assert cli("gradients", *DATA, *NETWORKS, "samples=10", "figures=false", "hydra.run.dir=run").code == 0
+    called = cli("train", "resume=run")
+    assert called.code == 1
+    assert "a run of ppl-vae gradients" in called.err
+
+
 def test_latest_to_resume_is_named_so(cli):
     assert "resume=latest" in cli("train", "resume=latest").err
 

@@ -42,7 +42,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     )
     write_atomically(sweep / "comparison.csv", frame.to_csv(index=False))
     write_atomically(sweep / "comparison.html", _page(sweep, frame))
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in frame:
         table.add_column(re.sub(r"[/_]|(?<=\.)", "\n", str(column)), overflow="fold")
     for values in frame.itertuples(index=False):

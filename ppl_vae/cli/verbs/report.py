@@ -10,6 +10,7 @@ from ppl_vae.cli.job import Context
 from ppl_vae.cli.made import further_figures, further_results, latest_evaluation, save_figures
 from ppl_vae.cli.on_run import opened
 from ppl_vae.cli.output import Result
+from ppl_vae.errors import PplVaeError
 from ppl_vae.recording import ERROR, WEIGHTS
 from ppl_vae.runs import Run
 
@@ -27,10 +28,15 @@ def run(cfg: DictConfig, context: Context) -> Result:
         from ppl_vae.reports.gallery import gallery
 
         run, vae = opened(cfg)
-        data = next(s for s in (run.data.test, run.data.validation, run.data.train) if len(s))
-        pictures = gallery(vae, data, run.spec, seed=cfg.seed)
-        figures, notes = pictures.figures, pictures.notes
-        save_figures(run.directory, figures)
+        try:
+            data = run.data
+        except PplVaeError as reason:  # a page without pictures is better than none
+            notes = dict.fromkeys(("samples", "reconstructions", "latents"), f"The data cannot be read: {reason}")
+        else:
+            split = next(s for s in (data.test, data.validation, data.train) if len(s))
+            pictures = gallery(vae, split, run.spec, seed=cfg.seed)
+            figures, notes = pictures.figures, pictures.notes
+            save_figures(run.directory, figures)
     evaluation, table = latest_evaluation(run)
     figures |= further_figures(run)
     summary = run.directory / "posterior.csv"

@@ -37,7 +37,9 @@ def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bo
         try:
             return work(recorder)
         except (Exception, SystemExit) as error:  # users' code may call sys.exit
-            if context.in_sweep or resume or not _refused(error, context.directory):
+            if resume and not recorder.began:
+                pass  # what was there before stays as it was
+            elif context.in_sweep or resume or not _refused(error, context.directory):
                 recorder.failed(error, messages.message(error))
             else:
                 recorder.discard()
