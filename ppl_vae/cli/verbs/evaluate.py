@@ -15,6 +15,7 @@ from ppl_vae.cli.scores import wanted
 def run(cfg: DictConfig, context: Context) -> Result:
     """Evaluate one part of a run's data and keep the tables in `DIR/evaluation/PART`."""
     from ppl_vae.diagnostics.evaluation import evaluate
+    from ppl_vae.reports.figures import pareto_k_histogram
 
     further = wanted(cfg)
     run, vae = opened(cfg)
@@ -22,6 +23,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     with bar("evidence") as progress:
         evaluation = evaluate(vae, split, cfg.num_particles, seed=cfg.seed, progress=progress)
     folder = evaluation.save(run.directory / "evaluation" / cfg.split.name)
+    if evaluation.table["pareto_k"].notna().any():
+        save_figures(run.directory, {"pareto_k": pareto_k_histogram(evaluation.table["pareto_k"])})
     record = {"run": str(run), "split": cfg.split.name, **evaluation.summary}
     lines = [f"{run.directory.name}, {cfg.split.name} data (nats per datum)", str(evaluation)]
     for name, function in further.items():
