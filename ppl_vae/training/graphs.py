@@ -174,6 +174,10 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
     """A graph compiled by Inductor; random numbers stay torch's own, so that equal seeds give equal noise."""
     import torch._inductor
 
+    from ppl_vae.training.products import onednn_is_faster, with_fast_products
+
+    if onednn_is_faster():
+        graph = with_fast_products(graph)
     options = {"fallback_random": True, "cpp_wrapper": all(t.device.type == "cpu" for t in inputs)}
     run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
     return run

@@ -30,6 +30,30 @@ def onednn_is_faster() -> bool:
         return False
 
 
+@functools.cache
+def _product() -> Any:
+    """`left @ right + bias` by oneDNN, as an operation that Inductor calls as it is.
+
+    (It knows oneDNN's own operation too, but only with constant weights.)
+    """
+    library = torch.library.Library("ppl_vae", "FRAGMENT")
+    library.define("product(Tensor left, Tensor right, Tensor? bias) -> Tensor")
+
+    def multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+        return result
+
+    library.impl("product", multiply, "CPU")
+    torch.library.register_fake(
+        "ppl_vae::product", lambda left, right, bias: left.new_empty(left.shape[0], right.shape[1]), lib=library
+    )
+    _LIBRARIES.append(library)  # it lives as long as it is held
+    return torch.ops.ppl_vae.product.default
+
+
+_LIBRARIES: list[Any] = []
+
+
 def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
     """The same graph with its large float32 products done by oneDNN; results agree to rounding."""
     graph = copy.deepcopy(graph)
@@ -37,9 +61,7 @@ def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
         if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and _is_large(node):
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
-                weight = graph.graph.call_function(aten.t.default, (right,))
-                arguments: tuple[Any, ...] = (left, weight, bias[0] if bias else None, "none", [], "")
-                product = graph.graph.call_function(torch.ops.mkldnn._linear_pointwise.default, arguments)
+                product = graph.graph.call_function(_product(), (left, right, bias[0] if bias else None))
             node.replace_all_uses_with(product)
             graph.graph.erase_node(node)
     graph.recompile()
@@ -47,8 +69,17 @@ def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def _is_large(node: fx.Node) -> bool:
-    tensors: list[Any] = [a.meta.get("val") if isinstance(a, fx.Node) else None for a in node.args]
+    tensors = [_value(a) for a in node.args]
     if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
         return False
     *bias, left, right = tensors
     return all(b.dim() == 1 for b in bias) and 2 * left.numel() * right.shape[1] >= LARGE
+
+
+def _value(argument: Any) -> Any:
+    """The tensor that an argument stands for; a constant of the graph is an attribute of its module."""
+    if not isinstance(argument, fx.Node):
+        return None
+    if argument.op == "get_attr":
+        return getattr(argument.graph.owning_module, str(argument.target), None)
+    return argument.meta.get("val")
