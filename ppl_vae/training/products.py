@@ -58,7 +58,7 @@ def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
     """The same graph with its large float32 products done by oneDNN; results agree to rounding."""
     graph = copy.deepcopy(graph)
     for node in list(graph.graph.nodes):
-        if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and _is_large(node):
+        if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and _is_large(node, graph):
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
                 product = graph.graph.call_function(_product(), (left, right, bias[0] if bias else None))
@@ -68,18 +68,18 @@ def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-def _is_large(node: fx.Node) -> bool:
-    tensors = [_value(a) for a in node.args]
+def _is_large(node: fx.Node, graph: fx.GraphModule) -> bool:
+    tensors = [_value(a, graph) for a in node.args]
     if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
         return False
     *bias, left, right = tensors
     return all(b.dim() == 1 for b in bias) and 2 * left.numel() * right.shape[1] >= LARGE
 
 
-def _value(argument: Any) -> Any:
+def _value(argument: Any, graph: fx.GraphModule) -> Any:
     """The tensor that an argument stands for; a constant of the graph is an attribute of its module."""
     if not isinstance(argument, fx.Node):
         return None
     if argument.op == "get_attr":
-        return getattr(argument.graph.owning_module, str(argument.target), None)
+        return getattr(graph, str(argument.target), None)
     return argument.meta.get("val")
