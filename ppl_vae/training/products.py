@@ -62,6 +62,7 @@ def with_fast_products(graph: fx.GraphModule) -> fx.GraphModule:
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
                 product = graph.graph.call_function(_product(), (left, right, bias[0] if bias else None))
+            product.meta = dict(node.meta)
             node.replace_all_uses_with(product)
             graph.graph.erase_node(node)
     graph.recompile()
