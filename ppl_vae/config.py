@@ -287,6 +287,8 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
     if missing:
         example = "DIR" if missing[0] in ("run", "sweep") else "VALUE"
         raise UsageError(f"{missing[0]} is needed and has no default: add {missing[0]}={example}")
+    if OmegaConf.select(merged, "name") == "":
+        raise UsageError("name: got an empty text, expected the name of a folder for the runs")
     for path in POSITIVE:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.config import conf_dir
 from ppl_vae.errors import CheckError
 from ppl_vae.targets import build
 
@@ -43,10 +45,21 @@ def build_vae(config: Mapping[str, Any], spec: Spec) -> VAE:
         if not names[0].startswith("ppl_vae."):
             raise
         raise CheckError(
-            f"guide {names[0]} does not go with model {names[1]} ({error}). Take the guide named in the first line of "
-            "the model's option (conf/model), guide=derived, which fits any model, or one of your own."
+            f"guide {names[0]} does not go with model {names[1]} ({error}). Take {_guide_for(names[1])}guide=derived, "
+            "which fits any model, or one of your own."
         ) from error
     return VAE(model, guide, estimators=build_estimators(config.get("estimator")))
+
+
+def _guide_for(model: str) -> str:
+    """The guide that the option of a ready-made model names in its first line; amortized where it names none."""
+    options = sorted((conf_dir() / "model").glob("*.yaml"), reverse=True)
+    texts = [p.read_text(encoding="utf-8") for p in sorted(options, key=lambda p: len(p.stem))]
+    own = next((text for text in texts if f"_target_: {model}\n" in text), None)
+    if own is None:
+        return ""
+    named = re.search(r"guide=\w+( or \w+)?", own.splitlines()[0])
+    return f"{named[0] if named else 'guide=amortized'}, "
 
 
 def build_estimators(node: Mapping[str, Any] | None) -> dict[str, Any] | None:

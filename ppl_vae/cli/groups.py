@@ -65,6 +65,11 @@ def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
 
 
 def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    if group == "optimizer" and str(node["_target_"]).startswith("pyro.optim"):
+        raise UsageError(
+            f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
+            "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
+        )
     option = _option(context, group)
     replaced = bool(option) and option.get("_target_") != node["_target_"]
     return check(

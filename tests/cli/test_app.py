@@ -105,6 +105,8 @@ USAGE = {
     "misspelt target": (["train", "model._target_=ppl_vae.models.VEA"], "did you mean VAE?"),
     "dangerous target": (["train", "model._target_=os.system"], "may not"),
     "dangerous target by another name": (["train", "model._target_=torch.os.system"], "no class or function"),
+    "no name": (["train", "name="], "name: got an empty text"),
+    "Pyro's optimizers": (["train", "optimizer._target_=pyro.optim.Adam"], "expected one of torch.optim"),
     "no key": (["train", "=3"], "key=value"),
     "null": (["train", "trainer.epochs=null"], "got null"),
     "unknown interpolation": (["train", "model.latent_dim=${fooo}"], "fooo"),
