@@ -74,6 +74,9 @@ def test_a_failing_job_stops_no_other(cli, tmp_path):
     assert Run(tmp_path / "sweep" / "0").status == "failed"
     assert "learning rate" in Run(tmp_path / "sweep" / "0").record["error"]
     assert Run(tmp_path / "sweep" / "1").status == "finished"
+    (compared,) = cli("compare", "sweep=sweep", "format=json").json
+    assert [(r["status"], repr(r["epochs"])) for r in compared["runs"]][1:3] == [("finished", "2"), ("failed", "None")]
+    assert ",2,2" in (tmp_path / "sweep" / "comparison.csv").read_text()
 
 
 def test_batches_of_jobs_go_on_after_a_failure(cli, tmp_path):

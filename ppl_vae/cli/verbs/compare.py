@@ -38,7 +38,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
             | {k: r["config"].get(k) for k in keys}
             | {k: r["result"].get(k) for k in results}
             for r in rows
-        ]
+        ],
+        dtype=object,  # counts stay whole numbers beside jobs that failed and have none
     )
     write_atomically(sweep / "comparison.csv", frame.to_csv(index=False))
     write_atomically(sweep / "comparison.html", _page(sweep, frame))
