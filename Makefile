@@ -16,7 +16,7 @@ TXT := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-all lint format types docs bench wheel clean
+.PHONY: help train test test-slow test-all test-arviz newer lint format types docs bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,19 @@ test-slow: .venv/.dev ## Run only the slow tests
 
 test-all: .venv/.dev ## Run every test, slow ones too
 	$(SINGLE) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+# Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
+NEWER ?= $(shell for p in python3.12 python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23]*/bin/python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+test-arviz: ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, without torch
+	@test -n "$(NEWER)" || { echo "no Python 3.12 or later found: make test-arviz NEWER=python3.12"; exit 1; }
+	test -x .venv-arviz/bin/pytest || { $(NEWER) -m venv .venv-arviz && .venv-arviz/bin/python -m pip install -q \
+	  -c constraints.txt 'arviz[h5netcdf,matplotlib]' h5netcdf h5py filelock pytest; }
+	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/test_posterior.py
+
+newer:
+	@echo "$(NEWER)"
 
 lint: .venv/.dev ## Check style and formatting
 	$(PY) -m ruff check .
