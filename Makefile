@@ -44,7 +44,7 @@ test-arviz: ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, withou
 	  -c constraints.txt 'arviz[h5netcdf,matplotlib]' h5netcdf h5py filelock pytest; }
 	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/test_posterior.py
 
-newer:
+newer: ## Name the Python that test-arviz takes
 	@echo "$(NEWER)"
 
 lint: .venv/.dev ## Check style and formatting

@@ -28,9 +28,7 @@ def test_linear_gaussian_weights_are_constant_at_the_posterior(orthogonal):
     oracle = linear_gaussian(orthogonal=orthogonal)
     model, guide = oracle.pair(diagonal=orthogonal)
     for _ in range(3):
-        torch.testing.assert_close(
-            log_weight(model, guide, oracle.x), oracle.log_evidence().sum(), rtol=1e-12, atol=0
-        )
+        torch.testing.assert_close(log_weight(model, guide, oracle.x), oracle.log_evidence().sum(), rtol=1e-12, atol=0)
 
 
 def test_linear_gaussian_evidence_by_quadrature():
@@ -105,7 +103,5 @@ def test_hierarchy_weights_are_constant_at_the_posterior():
     oracle = normal_hierarchy()
     guide = oracle.guide()
     for _ in range(3):
-        torch.testing.assert_close(
-            log_weight(oracle.model, guide, oracle.x), oracle.log_evidence(), rtol=1e-12, atol=0
-        )
+        torch.testing.assert_close(log_weight(oracle.model, guide, oracle.x), oracle.log_evidence(), rtol=1e-12, atol=0)
     assert oracle.elbo(guide.loc + 1, guide.log_scale.exp()) < oracle.log_evidence()

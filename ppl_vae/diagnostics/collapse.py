@@ -17,11 +17,13 @@ class CollapseAlarm:
     A unit is dead where the variance over data of E[z | x] is below 0.01. The alarm goes off where all units of a site
     are dead for `patience` epochs on end. So that it costs nothing while all is well, it looks at units only where the
     KL of a site in the row of metrics is below `below`; `history` keeps the number of active units whenever it looked.
+    Latents are dead at first in many a healthy run: a site that never was active counts from step `after` on.
 
     Args:
         vae: the pair that is trained.
         data: some held-out data; the first `most` are looked at.
         patience: epochs that a site may be dead.
+        after: steps that a site has to become active.
         most: data looked at.
         below: KL of a site, nats per datum; units that tell something of the data cost more.
         warn: what a warning is told to; standard error by default.
@@ -38,14 +40,17 @@ class CollapseAlarm:
         data: Any,
         *,
         patience: int = 3,
+        after: int = 500,
         most: int = 500,
         below: float = 0.5,
         warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.vae, self.data, self.patience, self.below = vae, as_split(data)[:most], patience, below
+        self.vae, self.data = vae, as_split(data)[:most]
+        self.patience, self.after, self.below = patience, after, below
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.history: list[dict[str, int]] = []
         self._dead: dict[str, int] = {}
+        self._lived: set[str] = set()
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Look at the pair after an epoch."""
@@ -53,13 +58,17 @@ class CollapseAlarm:
         kl = [value for key, value in row.items() if key.startswith(f"{part}/kl/")]
         if kl and min(kl) > self.below:
             self._dead.clear()
+            self._lived.update(key.removeprefix(f"{part}/kl/") for key in row if key.startswith(f"{part}/kl/"))
             return
         draws = max(32, 16_000 // len(self.data))  # few data need means that are known well
         codes = encodings(self.vae, self.data, draws=draws)
         active = {c.name: (int(c.active.sum()), len(c.active)) for c in codes}
         self.history.append({name: count for name, (count, _) in active.items()})
         for name, (count, units) in active.items():
-            self._dead[name] = 0 if count else self._dead.get(name, 0) + 1
+            if count:
+                self._lived.add(name)
+            early = name not in self._lived and row.get("step", self.after) < self.after
+            self._dead[name] = 0 if count or early else self._dead.get(name, 0) + 1
             if self._dead[name] == self.patience:
                 self.warn(
                     f"collapse: none of the {units} units of {name!r} has been active for {self.patience} epochs "

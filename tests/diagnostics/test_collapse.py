@@ -60,3 +60,16 @@ def test_recovery_starts_the_count_again(oracle):
         alarm({"epoch": 1})
     assert told == []
     assert [row["z"] for row in alarm.history] == [0, 2, 0, 2]
+
+
+def test_a_site_has_time_to_become_active(oracle):
+    vae, told = VAE(*oracle.pair(diagonal=True)), []
+    alarm = CollapseAlarm(vae, oracle.x, patience=2, after=500, warn=told.append)
+    with torch.no_grad():
+        vae.guide.gain.zero_()
+    for step in (10, 100, 400):
+        alarm({"epoch": 1, "step": step})
+    assert told == []
+    for step in (500, 510):
+        alarm({"epoch": 2, "step": step})
+    assert len(told) == 1
