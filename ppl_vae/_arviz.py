@@ -4,7 +4,7 @@ Everything else in ppl_vae holds plain `xarray` objects. Imports no torch.
 """
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -31,9 +31,9 @@ def to_tree(data: Any) -> xr.DataTree:
     return tree
 
 
-def summary(data: Any, **kwargs: Any) -> Any:
-    """Call `az.summary` without chain diagnostics: an amortized guide's draws are independent."""
-    return az.summary(from_tree(data), kind="stats", **kwargs)
+def summary(data: Any, kind: Literal["all", "stats", "diagnostics"] = "stats", **kwargs: Any) -> Any:
+    """Call `az.summary`, by default without chain diagnostics: an amortized guide's draws are independent."""
+    return az.summary(from_tree(data), kind=kind, **kwargs)
 
 
 def psis(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -129,6 +129,7 @@ class Posterior:
     data: int | None = 100
     draws: int = 1000
     resample: str | None = None
+    refine: int | None = None
     figures: bool = True
     seed: int = 0
     format: Format = Format.table

@@ -64,6 +64,21 @@ def make_posterior(
     return path, table
 
 
+def make_refined(vae: VAE, split: Split, spec: Spec, directory: Path, *, seed: int) -> tuple[Path, Any]:
+    """Draw HMC chains of some data into `DIR/refined.nc`; give its path and ArviZ's summary with r̂."""
+    from ppl_vae._arviz import summary, to_tree
+    from ppl_vae.cli.progress import bar
+    from ppl_vae.posterior import save
+    from ppl_vae.refinement import refine
+
+    with bar("refined by HMC") as progress:
+        drawn = refine(vae, split, spec=spec, seed=seed, progress=progress)
+    path = save(to_tree(drawn), directory / "refined.nc")
+    table = summary(drawn, kind="all")
+    write_atomically(directory / "refined.csv", table.to_csv())
+    return path, table
+
+
 def groups(drawn: Any) -> list[str]:
     """The groups of a posterior, by either generation of ArviZ."""
     return list(drawn.groups()) if callable(drawn.groups) else [g.strip("/") for g in drawn.groups if g != "/"]

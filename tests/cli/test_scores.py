@@ -2,7 +2,9 @@
 
 import json
 
+import pandas as pd
 import pytest
+import xarray as xr
 
 
 def test_every_score_of_a_run(cli, run_copy):
@@ -80,3 +82,13 @@ def test_training_warns_of_collapse(train):
     called = train("objective.beta=100", "objective.kl=analytic", "trainer.epochs=60", "optimizer.lr=0.03")
     assert called.code == 0
     assert called.err.count("collapse: none of the 2 units of 'z'") == 1
+
+
+def test_refined_by_hmc(cli, run_copy):
+    (record,) = cli("posterior", "run=run", "draws=20", "data=3", "refine=1", "format=json").json
+    assert record["refined_data"] == 1
+    assert 0.9 < record["worst_r_hat"] < 1.5
+    table = pd.read_csv(run_copy / "refined.csv", index_col=0)
+    assert {"r_hat", "ess_bulk"} <= set(table.columns)
+    assert xr.open_datatree(run_copy / "refined.nc", engine="h5netcdf")["posterior"].sizes["chain"] == 4
+    assert cli("posterior", "run=run", "refine=0").code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import groups, make_posterior
+from ppl_vae.cli.made import groups, make_posterior, make_refined
 from ppl_vae.cli.on_run import opened, part
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import UsageError
@@ -18,6 +18,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     split = split if cfg.data is None else split[: cfg.data]
     if cfg.resample not in (None, "psis"):
         raise UsageError(f"resample: got {cfg.resample!r}, expected psis or null")
+    if cfg.refine is not None and cfg.refine < 1:
+        raise UsageError(f"refine: got {cfg.refine}, expected a number of data of at least 1, or null")
     options = {"draws": cfg.draws, "seed": cfg.seed, "figures": cfg.figures, "resample": cfg.resample}
     path, table = make_posterior(vae, split, run.spec, run.directory, **options)
     shown = groups(run.posterior())
@@ -32,4 +34,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
     }
     more = f"… {len(table) - 12} more rows in posterior.csv" if len(table) > 12 else ""
     lines = [table.head(12).to_string(), more, f"groups: {', '.join(shown)}", f"posterior: {path}"]
+    if cfg.refine is not None:
+        chains, refined = make_refined(vae, split[: cfg.refine], run.spec, run.directory, seed=cfg.seed)
+        worst = float(refined["r_hat"].max())
+        record |= {"refined": str(chains), "refined_data": min(cfg.refine, len(split)), "worst_r_hat": worst}
+        lines += [refined.head(12).to_string(), f"refined by HMC: {chains} (largest r̂ {worst:.3f})"]
     return Result(record=record, lines=[line for line in lines if line])
