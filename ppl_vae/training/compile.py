@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -62,6 +63,7 @@ class Compiler:
         self.vae, self.objective, self.total = vae, objective, total
         self.batch_size, self.schedules, self.device = batch_size, schedules, device
         self.mode, self.description = _choose(mode, steps)
+        self.measured = mode == "auto"  # both ways give the same bits, so that the clock may choose
         self.gave_up = False
         self._graphs: dict[Any, _Captured] = {}
 
@@ -106,6 +108,10 @@ class Compiler:
             captured = _Captured(run, state, ["bound", *step.names, "grad_norm"])
             for _ in range(2):  # a constant that was baked in may fit once by chance
                 self._verify(captured, tuple(x.flip(0) if x.dim() else x for x in batch), exact)
+            if self.measured and len(batch[0]) == self.batch_size:
+                eager, graph = _seconds(self.eager, batch), _seconds(captured, batch)
+                if graph > 1.1 * eager:
+                    raise CaptureError(f"its graph is slower, {1e3 * graph:.3g} against {1e3 * eager:.3g} ms a step")
             return captured
         finally:
             self._put(before)
@@ -187,6 +193,16 @@ class _Step(nn.Module):
         bound = self.objective(self.vae, batch, total=self.total)
         self.names = list(bound.metrics)
         return (bound.value, bound.surrogate, *bound.metrics.values())
+
+
+def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
+    """The shortest of three steps."""
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        float(step(batch)["bound"])  # waits for a device
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 def _choose(mode: str, steps: int) -> tuple[str, str]:

@@ -204,6 +204,18 @@ def test_auto_chooses_by_the_steps_ahead(monkeypatch):
     assert "export: 12 steps ahead pay" in quiet(pair(), dataset(), compile="auto").compiled
 
 
+@pytest.mark.parametrize(("eager", "graph", "told"), [(1.0, 2.0, "its graph is slower"), (2.0, 1.0, "export: 12")])
+def test_auto_takes_the_faster_of_two_ways_with_the_same_bits(monkeypatch, eager, graph, told):
+    monkeypatch.setattr(compiling, "WORTHWHILE", 1)
+    seconds = iter([eager, graph])
+    monkeypatch.setattr(compiling, "_seconds", lambda step, batch: step(batch) and next(seconds))
+    vae, other = pair(), pair()
+    history = quiet(vae, dataset(), compile="auto")
+    assert told in history.compiled
+    assert rows(history) == rows(quiet(other, dataset(), compile="off"))
+    assert identical(weights(vae), weights(other))
+
+
 def test_gradients_are_left_alone_by_the_capture():
     vae, other = pair(), pair()
     history = quiet(vae, dataset(), compile="export", optimizer=functools.partial(torch.optim.SGD, lr=0.0))
