@@ -109,9 +109,10 @@ class Compiler:
             for _ in range(2):  # a constant that was baked in may fit once by chance
                 self._verify(captured, tuple(x.flip(0) if x.dim() else x for x in batch), exact)
             if self.measured and len(batch[0]) == self.batch_size:
-                eager, graph = _seconds(self.eager, batch), _seconds(captured, batch)
-                if graph > 1.1 * eager:
-                    raise CaptureError(f"its graph is slower, {1e3 * graph:.3g} against {1e3 * eager:.3g} ms a step")
+                program, recorded = _seconds(self.eager, batch), _seconds(captured, batch)
+                if recorded > 1.1 * program:
+                    told = f"{1e3 * recorded:.3g} against {1e3 * program:.3g} ms a step"
+                    raise CaptureError(f"its graph is slower, {told}")
             return captured
         finally:
             self._put(before)
