@@ -237,6 +237,8 @@ class Loop:
         """Train until the end, an early stop, or a signal; then hold the weights to keep."""
         try:
             with reporter(progress, steps=self.steps, epochs=self.epochs, done=self.step) as self.reporter:
+                for found in self.history.warnings:
+                    self.reporter.note(f"warning: {found.kind}, at {found.where}: {found.what} Fix: {found.fix}")
                 if self.epochs == 0 and not self.history.rows:
                     self._evaluate_only()
                 while self.step < self.steps and not self._stops_early():

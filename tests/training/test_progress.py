@@ -4,8 +4,12 @@ import io
 import re
 import sys
 
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 
+import ppl_vae as pv
 from tests.training.pairs import dataset, pair, rows
 from tests.training.test_fit import quiet
 
@@ -98,3 +102,19 @@ def test_the_terminal_is_given_back_after_an_error(monkeypatch):
         run(progress=None, callbacks=[fail])
     text = terminal.getvalue()
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is shown again
+
+
+def test_what_the_linter_finds_is_told_before_the_first_epoch(capsys):
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def blind(x):
+        loc = pyro.param("loc", torch.tensor(0.5))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    history = pv.fit(pv.VAE(model, blind), torch.randn(20), epochs=1)
+    assert [finding.kind for finding in history.warnings] == ["guide ignores the data"]
+    assert capsys.readouterr().err.startswith("warning: guide ignores the data, at site 'z' of the guide")
