@@ -104,9 +104,7 @@ class Split:
             generator: source of the noise of random policies (dynamic binarization, dequantization). Without
                 one the noise of a datum is always the same, whatever batch it comes in.
         """
-        return self._batch(slice(None) if index is None else _as_index(index, len(self), self.device), generator)
-
-    def _batch(self, at: slice | Tensor, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+        at = slice(None) if index is None else _as_index(index, len(self), self.device)
         x, *others = (_take(t, at) for t in self.tensors)
         return (self.transform(x, _take(self.indices, at), generator), *others)
 
@@ -128,9 +126,18 @@ class Split:
         if shuffle:
             generator = torch.default_generator if generator is None else generator
             order = torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
-        for start in range(0, len(self), batch_size):
-            part = slice(start, start + batch_size)
-            yield self._batch(part if order is None else order[part], generator)
+        everything = (*self.tensors, self.indices)
+        size = sum(t[:batch_size].nbytes for t in everything)
+        many = batch_size * max(1, BLOCK // max(1, size))  # gathering one small batch costs more calls than copying
+        for start in range(0, len(self), many):
+            block = slice(start, start + many)
+            gathered = (_take(t, block if order is None else order[block]).split(batch_size) for t in everything)
+            for x, *others, indices in zip(*gathered, strict=True):
+                yield (self.transform(x, indices, generator), *others)
+
+
+BLOCK = 2**21
+"""Bytes of data that are gathered at once."""
 
 
 def _as_index(index: Index, size: int, device: torch.device) -> slice | Tensor:

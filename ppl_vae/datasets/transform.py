@@ -69,7 +69,7 @@ class Transform:
 
         for step in self.steps:
             x = step(x, draw)
-        return x.to(self.dtype)
+        return x if x.dtype == self.dtype else x.to(self.dtype)  # even where it does nothing, `to` takes time
 
     def mean(self, x: Tensor) -> Tensor:
         """Give the mean of processed x, ``(*shape)``, from the stored mean (all are affine)."""

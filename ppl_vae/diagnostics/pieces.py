@@ -103,7 +103,7 @@ class Measure:
 
     def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> Pieces:
         from ppl_vae.training.graphs import record
-        from ppl_vae.training.products import onednn_is_faster
+        from ppl_vae.training.products import mkl_is_slow
 
         device = self.vae.device
         before = rng.capture(device)
@@ -118,7 +118,7 @@ class Measure:
             found = graph(*batch)
             same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
             if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
-                run = self._fast(graph, other, before) if onednn_is_faster() else graph
+                run = self._fast(graph, other, before) if mkl_is_slow() else graph
                 self._graphs[shape] = lambda *batch: expected.like(run(*batch))
         except Exception:  # whatever a program does that cannot be recorded: it is run as it is
             self._graphs[shape] = None

@@ -1,49 +1,56 @@
-"""Training steps without Pyro: the objective captured once as a graph, verified, then run in its place."""
+"""Training steps without Pyro: a step captured once as a graph, verified, then run in its place."""
 
 from __future__ import annotations
 
 import copy
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ppl_vae import rng
 from ppl_vae.schedules import Schedule
 from ppl_vae.training.checkpoint import put_tensors, take_tensors
 from ppl_vae.training.graphs import State, compiled, trace
+from ppl_vae.training.meter import Meter
+from ppl_vae.training.updater import Updater, clip_gradients
+from ppl_vae.training.whole import Whole
+from ppl_vae.training.worth import CAPTURE_STEPS, compile_seconds, saved_seconds
 
 Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
+Way = Callable[[Batch, Meter], None]
 
-# steps ahead from which `auto` captures: half a second of capture against half a millisecond and more a step
-WORTHWHILE = 1000
+GRADIENT = "the gradient of "
 
 
 class CaptureError(Exception):
-    """Why a program is run eagerly after all."""
+    """Why a step is taken in another way after all."""
 
 
-class Compiler:
-    """Gives gradients of batches: by the program itself, or by a verified graph of it, one per shape of a batch.
+class Stepper:
+    """Takes training steps: gradient, clipping, update, averages; by the program, or without it.
 
     Capture is verified, never assumed. On other noise, other data and other values of every schedule than
-    those it was captured with, a graph must give the eager bound, metrics, gradients, buffers and random
-    state: exactly for `export`, which runs the same kernels in the same order, and to rounding for
-    `inductor`, which fuses them. Where it does not, or nothing can be captured, the program is run eagerly,
-    and `description` says why.
+    those it was captured with, a graph must give the program's bound, metrics, gradients, buffers and random
+    state: to the bit, for it runs the same kernels in the same order. What Inductor makes of the graph and the
+    update of the parameters must leave behind the same to rounding. What differs or cannot be had is done in the next
+    best way, and `description` says why.
 
     Args:
         vae: the pair, in training mode.
         objective: what is maximized.
         total: N.
+        updater: changes the parameters.
+        parameters: those that are trained, by name.
+        clip: the longest gradient.
+        clip_value: the largest element of a gradient.
         mode: `"off"`, `"auto"`, `"export"` or `"inductor"`.
-        steps: steps ahead, by which `auto` chooses.
-        batch_size: of a full batch; the shorter last ones are not worth Inductor's time.
+        steps: of the whole run, by which `auto` chooses.
+        batch_size: of a full batch; the shorter last ones are not worth a compiler's time.
         schedules: those that move.
         device: of the pair.
     """
@@ -53,7 +60,11 @@ class Compiler:
         vae: nn.Module,
         objective: Any,
         total: int,
+        updater: Updater,
+        parameters: Mapping[str, Tensor],
         *,
+        clip: float | None,
+        clip_value: float | None,
         mode: str,
         steps: int,
         batch_size: int,
@@ -61,97 +72,210 @@ class Compiler:
         device: torch.device,
     ) -> None:
         self.vae, self.objective, self.total = vae, objective, total
-        self.batch_size, self.schedules, self.device = batch_size, schedules, device
-        self.mode, self.description = _choose(mode, steps)
-        self.measured = mode == "auto"  # both ways give the same bits, so that the clock may choose
+        self.updater, self.parameters = updater, dict(parameters)
+        self.clip, self.clip_value = clip, clip_value
+        self.mode, self.steps, self.batch_size = mode, steps, batch_size
+        self.schedules, self.device = schedules, device
+        self.captures = mode != "off" and (mode != "auto" or steps >= CAPTURE_STEPS)
+        self.description = {
+            "off": "eager: asked for",
+            "auto": f"export: {steps} steps pay for a capture"
+            if self.captures
+            else f"eager: {steps} steps do not pay for a capture",
+        }.get(mode, f"{mode}: asked for")
         self.gave_up = False
-        self._graphs: dict[Any, _Captured] = {}
+        self.compiles = True if mode == "inductor" else None if mode == "auto" else False
+        """Whether full batches go to Inductor; None before `auto` has chosen. A resumed run keeps to it."""
+        self._ways: dict[Any, Way] = {}
 
-    def eager(self, batch: Batch) -> Metrics:
-        """Put the gradient of a batch into `.grad`, by the program itself; give the bound and its metrics."""
-        for parameter in self._trained:
+    def __call__(self, batch: Batch, meter: Meter) -> None:
+        """Take a step in the fastest way that gives the same, and add its metrics to the averages."""
+        shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
+        way = self._ways.get(shape)
+        if way is None:
+            way = self._ways[shape] = self._way(batch)
+        way(batch, meter)
+
+    def by_program(self, batch: Batch, meter: Meter) -> None:
+        """Take a step by the program itself."""
+        self._finish(self.gradient(batch), batch, meter)
+
+    def gradient(self, batch: Batch) -> Metrics:
+        """Put the gradient of a batch into `.grad`, by the program itself, clipped; give the bound and its metrics."""
+        for parameter in self.parameters.values():
             parameter.grad = None
         bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
-        return {"bound": bound.value, **bound.metrics}
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        return self._clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
 
-    def __call__(self, batch: Batch) -> Metrics:
-        """The same by the fastest way that gives the same; `"grad_norm"` among the metrics where it is known."""
-        if self.mode == "eager":
-            return self.eager(batch)
-        shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
-        captured = self._graphs.get(shape)
-        if captured is None:
-            try:
-                captured = self._graphs[shape] = self._capture(batch)
-            except CaptureError as reason:
-                self.mode, self.description, self.gave_up = "eager", f"eager: {reason}", True
-                return self.eager(batch)
-        return captured(batch)
-
-    def _capture(self, batch: Batch) -> _Captured:
-        if not all(isinstance(x, Tensor) for x in batch):
-            raise CaptureError("the batch holds more than tensors")
+    def rehearse(self, batch: Batch) -> None:
+        """Compute a gradient as the program does, and leave nothing of it."""
         before = self._state()
         try:
-            step = _Step(self.vae, self.objective, self.total)
-            exact = self.mode == "export" or len(batch[0]) < self.batch_size
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    graph, state = trace(step, batch)
-                    run: Callable[..., Any] = graph
-                    if not exact:
-                        run = compiled(graph, [*(t.detach() for t in state.tensors), *batch])
-            except Exception as error:
-                raise CaptureError(f"it cannot be captured ({_first_line(error)})") from error
-            captured = _Captured(run, state, ["bound", *step.names, "grad_norm"])
-            for _ in range(2):  # a constant that was baked in may fit once by chance
-                self._verify(captured, tuple(x.flip(0) if x.dim() else x for x in batch), exact)
-            if self.measured and len(batch[0]) == self.batch_size:
-                program, recorded = _seconds(self.eager, batch), _seconds(captured, batch)
-                if recorded > 1.1 * program:
-                    told = f"{1e3 * recorded:.3g} against {1e3 * program:.3g} ms a step"
-                    raise CaptureError(f"its graph is slower, {told}")
-            return captured
+            self.gradient(batch)
         finally:
             self._put(before)
-            for parameter in self._parameters().values():
-                parameter.grad = None
+            self._forget_gradients()
 
-    def _verify(self, captured: _Captured, batch: Batch, exact: bool) -> None:
-        """Compare with the eager program where everything that may change has changed."""
+    def keep_to(self, compiles: bool | None) -> None:
+        """Go on with what `auto` chose when the run was begun."""
+        if self.mode == "auto" and compiles is not None and compiles != self.compiles:
+            self.compiles = compiles
+            self.description = f"{'inductor' if compiles else 'export'}: as the run was begun"
+
+    def _clipped(self, metrics: Metrics) -> Metrics:
+        gradients = [p.grad for p in self.parameters.values()]
+        clip_gradients(gradients, metrics["grad_norm"], self.clip, self.clip_value)
+        return metrics
+
+    def _finish(self, metrics: Metrics, batch: Batch, meter: Meter) -> None:
+        self.updater.step()
+        meter.add(metrics, length(batch))
+
+    # --- choosing a way
+    # ----------------------------------------------------------------------------------------------
+
+    def _way(self, batch: Batch) -> Way:
+        """The way for batches of this shape."""
+        if not self.captures:
+            return self.by_program
+        before = self._state()
+        try:
+            graph, state, names = self._captured(batch)
+            recorded = self._by_gradient(graph, state, names)
+
+            def by_graph(batch: Batch, meter: Meter) -> None:
+                self._finish(recorded(batch), batch, meter)
+
+            if length(batch) == self.batch_size:
+                if self._pays_compiling(graph):
+                    try:
+                        return self._compiled(graph, state, names, batch, by_graph)
+                    except CaptureError as reason:
+                        self.description, self.gave_up = f"export: {reason}", True
+                if self.mode == "auto":
+                    self._refuse_slower(recorded, batch)
+        except CaptureError as reason:
+            self.captures, self.description, self.gave_up = False, f"eager: {reason}", True
+            return self.by_program
+        finally:
+            self._put(before)
+            self._forget_gradients()
+        return by_graph
+
+    def _pays_compiling(self, graph: fx.GraphModule) -> bool:
+        if self.compiles is None:
+            saved, cost = saved_seconds(graph), compile_seconds(graph)
+            self.compiles = self.steps * saved > cost
+            told = f"{self.steps} steps, each some {1e3 * saved:.2g} ms shorter,"
+            self.description = (
+                f"inductor: {told} pay for compiling"
+                if self.compiles
+                else f"export: {self.steps} steps pay for a capture, not for compiling"
+            )
+        return self.compiles
+
+    def _captured(self, batch: Batch) -> tuple[fx.GraphModule, State, list[str]]:
+        """The verified graph of a gradient, and the names of its results."""
+        if not all(isinstance(x, Tensor) for x in batch):
+            raise CaptureError("the batch holds more than tensors")
+        step = _Gradient(self.vae, self.objective, self.total)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                graph, state = trace(step, batch)
+        except Exception as error:
+            raise CaptureError(f"it cannot be captured ({_first_line(error)})") from error
+        names = ["bound", *step.names, "grad_norm"]
+        recorded = self._by_gradient(graph, state, names)
+        for _ in range(2):  # a constant that was baked in may fit once by chance
+            other = self._elsewhere(batch)
+            start = self._state()
+            expected = self._seen(self.gradient(other))
+            self._put(start)
+            _compare(expected, self._seen(recorded(other)), "captured", exact=True)
+        return graph, state, names
+
+    def _compiled(self, graph: fx.GraphModule, state: State, names: list[str], batch: Batch, by_graph: Way) -> Way:
+        """What Inductor makes of the graph, with the update of the parameters where that is Adam's; verified.
+
+        Should the optimizer then turn to what the update was not made for, steps are taken `by_graph`.
+        """
+        run: Any
+        adam = self.updater.groups is not None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if adam:
+                    run = Whole(graph, state, names, self.updater, self.clip, self.clip_value, batch)
+                else:
+                    run = self._by_gradient(compiled(graph, [*state.inputs, *batch]), state, names)
+        except Exception as error:
+            raise CaptureError(f"Inductor cannot compile it ({_first_line(error)})") from error
+        other = self._elsewhere(batch)
+        start = self._state()
+        expected = self._seen(self.gradient(other))
+        if not adam:
+            self._put(start)
+            _compare(expected, self._seen(run(other)), "compiled")
+            return lambda batch, meter: self._finish(run(batch), batch, meter)
+        with run.elsewhere() as rewind:
+            seen = []
+            for step in (self.by_program, run):
+                self._put(start)
+                meter = Meter()
+                step(other, meter)
+                self._forget_gradients()
+                means = {name: torch.tensor(value) for name, value in meter.read().items()}
+                seen.append(self._seen(means) | rewind())
+        expected, found = seen
+        _compare(expected, found, "compiled")
+        return lambda batch, meter: (run if run.is_ready() else by_graph)(batch, meter)
+
+    def _refuse_slower(self, recorded: Callable[[Batch], Metrics], batch: Batch) -> None:
+        """Both ways give the same bits, so that the clock may choose."""
+        program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
+        if graph > 1.1 * program:
+            told = f"{1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
+            raise CaptureError(f"its graph is slower, {told}")
+
+    def _by_gradient(self, graph: Callable[..., Any], state: State, names: list[str]) -> Callable[[Batch], Metrics]:
+        """`gradient`, by a graph."""
+        inputs, trained = state.inputs, tuple(state.trained.values())
+
+        def gradient(batch: Batch) -> Metrics:
+            with torch.no_grad():
+                value, _, *rest = graph(*inputs, *batch)
+            for parameter, found in zip(trained, rest[len(names) - 1 :], strict=True):
+                # Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
+                if found is not None and found.stride() != parameter.stride():
+                    found = torch.empty_like(parameter).copy_(found)
+                parameter.grad = found
+            return self._clipped(dict(zip(names, (value, *rest), strict=False)))
+
+        return gradient
+
+    # --- verifying
+    # ---------------------------------------------------------------------------------------------------
+
+    def _elsewhere(self, batch: Batch) -> Batch:
+        """Change everything that may change, and give another batch."""
         torch.rand(1)  # another place in the stream than that of the capture
         for schedule in self.schedules:
             schedule.value.mul_(0.75).add_(0.125)
         rng.seed_all(int(torch.randint(2**31, ())), self.device)  # of Python and NumPy too
-        start = self._state()
-        expected = self._seen(self.eager(batch))
-        self._put(start)
-        found = self._seen(captured(batch))
-        found.pop("grad_norm")
-        if expected.keys() != found.keys():
-            raise CaptureError(f"captured, {min(expected.keys() ^ found.keys())} is missing")
-        for name, value in expected.items():
-            if not (torch.equal(value, found[name]) if exact else _close(value, found[name])):
-                raise CaptureError(f"captured, {name} differs from the eager one")
+        return tuple(x.flip(0) if x.dim() else x for x in batch)
 
     def _seen(self, metrics: Metrics) -> dict[str, Tensor]:
         """All that a step leaves behind."""
+        gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         return {
             **{name: value.clone() for name, value in metrics.items()},
-            **{f"the gradient of {n}": p.grad for n, p in self._parameters().items() if p.grad is not None},
+            **{GRADIENT + n: g for n, g in gradients.items()},
             **{f"buffer {n}": b.clone() for n, b in self.vae.named_buffers()},
             "the random state": torch.default_generator.get_state(),
         }
-
-    @cached_property
-    def _trained(self) -> tuple[nn.Parameter, ...]:
-        return tuple(self._parameters().values())
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        parts = [self.vae, *([self.objective] if isinstance(self.objective, nn.Module) else [])]
-        return {n: p for part in parts for n, p in part.named_parameters() if p.requires_grad}
 
     def _state(self) -> Any:
         return copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective), rng.capture(self.device)))
@@ -162,27 +286,12 @@ class Compiler:
         put_tensors(self.objective, objective, "memory")
         rng.restore(generators, self.device)
 
-
-class _Captured:
-    """A graph, the state that it reads, and the names of its results."""
-
-    def __init__(self, run: Callable[..., Any], state: State, names: list[str]) -> None:
-        self.run, self.names = run, names
-        self.inputs = tuple(t.detach() for t in state.tensors)
-        self.trained = tuple(state.trained.values())
-
-    def __call__(self, batch: Batch) -> Metrics:
-        with torch.no_grad():
-            value, _, *rest = self.run(*self.inputs, *batch)
-        for parameter, gradient in zip(self.trained, rest[len(self.names) - 1 :], strict=True):
-            # Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
-            if gradient is not None and gradient.stride() != parameter.stride():
-                gradient = torch.empty_like(parameter).copy_(gradient)
-            parameter.grad = gradient
-        return dict(zip(self.names, (value, *rest), strict=False))
+    def _forget_gradients(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
 
-class _Step(nn.Module):
+class _Gradient(nn.Module):
     """What is captured: tensors in, tensors out."""
 
     def __init__(self, vae: nn.Module, objective: Any, total: int) -> None:
@@ -196,6 +305,30 @@ class _Step(nn.Module):
         return (bound.value, bound.surrogate, *bound.metrics.values())
 
 
+def length(batch: Batch) -> int:
+    """The data in a batch."""
+    return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())
+
+
+def _compare(expected: Metrics, found: Metrics, how: str, *, exact: bool = False) -> None:
+    if expected.keys() != found.keys():
+        raise CaptureError(f"{how}, {min(expected.keys() ^ found.keys())} is missing")
+    # What ought to be zero, such as the gradient of a bias before batch norm, is rounding of what is not.
+    largest = max((float(g.abs().max()) for name, g in expected.items() if name.startswith(GRADIENT)), default=0.0)
+    for name, value in expected.items():
+        least = largest / 100 if name.startswith(GRADIENT) else 1e-30
+        if not (torch.equal(value, found[name]) if exact else _close(value, found[name], least)):
+            raise CaptureError(f"{how}, {name} differs from the eager one")
+
+
+def _close(expected: Tensor, found: Tensor, least: float) -> bool:
+    if not expected.is_floating_point():
+        return torch.equal(expected, found)
+    eps = torch.finfo(expected.dtype).eps
+    scale = expected.abs().max().clamp_min(least) if expected.numel() else expected.sum()
+    return bool(((expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)).all())
+
+
 def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
     """The shortest of three steps."""
     times = []
@@ -204,24 +337,6 @@ def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
         float(step(batch)["bound"])  # waits for a device
         times.append(time.perf_counter() - begin)
     return min(times)
-
-
-def _choose(mode: str, steps: int) -> tuple[str, str]:
-    if mode == "off":
-        return "eager", "eager: asked for"
-    if mode == "auto":
-        if steps < WORTHWHILE:
-            return "eager", f"eager: {steps} steps ahead do not pay for a capture"
-        return "export", f"export: {steps} steps ahead pay for a capture"
-    return mode, f"{mode}: asked for"
-
-
-def _close(expected: Tensor, found: Tensor) -> bool:
-    if not expected.is_floating_point():
-        return torch.equal(expected, found)
-    eps = torch.finfo(expected.dtype).eps
-    scale = expected.abs().max().clamp_min(1e-30) if expected.numel() else expected.sum()
-    return bool(((expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)).all())
 
 
 def _first_line(error: Exception) -> str:

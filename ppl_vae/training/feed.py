@@ -33,7 +33,7 @@ class Feed:
             yield tuple(self._cast(part) for part in batch)
 
     def _cast(self, part: Any) -> Any:
-        if self.dtype is None or not isinstance(part, Tensor) or not part.is_floating_point():
+        if not isinstance(part, Tensor) or self.dtype in (None, part.dtype) or not part.is_floating_point():
             return part
         return part.to(self.dtype)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class State:
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them, in order."""
         return (*self.trained.values(), *self.constants.values())
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The same memory, without gradients."""
+        return tuple(t.detach() for t in self.tensors)
 
 
 def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, State]:
@@ -83,12 +88,17 @@ def simplify(graph: fx.GraphModule) -> None:
     graph.recompile()
 
 
-def record(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor]) -> fx.GraphModule:
+def record(
+    function: Callable[..., list[Tensor]],
+    inputs: Sequence[Tensor],
+    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
+) -> fx.GraphModule:
     """Record what a function of tensors does, without gradient; parameters it reads are constants of the graph."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    table = None if decompositions is None else dict(decompositions)
     with torch.no_grad():
-        traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        traced = make_fx(function, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     simplify(traced)
     return traced
 
@@ -102,7 +112,7 @@ def _keep_apart(graph: fx.GraphModule, count: int) -> None:
         gradient = results[place]
         if gradient is not None:
             base = gradient
-            while _is_view(base):
+            while is_view(base):
                 base = base.args[0]
             if base in owned or base.op != "call_function":
                 with graph.graph.inserting_before(output):
@@ -113,7 +123,8 @@ def _keep_apart(graph: fx.GraphModule, count: int) -> None:
     graph.recompile()
 
 
-def _is_view(node: fx.Node) -> bool:
+def is_view(node: fx.Node) -> bool:
+    """Whether a node gives memory that another one made."""
     schema = getattr(node.target, "_schema", None)
     returned = None if schema is None else schema.returns[0].alias_info
     return (returned is not None and not returned.is_write) or node.target is operator.getitem
@@ -174,10 +185,15 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
     """A graph compiled by Inductor; random numbers stay torch's own, so that equal seeds give equal noise."""
     import torch._inductor
 
-    from ppl_vae.training.products import onednn_is_faster, with_fast_products
+    from ppl_vae.training.products import SMALL, direct_calls, mkl_is_slow, with_fast_products
+    from ppl_vae.training.softplus import decompositions
 
-    if onednn_is_faster():
-        graph = with_fast_products(graph)
-    options = {"fallback_random": True, "cpp_wrapper": all(t.device.type == "cpu" for t in inputs)}
+    on_cpu = all(t.device.type == "cpu" for t in inputs)
+    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
+    if on_cpu:
+        graph = record(graph, inputs, decompositions())
+        if mkl_is_slow():
+            options |= direct_calls()
+            graph = with_fast_products(graph, SMALL)
     run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
     return run

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ppl_vae import rng
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite, serialize
 from ppl_vae.training.checkpoint import Store, put_tensors, take_tensors
-from ppl_vae.training.compile import Compiler
+from ppl_vae.training.compile import Stepper, length
 from ppl_vae.training.context import evaluating, stop_validating
 from ppl_vae.training.feed import Feed
 from ppl_vae.training.history import History, Row, epochs_since_best
@@ -130,16 +130,20 @@ class Loop:
                 epochs=self.epochs,
                 validated=self.validation is not None,
             )
-        self.compiler = Compiler(
-            self.vae,
-            self.objective,
-            len(self.train),
-            mode=self.plan.compile,
-            steps=self.steps,
-            batch_size=self.plan.batch_size,
-            schedules=self.moving,
-            device=self.device,
-        )
+            self.stepper = Stepper(
+                self.vae,
+                self.objective,
+                len(self.train),
+                self.updater,
+                self.parameters,
+                clip=self.plan.grad_clip,
+                clip_value=self.plan.grad_clip_value,
+                mode=self.plan.compile,
+                steps=self.steps,
+                batch_size=min(self.plan.batch_size, len(self.train)),
+                schedules=self.moving,
+                device=self.device,
+            )
 
     @property
     def particles(self) -> int:
@@ -204,6 +208,7 @@ class Loop:
             "objective": take_tensors(self.objective),
             "optimizer": self.optimizer.state_dict() if self.parameters else None,
             "scheduler": self.pacer.state() if self.parameters else None,
+            "compiles": self.stepper.compiles if self.parameters else None,
             "meter": self.meter.state(),
             "rng": rng.capture(self.device),
         }
@@ -217,6 +222,7 @@ class Loop:
             self.optimizer.load_state_dict(state["optimizer"])
             self.updater.reset()
             self.pacer.load(state["scheduler"])
+            self.stepper.keep_to(state["compiles"])
         self.meter = Meter()
         self.meter.load(state["meter"], self.device)
         self._put(state["vae"], state["objective"], state["rng"], source)
@@ -277,8 +283,8 @@ class Loop:
 
     def _tell_how_it_ran(self) -> None:
         """Say once how steps are run, where that is not what happens by itself."""
-        before, self.history.compiled = self.history.compiled, self.compiler.description
-        if before != self.history.compiled and (self.compiler.mode != "eager" or self.compiler.gave_up):
+        before, self.history.compiled = self.history.compiled, self.stepper.description
+        if before != self.history.compiled and (self.stepper.captures or self.stepper.gave_up):
             self.reporter.note(f"steps run {self.history.compiled}")
 
     def _batches(self) -> Iterator[tuple[Any, ...]]:
@@ -291,40 +297,31 @@ class Loop:
 
     def _train_on(self, batch: tuple[Any, ...]) -> None:
         """One step of training; reads nothing from the device."""
+        self._set_schedules(self.step)
         try:
-            metrics = self._gradient(batch)
+            if self.step == 0:
+                self.stepper.by_program(batch, self.meter)
+            else:
+                if self.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
+                    self.stepper.rehearse(batch)
+                self._stop_validating()
+                self.stepper(batch, self.meter)
         except Exception as error:
-            self._blame(error, _length(batch))
+            self._blame(error, length(batch))
             raise
-        self._update()
-        self.meter.add(metrics, _length(batch))
+        self._stop_validating()
+        self._advance()
+
+    def _stop_validating(self) -> None:
+        """Arguments are checked in the first step of a process."""
         if self.validating:
             self.validating = False
             stop_validating()
 
-    def _gradient(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
-        self._set_schedules(self.step)
-        # Arguments are checked in the first step, which is therefore eager; so is a replay.
-        metrics = self.compiler.eager(batch) if self.validating else self.compiler(batch)
-        metrics["grad_norm"] = self._clipped_norm(metrics.get("grad_norm"))
-        return metrics
-
-    def _update(self) -> None:
-        self.updater.step()
+    def _advance(self) -> None:
         self.pacer.after_step()
         self.step += 1
         self.position += 1
-
-    def _clipped_norm(self, norm: Tensor | None) -> Tensor:
-        """The norm of the gradient, before it is clipped."""
-        parameters = list(self.parameters.values())
-        if norm is None:
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.plan.grad_clip is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.plan.grad_clip, norm)
-        if self.plan.grad_clip_value is not None:
-            nn.utils.clip_grad_value_(parameters, self.plan.grad_clip_value)
-        return norm
 
     def _set_schedules(self, step: int) -> None:
         for schedule in self.moving:
@@ -350,7 +347,7 @@ class Loop:
                 schedule.value.fill_(schedule.final)
             for batch in feed.batches(self.plan.batch_size):
                 bound = self.objective(self.vae, batch, total=len(self.train))
-                meter.add({"bound": bound.value, **bound.metrics}, _length(batch))
+                meter.add({"bound": bound.value, **bound.metrics}, length(batch))
         row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
         if not math.isfinite(row[f"{prefix}/bound"]):
             warnings.warn(
@@ -425,7 +422,8 @@ class Loop:
         for batch in self._batches():
             before = copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective), rng.capture(self.device)))
             try:
-                metrics = self._gradient(batch)
+                self._set_schedules(self.step)
+                metrics = self.stepper.gradient(batch)
                 wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
                 value = float(metrics["bound"])
             except Exception:
@@ -439,7 +437,8 @@ class Loop:
                 self._fail(value, what, site, cause)
             if self.step > reached:
                 break
-            self._update()
+            self.updater.step()
+            self._advance()
         self._fail(
             math.nan,
             "it did not occur again when the epoch was replayed, so the site is unknown",
@@ -463,7 +462,3 @@ class Loop:
         )
         error.epoch, error.step, error.site = self.epoch + 1, self.step + 1, site  # type: ignore[attr-defined]
         raise error from cause
-
-
-def _length(batch: tuple[Any, ...]) -> int:
-    return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())

@@ -32,13 +32,21 @@ class Meter:
         """Add 0-d tensors that are averages over `weight` data."""
         names = tuple(metrics)
         values = torch.stack([m.detach() for m in metrics.values()])
+        self.sums(names, values.device).add_(values, alpha=weight)
+        self.weigh(names, weight)
+
+    def sums(self, names: tuple[str, ...], device: torch.device) -> Tensor:
+        """Σ_b B_b m_b of these metrics, for whoever adds to it; who does says by `weigh` how much."""
         sums = self._sums.get(names)
         if sums is None:
             # Float64 keeps averages over millions of data exact enough; MPS has none.
-            wide = torch.float32 if values.device.type == "mps" else torch.float64
-            sums = self._sums[names] = torch.zeros(len(names), dtype=wide, device=values.device)
+            wide = torch.float32 if device.type == "mps" else torch.float64
+            sums = self._sums[names] = torch.zeros(len(names), dtype=wide, device=device)
             self._weights[names] = 0
-        sums.add_(values, alpha=weight)
+        return sums
+
+    def weigh(self, names: tuple[str, ...], weight: int) -> None:
+        """Take note that averages over `weight` data have been added to the sums."""
         self._weights[names] += weight
 
     def read(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,37 +22,56 @@ class Updater:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self._groups: list[_Group] | None = None
+        self.groups: list[Group] | None = None
+        """Those of a plain fused Adam that has made its state; None before, and for any other optimizer."""
 
     def reset(self) -> None:
-        """Forget the optimizer's state, which has been replaced by another."""
-        self._groups = None
+        """Take note that the optimizer's state has been replaced by another."""
+        self.groups = groups(self.optimizer)
 
     def step(self) -> None:
         """Change the parameters by their gradients."""
-        if self._groups is not None and all(p.grad is not None for g in self._groups for p in g.parameters):
+        if self.groups is not None and all(group.is_complete() for group in self.groups):
             with torch.no_grad():
-                for group in self._groups:
+                for group in self.groups:
                     group.step()
             return
-        self.optimizer.step()  # makes the state at its first call
-        self._groups = _groups(self.optimizer)
+        self.optimizer.step()  # makes the state of parameters that it has not met
+        self.reset()
 
 
-class _Group:
-    """The tensors of one parameter group of a fused Adam."""
+class Group:
+    """The tensors of one parameter group of a fused Adam.
+
+    Attributes:
+        options: learning rate and so on, as the optimizer holds them.
+        parameters: those that have had a gradient; the others have no state, and stay as they are.
+        averages: m, a tensor per parameter.
+        squares: v, a tensor per parameter.
+        steps: t, a 0-d tensor per parameter.
+        count: t, where it is the same for all of them.
+    """
 
     def __init__(self, options: dict[str, Any], state: dict[Tensor, Any]) -> None:
         self.options = options
-        self.parameters: list[Tensor] = [p for p in options["params"] if p.grad is not None]
-        self.averages = [state[p]["exp_avg"] for p in self.parameters]
-        self.squares = [state[p]["exp_avg_sq"] for p in self.parameters]
-        self.steps = [state[p]["step"] for p in self.parameters]
+        self.parameters: list[Tensor] = [p for p in options["params"] if p in state]
+        self.others: list[Tensor] = [p for p in options["params"] if p not in state]
+        self.averages: list[Tensor] = [state[p]["exp_avg"] for p in self.parameters]
+        self.squares: list[Tensor] = [state[p]["exp_avg_sq"] for p in self.parameters]
+        self.steps: list[Tensor] = [state[p]["step"] for p in self.parameters]
+        counts = {int(t) for t in self.steps}
+        self.count = counts.pop() if len(counts) == 1 else None
+
+    def is_complete(self) -> bool:
+        """Whether those with state, and no others, have a gradient."""
+        return all(p.grad is not None for p in self.parameters) and all(p.grad is None for p in self.others)
 
     def step(self) -> None:
+        """`optimizer.step()` of this group."""
         options = self.options
         beta1, beta2 = options["betas"]
         torch._foreach_add_(self.steps, 1)
+        self.advance()
         update = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
         update(
             self.parameters,
@@ -69,9 +89,73 @@ class _Group:
             maximize=options["maximize"],
         )
 
+    def advance(self) -> None:
+        """Take note of a step."""
+        if self.count is not None:
+            self.count += 1
 
-def _groups(optimizer: Optimizer) -> list[_Group] | None:
-    """The groups of a plain fused Adam; None for any other optimizer."""
+    def numbers(self) -> list[float]:
+        """What `adam` takes beside tensors in the last step that was noted: options may change at every step."""
+        count = self.count or 1
+        beta1, beta2 = self.options["betas"]
+        lr, decay = float(self.options["lr"]), float(self.options["weight_decay"])
+        decoupled = self.options["decoupled_weight_decay"]
+        return [
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            lr / (1 - beta1**count),
+            (1 - beta2**count) ** -0.5,
+            self.options["eps"],
+            -1.0 if self.options["maximize"] else 1.0,
+            0.0 if decoupled else decay,
+            1 - lr * decay if decoupled else 1.0,
+        ]
+
+
+def adam(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    averages: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    numbers: Tensor,
+) -> None:
+    """Update in place: m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², θ ← θ − α m / (√v/√(1 − β₂ᵗ) + ε).
+
+    α = lr/(1 − β₁ᵗ). For compilers: each line is an operation that they fuse. A fused Adam agrees to rounding.
+
+    Args:
+        parameters: θ.
+        gradients: g.
+        averages: m.
+        squares: v.
+        numbers: those of `Group.numbers`, as a vector.
+
+    Reference:
+        Kingma & Ba (2015), Adam: a method for stochastic optimization.
+    """
+    first, keep, second, alpha, root, eps, sign, decay, shrink = numbers.unbind()
+    for p, g, m, v in zip(parameters, gradients, averages, squares, strict=True):
+        g = sign * g + decay * p
+        m.add_(first * (g - m))
+        v.copy_(keep * v + second * g * g)
+        p.copy_(shrink * p - alpha * m / (v.sqrt() * root + eps))
+
+
+def clip_gradients(
+    gradients: Iterable[Tensor | None], norm: Tensor, limit: float | None, limit_value: float | None
+) -> None:
+    """Rescale gradients of a common norm to at most `limit`, then clamp each element to ± `limit_value`; in place."""
+    present = [g for g in gradients if g is not None]
+    if limit is not None:
+        torch._foreach_mul_(present, torch.clamp(limit / (norm + 1e-6), max=1.0))
+    if limit_value is not None:
+        torch._foreach_clamp_min_(present, -limit_value)
+        torch._foreach_clamp_max_(present, limit_value)
+
+
+def groups(optimizer: Optimizer) -> list[Group] | None:
+    """The groups of a plain fused Adam with state; None for any other optimizer."""
     if type(optimizer) not in (Adam, AdamW) or any(
         getattr(optimizer, hooks, None) for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
     ):
@@ -84,4 +168,4 @@ def _groups(optimizer: Optimizer) -> list[_Group] | None:
     )
     if len(kinds) != 1 or not plain or any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
         return None
-    return [_Group(group, optimizer.state) for group in optimizer.param_groups]
+    return [Group(group, optimizer.state) for group in optimizer.param_groups] if optimizer.state else None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.datasets import Split, digits
+from ppl_vae.datasets import Split, digits, from_arrays
 from ppl_vae.errors import DataError
 
 
@@ -106,6 +106,21 @@ def test_no_such_datum(index):
 def test_is_not_iterated_datum_by_datum():
     with pytest.raises(TypeError, match=r"split\.batches"):
         list(Split((torch.arange(3),)))
+
+
+@pytest.mark.parametrize("block", [1, 200, 10**9])
+def test_gathering_many_batches_at_once_changes_none(monkeypatch, block):
+    monkeypatch.setattr("ppl_vae.datasets.split.BLOCK", block)
+    x = torch.rand(23, 4, generator=torch.Generator().manual_seed(0))
+    data = from_arrays((x, torch.arange(23)), binarization="dynamic").train
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(7))
+    noise = torch.Generator().manual_seed(7)
+    torch.randperm(23, generator=noise)
+    batches = list(data.batches(4, shuffle=True, generator=torch.Generator().manual_seed(7)))
+    assert [len(x) for x, _ in batches] == [4, 4, 4, 4, 4, 3]
+    for (x, y), at in zip(batches, order.split(4), strict=True):
+        assert torch.equal(y, at)
+        assert torch.equal(x, data.batch(at, noise)[0])
 
 
 def test_an_empty_split_has_no_batches():

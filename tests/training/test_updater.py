@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from ppl_vae.training.updater import Updater
+from ppl_vae.training.updater import Updater, adam
 
 
 def trained(optimizer, lean, frozen=False, **options):
@@ -62,3 +62,38 @@ def test_hooks_of_an_optimizer_run():
         parameter.grad = torch.ones(2)
         updater.step()
     assert len(calls) == 3
+
+
+def test_a_parameter_whose_first_gradient_comes_late_is_trained():
+    def late(lean):
+        early, other = (nn.Parameter(torch.ones(2)) for _ in range(2))
+        optimizer = Adam([early, other], lr=0.1, fused=True)
+        step = Updater(optimizer).step if lean else optimizer.step
+        for i in range(5):
+            optimizer.zero_grad()
+            (early.square().sum() + (other.square().sum() if i > 1 else 0)).backward()
+            step()
+        return early.detach(), other.detach()
+
+    for expected, found in zip(late(False), late(True), strict=True):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("optimizer", [Adam, AdamW])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_the_formula_is_that_of_the_kernel(dtype, optimizer, maximize):
+    torch.manual_seed(0)
+    parameter = nn.Parameter(torch.randn(50, dtype=dtype))
+    options = {"lr": 0.02, "betas": (0.7, 0.95), "eps": 1e-3, "weight_decay": 0.1, "maximize": maximize}
+    kernel = optimizer([parameter], fused=True, **options)
+    updater = Updater(kernel)
+    ours = [parameter.detach().clone(), torch.zeros_like(parameter), torch.zeros_like(parameter)]
+    for _ in range(5):
+        parameter.grad = torch.randn_like(parameter)
+        updater.step()
+        numbers = torch.tensor(updater.groups[0].numbers(), dtype=dtype)
+        adam([ours[0]], [parameter.grad], [ours[1]], [ours[2]], numbers)
+    state = kernel.state[parameter]
+    for expected, found in zip([parameter.detach(), state["exp_avg"], state["exp_avg_sq"]], ours, strict=True):
+        torch.testing.assert_close(found, expected, rtol=10 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
