@@ -128,10 +128,10 @@ class Measure:
 
     def _fast(self, graph: Any, batch: tuple[Tensor, ...], state: dict[str, Any]) -> Any:
         """The graph with faster products, if it gives the same to rounding."""
-        from ppl_vae.training.products import with_fast_products
+        from ppl_vae.training.products import with_onednn
 
         results = []
-        fast = with_fast_products(graph)
+        fast = with_onednn(graph)
         for run in (graph, fast):
             rng.restore(state, self.vae.device)
             results.append(run(*batch))

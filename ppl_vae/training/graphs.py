@@ -185,15 +185,14 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
     """A graph compiled by Inductor; random numbers stay torch's own, so that equal seeds give equal noise."""
     import torch._inductor
 
-    from ppl_vae.training.products import SMALL, direct_calls, mkl_is_slow, with_fast_products
+    from ppl_vae.training.products import has_own, with_own_products
     from ppl_vae.training.softplus import decompositions
 
     on_cpu = all(t.device.type == "cpu" for t in inputs)
-    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
     if on_cpu:
         graph = record(graph, inputs, decompositions())
-        if mkl_is_slow():
-            options |= direct_calls()
-            graph = with_fast_products(graph, SMALL)
+        if has_own():
+            graph = with_own_products(graph)
+    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
     run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
     return run

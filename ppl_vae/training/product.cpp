@@ -5,26 +5,17 @@
 // what fits into which cache, are oneDNN's.
 
 #include <immintrin.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim_cpu.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
 
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <utility>
 
-using Tensor = struct AtenTensorOpaque*;
-using Error = int32_t;
-
-extern "C" {  // of torch, whose names are stable
-Error aoti_torch_get_data_ptr(Tensor tensor, void** data);
-Error aoti_torch_get_sizes(Tensor tensor, int64_t** sizes);
-Error aoti_torch_get_strides(Tensor tensor, int64_t** strides);
-Error aoti_torch_get_dtype(Tensor tensor, int32_t* dtype);
-Error aoti_torch_get_device_type(Tensor tensor, int32_t* device);
-Error aoti_torch_empty_strided(int64_t dims, const int64_t* sizes, const int64_t* strides, int32_t dtype,
-                               int32_t device, int32_t index, Tensor* result);
-Error aoti_torch_cpu__linear_pointwise(Tensor left, Tensor weight, Tensor* bias, const char* attribute,
-                                       const double** scalars, int64_t many, const char** algorithm, Tensor* result);
-}
+using torch::stable::Tensor;
 
 namespace {
 
@@ -101,15 +92,16 @@ void tile(Matrix a, const float* b, int64_t stride, int64_t inner, Vector (*sums
 
 constexpr decltype(&tile<1>) TILES[] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
 
-bool multiply(int64_t rows, int64_t columns, int64_t inner, Matrix a, Matrix b, const float* bias, float* result) {
-  auto packed = static_cast<float*>(aligned_alloc(64, sizeof(float) * COLUMNS * (inner + 1)));
-  if (!packed) return false;
+void multiply(int64_t rows, int64_t columns, int64_t inner, Matrix a, Matrix b, const float* bias, float* result) {
+  std::unique_ptr<float, decltype(&free)> packed(
+      static_cast<float*>(aligned_alloc(64, sizeof(float) * COLUMNS * (inner + 1))), free);
+  STD_TORCH_CHECK(packed, "out of memory");
   for (int64_t n = 0; n < columns; n += COLUMNS) {
     int count = columns - n < COLUMNS ? columns - n : COLUMNS;
     Matrix panel = {b.data + n * b.column, b.row, b.column};
     if (b.column != 1 || count < COLUMNS) {
-      pack(panel, inner, count, packed);
-      panel = {packed, COLUMNS, 1};
+      pack(panel, inner, count, packed.get());
+      panel = {packed.get(), COLUMNS, 1};
     }
     float start[COLUMNS] = {0};
     if (bias) memcpy(start, bias + n, sizeof(float) * count);
@@ -121,37 +113,28 @@ bool multiply(int64_t rows, int64_t columns, int64_t inner, Matrix a, Matrix b, 
       for (int i = 0; i < height; i++) memcpy(result + (m + i) * columns + n, sums[i], sizeof(float) * count);
     }
   }
-  free(packed);
-  return true;
 }
 
-Error matrix(Tensor tensor, Matrix* found, int64_t** sizes) {
-  void* data;
-  int64_t* strides;
-  Error error = aoti_torch_get_data_ptr(tensor, &data) | aoti_torch_get_sizes(tensor, sizes) |
-                aoti_torch_get_strides(tensor, &strides);
-  if (!error) *found = {static_cast<float*>(data), strides[0], strides[1]};
-  return error;
+Tensor product(Tensor left, Tensor weight, std::optional<Tensor> bias) {
+  int64_t rows = left.size(0), inner = left.size(1), columns = weight.size(0);
+  if (2 * rows * inner * columns >= LARGE) {
+    AtenTensorHandle added = bias ? bias->get() : nullptr, result;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(
+        left.get(), weight.get(), bias ? &added : nullptr, "none", nullptr, 0, nullptr, &result));
+    return Tensor(result);
+  }
+  Tensor result = torch::stable::new_empty(left, {rows, columns});
+  Matrix a = {static_cast<float*>(left.data_ptr()), left.stride(0), left.stride(1)};
+  Matrix b = {static_cast<float*>(weight.data_ptr()), weight.stride(1), weight.stride(0)};
+  multiply(rows, columns, inner, a, b, bias ? static_cast<float*>(bias->data_ptr()) : nullptr,
+           static_cast<float*>(result.data_ptr()));
+  return result;
 }
 
 }  // namespace
 
-extern "C" Error aoti_torch_cpu_product(Tensor left, Tensor weight, Tensor* bias, Tensor* result) {
-  Matrix a, w;
-  int64_t *shape, *weights;
-  int32_t dtype, device;
-  if (Error error = matrix(left, &a, &shape) | matrix(weight, &w, &weights) | aoti_torch_get_dtype(left, &dtype) |
-                    aoti_torch_get_device_type(left, &device))
-    return error;
-  int64_t rows = shape[0], inner = shape[1], columns = weights[0];
-  if (2 * rows * inner * columns >= LARGE)
-    return aoti_torch_cpu__linear_pointwise(left, weight, bias, "none", nullptr, 0, nullptr, result);
-  int64_t sizes[] = {rows, columns}, strides[] = {columns, 1};
-  void *added = nullptr, *out;
-  if (bias)
-    if (Error error = aoti_torch_get_data_ptr(*bias, &added)) return error;
-  if (Error error = aoti_torch_empty_strided(2, sizes, strides, dtype, device, 0, result)) return error;
-  if (Error error = aoti_torch_get_data_ptr(*result, &out)) return error;
-  Matrix b = {w.data, w.column, w.row};
-  return !multiply(rows, columns, inner, a, b, static_cast<float*>(added), static_cast<float*>(out));
+STABLE_TORCH_LIBRARY_FRAGMENT(ppl_vae, library) {
+  library.def("product(Tensor left, Tensor weight, Tensor? bias) -> Tensor");
 }
+
+STABLE_TORCH_LIBRARY_IMPL(ppl_vae, CPU, library) { library.impl("product", TORCH_BOX(&product)); }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.torch_version import TorchVersion
 
 aten = torch.ops.aten
 
@@ -34,55 +34,47 @@ def mkl_is_slow() -> bool:
         return False
 
 
+def has_own() -> bool:
+    """Whether `product` is worth having, and this torch has the interface that it is written for."""
+    return mkl_is_slow() and TorchVersion(torch.__version__) >= "2.10"
+
+
 @functools.cache
-def _product() -> Any:
-    """`left @ weight.T + bias`, an operation that Inductor calls as it is.
+def product() -> Any:
+    """`product.cpp`, compiled and loaded: `left @ weight.T + bias`, an operation that generated code calls directly.
 
-    (It knows oneDNN's own operation too, but only with constant weights.)
+    (Inductor knows oneDNN's own operation too, but only with constant weights.)
     """
-    library = torch.library.Library("ppl_vae", "FRAGMENT")
-    library.define("product(Tensor left, Tensor weight, Tensor? bias) -> Tensor")
+    from torch._inductor.codecache import CppCodeCache
 
-    def multiply(left: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(left, weight, bias, "none", [], "")
-        return result
-
-    library.impl("product", multiply, "CPU")
+    CppCodeCache.load(Path(__file__).with_name("product.cpp").read_text())
     torch.library.register_fake(
-        "ppl_vae::product", lambda left, weight, bias: left.new_empty(left.shape[0], weight.shape[0]), lib=library
+        "ppl_vae::product", lambda left, weight, bias: left.new_empty(left.shape[0], weight.shape[0])
     )
-    _LIBRARIES.append(library)  # it lives as long as it is held
     return torch.ops.ppl_vae.product.default
 
 
-_LIBRARIES: list[Any] = []
+def with_onednn(graph: fx.GraphModule) -> fx.GraphModule:
+    """The same graph with its large float32 products done by oneDNN; equal to rounding."""
+    return _with_products(graph, LARGE, torch.ops.mkldnn._linear_pointwise.default, "none", [], "")
 
 
-@functools.cache
-def direct_calls() -> dict[str, Any]:
-    """Options of Inductor by which generated C++ calls the product of `product.cpp`, without Python in between."""
-    from torch._inductor.codecache import CppCodeCache
-
-    library: Any = CppCodeCache.load(Path(__file__).with_name("product.cpp").read_text())
-    _LIBRARIES.append(ctypes.CDLL(library._name, mode=ctypes.RTLD_GLOBAL))  # where generated code looks for it
-    handle = "AtenTensorHandle"
-    declared = f"AOTITorchError aoti_torch_cpu_product({handle}, {handle}, {handle}*, {handle}*)"
-    return {"aot_inductor.custom_ops_to_c_shims": {_product(): [declared]}}
+def with_own_products(graph: fx.GraphModule) -> fx.GraphModule:
+    """The same graph with its float32 products done by `product`, for a compiler; equal to rounding."""
+    return _with_products(graph, SMALL, product())
 
 
-def with_fast_products(graph: fx.GraphModule, least: int = LARGE) -> fx.GraphModule:
-    """The same graph with its float32 products of at least so many operations done otherwise; equal to rounding."""
+def _with_products(graph: fx.GraphModule, least: int, operation: Any, *options: Any) -> fx.GraphModule:
     graph = copy.deepcopy(graph)
     for node in list(graph.graph.nodes):
         if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and _fits(node, graph, least):
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
                 weight = graph.graph.call_function(aten.t.default, (right,))
-                value = _value(right, graph)
-                weight.meta = dict(node.meta) | {"val": value.t()}
-                product = graph.graph.call_function(_product(), (left, weight, bias[0] if bias else None))
-            product.meta = dict(node.meta)
-            node.replace_all_uses_with(product)
+                weight.meta = dict(node.meta) | {"val": _value(right, graph).t()}
+                done = graph.graph.call_function(operation, (left, weight, bias[0] if bias else None, *options))
+            done.meta = dict(node.meta)
+            node.replace_all_uses_with(done)
             graph.graph.erase_node(node)
     graph.recompile()
     return graph
