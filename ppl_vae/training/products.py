@@ -67,7 +67,7 @@ def with_own_products(graph: fx.GraphModule) -> fx.GraphModule:
 def _with_products(graph: fx.GraphModule, least: int, operation: Any, *options: Any) -> fx.GraphModule:
     graph = copy.deepcopy(graph)
     for node in list(graph.graph.nodes):
-        if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and _fits(node, graph, least):
+        if operations(node) >= least and _fits(node, graph):
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
                 weight = graph.graph.call_function(aten.t.default, (right,))
@@ -80,15 +80,24 @@ def _with_products(graph: fx.GraphModule, least: int, operation: Any, *options: 
     return graph
 
 
-def _fits(node: fx.Node, graph: fx.GraphModule, least: int) -> bool:
+def operations(node: fx.Node) -> int:
+    """Of a matrix product, two per multiplication; 0 of any other node."""
+    if node.target not in (aten.mm.default, aten.addmm.default):
+        return 0
+    *_, left, right = (_value(a, node.graph.owning_module) for a in node.args)
+    return 2 * left.numel() * right.shape[1]
+
+
+def _fits(node: fx.Node, graph: fx.GraphModule) -> bool:
+    """Whether an operation for float32 on a CPU can take its place."""
     tensors = [_value(a, graph) for a in node.args]
     if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
         return False
-    *bias, left, right = tensors
-    return all(b.dim() == 1 for b in bias) and 2 * left.numel() * right.shape[1] >= least
+    *bias, _, _ = tensors
+    return not node.kwargs and all(b.dim() == 1 for b in bias)
 
 
-def _value(argument: Any, graph: fx.GraphModule) -> Any:
+def _value(argument: Any, graph: Any) -> Any:
     """The tensor that an argument stands for; a constant of the graph is an attribute of its module."""
     if not isinstance(argument, fx.Node):
         return None

@@ -250,15 +250,17 @@ def test_auto_compiles_what_pays_and_keeps_to_it(monkeypatch, tmp_path):
     assert compiled == [16, 16]
 
 
-def test_the_gain_is_estimated_from_what_is_fused_away():
+def test_the_gain_is_estimated_from_what_is_fused_away(monkeypatch):
     vae, batch = pair(), (torch.zeros(16, 6),)
     pv.objectives.ELBO()(vae, batch, total=16)
     with pyro.validation_enabled(False):
         graph, _ = graphs.trace(compiling._Gradient(vae, pv.objectives.ELBO(), 16), batch)
     saved = worth.saved_seconds(graph)
     assert 20 * worth.CALL < saved < 200 * worth.CALL  # nothing here is large: calls count
-    mean = graphs.record(lambda x: [(x @ x).exp()], (torch.zeros(1000, 1000),))
-    assert worth.saved_seconds(mean) == pytest.approx(worth.CALL + 4e6 * worth.BYTE)  # of exp; the product stays
+    large = graphs.record(lambda x: [(x @ x).exp()], (torch.zeros(1000, 1000),))
+    for idle, gain in ((False, 0.0), (True, 2e9 * worth.MULTIPLICATION)):
+        monkeypatch.setattr(worth, "has_own", lambda idle=idle: idle)
+        assert worth.saved_seconds(large) == pytest.approx(worth.CALL + 4e6 * worth.BYTE + gain)  # of exp
 
 
 def by_compiler(tmp_path, repository, script):
