@@ -1,21 +1,39 @@
-"""How evaluation grows with the number of samples: time per sample, and peak memory."""
+"""How time and peak memory grow: with data, particles and latent sites in training, with samples in evaluation."""
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
 
 from benchmarks.race import Contender, Race, race
+from benchmarks.setups import SETUPS, Setup
+
+SMALL = SETUPS["mlp_small"]
+DATA = {f"{32 * n:,} data": replace(SMALL, batches=n) for n in (30, 300, 3000)}
+PARTICLES = {f"{k} particles": replace(SMALL, batches=60, particles=k) for k in (2, 10, 50)}
+SITES = {f"{n} latent sites": replace(SMALL, batches=100, latent=16, sites=n) for n in (1, 4, 16)}
+SAMPLES = {f"{k:,} samples": {"setup": "mlp_512", "data": 4, "particles": k} for k in (500, 5_000, 50_000)}
 
 
 def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
-    """Time for 500, 5,000 and 50,000 samples of four data; then memory, told beside the (empty) times."""
-    sizes = {f"{k:,} samples": {"setup": "mlp_512", "data": 4, "particles": k} for k in (500, 5_000, 50_000)}
-    yield race(
-        "Evaluation by number of samples",
-        [Contender(name, "ppl_vae_evaluate", sizes[name]) for name in sizes],
-        min(rounds, 3),
-        unit="datum and sample",
-        clock=clock,
-    )
-    memory = race("Peak memory of an evaluation", [Contender(n, "memory", sizes[n]) for n in sizes], 1)
-    for name, told in memory.told.items():
-        print(f"  peak memory, {name:<16} {told['bytes'] / 2**20:8.1f} MiB more than before")
-    yield memory
+    """Times per step, and per datum and sample; peak memory is told beside (empty) times."""
+    rounds = min(rounds, 3)
+    for title, setups in (("data", DATA), ("particles", PARTICLES), ("latent sites", SITES)):
+        if only in (None, title):
+            contenders = [c for name, setup in setups.items() for c in _steps(name, setup)]
+            yield race(f"A step by number of {title}, 784-64", contenders, rounds, clock=clock)
+    if only in (None, "samples"):
+        contenders = [Contender(name, "ppl_vae_evaluate", chosen) for name, chosen in SAMPLES.items()]
+        yield race("Evaluation by number of samples", contenders, rounds, unit="datum and sample", clock=clock)
+    if only in (None, "memory"):
+        training = {name: {"setup": asdict(setup), "compile": "export"} for name, setup in (DATA | PARTICLES).items()}
+        chosen: dict[str, dict[str, Any]] = training | SAMPLES
+        memory = race("Peak memory", [Contender(name, "memory", chosen[name]) for name in chosen], 1)
+        for name, told in memory.told.items():
+            print(f"  {name:<24} {told['bytes'] / 2**20:8.1f} MiB more than before")
+        yield memory
+
+
+def _steps(name: str, setup: Setup) -> list[Contender]:
+    chosen = {"setup": asdict(setup)}
+    modes = [Contender(f"{name}, {mode}", "ppl_vae_fit", chosen | {"compile": mode}) for mode in ("inductor", "export")]
+    return [*modes, Contender(f"{name}, Pyro", "pyro_svi", chosen)]

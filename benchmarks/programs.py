@@ -49,14 +49,15 @@ class Model(nn.Module):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
-        self.decoder = decoder(setup)
-        self.register_buffer("zero", torch.zeros(setup.latent))
+        self.decoder, self.sites = decoder(setup), setup.sites
+        self.register_buffer("zero", torch.zeros(setup.latent // setup.sites))
 
     def forward(self, x: Tensor) -> None:
         """Images `(data, 784)`."""
         pyro.module("decoder", self.decoder)
         with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            names = [f"z{i}" if i else "z" for i in range(self.sites)]
+            z = torch.cat([pyro.sample(name, dist.Normal(self.zero, 1.0).to_event(1)) for name in names], -1)
             pyro.sample("x", dist.Bernoulli(logits=self.decoder(z)).to_event(1), obs=x)
 
 
@@ -65,11 +66,12 @@ class Guide(nn.Module):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
-        self.encoder = encoder(setup)
+        self.encoder, self.sites = encoder(setup), setup.sites
 
     def forward(self, x: Tensor) -> None:
         """Images `(data, 784)`."""
         pyro.module("encoder", self.encoder)
         with pyro.plate("data", x.shape[0]):
-            loc, log_scale = self.encoder(x).chunk(2, -1)
-            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+            parts = [part.chunk(self.sites, -1) for part in self.encoder(x).chunk(2, -1)]
+            for i, (loc, log_scale) in enumerate(zip(*parts, strict=True)):
+                pyro.sample(f"z{i}" if i else "z", dist.Normal(loc, log_scale.exp()).to_event(1))

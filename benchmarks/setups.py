@@ -17,6 +17,7 @@ class Setup:
         batches: Steps per block; a block is what is timed at once.
         particles: Draws per datum; more than one is the importance-weighted bound.
         conv: Two convolutions each way (32 and 64 channels) in front of the hidden layer.
+        sites: Sample sites that z is divided into.
     """
 
     hidden: int
@@ -25,6 +26,12 @@ class Setup:
     batches: int
     particles: int = 1
     conv: bool = False
+    sites: int = 1
+
+    @classmethod
+    def of(cls, chosen: "str | dict[str, Any]") -> "Setup":
+        """The setup of a name, or of its attributes."""
+        return SETUPS[chosen] if isinstance(chosen, str) else cls(**chosen)
 
     def data(self) -> Any:
         """Random binary images with the ink of handwritten digits, float32 `(data, 784)`, the same everywhere."""

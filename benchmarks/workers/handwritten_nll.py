@@ -6,11 +6,11 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.programs import decoder, encoder
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 q, p = encoder(setup), decoder(setup)

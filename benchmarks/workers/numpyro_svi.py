@@ -6,11 +6,11 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
 
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 
 
 def linear(name, inputs, outputs):

@@ -4,11 +4,11 @@ import torch
 
 import ppl_vae as pv
 from benchmarks.programs import Guide, Model
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 vae = pv.VAE(Model(setup), Guide(setup))

@@ -5,11 +5,11 @@ import torch
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO
 
 from benchmarks.programs import Guide, Model
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 pyro.enable_validation(False)

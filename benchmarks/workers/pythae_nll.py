@@ -3,11 +3,11 @@
 import torch
 from pythae.models import VAE, VAEConfig
 
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=setup.latent, reconstruction_loss="bce")).eval()

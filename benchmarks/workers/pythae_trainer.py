@@ -11,11 +11,11 @@ from pythae.models.nn import BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from torch import nn
 
-from benchmarks.setups import SETUPS
+from benchmarks.setups import Setup
 from benchmarks.stand import begin, serve
 
 arguments = begin()
-setup = SETUPS[arguments["setup"]]
+setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 data = torch.from_numpy(setup.data())

@@ -36,11 +36,13 @@ class Evaluation:
             where there are labels.
         units: a row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
         summary: plain numbers, see [`evaluate`][ppl_vae.diagnostics.evaluation.evaluate].
+        how: what computed the tiles: the program, or a graph of it.
     """
 
     table: "pd.DataFrame"
     units: "pd.DataFrame"
     summary: dict[str, Any]
+    how: str = "the program"
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
@@ -204,7 +206,7 @@ def evaluate(
     shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
     nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
     settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
-    return Evaluation(table, per_unit, _summarize(table, per_unit, settings))
+    return Evaluation(table, per_unit, _summarize(table, per_unit, settings), measure.how or "the program")
 
 
 def _repeated(values: Mapping[str, Tensor], t: "Terms") -> dict[str, Tensor]:

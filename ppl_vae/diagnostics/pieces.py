@@ -77,18 +77,22 @@ class Measure:
 
     A Pyro program costs milliseconds a tile beside its arithmetic. So where many tiles of one shape lie ahead, what
     it does is recorded once without Pyro (the weights are constants now); the graph is used if on another tile than
-    it was recorded on it gives the same bits and leaves the same random state. (Large products then go to oneDNN where
-    that is faster, see `ppl_vae.training.products`: the same to rounding.)
+    it was recorded on it gives the same bits and leaves the same random state. Where it pays, the graph is then
+    compiled, or its large products go to oneDNN (see `ppl_vae.training.worth` and `products`): the same to rounding.
 
     Args:
         vae: the pair, in evaluation mode.
         tiles: tiles ahead.
+
+    Attributes:
+        how: what computes the tiles, with the reason where that is less than what would pay; empty: the program.
     """
 
     def __init__(self, vae: "VAE", tiles: int) -> None:
         self.vae, self.tiles = vae, tiles
         self._graphs: dict[Any, Callable[..., Pieces] | None] = {}
         self._seen: set[Any] = set()
+        self.how = ""
 
     def __call__(self, batch: tuple[Any, ...], particles: int) -> Pieces:
         """The pieces of a tile."""
@@ -103,7 +107,6 @@ class Measure:
 
     def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> Pieces:
         from ppl_vae.training.graphs import record
-        from ppl_vae.training.products import mkl_is_slow
 
         device = self.vae.device
         before = rng.capture(device)
@@ -118,7 +121,7 @@ class Measure:
             found = graph(*batch)
             same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
             if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
-                run = self._fast(graph, other, before) if mkl_is_slow() else graph
+                run = self._fast(graph, other, before)
                 self._graphs[shape] = lambda *batch: expected.like(run(*batch))
         except Exception:  # whatever a program does that cannot be recorded: it is run as it is
             self._graphs[shape] = None
@@ -126,14 +129,34 @@ class Measure:
             rng.restore(after, device)
         return expected
 
-    def _fast(self, graph: Any, batch: tuple[Tensor, ...], state: dict[str, Any]) -> Any:
-        """The graph with faster products, if it gives the same to rounding."""
-        from ppl_vae.training.products import with_onednn
+    def _fast(self, graph: Any, batch: tuple[Tensor, ...], state: dict[str, Any]) -> Callable[..., list[Tensor]]:
+        """The fastest of what is made of the graph and gives the same to rounding."""
+        from ppl_vae.training.graphs import compiled
+        from ppl_vae.training.products import mkl_is_slow, with_onednn
+        from ppl_vae.training.worth import compile_seconds, saved_seconds
 
-        results = []
-        fast = with_onednn(graph)
-        for run in (graph, fast):
-            rng.restore(state, self.vae.device)
-            results.append(run(*batch))
-        close = all(torch.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*results, strict=True))
-        return fast if close else graph
+        ways: dict[str, Callable[[], Callable[..., list[Tensor]]]] = {}
+        if self.tiles * saved_seconds(graph) > compile_seconds(graph):
+            ways["its graph, compiled"] = lambda: compiled(graph, batch)
+        if mkl_is_slow():
+            ways["its graph, products by oneDNN"] = lambda: with_onednn(graph)
+        ways["its graph"] = lambda: graph
+        told: list[str] = []
+        for name, make in ways.items():
+            try:
+                run = make()
+                rng.restore(state, self.vae.device)
+                expected = graph(*batch)
+                rng.restore(state, self.vae.device)
+                if all(map(_close, expected, run(*batch))):
+                    told.insert(0, name)
+                    break
+                told.append(f"{name}, differs")
+            except Exception as error:
+                told.append(f"{name}, fails: {type(error).__name__}: {str(error).splitlines()[:1]}")
+        self.how = self.how or "; ".join(told)  # the first shape is that of nearly all tiles
+        return run
+
+
+def _close(expected: Tensor, found: Tensor) -> bool:
+    return torch.allclose(expected, found, rtol=1e-4, atol=1e-4, equal_nan=True)

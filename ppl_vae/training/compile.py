@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, fx, nn
 
@@ -167,7 +170,7 @@ class Stepper:
     def _pays_compiling(self, graph: fx.GraphModule) -> bool:
         if self.compiles is None:
             saved, cost = saved_seconds(graph), compile_seconds(graph)
-            self.compiles = self.steps * saved > cost
+            self.compiles = self.device.type == "cpu" and self.steps * saved > cost  # estimates are of CPUs
             told = f"{self.steps} steps, each some {1e3 * saved:.2g} ms shorter,"
             self.description = (
                 f"inductor: {told} pay for compiling"
@@ -186,7 +189,7 @@ class Stepper:
                 warnings.simplefilter("ignore")
                 graph, state = trace(step, batch)
         except Exception as error:
-            raise CaptureError(f"it cannot be captured ({_first_line(error)})") from error
+            raise CaptureError(f"it cannot be captured ({_reason(error)})") from error
         names = ["bound", *step.names, "grad_norm"]
         recorded = self._by_gradient(graph, state, names)
         for _ in range(2):  # a constant that was baked in may fit once by chance
@@ -212,7 +215,7 @@ class Stepper:
                 else:
                     run = self._by_gradient(compiled(graph, [*state.inputs, *batch]), state, names)
         except Exception as error:
-            raise CaptureError(f"Inductor cannot compile it ({_first_line(error)})") from error
+            raise CaptureError(f"Inductor cannot compile it ({_reason(error)})") from error
         other = self._elsewhere(batch)
         start = self._state()
         expected = self._seen(self.gradient(other))
@@ -339,6 +342,11 @@ def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
     return min(times)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip() if lines else ''}"[:200]
+def _reason(error: Exception) -> str:
+    """What went wrong, and at which line of the program."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = ": ".join([type(error).__name__, *lines[:1]])[:200]
+    theirs = (str(Path(torch.__file__).parent), str(Path(pyro.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)]
+    frames = [f for f in frames if f.line and Path(f.filename).name != "graphs.py"]
+    return f"{told}, at {Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else told

@@ -10,6 +10,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.diagnostics import pieces, tiles
+from ppl_vae.training import graphs, products, worth
 
 
 class Model(nn.Module):
@@ -73,3 +74,28 @@ def test_graphs_are_used():
         for _ in range(3):
             measure((x,), 5)
     assert [graph is not None for graph in measure._graphs.values()] == [True]
+    assert measure.how.startswith("its graph")
+
+
+def test_what_pays_compiling_is_compiled_unless_it_cannot_be(monkeypatch):
+    """And what has been compiled must give the same."""
+    torch.manual_seed(0)
+    vae = pv.VAE(Model(), Guide())
+    x = (torch.rand(7, 6) < 0.5).float()
+    monkeypatch.setattr(tiles, "TILE", 5_000)
+    monkeypatch.setattr(products, "mkl_is_slow", lambda: False)
+    expected = pv.evaluate(vae, x, 300)
+    assert expected.how == "its graph"
+    monkeypatch.setattr(worth, "compile_seconds", lambda graph: 0.0)
+    for code, how in (
+        (lambda graph, inputs: lambda *batch: [t + 1e-6 for t in graph(*batch)], "its graph, compiled"),
+        (
+            lambda graph, inputs: lambda *batch: [t + 1 for t in graph(*batch)],
+            "its graph; its graph, compiled, differs",
+        ),
+        (lambda graph, inputs: [][0], "its graph; its graph, compiled, fails: IndexError: ['list index out of range']"),
+    ):
+        monkeypatch.setattr(graphs, "compiled", code)
+        found = pv.evaluate(vae, x, 300)
+        assert found.how == how
+        pd.testing.assert_frame_equal(expected.table, found.table, check_exact=False, rtol=1e-4, atol=1e-4)

@@ -139,7 +139,7 @@ class Custom(Guide):
 
 @pytest.mark.parametrize(
     ("guide", "reason"),
-    [(Forked, "cannot be captured"), (Counting, "differs"), (Drawing, "differs")],
+    [(Forked, ", `if x.sum() > 1e9:`)"), (Counting, "differs"), (Drawing, "differs")],
 )
 def test_what_a_graph_would_get_wrong_is_run_eagerly(guide, reason):
     if guide is Counting:  # its count lives in Python: not even two eager runs agree unless they begin alike
@@ -317,6 +317,48 @@ def test_inductor_agrees_to_rounding(tmp_path, repository):
         agree("another optimizer", optimizer=SGD, grad_clip=0.5)
         agree("frozen", PAIRS["frozen decoder"], optimizer=functools.partial(Adam, weight_decay=0.1))
         agree("float64", lambda: pair().double(), optimizer=Adam)
+        """,
+    )
+
+
+@inductor
+def test_inductor_takes_objectives_and_estimators_of_every_kind(tmp_path, repository):
+    """Several networks and updates, permutations, per-particle weights, pairwise kernels, a bound per optimizer."""
+    by_compiler(
+        tmp_path,
+        repository,
+        """
+        def factor():
+            torch.manual_seed(0)  # of its discriminator
+            return pv.objectives.FactorVAE()
+        adam = functools.partial(torch.optim.Adam, lr=0.02, eps=1e-3)
+        for objective in (factor, pv.objectives.BetaTCVAE, pv.objectives.PIWAE, pv.objectives.InfoVAE,
+                          pv.objectives.WakeSleep, OBJECTIVES["iwae"]):
+            agree(str(objective), objective=objective, optimizer=adam)
+        def scored():
+            torch.manual_seed(0)
+            return pv.VAE(Model(), Guide(), estimators={"z": pv.estimators.ScoreFunction()})
+        agree("score function", scored, optimizer=adam)
+        """,
+    )
+
+
+@inductor
+def test_jobs_that_differ_in_tensors_share_compiled_code(tmp_path, repository):
+    """Seeds, learning rates and β are no part of the code: a sweep compiles once."""
+    by_compiler(
+        tmp_path,
+        repository,
+        """
+        from torch._dynamo.utils import counters
+        for job in range(3):
+            adam = functools.partial(torch.optim.Adam, lr=0.01 * (job + 1))
+            objective = pv.objectives.ELBO(beta=1 + job)
+            history = quiet(pair(job), dataset(), objective, compile="inductor", optimizer=adam, seed=job)
+            assert history.compiled == "inductor: asked for", history.compiled
+        found = counters["inductor"]
+        assert (found["fxgraph_cache_miss"], found["fxgraph_cache_hit"]) == (1, 2), found
+        assert found["fxgraph_cache_bypass"] == 0, found
         """,
     )
 
