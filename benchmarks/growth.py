@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from benchmarks.race import Contender, Race, race
+from benchmarks.race import Contender, Peak, Race, peak, race
 from benchmarks.setups import SETUPS, Setup
 
 SMALL = SETUPS["mlp_small"]
@@ -14,8 +14,8 @@ SITES = {f"{n} latent sites": replace(SMALL, batches=100, latent=16, sites=n) fo
 SAMPLES = {f"{k:,} samples": {"setup": "mlp_512", "data": 4, "particles": k} for k in (500, 5_000, 50_000)}
 
 
-def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
-    """Times per step, and per datum and sample; peak memory is told beside (empty) times."""
+def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race | Peak]:
+    """Times per step, and per datum and sample; then peak memory."""
     rounds = min(rounds, 3)
     for title, setups in (("data", DATA), ("particles", PARTICLES), ("latent sites", SITES)):
         if only in (None, title):
@@ -27,10 +27,7 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
     if only in (None, "memory"):
         training = {name: {"setup": asdict(setup), "compile": "export"} for name, setup in (DATA | PARTICLES).items()}
         chosen: dict[str, dict[str, Any]] = training | SAMPLES
-        memory = race("Peak memory", [Contender(name, "memory", chosen[name]) for name in chosen], 1)
-        for name, told in memory.told.items():
-            print(f"  {name:<24} {told['bytes'] / 2**20:8.1f} MiB more than before")
-        yield memory
+        yield peak("Peak memory beyond that of a small run", [Contender(n, "memory", chosen[n]) for n in chosen])
 
 
 def _steps(name: str, setup: Setup) -> list[Contender]:

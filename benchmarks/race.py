@@ -71,6 +71,35 @@ class Race:
         }
 
 
+@dataclass
+class Peak:
+    """The peak memory of each contender, in bytes beyond what it held before."""
+
+    title: str
+    told: dict[str, int]
+
+    def __str__(self) -> str:
+        lines = [f"  {name:<44} {size / 2**20:9.1f}" for name, size in self.told.items()]
+        return "\n".join([f"{self.title} (MiB)", *lines])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {"title": self.title, "unit": "bytes", "bytes": self.told}
+
+
+def peak(title: str, contenders: Sequence[Contender]) -> Peak:
+    """Let each contender tell its peak memory, one after the other."""
+    told = {}
+    for contender in contenders:
+        process = start(contender)
+        try:
+            told[contender.name] = int(answer(contender.name, process)["bytes"])
+        finally:
+            process.kill()
+            process.wait()
+    return Peak(title, told)
+
+
 def race(
     title: str, contenders: Sequence[Contender], rounds: int, *, unit: str = "step", clock: str = "seconds"
 ) -> Race:

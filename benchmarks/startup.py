@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from benchmarks.race import Contender, Race, race
 
 FIRST = """
+import os, tempfile
+if {empty}:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()
 import torch, ppl_vae as pv
 from benchmarks.programs import Guide, Model
 from benchmarks.setups import SETUPS
@@ -22,8 +25,9 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
     def command(name: str, *words: str) -> Contender:
         return Contender(name, "command", {"command": [sys.executable, *words]})
 
-    def first(steps: int, mode: str) -> Contender:
-        return command(f"{steps} steps, {mode}", "-c", FIRST.format(steps=steps, mode=mode))
+    def first(steps: int, mode: str, *, empty: bool = False) -> Contender:
+        name = f"{steps} step{'s' if steps > 1 else ''}, {mode}{', nothing in its cache' if empty else ''}"
+        return command(name, "-c", FIRST.format(steps=steps, mode=mode, empty=empty))
 
     contenders = [
         command("import torch, pyro", "-c", "import torch, pyro"),
@@ -33,5 +37,6 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race]:
         first(1, "off"),
         first(2, "export"),
         first(2, "inductor"),
+        first(2, "inductor", empty=True),
     ]
     yield race("Start-up, from the shell", contenders, rounds, unit="process")

@@ -8,7 +8,7 @@ import torch
 import ppl_vae as pv
 from benchmarks.programs import Guide, Model
 from benchmarks.setups import Setup
-from benchmarks.stand import begin, serve
+from benchmarks.stand import begin, say
 
 arguments = begin()
 setup = Setup.of(arguments["setup"])
@@ -29,4 +29,4 @@ run(*few)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run(*all_of_it)
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-serve(lambda: None, 1, bytes=grown)
+say(bytes=grown)
