@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -185,8 +186,8 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
     """A graph compiled by Inductor; random numbers stay torch's own, so that equal seeds give equal noise."""
     import torch._inductor
 
+    from ppl_vae.training.decompositions import decompositions
     from ppl_vae.training.products import has_own, with_own_products
-    from ppl_vae.training.softplus import decompositions
 
     on_cpu = all(t.device.type == "cpu" for t in inputs)
     if on_cpu:
@@ -194,5 +195,11 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
         if has_own():
             graph = with_own_products(graph)
     options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
-    run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
+    log = logging.getLogger("torch._inductor")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of operations that it calls in a slower way, which is all there is to say
+    try:
+        run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
+    finally:
+        log.setLevel(level)
     return run

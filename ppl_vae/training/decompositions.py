@@ -1,4 +1,4 @@
-"""log(1 + eˣ) for compilers: a polynomial, where a call of `log1p` takes as long as a small matrix product."""
+"""What compilers get in place of operations that they know no good way for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ DEGREE = 9
 def softplus(x: Tensor) -> Tensor:
     """Give log(1 + eˣ) = max(x, 0) + log(1 + y), y = e^−|x|, within 2e-7 of the value, in float32.
 
+    A polynomial, for a call of `log1p` takes as long as a small matrix product:
     log(1 + y)/y on [0, 1] is interpolated at Chebyshev's points; the relative error there is 5e-9 before rounding.
     """
 
@@ -33,12 +34,21 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """What to trace in place of the operations that contain log(1 + eˣ)."""
+    """What to trace in place of an operation."""
     return {
+        aten.normal.Tensor_Tensor: _normal,
         aten.softplus.default: _softplus,
         aten.log_sigmoid_forward.default: _log_sigmoid,
         aten.binary_cross_entropy_with_logits.default: _cross_entropy,
     }
+
+
+def _normal(mean: Tensor, std: Tensor, generator: torch.Generator | None = None) -> Any:
+    """As torch does it, in the same order and with the same random numbers."""
+    if generator is not None:
+        return NotImplemented
+    shape = torch.broadcast_shapes(mean.shape, std.shape)
+    return torch.randn(shape, dtype=torch.result_type(mean, std), device=mean.device) * std + mean
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Any:
