@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.plates import SizedPlates
 from ppl_vae.programs import FunctionProgram, Parameters, allow_local_params, as_module
+from ppl_vae.swapping import call_with
 
 
 class VAE(nn.Module):
@@ -110,8 +111,8 @@ class VAE(nn.Module):
 
     def detached_guide(self) -> Callable[..., Any]:
         """The guide with every parameter a constant for autograd: gradients flow through values only."""
-        constants = {name: p.detach() for name, p in self.named_parameters()}
-        return lambda *batch: torch.func.functional_call(self, constants, ("guide", *batch), tie_weights=True)
+        constants = {id(p): p.detach() for p in self.parameters()}
+        return lambda *batch: call_with(self, constants, "guide", *batch)
 
     @property
     def layout(self) -> Any:

@@ -14,6 +14,7 @@ from ppl_vae.objectives.base import describe, positive, require
 from ppl_vae.objectives.bound import Bound
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
+from ppl_vae.swapping import call_with
 from ppl_vae.terms import Terms
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class FactorVAE(nn.Module):
         if self.latent_dim is not None and z.shape[1] != self.latent_dim:
             raise CheckError(f"Got codes of size {z.shape[1]}, expected FactorVAE(latent_dim={z.shape[1]}).")
         loss = self._loss(self._cast(z.detach()))  # first: it gives a lazy network its size
-        constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-        correlation = torch.func.functional_call(self.discriminator, constants, (self._cast(z),)).mean()
+        constants = {id(p): p.detach() for p in self.discriminator.parameters()}
+        correlation = call_with(self.discriminator, constants, self._cast(z)).mean()
         bound = plus(
             ELBO().of(t),
             -self.gamma.value * correlation.to(z),

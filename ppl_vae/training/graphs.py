@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ppl_vae.swapping import call_with
+
 aten = torch.ops.aten
 
 
@@ -57,13 +59,13 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
     from torch.fx.experimental.proxy_tensor import make_fx
 
     state = State.of(module)
-    count, names = len(state.trained), [*state.trained, *state.constants]
+    count, places = len(state.trained), [id(t) for t in state.tensors]
 
     def step(*tensors: Tensor) -> list[Tensor | None]:
         parameters = [t.detach().requires_grad_() for t in tensors[:count]]
-        values = dict(zip(names, [*parameters, *tensors[count : len(names)]], strict=True))
+        values = dict(zip(places, [*parameters, *tensors[count : len(places)]], strict=True))
         with torch.enable_grad():
-            results = torch.func.functional_call(module, values, tuple(tensors[len(names) :]))
+            results = call_with(module, values, *tensors[len(places) :])
             gradients = torch.autograd.grad(-results[1], parameters, allow_unused=True)
         norm = nn.utils.get_total_norm([g for g in gradients if g is not None])
         return [*(r.detach() for r in results), norm, *(None if g is None else g.contiguous() for g in gradients)]
