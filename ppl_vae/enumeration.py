@@ -96,7 +96,7 @@ def inner_expectation(guide: Trace, layout: Layout) -> Expectation | None:
 def _weighted(f: Tensor, log_q: Tensor) -> Tensor:
     """q·f, where 0·(−∞) is 0."""
     q = log_q.exp()
-    return q * f.masked_fill(q == 0, 0.0) if bool(torch.isinf(f.detach()).any()) else q * f
+    return q * f.masked_fill((q == 0) & torch.isinf(f), 0.0)
 
 
 def contracted(

@@ -1,5 +1,6 @@
 """What an evaluation takes of the terms of a tile, by the programs or by a verified graph of them."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -110,20 +111,25 @@ class Measure:
 
         device = self.vae.device
         before = rng.capture(device)
-        expected = Pieces.of(terms(self.vae, batch, particles))
-        after = rng.capture(device)
-        self._graphs[shape] = None
-        try:
-            # Data of which this is another order, so that nothing of them can be baked in unseen.
-            other = tuple(x.flip(0) for x in batch)
+        self._graphs[shape] = graph = None
+        # Other noise and another order, so that nothing of them can be baked in unseen.
+        other = tuple(x.flip(0) for x in batch)
+        rng.seed_all(1, device)
+        with contextlib.suppress(Exception):  # whatever a program does that cannot be recorded: it is run as it is
             graph = record(lambda *batch: Pieces.of(terms(self.vae, batch, particles)).flat(), other)
+        rng.restore(before, device)
+        expected = Pieces.of(terms(self.vae, batch, particles))  # last, so that it keeps tensors with values if any
+        after = rng.capture(device)
+        if graph is None:
+            return expected
+        try:
             rng.restore(before, device)
             found = graph(*batch)
             same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
             if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
                 run = self._fast(graph, other, before)
                 self._graphs[shape] = lambda *batch: expected.like(run(*batch))
-        except Exception:  # whatever a program does that cannot be recorded: it is run as it is
+        except Exception:
             self._graphs[shape] = None
         finally:
             rng.restore(after, device)
@@ -146,9 +152,9 @@ class Measure:
             try:
                 run = make()
                 rng.restore(state, self.vae.device)
-                expected = graph(*batch)
+                expected, left = graph(*batch), torch.default_generator.get_state()
                 rng.restore(state, self.vae.device)
-                if all(map(_close, expected, run(*batch))):
+                if all(map(_close, expected, run(*batch))) and torch.equal(left, torch.default_generator.get_state()):
                     told.insert(0, name)
                     break
                 told.append(f"{name}, differs")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, fx, nn
 
@@ -20,6 +17,7 @@ from ppl_vae.training.checkpoint import put_tensors, take_tensors
 from ppl_vae.training.graphs import State, compiled, trace
 from ppl_vae.training.meter import Meter
 from ppl_vae.training.updater import Updater, clip_gradients
+from ppl_vae.training.verify import GRADIENT, CaptureError, compare, numbers, reason
 from ppl_vae.training.whole import Whole
 from ppl_vae.training.worth import CAPTURE_STEPS, compile_seconds, saved_seconds
 
@@ -27,11 +25,9 @@ Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
 Way = Callable[[Batch, Meter], None]
 
-GRADIENT = "the gradient of "
 
-
-class CaptureError(Exception):
-    """Why a step is taken in another way after all."""
+SHAPES = 16
+"""Shapes of batches that are captured; further ones are left to the program."""
 
 
 class Stepper:
@@ -87,8 +83,9 @@ class Stepper:
             else f"eager: {steps} steps do not pay for a capture",
         }.get(mode, f"{mode}: asked for")
         self.gave_up = False
-        self.compiles = True if mode == "inductor" else None if mode == "auto" else False
+        self.compiles = mode == "inductor" if mode != "auto" else None if self.captures else False
         """Whether full batches go to Inductor; None before `auto` has chosen. A resumed run keeps to it."""
+        self.aside = ""
         self._ways: dict[Any, Way] = {}
 
     def __call__(self, batch: Batch, meter: Meter) -> None:
@@ -127,6 +124,10 @@ class Stepper:
             self.compiles = compiles
             self.description = f"{'inductor' if compiles else 'export'}: as the run was begun"
 
+    def forget(self) -> None:
+        """Take each step anew into account: the pair is another one than was captured."""
+        self._ways.clear()
+
     def _clipped(self, metrics: Metrics) -> Metrics:
         gradients = [p.grad for p in self.parameters.values()]
         clip_gradients(gradients, metrics["grad_norm"], self.clip, self.clip_value)
@@ -141,30 +142,39 @@ class Stepper:
 
     def _way(self, batch: Batch) -> Way:
         """The way for batches of this shape."""
-        if not self.captures:
+        if not self.captures or len(self._ways) >= SHAPES:
             return self.by_program
+        full = length(batch) == self.batch_size
         before = self._state()
         try:
-            graph, state, names = self._captured(batch)
-            recorded = self._by_gradient(graph, state, names)
-
-            def by_graph(batch: Batch, meter: Meter) -> None:
-                self._finish(recorded(batch), batch, meter)
-
-            if length(batch) == self.batch_size:
-                if self._pays_compiling(graph):
-                    try:
-                        return self._compiled(graph, state, names, batch, by_graph)
-                    except CaptureError as reason:
-                        self.description, self.gave_up = f"export: {reason}", True
-                if self.mode == "auto":
-                    self._refuse_slower(recorded, batch)
-        except CaptureError as reason:
-            self.captures, self.description, self.gave_up = False, f"eager: {reason}", True
+            return self._captured_way(batch, full)
+        except CaptureError as error:
+            self.gave_up = True
+            if full:
+                self.captures, self.description = False, f"eager: {error}"
+            else:
+                self.aside = f"; shorter batches eager: {error}"
             return self.by_program
         finally:
             self._put(before)
             self._forget_gradients()
+
+    def _captured_way(self, batch: Batch, full: bool) -> Way:
+        graph, state, names = self._captured(batch)
+        recorded = self._by_gradient(graph, state, names)
+
+        def by_graph(batch: Batch, meter: Meter) -> None:
+            self._finish(recorded(batch), batch, meter)
+
+        failed = ""
+        if full and self._pays_compiling(graph):
+            try:
+                return self._compiled(graph, state, names, batch, by_graph)
+            except CaptureError as error:
+                failed = str(error)
+                self.description, self.gave_up = f"export: {failed}", True
+        if full and self.mode == "auto":
+            self._refuse_slower(recorded, batch, failed)
         return by_graph
 
     def _pays_compiling(self, graph: fx.GraphModule) -> bool:
@@ -183,21 +193,30 @@ class Stepper:
         """The verified graph of a gradient, and the names of its results."""
         if not all(isinstance(x, Tensor) for x in batch):
             raise CaptureError("the batch holds more than tensors")
+        if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.parameters.values()):
+            raise CaptureError("a hook on a parameter changes its gradient")
         step = _Gradient(self.vae, self.objective, self.total)
+        self.rehearse(batch)  # what the program makes at its first batch of a shape must not be made of fake tensors
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph, state = trace(step, batch)
         except Exception as error:
-            raise CaptureError(f"it cannot be captured ({_reason(error)})") from error
+            raise CaptureError(f"it cannot be captured ({reason(error)})") from error
         names = ["bound", *step.names, "grad_norm"]
         recorded = self._by_gradient(graph, state, names)
         for _ in range(2):  # a constant that was baked in may fit once by chance
             other = self._elsewhere(batch)
-            start = self._state()
+            start, plain = self._state(), numbers(self.vae, self.objective)
             expected = self._seen(self.gradient(other))
+            if changed := [n for n, v in numbers(self.vae, self.objective).items() if n not in plain or plain[n] != v]:
+                raise CaptureError(f"the program changes {changed[0].lstrip('.')} as it runs")
             self._put(start)
-            _compare(expected, self._seen(recorded(other)), "captured", exact=True)
+            try:
+                found = self._seen(recorded(other))
+            except Exception as error:
+                raise CaptureError(f"its graph fails ({reason(error)})") from error
+            compare(expected, found, "captured", exact=True)
         return graph, state, names
 
     def _compiled(self, graph: fx.GraphModule, state: State, names: list[str], batch: Batch, by_graph: Way) -> Way:
@@ -206,22 +225,27 @@ class Stepper:
         Should the optimizer then turn to what the update was not made for, steps are taken `by_graph`.
         """
         run: Any
-        adam = self.updater.groups is not None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                if adam:
+                if self.updater.groups is not None:
                     run = Whole(graph, state, names, self.updater, self.clip, self.clip_value, batch)
                 else:
                     run = self._by_gradient(compiled(graph, [*state.inputs, *batch]), state, names)
+                return self._agreed(run, batch, by_graph)
+        except CaptureError:
+            raise
         except Exception as error:
-            raise CaptureError(f"Inductor cannot compile it ({_reason(error)})") from error
+            raise CaptureError(f"Inductor cannot compile it ({reason(error)})") from error
+
+    def _agreed(self, run: Any, batch: Batch, by_graph: Way) -> Way:
+        """The compiled gradient or whole step, where it leaves behind what the program does."""
         other = self._elsewhere(batch)
         start = self._state()
         expected = self._seen(self.gradient(other))
-        if not adam:
+        if not isinstance(run, Whole):
             self._put(start)
-            _compare(expected, self._seen(run(other)), "compiled")
+            compare(expected, self._seen(run(other)), "compiled")
             return lambda batch, meter: self._finish(run(batch), batch, meter)
         with run.elsewhere() as rewind:
             seen = []
@@ -232,16 +256,16 @@ class Stepper:
                 self._forget_gradients()
                 means = {name: torch.tensor(value) for name, value in meter.read().items()}
                 seen.append(self._seen(means) | rewind())
-        expected, found = seen
-        _compare(expected, found, "compiled")
+        by_program, by_code = seen
+        compare(by_program, by_code, "compiled")
         return lambda batch, meter: (run if run.is_ready() else by_graph)(batch, meter)
 
-    def _refuse_slower(self, recorded: Callable[[Batch], Metrics], batch: Batch) -> None:
+    def _refuse_slower(self, recorded: Callable[[Batch], Metrics], batch: Batch, failed: str) -> None:
         """Both ways give the same bits, so that the clock may choose."""
         program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
         if graph > 1.1 * program:
             told = f"{1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
-            raise CaptureError(f"its graph is slower, {told}")
+            raise CaptureError("; ".join(filter(None, [f"its graph is slower, {told}", failed])))
 
     def _by_gradient(self, graph: Callable[..., Any], state: State, names: list[str]) -> Callable[[Batch], Metrics]:
         """`gradient`, by a graph."""
@@ -277,7 +301,7 @@ class Stepper:
             **{name: value.clone() for name, value in metrics.items()},
             **{GRADIENT + n: g for n, g in gradients.items()},
             **{f"buffer {n}": b.clone() for n, b in self.vae.named_buffers()},
-            "the random state": torch.default_generator.get_state(),
+            **{f"the random state {i}": t for i, t in enumerate(_tensors(rng.capture(self.device)))},
         }
 
     def _state(self) -> Any:
@@ -313,23 +337,13 @@ def length(batch: Batch) -> int:
     return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())
 
 
-def _compare(expected: Metrics, found: Metrics, how: str, *, exact: bool = False) -> None:
-    if expected.keys() != found.keys():
-        raise CaptureError(f"{how}, {min(expected.keys() ^ found.keys())} is missing")
-    # What ought to be zero, such as the gradient of a bias before batch norm, is rounding of what is not.
-    largest = max((float(g.abs().max()) for name, g in expected.items() if name.startswith(GRADIENT)), default=0.0)
-    for name, value in expected.items():
-        least = largest / 100 if name.startswith(GRADIENT) else 1e-30
-        if not (torch.equal(value, found[name]) if exact else _close(value, found[name], least)):
-            raise CaptureError(f"{how}, {name} differs from the eager one")
-
-
-def _close(expected: Tensor, found: Tensor, least: float) -> bool:
-    if not expected.is_floating_point():
-        return torch.equal(expected, found)
-    eps = torch.finfo(expected.dtype).eps
-    scale = expected.abs().max().clamp_min(least) if expected.numel() else expected.sum()
-    return bool(((expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)).all())
+def _tensors(value: Any) -> list[Tensor]:
+    """Those of nested containers; numbers become tensors."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        return [t for part in value for t in _tensors(part)]
+    return [value if isinstance(value, Tensor) else torch.tensor(float("inf") if value is None else value)]
 
 
 def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
@@ -340,13 +354,3 @@ def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:
         float(step(batch)["bound"])  # waits for a device
         times.append(time.perf_counter() - begin)
     return min(times)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, and at which line of the program."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = ": ".join([type(error).__name__, *lines[:1]])[:200]
-    theirs = (str(Path(torch.__file__).parent), str(Path(pyro.__file__).parent), __file__)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(theirs)]
-    frames = [f for f in frames if f.line and Path(f.filename).name != "graphs.py"]
-    return f"{told}, at {Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else told

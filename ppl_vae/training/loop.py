@@ -29,6 +29,7 @@ from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, train
 from ppl_vae.training.progress import Quiet, reporter
 from ppl_vae.training.schedulers import Pacer
 from ppl_vae.training.updater import Updater
+from ppl_vae.training.verify import fingerprint
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
@@ -283,7 +284,7 @@ class Loop:
 
     def _tell_how_it_ran(self) -> None:
         """Say once how steps are run, where that is not what happens by itself."""
-        before, self.history.compiled = self.history.compiled, self.stepper.description
+        before, self.history.compiled = self.history.compiled, self.stepper.description + self.stepper.aside
         if before != self.history.compiled and (self.stepper.captures or self.stepper.gave_up):
             self.reporter.note(f"steps run {self.history.compiled}")
 
@@ -377,9 +378,12 @@ class Loop:
         self._save()
         self.reporter.epoch(row, is_best and self.validation is not None)
         if self.callbacks:
+            before = fingerprint(self.vae, self.objective)
             with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
                 for callback in self.callbacks:
                     callback(dict(row))
+            if self.parameters and fingerprint(self.vae, self.objective) != before:
+                self.stepper.forget()
         if self.signals.pending is not None:
             self._interrupt(save=False)
 

@@ -10,10 +10,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <utility>
 
 using torch::stable::Tensor;
 
@@ -28,18 +28,28 @@ struct Matrix {
   int64_t row, column;  // strides
 };
 
-template <int S, int... J>
-void exchange(Vector& x, Vector& y, std::integer_sequence<int, J...>) {
-  Vector low = __builtin_shufflevector(x, y, (J & S ? WIDTH + J - S : J)...);
-  y = __builtin_shufflevector(x, y, (J & S ? WIDTH + J : J + S)...);
-  x = low;
+template <int S>
+constexpr std::array<int, 2 * WIDTH> exchanged() {
+  std::array<int, 2 * WIDTH> from{};
+  for (int j = 0; j < WIDTH; j++) {
+    from[j] = j & S ? WIDTH + j - S : j;
+    from[WIDTH + j] = j & S ? WIDTH + j : j + S;
+  }
+  return from;
 }
 
+// exchange blocks of S numbers between vectors that are S apart
 template <int S>
 void exchange(Vector* v) {
+  static constexpr auto from = exchanged<S>();
+  __m512i low = _mm512_loadu_si512(&from[0]), high = _mm512_loadu_si512(&from[WIDTH]);
 #pragma GCC unroll 16
   for (int r = 0; r < WIDTH; r++)
-    if (!(r & S)) exchange<S>(v[r], v[r + S], std::make_integer_sequence<int, WIDTH>());
+    if (!(r & S)) {
+      Vector x = v[r], y = v[r + S];
+      v[r] = _mm512_permutex2var_ps(x, low, y);
+      v[r + S] = _mm512_permutex2var_ps(x, high, y);
+    }
 }
 
 void transpose(Vector* v) {
@@ -117,6 +127,7 @@ void multiply(int64_t rows, int64_t columns, int64_t inner, Matrix a, Matrix b, 
 
 Tensor product(Tensor left, Tensor weight, std::optional<Tensor> bias) {
   int64_t rows = left.size(0), inner = left.size(1), columns = weight.size(0);
+  STD_TORCH_CHECK(!bias || (bias->size(0) == columns && bias->stride(0) == 1), "a bias of other columns");
   if (2 * rows * inner * columns >= LARGE) {
     AtenTensorHandle added = bias ? bias->get() : nullptr, result;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(

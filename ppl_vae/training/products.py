@@ -93,8 +93,8 @@ def _fits(node: fx.Node, graph: fx.GraphModule) -> bool:
     tensors = [_value(a, graph) for a in node.args]
     if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
         return False
-    *bias, _, _ = tensors
-    return not node.kwargs and all(b.dim() == 1 for b in bias)
+    *bias, _, right = tensors
+    return not node.kwargs and all(b.shape == right.shape[1:] and b.stride() == (1,) for b in bias)
 
 
 def _value(argument: Any, graph: Any) -> Any:

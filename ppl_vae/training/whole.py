@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from ppl_vae.training.graphs import State, compiled, record
 from ppl_vae.training.meter import Meter
 from ppl_vae.training.updater import Updater, adam, clip_gradients
+from ppl_vae.training.verify import CaptureError
 
 
 class Whole:
@@ -30,7 +31,7 @@ class Whole:
         batch: one batch.
 
     Raises:
-        ValueError: the update cannot be a part of it.
+        CaptureError: the update cannot be a part of it.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class Whole:
         self._state = state.inputs
         self._members = [[id(p) for p in group.parameters] for group in updater.groups or () if group.parameters]
         self._bind()
+        self._bound, self._ready = updater.groups, True
         trained = [id(p) for p in state.trained.values()]
         results: Any = next(iter(reversed(graph.graph.nodes))).args[0]
         derived = {p for p, gradient in zip(trained, results[-len(trained) :], strict=True) if gradient is not None}
         if {p for group in self._members for p in group} != derived:
-            raise ValueError("the optimizer trains other parameters than get a gradient")
+            raise CaptureError("the optimizer trains other parameters than get a gradient")
         members = [[trained.index(p) for p in group] for group in self._members]
         sizes = [len(state.tensors), *(len(group) for group in members for _ in range(2))]
         sizes += [len(self._steps), len(members), 1, len(batch)]
@@ -86,22 +88,25 @@ class Whole:
     def is_ready(self) -> bool:
         """Whether the optimizer is still one that the graph holds for, whatever has happened to its state."""
         if self._bound is not self.updater.groups:
+            self._bound = self.updater.groups
             try:
                 self._bind()
-            except ValueError:
-                return False
-        return True
+                self._ready = True
+            except CaptureError:
+                self._ready = False
+        return self._ready
 
     def _bind(self) -> None:
         """Take up the state of the optimizer."""
-        self._bound = self.updater.groups
-        if self._bound is None:
-            raise ValueError("the optimizer is not Adam, or not a plain one")
-        self._groups = [group for group in self._bound if group.parameters]
+        self._groups = [group for group in self.updater.groups or () if group.parameters]
+        if not self._groups:
+            raise CaptureError("the optimizer is not Adam, or not a plain one")
+        if self._groups[0].parameters[0].dtype not in (torch.float32, torch.float64):
+            raise CaptureError("numbers of half precision are too coarse for what Adam multiplies by")
         if any(group.count is None for group in self._groups):
-            raise ValueError("its parameters have been trained for different numbers of steps")
+            raise CaptureError("its parameters have been trained for different numbers of steps")
         if [[id(p) for p in group.parameters] for group in self._groups] != self._members:
-            raise ValueError("the optimizer trains other parameters than get a gradient")
+            raise CaptureError("the optimizer trains other parameters than get a gradient")
         self._steps = [t for group in self._groups for t in group.steps]
         self._moments = [t for group in self._groups for t in (*group.averages, *group.squares)]
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -144,11 +145,141 @@ class Custom(Guide):
 def test_what_a_graph_would_get_wrong_is_run_eagerly(guide, reason):
     if guide is Counting:  # its count lives in Python: not even two eager runs agree unless they begin alike
         history = quiet(pv.VAE(*_seeded(guide)), dataset(), compile="export")
-        assert history.compiled.startswith("eager: captured, ")
+        assert history.compiled == "eager: the program changes guide.count as it runs"
         return
     (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(guide)))
     assert captured.compiled.startswith("eager: ")
     assert reason in captured.compiled
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+class Caching(Guide):
+    """Keeps a constant for every size of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ones = {}
+
+    def forward(self, x, *_):
+        if len(x) not in self.ones:
+            self.ones[len(x)] = torch.ones(len(x), 1)
+        return super().forward(x * self.ones[len(x)])
+
+
+class Remembering(Guide):
+    """Keeps its last result."""
+
+    def forward(self, x, *_):
+        self.last = self.encoder(x).detach()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("guide", [Caching, Remembering])
+def test_no_tensor_without_values_stays_behind(guide, monkeypatch):
+    (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(guide)))
+    assert captured.compiled == "export: asked for"
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+    monkeypatch.setattr("ppl_vae.diagnostics.pieces.WORTHWHILE", 1)
+    monkeypatch.setattr("ppl_vae.diagnostics.tiles.TILE", 5_000)
+    vae = pv.VAE(*_seeded(guide))
+    assert pv.evaluate(vae, torch.zeros(20, 6), 100).how.startswith("its graph")
+    kept = vae.guide.ones[20] if guide is Caching else vae.guide.last
+    assert type(kept) is torch.Tensor
+
+
+class Coin(Guide):
+    """Does something else now and then, by Python's own random numbers."""
+
+    def forward(self, x, *_):
+        return super().forward(x * 2 if random.random() < 0.01 else x)
+
+
+def test_pythons_random_numbers_are_noticed_whatever_they_were():
+    (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(Coin)))
+    assert captured.compiled.startswith("eager: captured, the random state")
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+def test_hooks_on_parameters_are_honoured():
+    def make():
+        vae = pair()
+        next(vae.parameters()).register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))
+        return vae
+
+    (eager, expected), (captured, found) = both(make)
+    assert captured.compiled == "eager: a hook on a parameter changes its gradient"
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+class Short(Guide):
+    """Looks at a number where the batch is short."""
+
+    def forward(self, x, *_):
+        return super().forward(x * 2 if len(x) < 16 and x.sum() < 0 else x)
+
+
+def test_a_shape_that_cannot_be_captured_leaves_others_alone():
+    (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(Short)))
+    assert captured.compiled.startswith("export: asked for; shorter batches eager: it cannot be captured (")
+    assert rows(captured) == rows(eager)
+    assert identical(found, expected)
+
+
+class Scaled(Guide):
+    """Has a number and a flag that someone may change."""
+
+    temperature = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = 1.0
+
+    def forward(self, x, *_):
+        return super().forward(x * self.temperature)
+
+
+def cooled(guide):
+    guide.temperature *= 0.5
+
+
+def frozen(guide):
+    guide.requires_grad_(False)
+
+
+def moved(guide):
+    for parameter in guide.parameters():
+        parameter.data = parameter.data * 0.9
+
+
+@pytest.mark.parametrize("change", [cooled, frozen, moved])
+def test_what_callbacks_change_counts_from_then_on(change):
+    found = []
+    for mode in ("off", "export"):
+        vae = pv.VAE(*_seeded(Scaled))
+        history = quiet(vae, dataset(), compile=mode, callbacks=[lambda row, vae=vae: change(vae.guide)])
+        found.append((rows(history), weights(vae)))
+    assert found[0][0] == found[1][0]
+    assert identical(found[0][1], found[1][1])
+
+
+class Recurrent(Guide):
+    """A network whose gradient torch's tracer gets wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 6, batch_first=True)
+
+    def forward(self, x, *_):
+        return super().forward(self.lstm(x[:, None])[0][:, 0])
+
+
+def test_a_graph_that_fails_is_not_used():
+    (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(Recurrent)))
+    assert captured.compiled.startswith(("eager: its graph fails (", "export: asked for"))
     assert rows(captured) == rows(eager)
     assert identical(found, expected)
 
@@ -382,6 +513,40 @@ def test_compiled_runs_resume_exactly(tmp_path, repository):
         found = run(parts, epochs=4, directory=where, resume=True)
         assert rows(found) == rows(expected)
         assert identical(weights(parts), weights(whole))
+        """,
+    )
+
+
+class Partial(Guide):
+    """One parameter gets a gradient in full batches only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(6))
+
+    def forward(self, x, *_):
+        return super().forward(x + self.shift if len(x) == 16 else x)
+
+
+@inductor
+def test_the_update_is_left_to_the_optimizer_where_it_is_not_the_same_for_all(tmp_path, repository):
+    by_compiler(
+        tmp_path,
+        repository,
+        """
+        from tests.training.test_compile import _seeded
+        adam = functools.partial(torch.optim.Adam, lr=0.02)
+        agree("partial", lambda: pv.VAE(*_seeded(Partial)), optimizer=adam)
+        def change(mode):
+            vae = pair()
+            def between(row):
+                for parameter in vae.guide.parameters():
+                    parameter.data = parameter.data * 0.9
+            history = quiet(vae, dataset(), compile=mode, optimizer=adam, callbacks=[between])
+            return history, weights(vae)
+        (_, expected), (history, found) = change("off"), change("inductor")
+        assert history.compiled == "inductor: asked for", history.compiled
+        assert all(torch.allclose(found[k], expected[k], rtol=1e-3, atol=1e-4) for k in expected)
         """,
     )
 
