@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -83,18 +84,30 @@ class Stepper:
             else f"eager: {steps} steps do not pay for a capture",
         }.get(mode, f"{mode}: asked for")
         self.gave_up = False
-        self.compiles = mode == "inductor" if mode != "auto" else None if self.captures else False
-        """Whether full batches go to Inductor; None before `auto` has chosen. A resumed run keeps to it."""
         self.aside = ""
         self._ways: dict[Any, Way] = {}
+        self._compile: Callable[[Batch], Way] | None = None
+        self._due = math.inf
 
-    def __call__(self, batch: Batch, meter: Meter) -> None:
-        """Take a step in the fastest way that gives the same, and add its metrics to the averages."""
+    def __call__(self, batch: Batch, meter: Meter, step: int) -> None:
+        """Take step number `step` in the fastest way that gives the same, and add its metrics to the averages."""
         shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
         way = self._ways.get(shape)
         if way is None:
-            way = self._ways[shape] = self._way(batch)
+            way = self._ways[shape] = self._kept(lambda: self._way(batch))
+        if self._compile is not None and step >= self._due and length(batch) == self.batch_size:
+            make, self._compile = self._compile, None
+            way = self._ways[shape] = self._kept(lambda: make(batch))
         way(batch, meter)
+
+    def _kept(self, make: Callable[[], Way]) -> Way:
+        """Make a way, and leave all numbers as they were."""
+        before = self._state()
+        try:
+            return make()
+        finally:
+            self._put(before)
+            self._forget_gradients()
 
     def by_program(self, batch: Batch, meter: Meter) -> None:
         """Take a step by the program itself."""
@@ -118,15 +131,10 @@ class Stepper:
             self._put(before)
             self._forget_gradients()
 
-    def keep_to(self, compiles: bool | None) -> None:
-        """Go on with what `auto` chose when the run was begun."""
-        if self.mode == "auto" and compiles is not None and compiles != self.compiles:
-            self.compiles = compiles
-            self.description = f"{'inductor' if compiles else 'export'}: as the run was begun"
-
     def forget(self) -> None:
-        """Take each step anew into account: the pair is another one than was captured."""
+        """Capture anew: the pair is another one than was captured."""
         self._ways.clear()
+        self._compile = None
 
     def _clipped(self, metrics: Metrics) -> Metrics:
         gradients = [p.grad for p in self.parameters.values()]
@@ -141,13 +149,12 @@ class Stepper:
     # ----------------------------------------------------------------------------------------------
 
     def _way(self, batch: Batch) -> Way:
-        """The way for batches of this shape."""
+        """The way for batches of this shape, until full ones are due to be compiled."""
         if not self.captures or len(self._ways) >= SHAPES:
             return self.by_program
         full = length(batch) == self.batch_size
-        before = self._state()
         try:
-            return self._captured_way(batch, full)
+            graph, state, names = self._captured(batch)
         except CaptureError as error:
             self.gave_up = True
             if full:
@@ -155,39 +162,41 @@ class Stepper:
             else:
                 self.aside = f"; shorter batches eager: {error}"
             return self.by_program
-        finally:
-            self._put(before)
-            self._forget_gradients()
-
-    def _captured_way(self, batch: Batch, full: bool) -> Way:
-        graph, state, names = self._captured(batch)
         recorded = self._by_gradient(graph, state, names)
 
         def by_graph(batch: Batch, meter: Meter) -> None:
             self._finish(recorded(batch), batch, meter)
 
-        failed = ""
-        if full and self._pays_compiling(graph):
-            try:
-                return self._compiled(graph, state, names, batch, by_graph)
-            except CaptureError as error:
-                failed = str(error)
-                self.description, self.gave_up = f"export: {failed}", True
-        if full and self.mode == "auto":
-            self._refuse_slower(recorded, batch, failed)
-        return by_graph
+        way: Way = by_graph
+        if full and self.mode == "auto" and (slower := self._slower(recorded, batch)):
+            way, self.description, self.gave_up = self.by_program, f"eager: {slower}", True
+        if full and self.mode in ("auto", "inductor"):
+            self._plan(graph, lambda batch: self._or_else(way, lambda: self._compiled(graph, state, names, batch, way)))
+        return way
 
-    def _pays_compiling(self, graph: fx.GraphModule) -> bool:
-        if self.compiles is None:
-            saved, cost = saved_seconds(graph), compile_seconds(graph)
-            self.compiles = self.device.type == "cpu" and self.steps * saved > cost  # estimates are of CPUs
-            told = f"{self.steps} steps, each some {1e3 * saved:.2g} ms shorter,"
-            self.description = (
-                f"inductor: {told} pay for compiling"
-                if self.compiles
-                else f"export: {self.steps} steps pay for a capture, not for compiling"
-            )
-        return self.compiles
+    def _plan(self, graph: fx.GraphModule, make: Callable[[Batch], Way]) -> None:
+        """Compile at once where asked to, else as soon as that would have paid for itself.
+
+        No run wastes more than it has used, however soon it ends; and at which step depends on the graph alone, so that
+        runs which are equal up to some step have equal bits up to it, whatever the number of steps and the clock.
+        """
+        self._compile, self._due = make, 0
+        if self.mode == "auto":
+            saved = saved_seconds(graph)
+            on_cpu = self.device.type == "cpu"  # estimates are of CPUs
+            self._due = math.ceil(compile_seconds(graph) / saved) if on_cpu and saved else math.inf
+
+    def _or_else(self, way: Way, make: Callable[[], Way]) -> Way:
+        """The compiled way, or the former with the reason."""
+        try:
+            made = make()
+        except CaptureError as error:
+            kind = "eager" if way == self.by_program else "export"
+            self.description, self.gave_up = f"{kind}: {error}", True
+            return way
+        if self.mode == "auto":
+            self.description = f"inductor: from step {self._due} on"
+        return made
 
     def _captured(self, batch: Batch) -> tuple[fx.GraphModule, State, list[str]]:
         """The verified graph of a gradient, and the names of its results."""
@@ -260,12 +269,11 @@ class Stepper:
         compare(by_program, by_code, "compiled")
         return lambda batch, meter: (run if run.is_ready() else by_graph)(batch, meter)
 
-    def _refuse_slower(self, recorded: Callable[[Batch], Metrics], batch: Batch, failed: str) -> None:
-        """Both ways give the same bits, so that the clock may choose."""
+    def _slower(self, recorded: Callable[[Batch], Metrics], batch: Batch) -> str:
+        """Whether a graph is slower than the program. Both give the same bits, so that the clock may choose."""
         program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
-        if graph > 1.1 * program:
-            told = f"{1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
-            raise CaptureError("; ".join(filter(None, [f"its graph is slower, {told}", failed])))
+        told = f"its graph is slower, {1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
+        return told if graph > 1.1 * program else ""
 
     def _by_gradient(self, graph: Callable[..., Any], state: State, names: list[str]) -> Callable[[Batch], Metrics]:
         """`gradient`, by a graph."""

@@ -68,9 +68,9 @@ def fit(
         seed: of all random numbers: noise, order of the data, lazily made parameters.
         compile: how steps are run: `"off"` (by the program), `"export"` (captured once, without Pyro, the same bits),
             `"inductor"` (captured and compiled, with the update of the parameters where that is Adam's; the same to
-            rounding), or `"auto"`: what pays for the number of steps, estimated from the captured step and not by
-            the clock, so that equal runs give equal bits. What was done, with the reason, is in the history's
-            `compiled`.
+            rounding), or `"auto"`: captured where the number of steps pays for it, and compiled as soon as that
+            would have paid for itself, at a step that the captured graph alone decides: equal runs have equal bits.
+            What was done, with the reason, is in the history's `compiled`.
         grad_clip: rescale gradients to at most this norm.
         grad_clip_value: clamp every element of gradients to ± this.
         groups: optimizer options per prefix of parameter names, such as `{"guide": {"lr": 1e-4}}`.
@@ -78,7 +78,7 @@ def fit(
         keep: the weights that the pair holds afterwards: `"best"` by validation bound, or `"last"`.
         directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
-            CPU. (With more epochs than it was begun with, too; but then `compile="auto"` stays with its first choice.)
+            CPU.
         progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
         callbacks: each called after every epoch, with its row of metrics, in evaluation mode.
 

@@ -209,7 +209,6 @@ class Loop:
             "objective": take_tensors(self.objective),
             "optimizer": self.optimizer.state_dict() if self.parameters else None,
             "scheduler": self.pacer.state() if self.parameters else None,
-            "compiles": self.stepper.compiles if self.parameters else None,
             "meter": self.meter.state(),
             "rng": rng.capture(self.device),
         }
@@ -223,7 +222,6 @@ class Loop:
             self.optimizer.load_state_dict(state["optimizer"])
             self.updater.reset()
             self.pacer.load(state["scheduler"])
-            self.stepper.keep_to(state["compiles"])
         self.meter = Meter()
         self.meter.load(state["meter"], self.device)
         self._put(state["vae"], state["objective"], state["rng"], source)
@@ -306,7 +304,7 @@ class Loop:
                 if self.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
                     self.stepper.rehearse(batch)
                 self._stop_validating()
-                self.stepper(batch, self.meter)
+                self.stepper(batch, self.meter, self.step)
         except Exception as error:
             self._blame(error, length(batch))
             raise

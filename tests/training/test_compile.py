@@ -355,30 +355,49 @@ def test_gradients_are_left_alone_by_the_capture():
     assert history.compiled == "export: asked for"
 
 
-def test_auto_compiles_what_pays_and_keeps_to_it(monkeypatch, tmp_path):
-    """By an estimate from the graph, not by the clock: equal runs choose equally."""
-    compiled = []
+def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeypatch, tmp_path):
+    """At a step that the graph decides: an interrupted run goes on as any run that is long enough."""
+    at = []
 
-    def refuse(self, graph, state, names, batch, by_graph):
-        compiled.append(len(batch[0]))
+    def fake(self, graph, state, names, batch, by_graph):
+        at.append((self.steps, len(batch[0])))
+
+        def way(batch, meter):
+            by_graph(batch, meter)
+            with torch.no_grad():  # other bits, which tell where it was used
+                next(iter(self.parameters.values())).add_(1e-3)
+
+        return way
+
+    monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
+    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(compiling, "saved_seconds", lambda graph: 1.0)
+    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 6.5)
+    short, long, parts = pair(), pair(), pair()
+    assert quiet(short, dataset(), compile="auto", epochs=1).compiled == "export: 4 steps pay for a capture"
+    assert not at
+    history = quiet(long, dataset(), compile="auto", epochs=4)
+    assert history.compiled == "inductor: from step 7 on"
+    assert at == [(16, 16)]  # a full batch
+    quiet(parts, dataset(), compile="auto", epochs=1, directory=tmp_path)
+    for epochs in (2, 3, 4):
+        parts = pair(seed=epochs)
+        found = quiet(parts, dataset(), compile="auto", epochs=epochs, directory=tmp_path, resume=True)
+    assert rows(found) == rows(history)
+    assert identical(weights(parts), weights(long))
+
+
+def test_auto_tells_why_it_could_not_compile(monkeypatch):
+    def refuse(*_):
         raise compiling.CaptureError("it is a test")
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", refuse)
     monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
-    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 1e9)
-    history = quiet(pair(), dataset(), compile="auto", directory=tmp_path / "graph", epochs=2)
-    assert history.compiled == "export: 8 steps pay for a capture, not for compiling"
-    assert not compiled
     monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 0.0)
-    history = quiet(pair(), dataset(), compile="auto", directory=tmp_path / "code", epochs=2)
-    assert history.compiled == "export: it is a test"
-    assert compiled == [16]  # full batches alone
-    again = functools.partial(quiet, pair(), dataset(), compile="auto", resume=True, epochs=3)
-    again(directory=tmp_path / "graph")  # would pay now, but was begun otherwise
-    assert compiled == [16]
-    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 1e9)
-    again(directory=tmp_path / "code")
-    assert compiled == [16, 16]
+    vae, other = pair(), pair()
+    assert quiet(vae, dataset(), compile="auto").compiled == "export: it is a test"
+    quiet(other, dataset(), compile="off")
+    assert identical(weights(vae), weights(other))
 
 
 def test_the_gain_is_estimated_from_what_is_fused_away(monkeypatch):
