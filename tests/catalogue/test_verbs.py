@@ -1,5 +1,6 @@
 """Everything a pair can be asked for, over the catalogue: it answers, or says why it cannot."""
 
+import pyro
 import pytest
 import torch
 
@@ -41,6 +42,24 @@ def test_fit(case):
     if rows:
         with pytest.raises(PplVaeError, match="one batch size"):
             pv.fit(pair(case)[0], batch, epochs=1, batch_size=n - 1, compile="off", progress=False)
+
+
+@pytest.mark.slow
+@DATA
+def test_captured_steps_are_the_same_bits(case):
+    """Whatever the program: its steps are recorded faithfully, or run as they are with the reason."""
+    found = []
+    for mode in ("off", "export"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        vae, batch = pair(case)
+        history = pv.fit(vae, batch, epochs=3, batch_size=batch_length(batch), compile=mode, progress=False)
+        found.append((history["train/bound"], {k: v.clone() for k, v in vae.state_dict().items()}))
+    assert history.compiled == "export: asked for" or history.compiled.startswith("eager: it cannot be captured (")
+    (expected, weights), (bounds, others) = found
+    assert bounds == expected
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
 @DATA
