@@ -86,17 +86,16 @@ class Stepper:
         self.gave_up = False
         self.aside = ""
         self._ways: dict[Any, Way] = {}
-        self._compile: Callable[[Batch], Way] | None = None
-        self._due = math.inf
+        self._due: dict[Any, tuple[float, Callable[[Batch], Way]]] = {}
 
     def __call__(self, batch: Batch, meter: Meter, step: int) -> None:
         """Take step number `step` in the fastest way that gives the same, and add its metrics to the averages."""
         shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
         way = self._ways.get(shape)
         if way is None:
-            way = self._ways[shape] = self._kept(lambda: self._way(batch))
-        if self._compile is not None and step >= self._due and length(batch) == self.batch_size:
-            make, self._compile = self._compile, None
+            way = self._ways[shape] = self._kept(lambda: self._way(batch, shape))
+        if shape in self._due and step >= self._due[shape][0]:
+            _, make = self._due.pop(shape)
             way = self._ways[shape] = self._kept(lambda: make(batch))
         way(batch, meter)
 
@@ -134,7 +133,7 @@ class Stepper:
     def forget(self) -> None:
         """Capture anew: the pair is another one than was captured."""
         self._ways.clear()
-        self._compile = None
+        self._due.clear()
 
     def _clipped(self, metrics: Metrics) -> Metrics:
         gradients = [p.grad for p in self.parameters.values()]
@@ -148,7 +147,7 @@ class Stepper:
     # --- choosing a way
     # ----------------------------------------------------------------------------------------------
 
-    def _way(self, batch: Batch) -> Way:
+    def _way(self, batch: Batch, shape: Any) -> Way:
         """The way for batches of this shape, until full ones are due to be compiled."""
         if not self.captures or len(self._ways) >= SHAPES:
             return self.by_program
@@ -171,32 +170,33 @@ class Stepper:
         if full and self.mode == "auto" and (slower := self._slower(recorded, batch)):
             way, self.description, self.gave_up = self.by_program, f"eager: {slower}", True
         if full and self.mode in ("auto", "inductor"):
-            self._plan(graph, lambda batch: self._or_else(way, lambda: self._compiled(graph, state, names, batch, way)))
+            due = self._due_step(graph)
+
+            def make(batch: Batch) -> Way:
+                try:
+                    made = self._compiled(graph, state, names, batch, way)
+                except CaptureError as error:
+                    kind = "eager" if way == self.by_program else "export"
+                    self.description, self.gave_up = f"{kind}: {error}", True
+                    return way
+                if self.mode == "auto":
+                    self.description = f"inductor: from step {due} on"
+                return made
+
+            self._due[shape] = due, make
         return way
 
-    def _plan(self, graph: fx.GraphModule, make: Callable[[Batch], Way]) -> None:
-        """Compile at once where asked to, else as soon as that would have paid for itself.
+    def _due_step(self, graph: fx.GraphModule) -> float:
+        """When to compile: at once where asked to, else as soon as that would have paid for itself.
 
         No run wastes more than it has used, however soon it ends; and at which step depends on the graph alone, so that
         runs which are equal up to some step have equal bits up to it, whatever the number of steps and the clock.
         """
-        self._compile, self._due = make, 0
-        if self.mode == "auto":
-            saved = saved_seconds(graph)
-            on_cpu = self.device.type == "cpu"  # estimates are of CPUs
-            self._due = math.ceil(compile_seconds(graph) / saved) if on_cpu and saved else math.inf
-
-    def _or_else(self, way: Way, make: Callable[[], Way]) -> Way:
-        """The compiled way, or the former with the reason."""
-        try:
-            made = make()
-        except CaptureError as error:
-            kind = "eager" if way == self.by_program else "export"
-            self.description, self.gave_up = f"{kind}: {error}", True
-            return way
-        if self.mode == "auto":
-            self.description = f"inductor: from step {self._due} on"
-        return made
+        if self.mode == "inductor":
+            return 0
+        saved = saved_seconds(graph)
+        on_cpu = self.device.type == "cpu"  # estimates are of CPUs
+        return math.ceil(compile_seconds(graph) / saved) if on_cpu and saved else math.inf
 
     def _captured(self, batch: Batch) -> tuple[fx.GraphModule, State, list[str]]:
         """The verified graph of a gradient, and the names of its results."""

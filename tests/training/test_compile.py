@@ -387,6 +387,50 @@ def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeyp
     assert identical(weights(parts), weights(long))
 
 
+class Flat(Guide):
+    def forward(self, x, *_):
+        return super().forward(x.flatten(1))
+
+
+class FlatModel(Model):
+    def forward(self, x, *_):
+        return super().forward(x.flatten(1))
+
+
+class Turns:
+    """Data whose batches are full, of two shapes in turn."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return len(self.x)
+
+    def to(self, device):
+        return self
+
+    def batches(self, size, **_):
+        for i, part in enumerate(self.x.split(size)):
+            yield (part if i % 2 else part[:, None],)
+
+
+def test_each_shape_is_compiled_from_its_own_graph(monkeypatch):
+    found = []
+
+    def fake(self, graph, state, names, batch, by_graph):
+        *_, last = graph.graph.find_nodes(op="placeholder")
+        found.append((tuple(last.meta["val"].shape), tuple(batch[0].shape)))
+        return by_graph
+
+    monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
+    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(compiling, "saved_seconds", lambda graph: 1.0)
+    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 4.5)
+    vae = pv.VAE(FlatModel(), Flat())
+    quiet(vae, Turns((torch.rand(64, 6) < 0.5).float()), compile="auto")
+    assert sorted(found) == [((16, 1, 6), (16, 1, 6)), ((16, 6), (16, 6))]
+
+
 def test_auto_tells_why_it_could_not_compile(monkeypatch):
     def refuse(*_):
         raise compiling.CaptureError("it is a test")
