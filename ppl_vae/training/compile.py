@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -25,6 +25,7 @@ from ppl_vae.training.worth import CAPTURE_STEPS, compile_seconds, saved_seconds
 Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
 Way = Callable[[Batch, Meter], None]
+T = TypeVar("T")
 
 
 SHAPES = 16
@@ -99,8 +100,8 @@ class Stepper:
             way = self._ways[shape] = self._kept(lambda: make(batch))
         way(batch, meter)
 
-    def _kept(self, make: Callable[[], Way]) -> Way:
-        """Make a way, and leave all numbers as they were."""
+    def _kept(self, make: Callable[[], T]) -> T:
+        """Make something, and leave all numbers as they were."""
         before = self._state()
         try:
             return make()
@@ -123,12 +124,7 @@ class Stepper:
 
     def rehearse(self, batch: Batch) -> None:
         """Compute a gradient as the program does, and leave nothing of it."""
-        before = self._state()
-        try:
-            self.gradient(batch)
-        finally:
-            self._put(before)
-            self._forget_gradients()
+        self._kept(lambda: self.gradient(batch))
 
     def forget(self) -> None:
         """Capture anew: the pair is another one than was captured."""
