@@ -11,10 +11,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from ppl_vae.cli.arguments import Arguments, quote
-from ppl_vae.config import Train, describe, near
+from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.recording import CHECKPOINT, CONFIG, RECORD, locked, read_record
-from ppl_vae.runs import find
+from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
+from ppl_vae.runs.run import find
 
 NAME = "resumed_train"
 MAY_CHANGE = ("trainer.epochs", "format", "logger")

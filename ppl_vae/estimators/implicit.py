@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import Place
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import Place
 
 
 class Draw(Messenger):

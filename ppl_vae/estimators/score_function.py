@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.estimators.baselines import LeaveOneOut
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import Place
 
 if TYPE_CHECKING:
-    from ppl_vae.terms import Terms
+    from ppl_vae.core.terms import Terms
 
 Advantage = tuple[Tensor, Tensor | None]
 

@@ -6,12 +6,11 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Pathwise
-from ppl_vae.objectives.base import describe, local_only, metrics, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, describe, local_only, metrics, require
 from ppl_vae.objectives.multisample import into_latents, nested_terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class TailAdaptive(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppl_vae.datasets import from_arrays
-from ppl_vae.datasets.binarization import DynamicBinarization, static_binarization, threshold_binarization
+from ppl_vae.datasets.policies import DynamicBinarization, static_binarization, threshold_binarization
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic", "dynamic, evaluation"])

@@ -3,7 +3,7 @@ import math
 import torch
 
 from ppl_vae.datasets import from_arrays
-from ppl_vae.datasets.dequantization import UniformDequantization
+from ppl_vae.datasets.policies import UniformDequantization
 
 
 def test_fills_the_gap_between_levels_evenly():

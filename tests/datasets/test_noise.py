@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ppl_vae.datasets.noise import keyed_uniform, uniform
+from ppl_vae.datasets.transform import keyed_uniform, uniform
 
 
 def test_uniform_in_distribution():

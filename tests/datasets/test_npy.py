@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ppl_vae.datasets import npy
+from ppl_vae.datasets import npz as npy
 from ppl_vae.errors import DataError
 
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from ppl_vae.datasets.npy_format import Archive, read_npy
+from ppl_vae.datasets.npz import Archive, read_npy
 from ppl_vae.errors import DataError
 
 ARRAY = np.arange(24, dtype="float32").reshape(2, 3, 4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ppl_vae.datasets.splitting import count, split_indices
+from ppl_vae.datasets.split import count, split_indices
 from ppl_vae.errors import DataError
 
 

@@ -4,7 +4,7 @@ import torch
 from torch.distributions import AffineTransform, Normal, TransformedDistribution
 
 from ppl_vae.datasets import from_arrays
-from ppl_vae.datasets.standardization import Standardization
+from ppl_vae.datasets.policies import Standardization
 from ppl_vae.errors import DataError
 
 

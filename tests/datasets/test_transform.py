@@ -1,7 +1,6 @@
 import torch
 
-from ppl_vae.datasets.binarization import DynamicBinarization
-from ppl_vae.datasets.standardization import Standardization
+from ppl_vae.datasets.policies import DynamicBinarization, Standardization
 from ppl_vae.datasets.transform import Scaling, Transform
 
 

@@ -8,7 +8,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.estimators import Enumerate
 from ppl_vae.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE
-from ppl_vae.objectives.miwae import grouped
+from ppl_vae.objectives.iwae import grouped
 from tests.objectives.pairs import Coin, Gaussian, X, log_mean_exp
 
 

@@ -14,7 +14,7 @@ import ppl_vae as pv
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Enumerate
 from ppl_vae.objectives import IWAE, WakeSleep
-from ppl_vae.objectives.dreams import dreamt
+from ppl_vae.objectives.wake_sleep import dreamt
 from tests.objectives.pairs import F64, Coin, Gaussian, Pair, X, repeated
 
 BATCHES, COPIES = 30, 4000  # as in test_unbiased: 6 standard errors, a false alarm in 600,000 comparisons
