@@ -33,7 +33,7 @@ class Stream:
         RunError: if the folder does not exist or cannot be written.
 
     >>> import tempfile
-    >>> from ppl_vae.posterior import datatree, load, Layout
+    >>> from ppl_vae.inference_data.groups import Layout, datatree, load
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "posterior.nc"
     ...     with Stream(path, np.arange(4)) as stream:

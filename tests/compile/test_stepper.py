@@ -460,7 +460,7 @@ def test_the_gain_is_estimated_from_what_is_fused_away(monkeypatch):
 
 def by_compiler(tmp_path, repository, script):
     """Run in a process of its own: torch's compiler changes sys.path and the environment."""
-    begin = f"import sys; sys.path.insert(0, {str(repository)!r}); from tests.training.test_compile import *\n"
+    begin = f"import sys; sys.path.insert(0, {str(repository)!r}); from tests.compile.test_stepper import *\n"
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", begin + textwrap.dedent(script)],
@@ -598,7 +598,7 @@ def test_the_update_is_left_to_the_optimizer_where_it_is_not_the_same_for_all(tm
         tmp_path,
         repository,
         """
-        from tests.training.test_compile import _seeded
+        from tests.compile.test_stepper import _seeded
         adam = functools.partial(torch.optim.Adam, lr=0.02)
         agree("partial", lambda: pv.VAE(*_seeded(Partial)), optimizer=adam)
         def change(mode):
@@ -621,7 +621,7 @@ def test_a_wrong_update_is_noticed(tmp_path, repository):
         tmp_path,
         repository,
         """
-        from ppl_vae.training import whole
+        from ppl_vae.compile import fused as whole
         right = whole.adam
         def wrong(parameters, gradients, averages, squares, numbers):
             right(parameters, gradients, averages, squares, numbers * torch.tensor([1, 1, 1, 1, 1.01, 1, 1, 1, 1]))

@@ -79,7 +79,7 @@ def test_bad_paths(tmp_path):
 
 
 def test_large_files_are_read_when_used(oracle, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["ppl_vae.posterior"], "LAZY", 100)
+    monkeypatch.setattr(sys.modules["ppl_vae.inference_data.groups"], "LAZY", 100)
     tree = _arviz.to_tree(draw(VAE(*oracle.pair()), oracle.x, draws=5, path=tmp_path / "p.nc"))
     assert not tree["posterior"]["z"].variable._in_memory
     assert tree["posterior"]["z"].shape == (1, 5, 9, 2)

@@ -54,7 +54,7 @@ def test_killed_while_saving_state_goes_on_from_the_last_good_one(moment, tmp_pa
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(repository)!r})
-        from ppl_vae.training import atomic
+        from ppl_vae.runs import files as atomic
         from tests.training.test_resume import pair, train
         count, replace, fsync = 0, Path.replace, os.fsync
         def die():

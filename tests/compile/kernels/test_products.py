@@ -38,7 +38,8 @@ def test_generated_code_multiplies_right_whatever_the_sizes_and_layouts(tmp_path
     """In a process of its own: torch's compiler changes sys.path and the environment."""
     script = """
         import itertools, torch
-        from ppl_vae.training import graphs, products
+        from ppl_vae.compile import capture as graphs
+        from ppl_vae.compile.kernels import products
         products.mkl_is_slow = lambda: True  # Intel's processors can do it too
         torch.manual_seed(0)
         rows, inner, columns = (5, 6, 19), (1, 16, 37), (1, 64, 100)
