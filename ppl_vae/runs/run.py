@@ -112,7 +112,7 @@ class Run:
             RunError: if there are no weights yet, or they do not fit.
         """
         from ppl_vae.config.build import build_vae, example_batch
-        from ppl_vae.core.terms import prepare
+        from ppl_vae.core.run import prepare
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS

@@ -105,7 +105,7 @@ class Loop:
         self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
     ) -> None:
         """Let lazily made parameters appear, then make the optimizer over all of them."""
-        from ppl_vae.core.terms import prepare
+        from ppl_vae.core.run import prepare
         from ppl_vae.training.lint import lint
 
         if not self.vae.training:
