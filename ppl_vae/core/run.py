@@ -206,6 +206,6 @@ def _match(guide: Mapping[str, Site], model: Mapping[str, Site], prepared: Prepa
         "Model and guide do not match: "
         + "; ".join(lines)
         + ". Give each latent site of the model one of the same name in the guide, or observe it (obs=…). A site that "
-        "only serves others in the guide needs its reverse r(a | z) as a site of the model: without it log p − log q is "
+        "only serves others in the guide needs its reverse r(a | z) as a site of the model: without it this is "
         "no bound (infer={'is_auxiliary': True} is for autoguides, whose Delta sites carry it)."
     )

@@ -292,7 +292,6 @@ class Terms:
         likelihood = self.sum(self.model, True, where=lambda site: site.is_observed)
         return squeezed(self.expect_local(likelihood), 2)
 
-    @cached_property
     def kl(self) -> dict[str, Tensor]:
         r"""KL(q ‖ p) of each latent site on these draws, in nats.
 

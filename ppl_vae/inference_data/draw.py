@@ -135,9 +135,8 @@ def posterior(
             for start in range(0, n, tiling.data):
                 at = slice(start, start + tiling.data)
                 batch = as_pair_takes(split.batch(at), vae)
-                block = _block(
-                    vae, draw, batch, start, total, chains * kept, tiling, shared, with_density, path is None
-                )
+                sizes = (start, total, chains * kept)
+                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
                 if resample:
                     _resample(block, derive(seed, start))
                 if stream is None:
