@@ -16,6 +16,7 @@ from ppl_vae.core.particles import Runner, choose, own_noise
 from ppl_vae.core.plates import probe, unchanged
 from ppl_vae.core.prepared import Mode, Prepared
 from ppl_vae.core.programs import exclusive
+from ppl_vae.core.shapes import require_shapes
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, latent_names
 from ppl_vae.errors import ArgumentError, CheckError
@@ -46,8 +47,9 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
         known = vae.prepared.get((key, "estimate"))
         if known is None:
             with unchanged(vae):
-                plates = probe(vae, batch)
-                known = assign(vae, batch, plates)
+                plates, guide, model = probe(vae, batch)
+                require_shapes(guide, model)
+                known = assign(vae, batch, plates, guide, model)
                 with torch.no_grad():
                     for module in vae.modules():
                         if isinstance(module, Neural):

@@ -74,8 +74,8 @@ class Terms:
 
     @property
     def estimators(self) -> Mapping[str, Any]:
-        """The gradient estimator of each latent site of the guide."""
-        return self.prepared.estimators
+        """The gradient estimator of each latent site of the guide, as it was drawn here."""
+        return {name: site.estimator for name, site in self.latents.items()}
 
     @property
     def latents(self) -> dict[str, Site]:
