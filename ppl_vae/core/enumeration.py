@@ -229,6 +229,9 @@ def contracted(
     whole = contract(factors)
     if not all(place.data is not None for place, _ in whole):
         _require_all_data(label, [axes(sites[n]["cond_indep_stack"]) for n in factors], total)
+    if not observed:
+        keep(": prior", whole, 1, drawn)
+        return set(factors), made
     keep("", whole, 1, observed)
     if drawn:
         prior = contract(n for n in factors if n in summed or n in drawn)
