@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.process import forget_user_modules, fresh, remember_user_modules
+from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
 from ppl_vae.config.schema import GROUPS
 from ppl_vae.config.targets import INJECTED, PROGRAMS, build, check, describe, locate, parameters
 from ppl_vae.errors import PplVaeError, UsageError
@@ -197,10 +197,10 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
 
     from ppl_vae.config.build import build_dataset, build_vae, concrete_likelihood
 
-    fresh(cfg.seed, cfg.engine.device)
+    reset_process(cfg.seed, cfg.engine.device)
     data = build_dataset(config)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
-    device = fresh(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
+    device = reset_process(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
     objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}

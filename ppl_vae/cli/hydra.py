@@ -1,4 +1,4 @@
-"""Hydra called as a program would call it, with its own printing and exiting kept back."""
+"""Verbs as Hydra runs them: jobs whose results alone reach standard output, and the exit code at the end."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.process import fresh
+from ppl_vae.cli.process import reset_process
 from ppl_vae.config.schema import GROUPS
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.run import Run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def opened(cfg: DictConfig) -> tuple[Run, VAE]:
     """The run that `run=` names, and its pair on the best device there is here."""
     run = Run.load(cfg.run)
-    device = fresh(int(cfg.get("seed", 0)), "auto")
+    device = reset_process(int(cfg.get("seed", 0)), "auto")
     return run, run.vae.to(device)
 
 

@@ -15,7 +15,7 @@ _first: dict[str, object] = {}
 _modules: set[str] = set()
 
 
-def fresh(seed: int, device: str = "auto") -> torch.device:
+def reset_process(seed: int, device: str = "auto") -> torch.device:
     """Put a process into the state a new one has: each job of a sweep equals the same run made alone.
 
     Pyro's parameter store, its validation flag, torch's default dtype, threads, determinism and gradient mode, every

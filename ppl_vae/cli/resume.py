@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from ppl_vae.cli.arguments import Arguments, quote
 from ppl_vae.config.schema import Train, describe, near
+from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
 from ppl_vae.runs.run import find
@@ -81,7 +82,7 @@ def _saved(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):
         raise RunError(f"{directory / CONFIG} is no config of a run; this run cannot go on: train anew")
-    return config
+    return with_present_names(config)
 
 
 def _is_done(record: dict[str, Any], config: dict[str, Any], epochs: str | None) -> bool:

@@ -15,7 +15,7 @@ from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import CaptureError
 
 
-class Whole:
+class FusedStep:
     """What Inductor makes of a step when it sees all of it: the update costs little more than reading the gradient.
 
     Parameters, the state of the optimizer and the averages are changed in place. What may differ from step to step
@@ -116,7 +116,7 @@ class Whole:
         return [*self._state, *self._moments, *self._steps, *numbers, meter.sums(self.names, like.device)]
 
     @contextmanager
-    def elsewhere(self) -> Iterator[Callable[[], dict[str, Tensor]]]:
+    def perturbed(self) -> Iterator[Callable[[], dict[str, Tensor]]]:
         """Within, an optimizer in the middle of a run, whose update tells gradients apart; then as found.
 
         Gradients are those in `.grad`. Around zero, Adam's first updates depend on the sign of a gradient alone,

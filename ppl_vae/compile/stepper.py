@@ -16,7 +16,7 @@ from ppl_vae import rng
 from ppl_vae.compile.adam import Updater, clip_gradients
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.cost import CAPTURE_STEPS, compile_seconds, saved_seconds
-from ppl_vae.compile.fused import Whole
+from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, numbers, reason
 from ppl_vae.runs.state import put_tensors, take_tensors
@@ -24,7 +24,7 @@ from ppl_vae.schedules import Schedule
 
 Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
-Way = Callable[[Batch, Meter], None]
+StepFunction = Callable[[Batch, Meter], None]
 T = TypeVar("T")
 
 
@@ -86,8 +86,8 @@ class Stepper:
         }.get(mode, f"{mode}: asked for")
         self.gave_up = False
         self.aside = ""
-        self._ways: dict[Any, Way] = {}
-        self._due: dict[Any, tuple[float, Callable[[Batch], Way]]] = {}
+        self._ways: dict[Any, StepFunction] = {}
+        self._due: dict[Any, tuple[float, Callable[[Batch], StepFunction]]] = {}
 
     def __call__(self, batch: Batch, meter: Meter, step: int) -> None:
         """Take step number `step` in the fastest way that gives the same, and add its metrics to the averages."""
@@ -122,7 +122,7 @@ class Stepper:
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
         return self._clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
 
-    def rehearse(self, batch: Batch) -> None:
+    def dry_run(self, batch: Batch) -> None:
         """Compute a gradient as the program does, and leave nothing of it."""
         self._kept(lambda: self.gradient(batch))
 
@@ -143,7 +143,7 @@ class Stepper:
     # --- choosing a way
     # ----------------------------------------------------------------------------------------------
 
-    def _way(self, batch: Batch, shape: Any) -> Way:
+    def _way(self, batch: Batch, shape: Any) -> StepFunction:
         """The way for batches of this shape, until full ones are due to be compiled."""
         if not self.captures or len(self._ways) >= SHAPES:
             return self.by_program
@@ -162,13 +162,13 @@ class Stepper:
         def by_graph(batch: Batch, meter: Meter) -> None:
             self._finish(recorded(batch), batch, meter)
 
-        way: Way = by_graph
+        way: StepFunction = by_graph
         if full and self.mode == "auto" and (slower := self._slower(recorded, batch)):
             way, self.description, self.gave_up = self.by_program, f"eager: {slower}", True
         if full and self.mode in ("auto", "inductor"):
             due = self._due_step(graph)
 
-            def make(batch: Batch) -> Way:
+            def make(batch: Batch) -> StepFunction:
                 try:
                     made = self._compiled(graph, state, names, batch, way)
                 except CaptureError as error:
@@ -201,7 +201,7 @@ class Stepper:
         if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.parameters.values()):
             raise CaptureError("a hook on a parameter changes its gradient")
         step = _Gradient(self.vae, self.objective, self.total)
-        self.rehearse(batch)  # what the program makes at its first batch of a shape must not be made of fake tensors
+        self.dry_run(batch)  # what the program makes at its first batch of a shape must not be made of fake tensors
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -224,7 +224,9 @@ class Stepper:
             compare(expected, found, "captured", exact=True)
         return graph, state, names
 
-    def _compiled(self, graph: fx.GraphModule, state: State, names: list[str], batch: Batch, by_graph: Way) -> Way:
+    def _compiled(
+        self, graph: fx.GraphModule, state: State, names: list[str], batch: Batch, by_graph: StepFunction
+    ) -> StepFunction:
         """What Inductor makes of the graph, with the update of the parameters where that is Adam's; verified.
 
         Should the optimizer then turn to what the update was not made for, steps are taken `by_graph`.
@@ -234,7 +236,7 @@ class Stepper:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if self.updater.groups is not None:
-                    run = Whole(graph, state, names, self.updater, self.clip, self.clip_value, batch)
+                    run = FusedStep(graph, state, names, self.updater, self.clip, self.clip_value, batch)
                 else:
                     run = self._by_gradient(compiled(graph, [*state.inputs, *batch]), state, names)
                 return self._agreed(run, batch, by_graph)
@@ -243,16 +245,16 @@ class Stepper:
         except Exception as error:
             raise CaptureError(f"Inductor cannot compile it ({reason(error)})") from error
 
-    def _agreed(self, run: Any, batch: Batch, by_graph: Way) -> Way:
+    def _agreed(self, run: Any, batch: Batch, by_graph: StepFunction) -> StepFunction:
         """The compiled gradient or whole step, where it leaves behind what the program does."""
         other = self._elsewhere(batch)
         start = self._state()
         expected = self._seen(self.gradient(other))
-        if not isinstance(run, Whole):
+        if not isinstance(run, FusedStep):
             self._put(start)
             compare(expected, self._seen(run(other)), "compiled")
             return lambda batch, meter: self._finish(run(batch), batch, meter)
-        with run.elsewhere() as rewind:
+        with run.perturbed() as rewind:
             seen = []
             for step in (self.by_program, run):
                 self._put(start)

@@ -23,7 +23,7 @@ from ppl_vae.config.schema import near
 from ppl_vae.errors import PplVaeError, UsageError
 
 
-class Misfit(Exception):  # noqa: N818 - an answer, not a failure
+class AnnotationMismatch(Exception):  # noqa: N818 - an answer, not a failure
     """The value does not fit the annotation."""
 
 
@@ -39,7 +39,7 @@ def fit_value(value: Any, hint: Any) -> Any:
         (256, 64)
 
     Raises:
-        Misfit: if it does not fit.
+        AnnotationMismatch: if it does not fit.
     """
     if isinstance(value, Built) or hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, (str, TypeVar)):
         return value
@@ -67,9 +67,9 @@ def _fit_union(value: Any, choices: tuple[Any, ...]) -> Any:
     for choice in (*exact, *choices):
         try:
             return fit_value(value, choice)
-        except Misfit:
+        except AnnotationMismatch:
             continue
-    raise Misfit
+    raise AnnotationMismatch
 
 
 def _fit_container(value: Any, origin: Any, args: tuple[Any, ...]) -> Any:
@@ -107,7 +107,7 @@ def _fit_class(value: Any, hint: Any) -> Any:
         for member in hint:
             if value in (member.name, member.value):
                 return member
-        raise Misfit
+        raise AnnotationMismatch
     if hint.__name__ in ("Path", "PathLike"):
         _require(isinstance(value, (str, Path)), value)
         return Path(value)
@@ -125,7 +125,7 @@ def _fit_class(value: Any, hint: Any) -> Any:
 
 def _require(fits: bool, value: Any) -> Any:
     if not fits:
-        raise Misfit
+        raise AnnotationMismatch
     return value
 
 
@@ -188,6 +188,28 @@ def accepts_any(found: Mapping[str, inspect.Parameter]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
+MOVED = {
+    "ppl_vae.conditionals.Bernoulli": "ppl_vae.likelihoods.Bernoulli",
+    "ppl_vae.conditionals.Beta": "ppl_vae.likelihoods.Beta",
+    "ppl_vae.conditionals.Binomial": "ppl_vae.likelihoods.Binomial",
+    "ppl_vae.conditionals.Categorical": "ppl_vae.likelihoods.Categorical",
+    "ppl_vae.conditionals.ContinuousBernoulli": "ppl_vae.likelihoods.ContinuousBernoulli",
+    "ppl_vae.conditionals.DiscretizedLogistic": "ppl_vae.likelihoods.DiscretizedLogistic",
+    "ppl_vae.conditionals.Gamma": "ppl_vae.likelihoods.Gamma",
+    "ppl_vae.conditionals.Laplace": "ppl_vae.likelihoods.Laplace",
+    "ppl_vae.conditionals.LogNormal": "ppl_vae.likelihoods.LogNormal",
+    "ppl_vae.conditionals.NegativeBinomial": "ppl_vae.likelihoods.NegativeBinomial",
+    "ppl_vae.conditionals.Normal": "ppl_vae.likelihoods.Normal",
+    "ppl_vae.conditionals.Poisson": "ppl_vae.likelihoods.Poisson",
+    "ppl_vae.conditionals.StudentT": "ppl_vae.likelihoods.StudentT",
+    "ppl_vae.conditionals.ZeroInflatedNegativeBinomial": "ppl_vae.likelihoods.ZeroInflatedNegativeBinomial",
+    "ppl_vae.loggers.MLflow": "ppl_vae.runs.loggers.MLflow",
+    "ppl_vae.loggers.TensorBoard": "ppl_vae.runs.loggers.TensorBoard",
+    "ppl_vae.loggers.Trackio": "ppl_vae.runs.loggers.Trackio",
+    "ppl_vae.loggers.WandB": "ppl_vae.runs.loggers.WandB",
+}
+"""Targets that saved configs name as they were called when the run was trained, and what they are called now."""
+
 PROGRAMS = ("model", "guide")
 
 
@@ -201,6 +223,21 @@ _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
 _UNSAFE = ("torch.load", "torch.hub", "torch.jit.load", "torch.package", "numpy.load", "joblib.load")
+
+
+def with_present_names(saved: Any) -> Any:
+    """A saved config in which every `_target_` that has moved since is named as it is now; a copy.
+
+    Example:
+        >>> with_present_names({"likelihood": {"_target_": "ppl_vae.conditionals.Normal", "value": 1.0}})
+        {'likelihood': {'_target_': 'ppl_vae.likelihoods.Normal', 'value': 1.0}}
+    """
+    if isinstance(saved, Mapping):
+        renamed = {key: with_present_names(value) for key, value in saved.items()}
+        if isinstance(target := renamed.get("_target_"), str):
+            renamed["_target_"] = MOVED.get(target, target)
+        return renamed
+    return [with_present_names(part) for part in saved] if isinstance(saved, list) else saved
 
 
 def locate(path: Any, where: str) -> Any:
@@ -322,7 +359,7 @@ def check_value(where: str, value: Any, hint: Any) -> Any:
         raise PplVaeError(f"{where}: got nan, expected {describe(hint) if hint is not Any else 'a number'}")
     try:
         fit_value(_stand_in(value), hint)
-    except Misfit:
+    except AnnotationMismatch:
         names = options(hint)
         also = f"; {near(value, names)}" if names and isinstance(value, str) else ""
         raise UsageError(f"{where}: got {value!r}, expected {describe(hint)}{also}") from None
@@ -371,5 +408,5 @@ def _built(where: str, value: Any, parameter: inspect.Parameter | None, given: M
         value = [_built(f"{where}.{i}", v, None, given) for i, v in enumerate(value)]
     try:
         return fit_value(value, parameter.annotation) if parameter is not None else value
-    except Misfit:
+    except AnnotationMismatch:
         return value

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pyro
 import torch
 
-from ppl_vae.core.plates import Layout, run_pair, sample_sites
+from ppl_vae.core.plates import PlateStructure, run_pair, sample_sites
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import has_implicit
@@ -37,7 +37,7 @@ def default_estimator(site: dict[str, Any], configurations: int = 1) -> Any:
     return ScoreFunction()
 
 
-def assign(vae: "VAE", batch: tuple[Any, ...], layout: Layout) -> tuple[dict[str, Any], bool]:
+def assign(vae: "VAE", batch: tuple[Any, ...], layout: PlateStructure) -> tuple[dict[str, Any], bool]:
     """The estimator of every latent site of the guide, and whether any site of either program is enumerated."""
     with torch.no_grad(), pyro.validation_enabled(False):
         guide, model = (sample_sites(trace) for trace in run_pair(vae, batch))

@@ -27,7 +27,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.runtime import _ENUM_ALLOCATOR
 from torch import Tensor
 
-from ppl_vae.core.plates import Layout, sample_sites
+from ppl_vae.core.plates import PlateStructure, sample_sites
 from ppl_vae.core.site import PARTICLES, Axes, Site, marginal_site
 from ppl_vae.errors import CheckError
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def enumerating_guide(layout: Layout) -> Iterator[None]:
+def enumerating_guide(layout: PlateStructure) -> Iterator[None]:
     """Within, sites marked for enumeration take axes left of the particles."""
     if not layout.enumerates:
         yield
@@ -46,7 +46,7 @@ def enumerating_guide(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def enumerating_model(layout: Layout, guide: Trace) -> Iterator[None]:
+def enumerating_model(layout: PlateStructure, guide: Trace) -> Iterator[None]:
     """Within, the model's own enumerated sites take axes left of those of this run of the guide."""
     if not layout.enumerates:
         yield
@@ -65,7 +65,7 @@ def enumerating_model(layout: Layout, guide: Trace) -> Iterator[None]:
 Expectation = Callable[[Tensor, dict[str, Any]], Tensor]
 
 
-def inner_expectation(guide: Trace, layout: Layout) -> Expectation | None:
+def inner_expectation(guide: Trace, layout: PlateStructure) -> Expectation | None:
     """The expectation of a log-density over sites that the guide enumerates within plates beside the one over data.
 
     Such a plate is summed when a site is read, so the expectation within it must be taken before.
@@ -196,7 +196,7 @@ def squeezed(x: Tensor, dims: int) -> Tensor:
     return x
 
 
-def _axis(site: Site, layout: Layout, local: bool) -> int:
+def _axis(site: Site, layout: PlateStructure, local: bool) -> int:
     """Where a site's enumerated axis lies in `(enumerated…, particles, data)` or `(enumerated…, particles)`."""
     assert site.enum_dim is not None
     return site.enum_dim + layout.depth - (1 if local else 0)

@@ -1,4 +1,4 @@
-"""Importance-sampling estimates of the evidence, accumulated over particles in bounded memory."""
+"""Importance-sampling estimates of the evidence in bounded memory, and k̂, which says whether to trust them."""
 
 import math
 from dataclasses import dataclass

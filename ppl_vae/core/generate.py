@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.predict import predict
-from ppl_vae.core.simulate import template
+from ppl_vae.core.simulate import reference_batch
 from ppl_vae.core.tiles import as_pair_takes, inference, plan
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def generate(
     """
     if n < 1:
         raise ValueError(f"Got n={n}, expected at least 1.")
-    batch = as_pair_takes(template(vae, like), vae)
+    batch = as_pair_takes(reference_batch(vae, like), vae)
     # Without a seed, one is drawn from the caller's stream, which so goes on.
     start = int(torch.randint(2**31, ())) if seed is None else seed
     parts: list[dict[str, Tensor]] = []

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.enumeration import Expectation, contracted, enumerating_guide, enumerating_model, inner_expectation
-from ppl_vae.core.plates import Layout, sample_sites
+from ppl_vae.core.plates import PlateStructure, sample_sites
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import PARTICLES, Axes, Site, read_site, stack_sites
 from ppl_vae.estimators.messenger import Draw, Mark
-from ppl_vae.estimators.particle_axes import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -108,7 +108,7 @@ class Runner:
         return self._stack(runs)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> PlateStructure:
         """The shape of the pair's programs."""
         return self.vae.layout
 
@@ -123,10 +123,10 @@ class Runner:
                 return program(*self.batch)
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
-    def _place(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> Place:
+    def _place(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> ParticleAxes:
         """Where particles and data lie in a site's draw, in run k."""
         data = self.layout.data_frame(msg["cond_indep_stack"])
-        return Place(
+        return ParticleAxes(
             self.particles,
             particle_dim=self.layout.particle_dim if self.strategy == "plate" else None,
             data_dim=None if data is None else data.dim,
@@ -222,7 +222,7 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], strategy: str, particles: int =
     return None
 
 
-def _alone(site: Site, k: int, layout: Layout, strategy: str, particles: int) -> Tensor:
+def _alone(site: Site, k: int, layout: PlateStructure, strategy: str, particles: int) -> Tensor:
     """Particle k's value, without an axis for particles."""
     event_dim = getattr(site.fn, "event_dim", 0)
     if strategy == "plate":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PlateStructure:
     """The shape of a pair's programs.
 
     Attributes:
@@ -100,7 +100,7 @@ def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     return take(batch, torch.arange(length + 1) % length)
 
 
-def probe(vae: "VAE", batch: tuple[Any, ...]) -> Layout:
+def probe(vae: "VAE", batch: tuple[Any, ...]) -> PlateStructure:
     """Find the data plate and the plate depth of a pair by running it.
 
     The data plate is the one that `vae.data_plate` names; else the one whose size changes when the batch's does;
@@ -115,7 +115,7 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> Layout:
         depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
         names = _data_plates(vae, batch, frames)
         parents = latent_parents(vae, batch, model)
-    return Layout(names, depth, parents=parents)
+    return PlateStructure(names, depth, parents=parents)
 
 
 def latent_parents(vae: "VAE", batch: tuple[Any, ...], model: Trace) -> dict[str, frozenset[str]]:

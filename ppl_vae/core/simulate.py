@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ppl_vae.core.site import Site
 
 
-def template(vae: "VAE", like: Any) -> tuple[Any, ...]:
+def reference_batch(vae: "VAE", like: Any) -> tuple[Any, ...]:
     """Give the batch that simulated data take their shapes and other inputs from.
 
     Raises:

@@ -10,7 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
-from ppl_vae.core.plates import Layout
+from ppl_vae.core.plates import PlateStructure
 from ppl_vae.distributions.relaxed import is_relaxed, relaxed_log_prob
 
 PARTICLES = "_particles"
@@ -92,7 +92,7 @@ class Axes:
     """
 
     stack: tuple[CondIndepStackFrame, ...]
-    layout: Layout
+    layout: PlateStructure
     particles: int
     tiled: bool = False
 

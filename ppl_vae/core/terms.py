@@ -22,7 +22,7 @@ from ppl_vae.core.batch import as_batch, batch_length, structure
 from ppl_vae.core.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.core.kl import site_kl
 from ppl_vae.core.particles import Runner, choose, own_noise
-from ppl_vae.core.plates import Layout, probe, unchanged
+from ppl_vae.core.plates import PlateStructure, probe, unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import Site
 from ppl_vae.errors import CheckError
@@ -60,7 +60,7 @@ class Terms:
     total: float
     data_scale: float | Tensor
     strategy: str
-    layout: Layout
+    layout: PlateStructure
     noise: dict[str, Any] | None = None
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
@@ -182,7 +182,7 @@ class Terms:
 
 
 @exclusive
-def prepare(vae: "VAE", batch: Any, particles: int = 1) -> Layout:
+def prepare(vae: "VAE", batch: Any, particles: int = 1) -> PlateStructure:
     """Learn once how a pair is run: its parameters, its data plate, and how its particles are drawn.
 
     Batches of another structure (labelled and unlabelled ones, sequences of another length) are learnt apart, since

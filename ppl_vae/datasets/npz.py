@@ -1,4 +1,4 @@
-"""An npz archive of your own."""
+"""Files of your own in numpy's formats, npz and npy: read without pickle and without trusting a header."""
 
 from __future__ import annotations
 

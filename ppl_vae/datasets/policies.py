@@ -1,4 +1,9 @@
-"""The policies of a data set, put together in the one order that makes sense."""
+"""The policies of a data set, put together in the one order that makes sense.
+
+Binarization: a grey level x in [0, 1] is read as the probability that the pixel is on, so a binarized image is a draw
+from p(b) = ∏ x^b (1 − x)^(1 − b): one fixed draw, a fresh one per visit, or a threshold. Dequantization: uniform noise
+fills the gap between integers. Standardization: zero mean and unit variance per column or channel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of a data set, in memory, and its batches."""
+"""A part of a data set, in memory, and its batches; which data train, validate and test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a table of named columns to numbers, refusing what is not one and saying where it is."""
+"""Tables of your own, as comma-separated values or parquet: named columns to numbers, what is none refused by place."""
 
 from __future__ import annotations
 

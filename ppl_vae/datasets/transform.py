@@ -1,4 +1,4 @@
-"""From tensors as stored (uint8 for images) to tensors as a model sees them."""
+"""From tensors as stored (uint8 for images) to tensors as a model sees them, with the noise of random policies."""
 
 from __future__ import annotations
 

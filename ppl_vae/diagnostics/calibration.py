@@ -1,4 +1,4 @@
-"""Simulation-based calibration of an amortized guide: thousands of simulated data, no refit."""
+"""Simulation-based calibration of an amortized guide: thousands of simulated data, no refit; ranks and TARP."""
 
 import json
 import os
@@ -14,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 from torch import Tensor
 
-from ppl_vae.core.simulate import simulate, template
+from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.terms import terms
 from ppl_vae.core.tiles import as_pair_takes, inference, plan
-from ppl_vae.diagnostics.evaluate import plain
 from ppl_vae.errors import CheckError
-from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,13 +148,13 @@ class Tarp:
         self.centre, self.spread = x.mean(0), x.std(0).clamp(min=1e-6)
         self.direction = torch.randn(x.shape[1], z.shape[1], dtype=torch.float64).to(z.device) / x.shape[1] ** 0.5
 
-    def start(self, batch: tuple[Any, ...], truths: Mapping[str, Tensor]) -> "Nearer":
+    def start(self, batch: tuple[Any, ...], truths: Mapping[str, Tensor]) -> "DistanceRanks":
         """Take simulated data and their latents."""
         if not self.names:
-            return Nearer(self)
+            return DistanceRanks(self)
         reference = ((_data(batch) - self.centre) / self.spread).clamp(-10, 10) @ self.direction
         truth = self.standard(_rows(truths, self.names))
-        return Nearer(self, reference, (truth - reference).norm(dim=-1))
+        return DistanceRanks(self, reference, (truth - reference).norm(dim=-1))
 
     def standard(self, z: Tensor) -> Tensor:
         """In units of the prior's standard deviations."""
@@ -163,7 +162,7 @@ class Tarp:
 
 
 @dataclass
-class Nearer:
+class DistanceRanks:
     """Counts the draws that are nearer to the reference than the truth, and ties, `(2, data)`."""
 
     tarp: Tarp
@@ -225,7 +224,7 @@ class Calibration:
         np.savez_compressed(buffer, **arrays)
         write_atomically(directory / "ranks.npz", buffer.getvalue())
         write_atomically(directory / "units.csv", self.table.to_csv(index=False))
-        write_atomically(directory / "summary.json", json.dumps(plain(self.summary), indent=2) + "\n")
+        write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
         return directory
 
     def __str__(self) -> str:
@@ -296,7 +295,7 @@ def calibrate(
     """
     if simulations < 2 or draws < 1:
         raise ValueError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
-    batch = as_pair_takes(template(vae, like), vae)
+    batch = as_pair_takes(reference_batch(vae, like), vae)
     ranks: dict[str, list[Array]] = {}
     with inference(vae, batch):
         tiling = plan(vae, batch, simulations, draws, memory, seed)

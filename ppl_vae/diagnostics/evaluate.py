@@ -16,8 +16,8 @@ from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
 from ppl_vae.core.terms import terms
 from ppl_vae.core.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
-from ppl_vae.diagnostics.tile_graph import Measure, Pieces
-from ppl_vae.runs.files import write_atomically
+from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
+from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ class Evaluation:
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory / "table.csv", self.table.to_csv())
         write_atomically(directory / "units.csv", self.units.to_csv(index=False))
-        write_atomically(directory / "summary.json", json.dumps(plain(self.summary), indent=2) + "\n")
+        write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
         return directory
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def evaluate(
                     tile.update(measure(batch, chunk))
                 else:
                     t = terms(vae, batch, chunk)
-                    tile.update(Pieces.of(t))
+                    tile.update(TileStatistics.of(t))
                     tile.joint.append(t.log_weights.double().cpu())
                     tile.judge(terms(vae, batch, chunk, values=_repeated(held, t)))
                 done += 1
@@ -228,7 +228,7 @@ class _Tile:
         self.shared_kl: dict[str, Tensor] = {}
         self.moments: dict[str, UnitMoments] = {}
 
-    def update(self, pieces: Pieces) -> None:
+    def update(self, pieces: TileStatistics) -> None:
         self.evidence.update(pieces.log_weights)
         particles = len(pieces.log_weights)
         self.log_likelihood = self.log_likelihood + pieces.log_likelihood * particles
@@ -328,18 +328,3 @@ def _summarize(table: "pd.DataFrame", units: "pd.DataFrame", settings: Mapping[s
         "ess": float(table["ess"].mean()),
         **settings,
     }
-
-
-def plain(value: Any) -> Any:
-    """Turn a summary into what JSON holds: NaN and infinities become None.
-
-    >>> plain({"nll": float("nan"), "n": 3})
-    {'nll': None, 'n': 3}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

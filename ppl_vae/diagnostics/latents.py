@@ -1,4 +1,4 @@
-"""What each latent unit carries: its KL, the variance of its posterior mean, whether it is active."""
+"""Posterior means, and what each latent unit carries: its KL, the variance of its mean, whether it is active."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final

@@ -21,7 +21,7 @@ WORTHWHILE = 16
 
 
 @dataclass(frozen=True)
-class Pieces:
+class TileStatistics:
     """Tensors of one tile of data and particles.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pieces:
     values: dict[str, Tensor]
 
     @staticmethod
-    def of(t: "Terms") -> "Pieces":
+    def of(t: "Terms") -> "TileStatistics":
         """Take them from terms."""
         local_kl: dict[str, Tensor] = {}
         shared_kl: dict[str, Tensor] = {}
@@ -56,21 +56,21 @@ class Pieces:
                 units[name] = unit.double()
             if site.value.is_floating_point():
                 values[name] = unit_values(t, name)
-        return Pieces(t.log_weights, t.log_likelihood.double().mean(0), local_kl, shared_kl, units, values)
+        return TileStatistics(t.log_weights, t.log_likelihood.double().mean(0), local_kl, shared_kl, units, values)
 
     def flat(self) -> list[Tensor]:
         """All tensors in order."""
         parts = [getattr(self, f.name) for f in fields(self)]
         return [t for part in parts for t in (part.values() if isinstance(part, dict) else [part])]
 
-    def like(self, tensors: list[Tensor]) -> "Pieces":
+    def like(self, tensors: list[Tensor]) -> "TileStatistics":
         """The same with other tensors."""
         rest = iter(tensors)
         parts: dict[str, Any] = {}
         for f in fields(self):
             part = getattr(self, f.name)
             parts[f.name] = {name: next(rest) for name in part} if isinstance(part, dict) else next(rest)
-        return Pieces(**parts)
+        return TileStatistics(**parts)
 
 
 class Measure:
@@ -91,11 +91,11 @@ class Measure:
 
     def __init__(self, vae: "VAE", tiles: int) -> None:
         self.vae, self.tiles = vae, tiles
-        self._graphs: dict[Any, Callable[..., Pieces] | None] = {}
+        self._graphs: dict[Any, Callable[..., TileStatistics] | None] = {}
         self._seen: set[Any] = set()
         self.how = ""
 
-    def __call__(self, batch: tuple[Any, ...], particles: int) -> Pieces:
+    def __call__(self, batch: tuple[Any, ...], particles: int) -> TileStatistics:
         """The pieces of a tile."""
         shape = (particles, *((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch))
         graph = self._graphs.get(shape)
@@ -103,10 +103,10 @@ class Measure:
             return graph(*batch)
         if shape not in self._seen or shape in self._graphs or self.tiles < WORTHWHILE or None in shape:
             self._seen.add(shape)
-            return Pieces.of(terms(self.vae, batch, particles))
+            return TileStatistics.of(terms(self.vae, batch, particles))
         return self._capture(batch, particles, shape)
 
-    def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> Pieces:
+    def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> TileStatistics:
         from ppl_vae.compile.capture import record
 
         device = self.vae.device
@@ -116,9 +116,10 @@ class Measure:
         other = tuple(x.flip(0) for x in batch)
         rng.seed_all(1, device)
         with contextlib.suppress(Exception):  # whatever a program does that cannot be recorded: it is run as it is
-            graph = record(lambda *batch: Pieces.of(terms(self.vae, batch, particles)).flat(), other)
+            graph = record(lambda *batch: TileStatistics.of(terms(self.vae, batch, particles)).flat(), other)
         rng.restore(before, device)
-        expected = Pieces.of(terms(self.vae, batch, particles))  # last, so that it keeps tensors with values if any
+        # Last, so that it keeps tensors with values if any.
+        expected = TileStatistics.of(terms(self.vae, batch, particles))
         after = rng.capture(device)
         if graph is None:
             return expected

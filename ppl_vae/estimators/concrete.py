@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppl_vae.distributions.relaxed import relaxable
-from ppl_vae.estimators.particle_axes import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.schedules import Schedule, as_schedule
 
 
@@ -41,7 +41,7 @@ class Concrete(nn.Module):
             raise ValueError(f"Expected temperature > 0, got {float(self.temperature.value)}.")
         self.straight_through = straight_through
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A relaxed draw that carries a gradient."""
         base = relaxable(q)
         tau = self.temperature.value

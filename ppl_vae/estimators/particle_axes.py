@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Place:
+class ParticleAxes:
     """The axes of one site's draw.
 
     Args:

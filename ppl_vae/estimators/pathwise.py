@@ -1,4 +1,4 @@
-"""Pathwise: the gradient flows through the draw."""
+"""Pathwise gradients flow through the draw; also without the score term, and doubly reparameterized."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
-from ppl_vae.estimators.particle_axes import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.estimators.reparameterize import explicit
 
 
@@ -37,7 +37,7 @@ class Pathwise:
     score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = False
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A draw that carries a gradient."""
         transport = explicit(q)
         if transport is None:

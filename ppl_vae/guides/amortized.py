@@ -1,4 +1,4 @@
-"""The diagonal normal guide with a fully connected encoder."""
+"""Amortized guides with one latent site: an encoder, and a head for its distribution."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Inference from x upwards for a hierarchical model."""
+"""Guides of a hierarchical model: from x upwards, or in the model's own order."""
 
 from collections.abc import Sequence
 from typing import Any

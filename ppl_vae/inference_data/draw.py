@@ -16,7 +16,7 @@ from ppl_vae.core.terms import Terms, terms
 from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
-from ppl_vae.inference_data.writer import Stream
+from ppl_vae.inference_data.writer import PosteriorWriter
 from ppl_vae.rng import derive
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def posterior(
             return datatree({group: part for group, part in groups.items() if part}, here, attrs)
 
         shared: dict[int, dict[str, Tensor]] = {}
-        with contextlib.nullcontext() if path is None else Stream(path, index) as stream:
+        with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
             for start in range(0, n, tiling.data):
                 at = slice(start, start + tiling.data)
                 batch = as_pair_takes(split.batch(at), vae)

@@ -19,7 +19,7 @@ class _Store(Protocol):
     def close(self) -> None: ...
 
 
-class Stream:
+class PosteriorWriter:
     """Writes blocks of data one after the other; the suffix of the path says the format: `.nc` or `.zarr`.
 
     The file appears under its name when the block ends without an exception, whole or not at all.
@@ -36,7 +36,7 @@ class Stream:
     >>> from ppl_vae.inference_data.groups import Layout, datatree, load
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "posterior.nc"
-    ...     with Stream(path, np.arange(4)) as stream:
+    ...     with PosteriorWriter(path, np.arange(4)) as stream:
     ...         for start in (0, 2):
     ...             z = np.full((1, 3, 2), start)
     ...             layout = Layout(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
@@ -75,7 +75,7 @@ class Stream:
         empty = skeleton(tree, self.datum)
         return _Zarr(self.temporary, empty) if self.path.suffix == ".zarr" else _NetCDF(self.temporary, empty)
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> "PosteriorWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""Continuous Bernoulli likelihood for grey values in [0, 1]."""
+"""Likelihoods for values in [0, 1]: continuous Bernoulli and Beta."""
 
 from typing import Any
 

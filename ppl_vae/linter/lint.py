@@ -9,7 +9,7 @@ from ppl_vae.errors import CheckError
 from ppl_vae.linter.report import Finding, Report
 from ppl_vae.linter.rules import amortization, data_axis, plates, scales, sites, supports
 from ppl_vae.linter.rules import gradients as training
-from ppl_vae.linter.trace import Look, look, place_of
+from ppl_vae.linter.trace import PairTrace, place_of, trace
 from ppl_vae.objectives import ELBO
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
     """
     batch = as_batch(batch)
     with unchanged(vae):
-        seen = look(vae, batch, ELBO() if objective is None else objective, total)
+        seen = trace(vae, batch, ELBO() if objective is None else objective, total)
         findings = _find(seen)
     errors = [f for f in findings if f.severity == "error"]
     warnings = tuple(f for f in findings if f.severity == "warning")
@@ -67,7 +67,7 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
     return Report(warnings, layout.data_plates, told, layout.strategy, dict(layout.reasons))
 
 
-def _find(seen: Look) -> list[Finding]:
+def _find(seen: PairTrace) -> list[Finding]:
     run = seen.run
     if run.failure is not None:
         place = place_of(run.failure)
@@ -104,7 +104,7 @@ def _message(findings: list[Finding]) -> str:
     return "\n".join([f"{head}.", *(str(f) for f in sorted(findings, key=lambda f: f.severity == "warning"))])
 
 
-def _why(seen: Look, name: str, estimator: Any) -> str:
+def _why(seen: PairTrace, name: str, estimator: Any) -> str:
     vae, site = seen.vae, seen.run.latents.get(name)
     if name in vae.estimators or "*" in vae.estimators:
         return "as the pair says"

@@ -1,4 +1,4 @@
-"""One look at a pair: its programs run a few times, with all that the findings are made of written down."""
+"""A pair traced: its programs run a few times, with all that the findings are made of written down."""
 
 import linecache
 import sys
@@ -18,7 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.plates import Layout, sample_sites, unchanged
+from ppl_vae.core.plates import PlateStructure, sample_sites, unchanged
 from ppl_vae.core.terms import prepare
 from ppl_vae.errors import CheckError, PplVaeError
 
@@ -55,7 +55,7 @@ class Run:
 
 
 @dataclass
-class Look:
+class PairTrace:
     """What the findings are made of.
 
     Attributes:
@@ -81,7 +81,7 @@ class Look:
     run: Run = field(default_factory=Run)
     resized: Run | None = None
     moved: list[tuple[Run, Run]] = field(default_factory=list)
-    layout: Layout | None = None
+    layout: PlateStructure | None = None
     refusal: PplVaeError | None = None
     silenced: frozenset[str] = frozenset()
 
@@ -117,9 +117,9 @@ def event_shape(site: dict[str, Any]) -> tuple[int, ...]:
     return tuple(getattr(site["fn"], "event_shape", ()))
 
 
-def look(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | None = None) -> Look:
+def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | None = None) -> PairTrace:
     """Run the programs, and leave random numbers, buffers, gradients and modes as they were."""
-    seen = Look(vae, batch, objective, total)
+    seen = PairTrace(vae, batch, objective, total)
     state = torch.get_rng_state()
     with unchanged(vae), torch.no_grad():
         with pyro.validation_enabled(False):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.evidence import StreamingEvidence
-from ppl_vae.core.simulate import simulate, template
+from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, plan
 from ppl_vae.mcmc.hmc import AnnealedPath, Point, Start, hmc
 
@@ -120,7 +120,7 @@ def bracket(
     """
     import pandas as pd
 
-    first = as_pair_takes(template(vae, like), vae)
+    first = as_pair_takes(reference_batch(vae, like), vae)
     tables = []
     with inference(vae, first):
         tiling = _tiling(vae, first, n, chains, memory, seed)

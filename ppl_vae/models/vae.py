@@ -1,4 +1,4 @@
-"""The variational autoencoder with fully connected networks."""
+"""Models with one normal latent: fully connected, convolutional, autoregressive; sparse positive; deterministic."""
 
 from collections.abc import Sequence
 from typing import Any

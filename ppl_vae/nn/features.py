@@ -1,4 +1,4 @@
-"""Data as numbers of order one, for the first layer of an encoder."""
+"""Data and labels as numbers of order one, for the first layer of a network."""
 
 from collections.abc import Sequence
 from math import prod

@@ -1,4 +1,4 @@
-"""Features to a distribution over a latent vector."""
+"""Features to a distribution over a latent vector, and real numbers to positive ones."""
 
 from math import expm1, log
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the objectives share: schedules that advance, metrics, and the check that an estimator is legal."""
+"""What objectives share: their result, schedules that advance, metrics, the surrogate of score functions, legality."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,7 +103,7 @@ class Bound:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def with_score(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
+def score_function_surrogate(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
     r"""A surrogate whose gradient estimates that of E[g + (N/B) Σᵢ fᵢ] / N.
 
     Pathwise draws carry their gradient inside f and g. A score-function site adds (log q − stop(log q))·stop(cost − b),

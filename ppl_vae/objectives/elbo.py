@@ -10,7 +10,7 @@ from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
-from ppl_vae.objectives.base import Bound, alike, describe, metrics, require, with_score
+from ppl_vae.objectives.base import Bound, alike, describe, metrics, require, score_function_surrogate
 from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ELBO(nn.Module):
         self._check(t)
         local, joint = self._costs(t, self.beta.value if beta is None else beta)
         value = t.expect(local, joint).mean() / t.total
-        surrogate = with_score(t, local, joint)
+        surrogate = score_function_surrogate(t, local, joint)
         return Bound(value.detach(), surrogate, metrics(t))
 
     def _costs(self, t: Terms, beta: Tensor | float) -> tuple[Tensor, Tensor]:

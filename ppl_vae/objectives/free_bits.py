@@ -1,4 +1,4 @@
-"""Free bits: a KL below which nothing is gained."""
+"""A KL below which nothing is gained, or one held at a capacity that training raises."""
 
 from typing import TYPE_CHECKING, Any, Literal
 

@@ -1,4 +1,4 @@
-"""The importance-weighted bound."""
+"""Importance-weighted bounds: IWAE, its mix with the ELBO, means of several, one each for model and guide."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, DoublyReparameterized, Enumerate, Implicit, Pathwise, ScoreFunction
 from ppl_vae.objectives.base import Bound, describe, metrics, positive, require
 from ppl_vae.objectives.joint import joint_bound, joint_terms
-from ppl_vae.objectives.multisample import into_latents, log_mean_exp, multisample, nested_terms, scores
+from ppl_vae.objectives.multisample import latent_surrogate, log_mean_exp, multisample, nested_terms, scores
 from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def doubly_reparameterized(t: Terms) -> Bound:
     normalized = torch.softmax(log_w, 0).detach()
     scale: float | Tensor = t.data_scale / t.total
     value = scale * log_mean_exp(log_w).sum()
-    surrogate = scale * (normalized * log_p).sum() + scale * into_latents(t, (normalized**2 * log_w).sum())
+    surrogate = scale * (normalized * log_p).sum() + scale * latent_surrogate(t, (normalized**2 * log_w).sum())
     joint = (t.sum(t.model, False, weighted=True) - t.sum(t.guide, False, weighted=True)).mean() / t.total
     return Bound((value + joint).detach(), surrogate + joint, metrics(t))
 
@@ -237,7 +237,7 @@ def parted(t: Terms, groups: int) -> Bound:
     loose = joint + t.data_scale * grouped(local, groups).sum()
     model = joint_p + t.data_scale * (group_weights(local, 1) * log_p).sum()
     v = group_weights(local, groups)
-    guide = into_latents(t, joint_p + t.data_scale * (v * log_p).sum())
+    guide = latent_surrogate(t, joint_p + t.data_scale * (v * log_p).sum())
     guide = guide - joint_q - t.data_scale * (v * log_q).sum()
     guide = guide + scores(t, lambda log_w: grouped(log_w, groups), local, loose)
     return Bound(value / t.total, (model + guide) / t.total, metrics(t))

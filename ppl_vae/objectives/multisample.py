@@ -90,7 +90,7 @@ def log_mean_exp(l: Tensor) -> Tensor:  # noqa: E741
     return torch.logsumexp(l, 0) - torch.log(torch.tensor(float(l.shape[0]), dtype=l.dtype, device=l.device))
 
 
-def into_latents(t: Terms, weighted: Tensor) -> Tensor:
+def latent_surrogate(t: Terms, weighted: Tensor) -> Tensor:
     """A surrogate whose gradient is that of `weighted` entering each latent, and going on through its draw.
 
     Args:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def dream_log_q(vae: "VAE", batch: tuple[Any, ...]) -> Tensor:
     """The mean over dreams (x', z') ~ p of log q(z' | x'), 0-d, nats per datum; dreams are constants."""
-    latents, dream = dreamt(vae, batch)
+    latents, dream = ancestral_sample(vae, batch)
     guide = Runner(vae, dream).guide(values=latents)[1]
     strangers = sorted(n for n, s in guide.items() if not s.is_observed and n not in latents)
     if strangers:
@@ -37,7 +37,7 @@ def dream_log_q(vae: "VAE", batch: tuple[Any, ...]) -> Tensor:
     return torch.stack([term.squeeze(0) for term in log_q]).sum(0).mean()
 
 
-def dreamt(vae: "VAE", batch: tuple[Any, ...]) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
+def ancestral_sample(vae: "VAE", batch: tuple[Any, ...]) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
     """One draw of the model with its observations released: its latent values, and the batch that it would be.
 
     The argument of the batch that an observed site takes is found by identity (the same memory, seen through any

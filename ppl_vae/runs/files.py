@@ -1,4 +1,4 @@
-"""Files that are there in full or not at all."""
+"""Files that are there in full or not at all, and values in JSON's own types."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """The value in JSON's own types: NaN and infinities are null, arrays are lists, paths are strings.
 
     Example:
-        >>> plain({"nll": float("nan"), "shape": (1, 8)})
+        >>> jsonable({"nll": float("nan"), "shape": (1, 8)})
         {'nll': None, 'shape': [1, 8]}
     """
     if isinstance(value, Enum):
@@ -82,16 +82,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [plain(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy and torch, scalars too
-        return plain(value.tolist())
+        return jsonable(value.tolist())
     return str(value)
 
 
 def to_json(record: Any) -> str:
     """One line of strict JSON."""
-    return json.dumps(plain(record), allow_nan=False)
+    return json.dumps(jsonable(record), allow_nan=False)

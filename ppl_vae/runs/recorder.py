@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from ppl_vae.errors import RunError
-from ppl_vae.runs.files import plain, write_atomically
+from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.version import __version__
 
 LOCK = ".lock"
@@ -33,7 +33,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoints/last.safetensors"
 
 
-class Recorder:
+class RunWriter:
     """Writes `run.json` and holds the lock of one run directory.
 
     Args:
@@ -101,7 +101,7 @@ class Recorder:
             "seconds": round(before + time.monotonic() - self._started, 3),
         }
         if result is not None:
-            self.record["result"] = plain(result)
+            self.record["result"] = jsonable(result)
         if error is not None:
             self.record["error"] = error
         self._write()
@@ -125,7 +125,7 @@ class Recorder:
         """Give the lock up."""
         self._lock.release()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

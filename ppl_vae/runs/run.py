@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.config.schema import near
+from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.recorder import CONFIG, METRICS, RECORD, WEIGHTS, locked, read_record
 
@@ -73,6 +74,7 @@ class Run:
             raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
         if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
             raise RunError(f"{path} describes no pair; expected the config that `train` wrote")
+        config = OmegaConf.create(with_present_names(OmegaConf.to_container(config)))
         OmegaConf.set_readonly(config, True)
         return config
 

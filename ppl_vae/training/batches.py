@@ -13,7 +13,7 @@ from ppl_vae.errors import DataError
 
 
 @dataclass(frozen=True)
-class Feed:
+class Batches:
     """A split on the device of a pair, in batches of its dtype.
 
     Args:
@@ -38,7 +38,7 @@ class Feed:
         return part.to(self.dtype)
 
 
-def feeds(data: Any, vae: nn.Module, device: torch.device) -> tuple[Feed, Feed | None]:
+def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches, Batches | None]:
     """Give the training and the validation feed of a Dataset, a Split, or an array or tuple of arrays.
 
     Raises:
@@ -57,6 +57,6 @@ def feeds(data: Any, vae: nn.Module, device: torch.device) -> tuple[Feed, Feed |
     dtype = dtypes.pop() if len(dtypes) == 1 else None
     held_out = validation if validation is not None and len(validation) else None
     return (
-        Feed(train.to(device), dtype),
-        None if held_out is None else Feed(held_out.to(device), dtype),
+        Batches(train.to(device), dtype),
+        None if held_out is None else Batches(held_out.to(device), dtype),
     )

@@ -14,10 +14,10 @@ from torch import nn
 
 from ppl_vae import rng
 from ppl_vae.errors import PplVaeError
-from ppl_vae.training.batches import feeds
+from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row
-from ppl_vae.training.isolation import caller_untouched, modes_kept
+from ppl_vae.training.isolation import isolate_globals, modes_kept
 from ppl_vae.training.loop import INITIAL, Loop, Plan
 from ppl_vae.training.optimizers import OptimizerFactory
 from ppl_vae.training.signals import Interrupted, PostponedSignals
@@ -123,13 +123,13 @@ def fit(
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
     try:
-        with caller_untouched(device), modes_kept(vae, objective), signals:
+        with isolate_globals(device), modes_kept(vae, objective), signals:
             rng.seed_all(rng.derive(seed, INITIAL), device)
             if objective is None:
                 from ppl_vae.objectives import ELBO
 
                 objective = ELBO()
-            train, validation = feeds(data, vae, device)
+            train, validation = batches_of(data, vae, device)
             store = None if directory is None else Store(directory)
             loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device)
             loop.prepare(optimizer, scheduler, groups)

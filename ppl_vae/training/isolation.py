@@ -15,7 +15,7 @@ from ppl_vae import rng
 
 
 @contextmanager
-def caller_untouched(device: torch.device) -> Iterator[None]:
+def isolate_globals(device: torch.device) -> Iterator[None]:
     """Put generators, default dtype, threads and validation flags back as they were."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
@@ -33,7 +33,7 @@ def caller_untouched(device: torch.device) -> Iterator[None]:
 
 
 def stop_validating() -> None:
-    """Run distributions and handlers without checking their arguments; `caller_untouched` undoes it."""
+    """Run distributions and handlers without checking their arguments; `isolate_globals` undoes it."""
     pyro.settings.set(
         validate_distributions_pyro=False,
         validate_distributions_torch=False,

@@ -24,7 +24,7 @@ from ppl_vae.runs import state as serialize
 from ppl_vae.runs.state import put_tensors, take_tensors
 from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite
-from ppl_vae.training.batches import Feed
+from ppl_vae.training.batches import Batches
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
@@ -68,8 +68,8 @@ class Loop:
         self,
         vae: Any,
         objective: Any,
-        train: Feed,
-        validation: Feed | None,
+        train: Batches,
+        validation: Batches | None,
         plan: Plan,
         history: History,
         store: Store | None,
@@ -304,7 +304,7 @@ class Loop:
                 self.stepper.by_program(batch, self.meter)
             else:
                 if self.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
-                    self.stepper.rehearse(batch)
+                    self.stepper.dry_run(batch)
                 self._stop_validating()
                 self.stepper(batch, self.meter, self.step)
         except Exception as error:
@@ -340,7 +340,7 @@ class Loop:
     def _validate(self) -> Row:
         return {} if self.validation is None else self._evaluate(self.validation, "validation")
 
-    def _evaluate(self, feed: Feed, prefix: str) -> Row:
+    def _evaluate(self, feed: Batches, prefix: str) -> Row:
         """Averages over a split with every schedule at its final value, so that epochs can be compared."""
         meter = Meter()
         with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):

@@ -17,7 +17,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.compile import capture as graphs
-from ppl_vae.compile import cost as worth
+from ppl_vae.compile import cost
 from ppl_vae.compile import stepper as compiling
 from tests.training.pairs import Guide, Model, dataset, identical, pair, rows, weights
 
@@ -450,12 +450,12 @@ def test_the_gain_is_estimated_from_what_is_fused_away(monkeypatch):
     pv.objectives.ELBO()(vae, batch, total=16)
     with pyro.validation_enabled(False):
         graph, _ = graphs.trace(compiling._Gradient(vae, pv.objectives.ELBO(), 16), batch)
-    saved = worth.saved_seconds(graph)
-    assert 20 * worth.CALL < saved < 200 * worth.CALL  # nothing here is large: calls count
+    saved = cost.saved_seconds(graph)
+    assert 20 * cost.CALL < saved < 200 * cost.CALL  # nothing here is large: calls count
     large = graphs.record(lambda x: [(x @ x).exp()], (torch.zeros(1000, 1000),))
-    for idle, gain in ((False, 0.0), (True, 2e9 * worth.MULTIPLICATION)):
-        monkeypatch.setattr(worth, "has_own", lambda idle=idle: idle)
-        assert worth.saved_seconds(large) == pytest.approx(worth.CALL + 4e6 * worth.BYTE + gain)  # of exp
+    for idle, gain in ((False, 0.0), (True, 2e9 * cost.MULTIPLICATION)):
+        monkeypatch.setattr(cost, "has_own", lambda idle=idle: idle)
+        assert cost.saved_seconds(large) == pytest.approx(cost.CALL + 4e6 * cost.BYTE + gain)  # of exp
 
 
 def by_compiler(tmp_path, repository, script):

@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional
 import pytest
 import torch
 
-from ppl_vae.config.targets import Misfit, describe, fit_value, options
+from ppl_vae.config.targets import AnnotationMismatch, describe, fit_value, options
 
 
 class Colour(Enum):
@@ -63,7 +63,7 @@ def test_fits(value, hint, expected):
 
 @pytest.mark.parametrize(("value", "hint"), MISFITS.values(), ids=MISFITS)
 def test_misfits(value, hint):
-    with pytest.raises(Misfit):
+    with pytest.raises(AnnotationMismatch):
         fit_value(value, hint)
 
 

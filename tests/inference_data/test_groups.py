@@ -7,7 +7,7 @@ import xarray as xr
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
 from ppl_vae.inference_data.groups import Layout, datatree, load, save
-from ppl_vae.inference_data.writer import Stream
+from ppl_vae.inference_data.writer import PosteriorWriter
 
 CHAINS, DRAWS, DATA = 2, 60, 5
 
@@ -138,7 +138,7 @@ def test_blocks_are_one_file(tmp_path, suffix):
         return datatree(groups, layout, {"seed": 3})
 
     path = tmp_path / f"posterior.{suffix}"
-    with Stream(path, 10 + label) as stream:
+    with PosteriorWriter(path, 10 + label) as stream:
         for start in (0, 3, 6):
             stream.write(part(slice(start, start + 3)), start)
     again = load(path)

@@ -7,13 +7,13 @@ import pytest
 import torch
 import xarray as xr
 
+from ppl_vae import posterior as draw
 from ppl_vae.core import tiles
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
-from ppl_vae.inference_data import groups as draw
-from ppl_vae.inference_data.writer import Stream
+from ppl_vae.inference_data.writer import PosteriorWriter
 from tests import oracles
 
 
@@ -73,9 +73,9 @@ def test_memory_is_bounded_by_a_block(oracle, tmp_path):
 
 def test_bad_paths(tmp_path):
     with pytest.raises(DataError, match=r"\.nc"):
-        Stream(tmp_path / "posterior.csv", np.arange(3))
+        PosteriorWriter(tmp_path / "posterior.csv", np.arange(3))
     with pytest.raises(RunError, match="no such folder"):
-        Stream(tmp_path / "nowhere" / "posterior.nc", np.arange(3))
+        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", np.arange(3))
 
 
 def test_large_files_are_read_when_used(oracle, tmp_path, monkeypatch):

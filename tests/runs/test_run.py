@@ -6,14 +6,14 @@ import sys
 import pytest
 
 from ppl_vae.errors import RunError
-from ppl_vae.runs.recorder import Recorder, read_record
+from ppl_vae.runs.recorder import RunWriter, read_record
 from ppl_vae.runs.run import Run, children, find, latest
 
 CONFIG = {"model": {"_target_": "a.b"}, "guide": {"_target_": "a.c"}}
 
 
 def recorded(directory, status="finished", **facts):
-    with Recorder(directory) as recorder:
+    with RunWriter(directory) as recorder:
         recorder.start(CONFIG, **facts)
         recorder.end(status, result={"loss": float("nan"), "nll": 1.5})
     return directory
@@ -21,7 +21,7 @@ def recorded(directory, status="finished", **facts):
 
 def test_the_life_of_a_run(tmp_path):
     directory = tmp_path / "a" / "b"
-    with Recorder(directory) as recorder:
+    with RunWriter(directory) as recorder:
         recorder.start(CONFIG, seed=3)
         assert Run(directory).status == "running"
         recorder.end("finished", result={"nll": 1.5})
@@ -39,7 +39,7 @@ def test_results_are_strict_json(tmp_path):
 
 
 def test_running_without_the_lock_is_interrupted(tmp_path):
-    with Recorder(tmp_path) as recorder:
+    with RunWriter(tmp_path) as recorder:
         recorder.start(CONFIG)
     assert read_record(tmp_path)["status"] == "running"
     assert Run(tmp_path).status == "interrupted"
@@ -47,7 +47,7 @@ def test_running_without_the_lock_is_interrupted(tmp_path):
 
 def test_an_interruption_is_recorded(tmp_path):
     def interrupted():
-        with Recorder(tmp_path) as recorder:
+        with RunWriter(tmp_path) as recorder:
             recorder.start(CONFIG)
             raise KeyboardInterrupt
 
@@ -57,17 +57,17 @@ def test_an_interruption_is_recorded(tmp_path):
 
 
 def test_a_second_process_is_refused(tmp_path):
-    with Recorder(tmp_path) as recorder:
+    with RunWriter(tmp_path) as recorder:
         recorder.start(CONFIG)
         with pytest.raises(RunError, match="another process"):
-            Recorder(tmp_path, resume=True)
+            RunWriter(tmp_path, resume=True)
 
 
 def test_an_existing_run_is_refused_unless_resumed(tmp_path):
     recorded(tmp_path)
     with pytest.raises(RunError, match="holds a run already"):
-        Recorder(tmp_path)
-    with Recorder(tmp_path, resume=True) as recorder:
+        RunWriter(tmp_path)
+    with RunWriter(tmp_path, resume=True) as recorder:
         recorder.start(CONFIG)
         recorder.end("finished")
     record = read_record(tmp_path)
@@ -76,7 +76,7 @@ def test_an_existing_run_is_refused_unless_resumed(tmp_path):
 
 
 def test_a_failure_keeps_the_traceback(tmp_path):
-    with Recorder(tmp_path) as recorder:
+    with RunWriter(tmp_path) as recorder:
         recorder.start(CONFIG)
         error = ValueError("no good")
         recorder.failed(error, "no good")
@@ -87,7 +87,7 @@ def test_a_failure_keeps_the_traceback(tmp_path):
 
 def test_a_refused_run_leaves_nothing(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with Recorder(tmp_path) as recorder:
+    with RunWriter(tmp_path) as recorder:
         recorder.start(CONFIG)
         recorder.discard()
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

@@ -168,7 +168,7 @@ SCORES: dict[str, Function] = {
 }
 
 
-def wanted(cfg: DictConfig) -> dict[str, Function]:
+def requested_scores(cfg: DictConfig) -> dict[str, Function]:
     """What the config asks for.
 
     Raises:
@@ -191,7 +191,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.diagnostics.evaluate import evaluate
     from ppl_vae.reports.figures import pareto_k_histogram
 
-    further = wanted(cfg)
+    further = requested_scores(cfg)
     run, vae = opened(cfg)
     split = part(run, cfg.split.name)
     with bar("evidence") as progress:

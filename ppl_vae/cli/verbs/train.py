@@ -19,7 +19,7 @@ from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
-from ppl_vae.runs.recorder import METRICS, Recorder
+from ppl_vae.runs.recorder import METRICS, RunWriter
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -43,19 +43,19 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         evaluation = evaluate(vae, held_out, cfg.results.num_particles, seed=cfg.seed)
         evaluation.save(directory / "evaluation" / name)
         figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
-        made = _make(vae, held_out, data.spec, history, cfg, directory)
+        artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
-        made = {}
+        artifacts = {}
     rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
     for key, value in figures.items():
         if key.endswith(("epochs", "best_epoch")):
             continue
         rows[key.replace("/", " ")] = value
     return Result(
-        record={"run": str(directory), "status": "finished", **figures, "files": made, "result": figures},
+        record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
         tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
         lines=[
-            *(f"{name}: {path}" for name, path in made.items()),
+            *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",
             f"next: {next_command('evaluate', run=directory, num_particles=5000)}",
         ],
@@ -65,7 +65,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
 
 def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
     """Figures and posterior, as far as the config asks for them and the pair allows them."""
-    made: dict[str, Path] = {}
+    artifacts: dict[str, Path] = {}
     if cfg.results.figures:
         with _told("figures"):
             from ppl_vae.reports.figures import learning_curves
@@ -73,13 +73,13 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
 
             pictures = gallery(vae, split, spec, seed=cfg.seed)
             save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
-            made["figures"] = directory / "figures"
+            artifacts["figures"] = directory / "figures"
     if cfg.results.posterior:
         some = split[: cfg.results.data]
         with _told("posterior"):
             options = {"draws": cfg.results.draws, "seed": cfg.seed, "figures": False}
-            made["posterior"], _ = make_posterior(vae, some, spec, directory, **options)
-    return made
+            artifacts["posterior"], _ = make_posterior(vae, some, spec, directory, **options)
+    return artifacts
 
 
 @contextlib.contextmanager
@@ -105,12 +105,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
     return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=cfg.resume is not None)
 
 
-def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bool = False) -> Result:
+def recorded(work: Callable[[RunWriter], Result], context: Context, *, resume: bool = False) -> Result:
     """Do work in the job's own run directory, and say there how it ended."""
     here = Path.cwd()
     if context.directory == here and not resume and any(here.iterdir()):
         raise RunError(f"hydra.run.dir: got the working directory, which is not empty, expected a new folder in {here}")
-    with Recorder(context.directory, resume=resume) as recorder:
+    with RunWriter(context.directory, resume=resume) as recorder:
         try:
             return work(recorder)
         except (Exception, SystemExit) as error:  # users' code may call sys.exit
@@ -131,7 +131,7 @@ def _refused(error: BaseException, directory: Path) -> bool:
     return isinstance(error, PplVaeError) or messages.user_frame(error) is None
 
 
-def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
+def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
     made = assemble(cfg, context)
     config = made.config
 

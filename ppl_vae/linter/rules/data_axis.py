@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look, event_shape, place_of
+from ppl_vae.linter.trace import PairTrace, event_shape, place_of
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Everything about the axis along which the data lie."""
-    yield from _sequential(look)
-    yield from _swallowed(look)
-    resized = look.resized
-    if resized is not None and resized.failure is not None and not _subsamples(look):
+    yield from _sequential(trace)
+    yield from _swallowed(trace)
+    resized = trace.resized
+    if resized is not None and resized.failure is not None and not _subsamples(trace):
         place = place_of(resized.failure)
         yield Finding(
             "one batch size",
@@ -20,45 +20,46 @@ def find(look: Look) -> Iterator[Finding]:
             f"the {resized.failed}" + (f" ({place})" if place else ""),
             "The last batch of an epoch is smaller, and evaluation has others; parameters per row are not amortized.",
             "Take sizes from the batch (x.shape[0]), and give latents of a datum by a network that reads it.",
-            "error" if look.total is not None and look.total % (look.length or 1) else "warning",
+            "error" if trace.total is not None and trace.total % (trace.length or 1) else "warning",
         )
 
 
-def _subsamples(look: Look) -> bool:
+def _subsamples(trace: PairTrace) -> bool:
     """Whether the programs draw their own minibatches: then the batch is the whole data set."""
-    frames = [f for s in look.run.guide.values() for f in s["cond_indep_stack"]]
-    frames += [f for s in look.run.model.values() for f in s["cond_indep_stack"]]
+    frames = [f for s in trace.run.guide.values() for f in s["cond_indep_stack"]]
+    frames += [f for s in trace.run.model.values() for f in s["cond_indep_stack"]]
     return any(f.full_size not in (None, f.size) for f in frames)
 
 
-def _swallowed(look: Look) -> Iterator[Finding]:
+def _swallowed(trace: PairTrace) -> Iterator[Finding]:
     """Events that grow with the batch."""
-    sites = [(p, n) for p in ("model", "guide") for n in getattr(look.run, p) if look.follows(p, n)]
-    latent = any(n in look.run.latents for _, n in sites)
+    sites = [(p, n) for p in ("model", "guide") for n in getattr(trace.run, p) if trace.follows(p, n)]
+    latent = any(n in trace.run.latents for _, n in sites)
     for program, name in sites:
-        site = getattr(look.run, program)[name]
+        site = getattr(trace.run, program)[name]
         if program == "guide" and ("model", name) in sites:
             continue
-        joint = not look.data_plates and not latent
+        joint = not trace.data_plates and not latent
         yield Finding(
             "to_event swallows the batch",
-            f"The event has shape {event_shape(site)} and grows with the batch of {look.length}: all data in one draw.",
-            look.at(program, name),
+            f"The event has shape {event_shape(site)} and grows with the batch of {trace.length}: "
+            "all data in one draw.",
+            trace.at(program, name),
             "There is no minibatch scale N/B for global latents, and no bound, evidence or k̂ per datum"
             + ("; on the full data in one batch the joint bound is right." if joint else "."),
-            f"Put the site in `with pyro.plate('data', {look.length}):` (write x.shape[0]) and make its event one axis "
-            "smaller: .to_event(n − 1).",
+            f"Put the site in `with pyro.plate('data', {trace.length}):` (write x.shape[0]) and make its event one "
+            "axis smaller: .to_event(n − 1).",
             "warning" if joint else "error",
         )
 
 
-def _sequential(look: Look) -> Iterator[Finding]:
+def _sequential(trace: PairTrace) -> Iterator[Finding]:
     """Plates over data that are Python loops."""
-    resized = look.resized
-    if resized is None or resized.failure is not None or look.data_plates:
+    resized = trace.resized
+    if resized is None or resized.failure is not None or trace.data_plates:
         return
-    for name, size in look.run.plates.items():
-        if size == look.length and resized.plates.get(name) not in (None, size):
+    for name, size in trace.run.plates.items():
+        if size == trace.length and resized.plates.get(name) not in (None, size):
             yield Finding(
                 "sequential data plate",
                 f"The plate {name!r} over {size} data is a Python loop.",

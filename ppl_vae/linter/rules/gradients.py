@@ -10,20 +10,20 @@ from torch.distributions import kl_divergence
 from ppl_vae.core.plates import unchanged
 from ppl_vae.errors import PplVaeError
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look, kept_gradients, place_of
+from ppl_vae.linter.trace import PairTrace, kept_gradients, place_of
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Run the objective once."""
-    yield from _pathwise_at_discrete(look)
-    yield from _mean_field(look)
+    yield from _pathwise_at_discrete(trace)
+    yield from _mean_field(trace)
     try:
-        grads = _gradients(look)
+        grads = _gradients(trace)
     except PplVaeError as refusal:
         yield Finding(
             "objective",
             str(refusal),
-            f"the objective {type(look.objective).__name__}",
+            f"the objective {type(trace.objective).__name__}",
             "Its gradient would be biased or undefined.",
             "Choose one of the legal combinations that the message names.",
         )
@@ -33,28 +33,28 @@ def find(look: Look) -> Iterator[Finding]:
         yield Finding(
             "does not run",
             f"{type(failure).__name__}: {failure}",
-            f"the objective {type(look.objective).__name__}" + (f" ({place})" if place else ""),
+            f"the objective {type(trace.objective).__name__}" + (f" ({place})" if place else ""),
             "Not a single step can be made.",
             "Read the message: it comes from torch or Pyro at this line.",
         )
         return
-    yield from _missing(look, grads)
+    yield from _missing(trace, grads)
 
 
-def _gradients(look: Look) -> dict[str, bool]:
+def _gradients(trace: PairTrace) -> dict[str, bool]:
     """Whether each trainable parameter takes part in the objective's gradient."""
-    named = {n: p for n, p in look.vae.named_parameters() if p.requires_grad}
+    named = {n: p for n, p in trace.vae.named_parameters() if p.requires_grad}
     if not named:
         return {}
-    with unchanged(look.vae), kept_gradients(look.vae), torch.enable_grad(), pyro.validation_enabled(False):
-        bound = look.objective(look.vae, look.batch)
+    with unchanged(trace.vae), kept_gradients(trace.vae), torch.enable_grad(), pyro.validation_enabled(False):
+        bound = trace.objective(trace.vae, trace.batch)
         if not bound.surrogate.requires_grad:
             return dict.fromkeys(named, False)
         grads = torch.autograd.grad(bound.surrogate, list(named.values()), allow_unused=True)
     return {name: grad is not None for name, grad in zip(named, grads, strict=True)}
 
 
-def _missing(look: Look, grads: dict[str, bool]) -> Iterator[Finding]:
+def _missing(trace: PairTrace, grads: dict[str, bool]) -> Iterator[Finding]:
     if not grads:
         yield Finding(
             "no parameters",
@@ -72,7 +72,7 @@ def _missing(look: Look, grads: dict[str, bool]) -> Iterator[Finding]:
     for name in left:
         groups.setdefault(name.rsplit(".", 1)[0] if not name.startswith("params.") else name, []).append(name)
     for group, names in groups.items():
-        shown = _shown(look, group)
+        shown = _shown(trace, group)
         yield Finding(
             "no gradient",
             f"{len(names)} trainable {'parameter' if len(names) == 1 else 'parameters'} "
@@ -81,26 +81,26 @@ def _missing(look: Look, grads: dict[str, bool]) -> Iterator[Finding]:
             "They stay as they were initialized, silently.",
             "Use them in the program that they belong to, look for .detach(), .data, no_grad() or .item() on the way, "
             "or freeze them on purpose: requires_grad_(False).",
-            "warning" if _optional(look) else "error",
+            "warning" if _optional(trace) else "error",
         )
 
 
-def _shown(look: Look, name: str) -> str:
+def _shown(trace: PairTrace, name: str) -> str:
     if name.startswith("params."):
         plain = name.removeprefix("params.").replace("/", ".")
         for program in ("guide", "model"):
-            place = look.places.get((program, plain))
+            place = trace.places.get((program, plain))
             if place:
                 return f"pyro.param {plain!r} ({place})"
         return f"pyro.param {plain!r}"
     return f"parameters of {name}"
 
 
-def _optional(look: Look) -> bool:
+def _optional(trace: PairTrace) -> bool:
     """Whether the pair takes other batches too, which may use what this one does not."""
-    if len(look.vae.layouts) > 1 or any(part is None or isinstance(part, (bool, str)) for part in look.batch):
+    if len(trace.vae.layouts) > 1 or any(part is None or isinstance(part, (bool, str)) for part in trace.batch):
         return True
-    for program in (look.vae.model, look.vae.guide):
+    for program in (trace.vae.model, trace.vae.guide):
         call = getattr(program, "fn", program.forward)
         try:
             arguments = inspect.signature(call).parameters.values()
@@ -111,35 +111,35 @@ def _optional(look: Look) -> bool:
     return False
 
 
-def _pathwise_at_discrete(look: Look) -> Iterator[Finding]:
+def _pathwise_at_discrete(trace: PairTrace) -> Iterator[Finding]:
     from ppl_vae.estimators import Pathwise
     from ppl_vae.estimators.implicit import has_implicit
 
-    if look.layout is None:
+    if trace.layout is None:
         return
-    for name, estimator in look.layout.estimators.items():
-        site = look.run.latents.get(name)
+    for name, estimator in trace.layout.estimators.items():
+        site = trace.run.latents.get(name)
         if site is None or not isinstance(estimator, Pathwise):
             continue
         if not (getattr(site["fn"], "has_rsample", False) or has_implicit(site["fn"])):
             yield Finding(
                 "discrete site without an estimator",
                 f"{type(estimator).__name__} is asked for {type(site['fn']).__name__}, whose draws carry no gradient.",
-                look.at("guide", name),
+                trace.at("guide", name),
                 "A draw that is discrete cannot be differentiated.",
                 "Use Enumerate (small supports), ScoreFunction with a baseline, or Concrete.",
             )
 
 
-def _mean_field(look: Look) -> Iterator[Finding]:
-    if getattr(look.objective, "kl", None) != "analytic" or look.layout is None:
+def _mean_field(trace: PairTrace) -> Iterator[Finding]:
+    if getattr(trace.objective, "kl", None) != "analytic" or trace.layout is None:
         return
-    order = list(look.run.guide)
-    for name, q in look.run.latents.items():
-        p = look.run.model.get(name)
+    order = list(trace.run.guide)
+    for name, q in trace.run.latents.items():
+        p = trace.run.model.get(name)
         if p is None or p["is_observed"]:
             continue
-        late = sorted(look.layout.parents.get(name, frozenset()) - set(order[: order.index(name)]))
+        late = sorted(trace.layout.parents.get(name, frozenset()) - set(order[: order.index(name)]))
         try:
             with torch.no_grad():
                 kl_divergence(q["fn"], p["fn"])
@@ -149,7 +149,7 @@ def _mean_field(look: Look) -> Iterator[Finding]:
             yield Finding(
                 "mean-field assumption",
                 f"In the model {name!r} depends on {late}, which the guide draws later: its KL has no closed form.",
-                look.at("guide", name),
+                trace.at("guide", name),
                 "log p of the site depends on its own value through them; the KL is sampled here "
                 "(TraceMeanField_ELBO would be silently wrong).",
                 f"Nothing, or draw {late} before {name!r} in the guide.",

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look, event_shape
+from ppl_vae.linter.trace import PairTrace, event_shape
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Mismatches of shape and of plates."""
-    yield from _undeclared(look)
-    yield from between(look)
+    yield from _undeclared(trace)
+    yield from between(trace)
 
 
 def _frames(site: dict[str, Any]) -> dict[int, Any]:
     return {f.dim: f for f in site["cond_indep_stack"] if f.vectorized}
 
 
-def _undeclared(look: Look) -> Iterator[Finding]:
+def _undeclared(trace: PairTrace) -> Iterator[Finding]:
     """Batch axes of a distribution that no plate declares, or declares with another size."""
     for program in ("model", "guide"):
-        for name, site in getattr(look.run, program).items():
+        for name, site in getattr(trace.run, program).items():
             shape, frames = tuple(site["fn"].batch_shape), _frames(site)
             for dim, frame in frames.items():
                 size = shape[dim] if len(shape) >= -dim else 1
@@ -29,20 +29,20 @@ def _undeclared(look: Look) -> Iterator[Finding]:
                         "shape",
                         f"The plate {frame.name!r} has size {frame.size} at dim {dim}; "
                         f"the distribution has batch shape {shape}, of size {size} there.",
-                        look.at(program, name),
+                        trace.at(program, name),
                         "Data and parameters are paired up wrongly, or broadcast.",
                         f"Make axis {dim} of the batch shape {frame.size} long, move the plate (dim=…), or declare "
                         "other axes as part of the event with .to_event(…).",
                     )
             loose = [d for d in range(-len(shape), 0) if d not in frames and shape[d] > 1]
             if loose:
-                yield _loose(look, program, name, shape, loose)
+                yield _loose(trace, program, name, shape, loose)
 
 
-def _loose(look: Look, program: str, name: str, shape: tuple[int, ...], dims: list[int]) -> Finding:
-    where = look.at(program, name)
-    length = look.length
-    if length is not None and length > 1 and shape[dims[0]] == length and not look.data_plates:
+def _loose(trace: PairTrace, program: str, name: str, shape: tuple[int, ...], dims: list[int]) -> Finding:
+    where = trace.at(program, name)
+    length = trace.length
+    if length is not None and length > 1 and shape[dims[0]] == length and not trace.data_plates:
         return Finding(
             "missing data plate",
             f"The batch of {length} data lies along axis {dims[0]} of batch shape {shape}, and no plate is over it.",
@@ -60,13 +60,13 @@ def _loose(look: Look, program: str, name: str, shape: tuple[int, ...], dims: li
     )
 
 
-def between(look: Look) -> Iterator[Finding]:
+def between(trace: PairTrace) -> Iterator[Finding]:
     """Sites whose event or plates differ between guide and model."""
-    for name, q in look.run.latents.items():
-        p = look.run.model.get(name)
+    for name, q in trace.run.latents.items():
+        p = trace.run.model.get(name)
         if p is None or p["is_observed"]:
             continue
-        where = f"{look.at('guide', name)} and {look.at('model', name)}"
+        where = f"{trace.at('guide', name)} and {trace.at('model', name)}"
         if event_shape(q) != event_shape(p):
             yield Finding(
                 "shape",

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look
+from ppl_vae.linter.trace import PairTrace
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Weights and masks that the two programs do not share, and scales by hand over a plate that is scaled."""
-    for name, q in look.run.latents.items():
-        p = look.run.model.get(name)
+    for name, q in trace.run.latents.items():
+        p = trace.run.model.get(name)
         if p is None or p["is_observed"]:
             continue
-        where = f"{look.at('guide', name)} and {look.at('model', name)}"
+        where = f"{trace.at('guide', name)} and {trace.at('model', name)}"
         ws = weight(q), weight(p)
         if not _equal(*ws):
             yield Finding(
@@ -36,19 +36,19 @@ def find(look: Look) -> Iterator[Finding]:
                 "Where it is masked on one side, log p or log q is charged alone.",
                 "Put the same poutine.mask on the site in both programs.",
             )
-    yield from _by_hand(look)
+    yield from _by_hand(trace)
 
 
-def _by_hand(look: Look) -> Iterator[Finding]:
-    shared = [n for n, s in look.run.latents.items() if not look.is_local(s)]
-    for name, site in look.run.model.items():
+def _by_hand(trace: PairTrace) -> Iterator[Finding]:
+    shared = [n for n, s in trace.run.latents.items() if not trace.is_local(s)]
+    for name, site in trace.run.model.items():
         w = weight(site)
         constant = w.numel() == 1 and float(w) > 1
-        if site["is_observed"] and look.is_local(site) and constant and shared:
+        if site["is_observed"] and trace.is_local(site) and constant and shared:
             yield Finding(
                 "minibatch scale by hand",
                 f"poutine.scale weighs the likelihood by {_told(w)}, and the pair has global latents: {shared}.",
-                look.at("model", name),
+                trace.at("model", name),
                 "`fit` scales the data plate by N/B by itself: the two would be multiplied.",
                 "Drop the poutine.scale; a scale that is meant as a temper or a weight may stay.",
                 "warning",

@@ -4,17 +4,17 @@ import difflib
 from collections.abc import Iterator
 
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look
+from ppl_vae.linter.trace import PairTrace
 
 _WHY = "Pyro drops such a site from the bound without an error, and the loss looks plausible."
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Latent sites without a counterpart."""
-    guide, model = look.run.guide, look.run.model
-    drawn = look.run.latents
+    guide, model = trace.run.guide, trace.run.model
+    drawn = trace.run.latents
     latent = {n: s for n, s in model.items() if not s["is_observed"]}
-    enumerated = {n for n, s in latent.items() if s["infer"].get("enumerate")} | set(look.vae.estimators)
+    enumerated = {n for n, s in latent.items() if s["infer"].get("enumerate")} | set(trace.vae.estimators)
     missing = [n for n in latent if n not in guide and n not in enumerated]
     extra = [n for n in drawn if n not in latent and not drawn[n]["infer"].get("is_auxiliary")]
     for name in missing:
@@ -24,7 +24,7 @@ def find(look: Look) -> Iterator[Finding]:
             yield Finding(
                 "misspelt site",
                 f"The model samples {name!r}; the guide does not, but samples {near[0]!r}, which the model does not.",
-                f"{look.at('guide', near[0])} and {look.at('model', name)}",
+                f"{trace.at('guide', near[0])} and {trace.at('model', name)}",
                 _WHY,
                 f"Give both sites one name: pyro.sample({name!r}, …) in the guide.",
             )
@@ -35,7 +35,7 @@ def find(look: Look) -> Iterator[Finding]:
         yield Finding(
             "discrete site without an estimator" if finite else "site in the model only",
             f"The model samples {name!r}, which the guide does not. The guide's latents: {sorted(drawn) or 'none'}.",
-            look.at("model", name),
+            trace.at("model", name),
             "The guide must say how it is inferred; drawn from its prior, the bound is loose and noisy.",
             f"Sample {name!r} in the guide, {'' if finite else 'or '}{other}.",
         )
@@ -44,7 +44,7 @@ def find(look: Look) -> Iterator[Finding]:
             yield Finding(
                 "observed site in the guide",
                 f"The guide draws {name!r}, which the model observes.",
-                look.at("guide", name),
+                trace.at("guide", name),
                 "Its draw is not used, and its log q is subtracted from the bound.",
                 f"Drop {name!r} from the guide, or mark it infer={{'is_auxiliary': True}} and give it another name.",
             )
@@ -54,7 +54,7 @@ def find(look: Look) -> Iterator[Finding]:
                 "site in the guide only",
                 f"The guide samples {name!r}, which is no latent of the model. Those are: {sorted(latent) or 'none'}"
                 + (f"; {near[0]!r} is near." if near else "."),
-                look.at("guide", name),
+                trace.at("guide", name),
                 _WHY,
                 f"Sample {name!r} in the model, or mark it infer={{'is_auxiliary': True}} if it only serves others.",
             )

@@ -10,28 +10,28 @@ import torch
 from torch import Tensor
 
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import Look
+from ppl_vae.linter.trace import PairTrace
 
 _DRAWS = 64
 
 
-def find(look: Look) -> Iterator[Finding]:
+def find(trace: PairTrace) -> Iterator[Finding]:
     """Values where they cannot be, and densities that are no numbers."""
     off: set[str] = set()
     with torch.no_grad(), pyro.validation_enabled(False):
-        for name, q in look.run.latents.items():
-            p = look.run.model.get(name)
+        for name, q in trace.run.latents.items():
+            p = trace.run.model.get(name)
             if p is None or p["is_observed"] or "unsummed" in q["infer"]:
                 continue
-            for finding in _between(look, name, q, p):
+            for finding in _between(trace, name, q, p):
                 off.add(name)
                 yield finding
-        for name, site in look.run.model.items():
+        for name, site in trace.run.model.items():
             if site["is_observed"] and not site["infer"].get("_deterministic"):
-                for finding in _observed(look, name, site):
+                for finding in _observed(trace, name, site):
                     off.add(name)
                     yield finding
-        yield from _not_finite(look, off)
+        yield from _not_finite(trace, off)
 
 
 def _inside(support: Any, value: Tensor, site: dict[str, Any]) -> bool | None:
@@ -68,8 +68,8 @@ def _support(fn: Any) -> Any:
         return None
 
 
-def _between(look: Look, name: str, q: dict[str, Any], p: dict[str, Any]) -> Iterator[Finding]:
-    where = f"{look.at('guide', name)} and {look.at('model', name)}"
+def _between(trace: PairTrace, name: str, q: dict[str, Any], p: dict[str, Any]) -> Iterator[Finding]:
+    where = f"{trace.at('guide', name)} and {trace.at('model', name)}"
     wide, narrow = _support(p["fn"]), _support(q["fn"])
     if wide is None or q["fn"].event_shape != p["fn"].event_shape:
         return
@@ -108,11 +108,11 @@ def _between(look: Look, name: str, q: dict[str, Any], p: dict[str, Any]) -> Ite
         )
 
 
-def _observed(look: Look, name: str, site: dict[str, Any]) -> Iterator[Finding]:
+def _observed(trace: PairTrace, name: str, site: dict[str, Any]) -> Iterator[Finding]:
     fn, support = site["fn"], _support(site["fn"])
     if support is None or _inside(support, site["value"], site) is not False:
         return
-    silenced = name in look.silenced
+    silenced = name in trace.silenced
     value = site["value"]
     bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
     told = f"values from {value.min():.4g} to {value.max():.4g}" if not bad else f"{bad} values that are not finite"
@@ -120,7 +120,7 @@ def _observed(look: Look, name: str, site: dict[str, Any]) -> Iterator[Finding]:
         "observed outside the support",
         f"{_name(fn)} is observed at {told}, outside its support {_told(support)}"
         + (" (validate_args=False hides it)." if silenced else "."),
-        look.at("model", name),
+        trace.at("model", name),
         "Its density there is no probability: the bound is a number without the meaning of one.",
         _advice(fn, value),
         "warning" if silenced else "error",
@@ -168,9 +168,9 @@ def _number(support: Any, key: str) -> float | None:
     return None if bound is None or torch.as_tensor(bound).numel() != 1 else float(bound)
 
 
-def _not_finite(look: Look, off: set[str]) -> Iterator[Finding]:
+def _not_finite(trace: PairTrace, off: set[str]) -> Iterator[Finding]:
     for program in ("guide", "model"):
-        for name, site in getattr(look.run, program).items():
+        for name, site in getattr(trace.run, program).items():
             if name in off:
                 continue
             try:
@@ -183,7 +183,7 @@ def _not_finite(look: Look, off: set[str]) -> Iterator[Finding]:
                     "not finite",
                     f"The log-density of {_name(site['fn'])} is {bad} for "
                     f"{int((~torch.isfinite(log_prob)).sum())} of {log_prob.numel()} values.",
-                    look.at(program, name),
+                    trace.at(program, name),
                     "The bound and every gradient are NaN from the first step on.",
                     "Look at the distribution's parameters at this line: a scale of 0, a logarithm of 0, an overflow?",
                 )
