@@ -355,7 +355,9 @@ def table() -> str:
         words = [found]
         if judged(group, enumerates):
             words.append(ours(group, drawn())[0])
-        check, _ = checked(group)
+        check, estimators = checked(group)
+        if found.word == "right" and not estimators.items() >= group.estimators.items():
+            words[0] = Verdict("right number, wrong estimator", f"{estimators}, expected {group.estimators}")
         name, _, variant = group.name.partition(" [")
         said = {"legal": "legal", "warning": "legal, with a warning", "illegal": "illegal"}[group.pyro]
         verdict = " / ".join(dict.fromkeys(w.word for w in words))
