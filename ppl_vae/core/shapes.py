@@ -14,7 +14,7 @@ def require_shapes(guide: Trace, model: Trace) -> None:
 
     Raises:
         CheckError: A batch axis belongs to no plate or has another size; a latent has other events in the two
-            programs; a factor of the guide does not say how its gradient is to be taken.
+            programs; a factor of the guide lacks `has_rsample`.
     """
     for program, trace in (("guide", guide), ("model", model)):
         for name, site in sample_sites(trace).items():
@@ -45,11 +45,10 @@ def require_shapes(guide: Trace, model: Trace) -> None:
                     "are then densities of different things. Use the same .to_event(…) and sizes in both programs."
                 )
     for name, site in sample_sites(guide).items():
-        if isinstance(site["fn"], Unit) and vars(site["fn"]).get("has_rsample") is not True:
+        if isinstance(site["fn"], Unit) and "has_rsample" not in vars(site["fn"]):
             raise CheckError(
-                f"pyro.factor({name!r}) in the guide does not say that its gradient is the pathwise one, which alone "
-                "is taken here. Write pyro.factor(name, log_factor, has_rsample=True) if it is, else put the factor "
-                "into the model."
+                f"pyro.factor({name!r}) in the guide needs has_rsample=…, as Pyro asks for: whether all that it "
+                "depends on is reparameterized. Here it is a term of log q like any other, whatever it says."
             )
 
 
