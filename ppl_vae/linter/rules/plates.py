@@ -35,7 +35,8 @@ def _undeclared(trace: PairTrace) -> Iterator[Finding]:
                         f"Make axis {dim} of the batch shape {frame.size} long, move the plate (dim=…), or declare "
                         "other axes as part of the event with .to_event(…).",
                     )
-            loose = [
+            left = range(-len(shape), min(frames, default=0))  # gaps right of a plate are Pyro's to sum
+            loose = [d for d in left if shape[d] > 1 and not is_enumerated(site, d)]
                 d
                 for d in range(-len(shape), min(frames, default=0))
                 if d not in frames and shape[d] > 1 and not is_enumerated(site, d)
