@@ -37,10 +37,6 @@ def _undeclared(trace: PairTrace) -> Iterator[Finding]:
                     )
             left = range(-len(shape), min(frames, default=0))  # gaps right of a plate are Pyro's to sum
             loose = [d for d in left if shape[d] > 1 and not is_enumerated(site, d)]
-                d
-                for d in range(-len(shape), min(frames, default=0))
-                if d not in frames and shape[d] > 1 and not is_enumerated(site, d)
-            ]
             if loose:
                 yield _loose(trace, program, name, shape, loose)
 
