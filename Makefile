@@ -74,9 +74,16 @@ clean: ## Remove what the other verbs made; outputs/ stays
 
 # --- set-up ---------------------------------------------------------------------------------------------------
 
-# --no-build-isolation: the build backend, too, comes from constraints.txt, whatever the age of pip.
+# What builds comes from constraints.txt, too: an isolated build would fetch the newest backend instead, since -c does
+# not reach into it, nor PIP_CONSTRAINT from pip 25.3 on. So .base holds the backends of all that is built here: hatchling
+# for this project, setuptools for the one package that comes as a source archive alone. (A new venv of Python 3.11
+# has a setuptools that cannot make wheels, one of 3.12 has none.) All else must be a wheel: another source
+# archive stops the set-up with its name, even where pip's cache holds a wheel of it from before.
+BACKENDS := hatchling setuptools
+WHEELS   := --only-binary=:all: --no-binary=antlr4-python3-runtime
+
 define install
-	$(PIP) install -q --no-build-isolation -c constraints.txt -e '.$(1)'
+	$(PIP) install -q --no-build-isolation $(WHEELS) -c constraints.txt -e '.$(1)'
 	@touch $@
 endef
 
@@ -86,7 +93,7 @@ endef
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; } || { rm -rf .venv; \
 	  echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (once; a few minutes) ..."
-	$(PIP) install -q -c constraints.txt hatchling
+	$(PIP) install -q $(WHEELS) -c constraints.txt $(BACKENDS)
 	@touch $@
 
 .venv/.run: .venv/.base
