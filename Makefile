@@ -40,7 +40,7 @@ find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versio
 NEWER ?= $(or $(call find_python,3.12),$(call find_python,3.13))
 
 test-arviz: .venv-arviz/.ready ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, without torch
-	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/test_posterior.py
+	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/inference_data/test_groups.py
 
 newer: ## Name the Python that test-arviz takes
 	@echo "$(NEWER)"

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
-from ppl_vae.terms import terms
+from ppl_vae.core.terms import terms
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 JOINT = "joint"
 """The row of a site as a whole."""

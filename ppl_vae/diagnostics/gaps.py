@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.annealing import AnnealedPath, Point
-from ppl_vae.diagnostics.evidence import Evidence, StreamingEvidence
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
-from ppl_vae.terms import terms
+from ppl_vae.core.evidence import Evidence, StreamingEvidence
+from ppl_vae.core.terms import terms
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.mcmc.hmc import AnnealedPath, Point
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 def gaps(

@@ -12,21 +12,15 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.batch import as_batch
+from ppl_vae.core.pair import VAE
+from ppl_vae.core.particles import Runner
+from ppl_vae.core.plates import unchanged
+from ppl_vae.core.terms import prepare
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import (
-    DecayingAverage,
-    Enumerate,
-    LeaveOneOut,
-    Pathwise,
-    ScoreFunction,
-    StickingTheLanding,
-)
+from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.estimators.implicit import has_implicit
-from ppl_vae.estimators.noise import is_finite
-from ppl_vae.layout import unchanged
-from ppl_vae.particles import Runner
-from ppl_vae.terms import prepare
-from ppl_vae.vae import VAE, as_batch
+from ppl_vae.estimators.reparameterize import is_finite
 
 if TYPE_CHECKING:
     from ppl_vae.objectives import Bound

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from ppl_vae.terms import Terms
+    from ppl_vae.core.terms import Terms
 
 Baseline = tuple[Tensor | float, Tensor | None]
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.distributions.relaxed import relaxable
+from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.schedules import Schedule, as_schedule
 
 
@@ -40,9 +41,9 @@ class Concrete(nn.Module):
             raise ValueError(f"Expected temperature > 0, got {float(self.temperature.value)}.")
         self.straight_through = straight_through
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A relaxed draw that carries a gradient."""
-        base = _elements(q)
+        base = relaxable(q)
         tau = self.temperature.value
         tiny = torch.finfo(base.logits.dtype).tiny
         u = torch.rand_like(base.logits.expand(base.batch_shape + base.event_shape)).clamp(tiny, 1 - 1e-7)
@@ -58,39 +59,3 @@ class Concrete(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"straight_through={self.straight_through}"
-
-
-def _elements(q: Any) -> Any:
-    base = q
-    while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
-        base = base.base_dist
-    if not isinstance(base, (dist.OneHotCategorical, dist.Bernoulli)):
-        raise ValueError(
-            f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index "
-            "cannot be relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use "
-            "ScoreFunction or Enumerate."
-        )
-    return base
-
-
-def is_relaxed(value: Any) -> bool:
-    """Whether a value was drawn by `Concrete`."""
-    return getattr(value, "_relaxed", False)
-
-
-def relaxed_log_prob(q: Any, value: Tensor) -> Tensor:
-    """The log-probability of a discrete distribution, continued linearly to relaxed values: Σ_c z_c log π_c.
-
-    Example:
-        >>> q = dist.OneHotCategorical(probs=torch.tensor([0.25, 0.75]))
-        >>> relaxed_log_prob(q, torch.tensor([0.0, 1.0])).exp()
-        tensor(0.7500)
-    """
-    base = _elements(q)
-    if isinstance(base, dist.OneHotCategorical):
-        log_prob = (value * F.log_softmax(base.logits, -1)).sum(-1)
-    else:
-        log_prob = value * F.logsigmoid(base.logits) + (1 - value) * F.logsigmoid(-base.logits)
-    while log_prob.dim() > len(q.batch_shape) and isinstance(q, dist.Independent):
-        log_prob = log_prob.sum(-1)
-    return log_prob

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,6 @@ class Enumerate:
     score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = True
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A draw, for uses that want one (a posterior sample, say)."""
         return q.sample()

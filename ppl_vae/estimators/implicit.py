@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Implicit:
     score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = False
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A draw that carries a gradient."""
         if not has_implicit(q):
             raise ValueError(

@@ -7,7 +7,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
 class Draw(Messenger):
@@ -24,7 +24,7 @@ class Draw(Messenger):
     def __init__(
         self,
         estimators: Mapping[str, Any],
-        place: Callable[[Any], Place],
+        place: Callable[[Any], ParticleAxes],
         shared: Callable[[Any], bool] = lambda msg: False,
         values: Mapping[str, Tensor] | None = None,
         redraw: bool = False,

@@ -1,4 +1,4 @@
-"""Pathwise: the gradient flows through the draw."""
+"""Pathwise gradients flow through the draw; also without the score term, and doubly reparameterized."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
-from ppl_vae.estimators.noise import explicit
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
+from ppl_vae.estimators.reparameterize import explicit
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pathwise:
     score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = False
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A draw that carries a gradient."""
         transport = explicit(q)
         if transport is None:
@@ -60,3 +60,35 @@ class Pathwise:
             if place is not None and self.common:
                 eps = place.share(eps, noise.event_dim)
         return g(eps)
+
+
+@dataclass(frozen=True)
+class StickingTheLanding(Pathwise):
+    r"""Pathwise draws, with log q evaluated at constant parameters.
+
+    $$\nabla_\phi \mathbb{E}[\log p(x, z) - \log q_{\bar\phi}(z)],
+    \qquad z = g(\epsilon; \phi),\ \bar\phi = \mathrm{stop}(\phi)$$
+
+    The term left out, the score of q, has mean zero and a variance of its own; without it the gradient vanishes draw by
+    draw where q is the exact posterior. For the ELBO with sampled KL. The whole guide is replayed on its own draws with
+    all its parameters constant: constant parameters at one site only would bias guides whose sites depend on another.
+
+    References:
+        Sticking the Landing (Roeder, Wu and Duvenaud, 2017), https://arxiv.org/abs/1703.09194
+    """
+
+
+@dataclass(frozen=True)
+class DoublyReparameterized(Pathwise):
+    r"""Pathwise draws; the gradient that enters each latent is weighted by the square of its normalized weight.
+
+    $$\nabla_\phi \mathbb{E}\Big[\log \tfrac1K \sum_k w_k\Big] = \mathbb{E}\Big[\sum_k \tilde w_k^2\,
+    \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}\Big],
+    \qquad \tilde w_k = w_k / \textstyle\sum_j w_j$$
+
+    The model's own parameters keep the weight w̃. The graph is cut at the latents, so the programs may share parameters.
+    For importance-weighted bounds, with this estimator at every latent site.
+
+    References:
+        Doubly Reparameterized Gradient Estimators (Tucker et al., 2019), https://arxiv.org/abs/1810.04152
+    """

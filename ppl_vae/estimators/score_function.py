@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.estimators.baselines import LeaveOneOut
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
 
 if TYPE_CHECKING:
-    from ppl_vae.terms import Terms
+    from ppl_vae.core.terms import Terms
 
 Advantage = tuple[Tensor, Tensor | None]
 
@@ -40,7 +40,7 @@ class ScoreFunction(nn.Module):
         super().__init__()
         self.baseline = baseline
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
         """A draw that carries no gradient."""
         with torch.no_grad():
             return q.sample()

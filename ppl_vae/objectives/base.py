@@ -1,18 +1,21 @@
-"""What the objectives share: schedules that advance, metrics, and the check that an estimator is legal."""
+"""What objectives share: their result, schedules that advance, metrics, the surrogate of score functions, legality."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ppl_vae.core.enumeration import expect_local
+from ppl_vae.core.kl import same
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
-from ppl_vae.kl import same
 from ppl_vae.schedules import Schedule
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ppl_vae.terms import Terms
+    from ppl_vae.core.terms import Terms
 
 
 def advance(objective: "nn.Module", step: int, epoch: float) -> None:
@@ -83,3 +86,48 @@ def positive(name: str, number: int) -> int:
 def describe(**settings: Any) -> str:
     """Settings as they are written in a call."""
     return ", ".join(f"{k}={v!r}" for k, v in settings.items())
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on one batch, in nats per datum.
+
+    Attributes:
+        value: The bound, with the objective's own weights (β, user scale); no gradient.
+        surrogate: Its gradient is an estimate of the bound's; its value may be anything. To be maximized.
+        metrics: Detached 0-d tensors by name: `elbo` (unweighted), `log_likelihood`, `kl/SITE`.
+    """
+
+    value: Tensor
+    surrogate: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def score_function_surrogate(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
+    r"""A surrogate whose gradient estimates that of E[g + (N/B) Σᵢ fᵢ] / N.
+
+    Pathwise draws carry their gradient inside f and g. A score-function site adds (log q − stop(log q))·stop(cost − b),
+    whose value is 0 and whose gradient is the score times the cost. The cost of a local site is its own datum's f: the
+    other data's terms have expectation 0 against its score; that of a global site is g + (N/B) Σᵢ fᵢ.
+
+    Args:
+        t: The terms.
+        local: f, `(particles, data)`.
+        joint: g, `(particles,)`.
+    """
+    total = (joint + t.data_scale * expect_local(local, t).sum(-1)).detach()
+    for name, estimator in t.layout.estimators.items():
+        if not estimator.score:
+            continue
+        site = t.guide[name]
+        score = site.log_prob - site.log_prob.detach()
+        advantage, loss = estimator.advantage(
+            (local if site.is_local else total).detach(), t, -2 if site.is_local else -1
+        )
+        if site.is_local:
+            local = local + score * advantage
+        else:
+            joint = joint + score * advantage
+        if loss is not None:
+            joint = joint - loss
+    return t.expect(local, joint).mean() / t.total

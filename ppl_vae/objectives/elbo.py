@@ -5,18 +5,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from ppl_vae.core.kl import analytic_kl
+from ppl_vae.core.site import Site
+from ppl_vae.core.terms import Terms, terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
-from ppl_vae.kl import analytic_kl
-from ppl_vae.objectives.base import alike, describe, metrics, require
-from ppl_vae.objectives.bound import Bound
-from ppl_vae.objectives.score import with_score
+from ppl_vae.objectives.base import Bound, alike, describe, metrics, require, score_function_surrogate
 from ppl_vae.schedules import Schedule, as_schedule
-from ppl_vae.sites import Site
-from ppl_vae.terms import Terms, terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class ELBO(nn.Module):
@@ -77,7 +75,7 @@ class ELBO(nn.Module):
         self._check(t)
         local, joint = self._costs(t, self.beta.value if beta is None else beta)
         value = t.expect(local, joint).mean() / t.total
-        surrogate = with_score(t, local, joint)
+        surrogate = score_function_surrogate(t, local, joint)
         return Bound(value.detach(), surrogate, metrics(t))
 
     def _costs(self, t: Terms, beta: Tensor | float) -> tuple[Tensor, Tensor]:

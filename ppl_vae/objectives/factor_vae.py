@@ -7,18 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppl_vae.core.functional import call_with
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, codes, plus
-from ppl_vae.objectives.base import describe, positive, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
-from ppl_vae.swapping import call_with
-from ppl_vae.terms import Terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class FactorVAE(nn.Module):

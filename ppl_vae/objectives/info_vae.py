@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.terms import Terms
 from ppl_vae.estimators import Pathwise, StickingTheLanding
 from ppl_vae.objectives.aggregate import averaged, by_datum, code_site, codes, plus
-from ppl_vae.objectives.base import describe, positive, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
-from ppl_vae.terms import Terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 Kernel = Callable[[Tensor], Tensor]
 """From squared distances to similarities."""

@@ -1,20 +1,20 @@
-"""The importance-weighted bound."""
+"""Importance-weighted bounds: IWAE, its mix with the ELBO, means of several, one each for model and guide."""
 
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Concrete, DoublyReparameterized, Enumerate, Implicit, Pathwise, ScoreFunction
-from ppl_vae.objectives.base import describe, metrics, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, describe, metrics, positive, require
 from ppl_vae.objectives.joint import joint_bound, joint_terms
-from ppl_vae.objectives.multisample import into_latents, log_mean_exp, multisample, nested_terms
-from ppl_vae.terms import Terms
+from ppl_vae.objectives.multisample import latent_surrogate, log_mean_exp, multisample, nested_terms, scores
+from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class IWAE(nn.Module):
@@ -76,6 +76,173 @@ def doubly_reparameterized(t: Terms) -> Bound:
     normalized = torch.softmax(log_w, 0).detach()
     scale: float | Tensor = t.data_scale / t.total
     value = scale * log_mean_exp(log_w).sum()
-    surrogate = scale * (normalized * log_p).sum() + scale * into_latents(t, (normalized**2 * log_w).sum())
+    surrogate = scale * (normalized * log_p).sum() + scale * latent_surrogate(t, (normalized**2 * log_w).sum())
     joint = (t.sum(t.model, False, weighted=True) - t.sum(t.guide, False, weighted=True)).mean() / t.total
     return Bound((value + joint).detach(), surrogate + joint, metrics(t))
+
+
+class CIWAE(nn.Module):
+    r"""A convex combination of the ELBO and the importance-weighted bound, from the same K particles.
+
+    $$\mathcal{L} = \beta\, \mathcal{L}_{\mathrm{ELBO}} + (1 - \beta)\, \mathcal{L}_K$$
+
+    Sites that are enumerated are summed out of the weights, in both.
+
+    Args:
+        num_particles: K.
+        beta: The share of the ELBO, in [0, 1]: a number or a schedule.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: The pair has no data plate; an estimator is not legal here.
+
+    References:
+        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+    """
+
+    legal = (Pathwise, ScoreFunction, Enumerate)
+
+    def __init__(self, num_particles: int = 16, beta: float | Schedule = 0.5) -> None:
+        super().__init__()
+        self.num_particles = positive("num_particles", num_particles)
+        if isinstance(beta, (int, float)) and not 0 <= beta <= 1:
+            raise ValueError(f"Expected 0 ≤ beta ≤ 1, the share of the ELBO, got {beta}.")
+        self.beta = as_schedule(beta, "beta")
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = nested_terms(vae, batch, self.num_particles, total)
+        require(t, self.legal, "CIWAE", "its gradient would be biased")
+        beta = self.beta.value
+        return multisample(t, lambda log_w: beta * log_w.mean(0) + (1 - beta) * log_mean_exp(log_w))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles)
+
+
+class MIWAE(nn.Module):
+    r"""The mean of M importance-weighted bounds of K/M particles each.
+
+    $$\mathcal{L}_{M, K/M} = \sum_i \mathbb{E}\Big[\frac1M \sum_{m=1}^M \log \frac{M}{K} \sum_{k=1}^{K/M}
+    \frac{p(x_i, z_{mki})}{q(z_{mki} \mid x_i)}\Big]$$
+
+    M = 1 is [`IWAE`][ppl_vae.objectives.IWAE], M = K the ELBO. The bound is looser than the former, but the gradient
+    of the guide keeps its signal, which that of the tight bound loses as K grows. Sites that are enumerated are
+    summed out of the weights.
+
+    Args:
+        num_particles: K, all draws per datum.
+        num_groups: M, a divisor of K.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: The pair has no data plate; an estimator is not legal here.
+
+    References:
+        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+    """
+
+    legal = (Pathwise, ScoreFunction, Enumerate)
+
+    def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
+        super().__init__()
+        self.num_particles, self.num_groups = grouping(num_particles, num_groups)
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = nested_terms(vae, batch, self.num_particles, total)
+        require(t, self.legal, "MIWAE", "its gradient would be biased")
+        return multisample(t, lambda log_w: grouped(log_w, self.num_groups))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles, num_groups=self.num_groups)
+
+
+def grouping(num_particles: int, num_groups: int) -> tuple[int, int]:
+    """Both numbers, where the second divides the first."""
+    positive("num_particles", num_particles)
+    positive("num_groups", num_groups)
+    if num_particles % num_groups:
+        raise ValueError(
+            f"Expected num_groups to divide num_particles (all draws per datum), got {num_groups} and {num_particles}."
+        )
+    return num_particles, num_groups
+
+
+def grouped(log_w: Tensor, groups: int) -> Tensor:
+    """The mean over groups of particles of their log-mean-exp: `(particles, data)` → `(data,)`."""
+    return log_mean_exp(log_w.unflatten(0, (groups, -1)).transpose(0, 1)).mean(0)
+
+
+class PIWAE(nn.Module):
+    r"""The importance-weighted bound for the model, the mean of M smaller ones for the guide, from the same K draws.
+
+    $$\Delta_\theta = \nabla_\theta \mathcal{L}_K, \qquad \Delta_\phi = \nabla_\phi \mathcal{L}_{M, K/M}$$
+
+    The model gets the gradient of the tight bound ([`IWAE`][ppl_vae.objectives.IWAE]), the guide that of the one with
+    more signal ([`MIWAE`][ppl_vae.objectives.MIWAE]). What is the model's and what the guide's is told apart at the
+    latents, so the programs may share parameters: these get the sum of both parts.
+
+    Args:
+        num_particles: K, all draws per datum.
+        num_groups: M, a divisor of K.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum; the value is the tight bound's.
+
+    Raises:
+        CheckError: The pair has no data plate; an estimator is not legal here.
+
+    References:
+        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+    """
+
+    legal = (Pathwise, ScoreFunction)
+
+    def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
+        super().__init__()
+        self.num_particles, self.num_groups = grouping(num_particles, num_groups)
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = nested_terms(vae, batch, self.num_particles, total, cut=True)
+        require(t, self.legal, "PIWAE", "its gradient would be biased")
+        return parted(t, self.num_groups)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles, num_groups=self.num_groups)
+
+
+def parted(t: Terms, groups: int) -> Bound:
+    """The gradient of one bound for the model and of another for the guide.
+
+    With vₖᵢ = ∂L/∂lₖᵢ of either bound, the weights of the particles: the model's parameters take Σ v ∇ log p directly,
+    the guide's −Σ v ∇ log q, and what Σ v ∇ log p gives to each latent.
+
+    Args:
+        t: Terms that were cut at the latents.
+        groups: M.
+    """
+    log_p, log_q = t.sum(t.model, True, weighted=True), t.sum(t.guide, True, weighted=True)
+    joint_p, joint_q = t.sum(t.model, False, weighted=True)[0], t.sum(t.guide, False, weighted=True)[0]
+    local, joint = (log_p - log_q).detach(), (joint_p - joint_q).detach()
+    value = joint + t.data_scale * log_mean_exp(local).sum()
+    loose = joint + t.data_scale * grouped(local, groups).sum()
+    model = joint_p + t.data_scale * (group_weights(local, 1) * log_p).sum()
+    v = group_weights(local, groups)
+    guide = latent_surrogate(t, joint_p + t.data_scale * (v * log_p).sum())
+    guide = guide - joint_q - t.data_scale * (v * log_q).sum()
+    guide = guide + scores(t, lambda log_w: grouped(log_w, groups), local, loose)
+    return Bound(value / t.total, (model + guide) / t.total, metrics(t))
+
+
+def group_weights(log_w: Tensor, groups: int) -> Tensor:
+    """The derivative of `grouped`: weights `(particles, data)`, normalized in each group, that sum to 1 over all."""
+    return torch.softmax(log_w.unflatten(0, (groups, -1)), 1).flatten(0, 1) / groups

@@ -6,17 +6,15 @@ has the one log-weight g + Σᵢ lᵢ. That is a bound on the full data only: sc
 
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.batches import batch_length
+from ppl_vae.core.batch import as_batch, batch_length
+from ppl_vae.core.terms import Terms, terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Neural, Pathwise, ScoreFunction
-from ppl_vae.objectives.base import metrics, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, metrics, require
 from ppl_vae.objectives.multisample import MultisampleBound
-from ppl_vae.terms import Terms, terms
-from ppl_vae.vae import as_batch
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 def joint_terms(vae: "VAE", batch: Any, particles: int, total: float | None) -> Terms:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.enumeration import marginalize_local
+from ppl_vae.core.enumeration import marginalize_local
+from ppl_vae.core.terms import Terms, terms
 from ppl_vae.errors import CheckError
-from ppl_vae.objectives.base import metrics
-from ppl_vae.objectives.bound import Bound
-from ppl_vae.terms import Terms, terms
+from ppl_vae.objectives.base import Bound, metrics
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 MultisampleBound = Callable[[Tensor], Tensor]
 """From log-weights `(particles, data)` to a bound per datum, `(data,)`."""
@@ -91,7 +90,7 @@ def log_mean_exp(l: Tensor) -> Tensor:  # noqa: E741
     return torch.logsumexp(l, 0) - torch.log(torch.tensor(float(l.shape[0]), dtype=l.dtype, device=l.device))
 
 
-def into_latents(t: Terms, weighted: Tensor) -> Tensor:
+def latent_surrogate(t: Terms, weighted: Tensor) -> Tensor:
     """A surrogate whose gradient is that of `weighted` entering each latent, and going on through its draw.
 
     Args:

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.estimators import Enumerate, Pathwise, ScoreFunction
-from ppl_vae.objectives.base import describe, positive, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, describe, positive, require
 from ppl_vae.objectives.joint import joint_bound, joint_terms
 from ppl_vae.objectives.multisample import log_mean_exp, multisample, nested_terms
 from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class Renyi(nn.Module):

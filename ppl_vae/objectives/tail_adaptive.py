@@ -6,12 +6,11 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Pathwise
-from ppl_vae.objectives.base import describe, local_only, metrics, require
-from ppl_vae.objectives.bound import Bound
-from ppl_vae.objectives.multisample import into_latents, nested_terms
+from ppl_vae.objectives.base import Bound, describe, local_only, metrics, require
+from ppl_vae.objectives.multisample import latent_surrogate, nested_terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class TailAdaptive(nn.Module):
@@ -61,7 +60,7 @@ class TailAdaptive(nn.Module):
         joint = t.sum(t.model, False, weighted=True).mean() / t.total  # observed sites outside of the plate
         value = scale * log_w.mean(0).sum() + joint
         weights = tail_weights(log_w.detach(), self.beta)
-        surrogate = scale * log_p.mean(0).sum() + joint + scale * into_latents(t, (weights * log_w).sum())
+        surrogate = scale * log_p.mean(0).sum() + joint + scale * latent_surrogate(t, (weights * log_w).sum())
         return Bound(value.detach(), surrogate, metrics(t))
 
     def extra_repr(self) -> str:  # noqa: D102

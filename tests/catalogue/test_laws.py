@@ -10,8 +10,8 @@ from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from pyro.poutine.messenger import Messenger
 
 import ppl_vae as pv
-from catalogue import CASES, Case
 from ppl_vae.objectives import ELBO
+from tests.catalogue import CASES, Case
 
 PLAIN = pytest.mark.parametrize("case", [c for c in CASES.values() if not (c.random or c.enumerated)], ids=str)
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=str)

@@ -8,8 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 import ppl_vae as pv
-from ppl_vae.config import conf_dir
-from ppl_vae.targets import build, check, locate
+from ppl_vae.config.schema import conf_dir
+from ppl_vae.config.targets import build, check, locate
 from tests.oracles import linear_gaussian
 
 FILES = sorted((conf_dir() / "objective").glob("*.yaml"))
