@@ -1,4 +1,4 @@
-"""Pages are followed to the letter: what runs, what is a file, what is left out, and what is said of a failing block."""
+"""Pages are followed to the letter: what runs, what is a file, what is left out, what is said of a failing block."""
 
 import os
 import shutil
