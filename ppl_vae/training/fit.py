@@ -122,6 +122,7 @@ def fit(
     _refuse_nonsense(plan, directory, resume)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
+    store = None if directory is None else Store(directory)
     try:
         with isolate_globals(device), modes_kept(vae, objective), signals:
             rng.seed_all(rng.derive(seed, INITIAL), device)
@@ -129,19 +130,23 @@ def fit(
                 from ppl_vae.objectives import ELBO
 
                 objective = ELBO()
-            train, validation = batches_of(data, vae, device)
-            store = None if directory is None else Store(directory)
-            loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device)
+            train, validation, test = batches_of(data, vae, device)
+            loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
             loop.prepare(optimizer, scheduler, groups)
             loop.start(resume)
             loop.run(progress)
-        return history
     except Interrupted:
         history.status = "interrupted"
     except BaseException as error:
         history.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         error.history = history  # type: ignore[attr-defined]
+        if store is not None:
+            store.close(history, error)
         raise
+    if store is not None:  # before a signal is delivered, which may end the process
+        store.close(history)
+    if history.status != "interrupted":
+        return history
     try:
         signals.deliver()
     except BaseException as error:
