@@ -38,8 +38,8 @@ class Batches:
         return part.to(self.dtype)
 
 
-def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches, Batches | None, Any]:
-    """Give the training and the validation feed of a Dataset, a Split, or an array or tuple of arrays; the test split.
+def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches, Batches | None]:
+    """Give the training and the validation feed of a Dataset, a Split, or an array or tuple of arrays.
 
     Raises:
         DataError: no data to train on.
@@ -59,5 +59,4 @@ def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches
     return (
         Batches(train.to(device), dtype),
         None if held_out is None else Batches(held_out.to(device), dtype),
-        getattr(data, "test", None),
     )

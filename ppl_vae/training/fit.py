@@ -130,7 +130,8 @@ def fit(
                 from ppl_vae.objectives import ELBO
 
                 objective = ELBO()
-            train, validation, test = batches_of(data, vae, device)
+            train, validation = batches_of(data, vae, device)
+            test = getattr(data, "test", None)
             loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
             loop.prepare(optimizer, scheduler, groups)
             loop.start(resume)
