@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Run:
 
     Args:
         directory: where it is.
+        pair: the pair that was trained, where no config can make it anew; it takes the weights of the run.
 
     Example:
         >>> run = Run.load("outputs/vae_digits/2026-11-22_15-00-00_1f2e3d")  # doctest: +SKIP
@@ -38,15 +39,21 @@ class Run:
     """
 
     directory: Path
+    pair: VAE | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def load(cls, name: str | Path) -> Run:
+    def load(cls, name: str | Path, *, vae: VAE | None = None) -> Run:
         """The run in a folder, or the newest one for `"latest"`.
+
+        Args:
+            name: the folder.
+            vae: for a run of `pv.fit(…, directory=…)`, which has no config to make the pair from: the same pair made
+                again, `pv.VAE(model, guide)`. `run.vae` is this object, with the weights of the run.
 
         Raises:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
-        return cls(find(name))
+        return cls(find(name), vae)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,6 +75,11 @@ class Run:
     def config(self) -> DictConfig:
         """`config.yaml`, resolved, read-only."""
         path = self.directory / CONFIG
+        if not path.exists() and self.record.get("verb") == "fit":
+            raise RunError(
+                f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In Python, "
+                "give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
+            )
         try:
             config = OmegaConf.load(path)
         except Exception as error:
@@ -105,24 +117,54 @@ class Run:
         return Spec.from_dict(self.plain_config["spec"])
 
     @cached_property
+    def reference(self) -> tuple[Any, ...] | None:
+        """The first data that the pair was run on, one or two; None where the run keeps none (see `load`)."""
+        from ppl_vae.runs.reference import load
+
+        return load(self.directory)[0]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
+        from ppl_vae.training.checkpoint import read_recipe
+
+        return read_recipe(self.directory)
+
+    @cached_property
     def vae(self) -> VAE:
-        """The pair with its best validation weights, on the CPU, in evaluation mode; needs no data.
+        """The pair with its best validation weights, in evaluation mode; needs no data.
+
+        It is run once on the first data that it saw in training, which are kept in the run directory; where there are
+        none (a run of an older version, or of data that are no plain values) it is not run before it is used, and
+        `generate` needs `like=`.
 
         Raises:
             RunError: if there are no weights yet, or they do not fit.
         """
-        from ppl_vae.config.build import build_vae, example_batch
-        from ppl_vae.core.terms import prepare
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS
         if not path.exists():
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
         with self.user_code(), self._found():
-            vae = build_vae(self.plain_config, self.spec)
-            prepare(vae, example_batch(self.spec))
+            if self.pair is None:
+                from ppl_vae.config.build import build_vae
+
+                vae = build_vae(self.plain_config, self.spec)
+            else:
+                vae = self.pair
+            self._prepare(vae)
         load_weights(path, vae)
         return vae.eval()
+
+    def _prepare(self, vae: VAE) -> None:
+        """Let the parameters appear that programs make when first run, on the data that they were first made on."""
+        from ppl_vae import prepare
+        from ppl_vae.core.tiles import as_pair_takes
+
+        if self.reference is None or vae.reference_batch is not None:
+            return
+        prepare(vae, as_pair_takes(self.reference, vae))
 
     @cached_property
     def data(self) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -89,7 +90,8 @@ class Store:
             elif error is None:
                 self.writer.end("finished", result=history.result)
             else:
-                self.writer.failed(error, f"{type(error).__name__}: {error}")
+                with contextlib.suppress(RunError):  # the error at hand tells more than that it cannot be written
+                    self.writer.failed(error, f"{type(error).__name__}: {error}")
         finally:
             self.writer.release()
 
