@@ -16,7 +16,7 @@ class VAE(nn.Module):
 
     The pair owns the parameters and buffers of both: they are in `parameters()`, `state_dict()` and `.to(device)`, and
     Pyro's global store is neither read nor changed. Programs that create parameters when first run
-    (`pyro.param`, autoguides) have them after [`prepare`][ppl_vae.core.terms.prepare] or any call on a batch.
+    (`pyro.param`, autoguides) have them after [`prepare`][ppl_vae.core.run.prepare] or any call on a batch.
 
     Args:
         model: Called as `model(*batch)`; its observed sites are the data.
@@ -59,8 +59,8 @@ class VAE(nn.Module):
         self.estimator_modules = nn.ModuleDict(
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
         )
-        self.layouts: dict[Any, Any] = {}  # what `prepare` learnt of the two programs, per structure of a batch
-        self.structure: Any = None
+        self.prepared: dict[Any, Any] = {}  # what `prepare` learnt, under all that it depends on
+        self.reference_batch: tuple[Any, ...] | None = None  # the first data that the pair has seen
         self._awaited: dict[str, Tensor] = {}
         self._ran: set[str] = set()
         self.register_load_state_dict_pre_hook(_await)
@@ -113,14 +113,12 @@ class VAE(nn.Module):
         constants = {id(p): p.detach() for p in self.parameters()}
         return lambda *batch: call_with(self, constants, "guide", *batch)
 
-    @property
-    def layout(self) -> Any:
-        """The shape of the two programs on batches like the last one (see `prepare`), or None before the first."""
-        return self.layouts.get(self.structure)
-
-    @layout.setter
-    def layout(self, layout: Any) -> None:
-        self.layouts[self.structure] = layout
+    def sharing(self, estimators: Mapping[str, Any]) -> "VAE":
+        """A pair of the same programs, parameters and buffers with other estimators."""
+        other = VAE(self.model, self.guide, estimators=estimators, data_plate=self.data_plate)
+        other.params, other.reference_batch = self.params, self.reference_batch
+        other._ran |= self._ran
+        return other.train(self.training) if self.training != other.training else other
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ It is learnt by running the two programs a few times on a batch (`probe`), and l
 the buffers of the pair as they were.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,25 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlateStructure:
-    """The shape of a pair's programs.
+    """Where the sites of a pair's programs stand, and what they depend on.
 
     Attributes:
         data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.
         depth: The number of plate dimensions of the deeper program; particles lie one to the left.
-        strategy: How several particles are drawn: `"plate"`, `"tile"` or `"loop"`; empty until it is needed.
-        estimators: The gradient estimator of each latent site of the guide.
-        parents: The latent sites of the model that each of them depends on.
-        enumerates: Whether a site of either program is enumerated.
-        reasons: Why each strategy before the chosen one was passed over.
+        parents: The latent sites of the model that each of its sites depends on, directly or through others.
+        local: The sites of both programs that stand in the data plate.
     """
 
     data_plates: frozenset[str]
     depth: int
-    strategy: str = ""
-    estimators: dict[str, Any] = field(default_factory=dict)
-    parents: dict[str, frozenset[str]] = field(default_factory=dict)
-    enumerates: bool = False
-    reasons: dict[str, str] = field(default_factory=dict)
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    local: frozenset[str] = frozenset()
 
     @property
     def particle_dim(self) -> int:
@@ -114,21 +108,33 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> PlateStructure:
         frames = _frames(guide, model)
         depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
         names = _data_plates(vae, batch, frames)
-        parents = latent_parents(vae, batch, model)
-    return PlateStructure(names, depth, parents=parents)
+        parents = model_parents(vae, batch, model)
+    local = {
+        name
+        for trace in (guide, model)
+        for name, site in sample_sites(trace).items()
+        if any(f.name in names and f.vectorized for f in site["cond_indep_stack"])
+    }
+    return PlateStructure(names, depth, parents, frozenset(local))
 
 
-def latent_parents(vae: "VAE", batch: tuple[Any, ...], model: Trace) -> dict[str, frozenset[str]]:
-    """The latent sites that each latent site of the model depends on.
+def model_parents(vae: "VAE", batch: tuple[Any, ...], model: Trace) -> dict[str, frozenset[str]]:
+    """The latent sites that each site of the model depends on.
 
     Found by following values through the program; where a program cannot be followed, every earlier site counts.
     """
-    latents = [n for n, s in sample_sites(model).items() if not s["is_observed"]]
+    sites = sample_sites(model)
+    earlier: set[str] = set()
+    assumed: dict[str, frozenset[str]] = {}
+    for name, site in sites.items():
+        assumed[name] = frozenset(earlier)
+        if not site["is_observed"]:
+            earlier.add(name)
     try:
-        found = get_dependencies(vae.run_model, batch)["prior_dependencies"]
-        return {n: frozenset(found[n]) - {n} for n in latents}  # type: ignore[index]
+        found: Any = get_dependencies(vae.run_model, batch)["prior_dependencies"]
     except Exception:  # any operation may refuse the tensors that carry provenance
-        return {n: frozenset(latents[:i]) for i, n in enumerate(latents)}
+        return assumed
+    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}
 
 
 def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]) -> frozenset[str]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from ppl_vae.core.batch import as_batch
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.run import prepare
 from ppl_vae.core.site import PARTICLES, Site
-from ppl_vae.core.terms import prepare
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def predict(
         CheckError: if a latent has a prior that cannot be drawn from, as in a deterministic autoencoder.
     """
     batch = as_batch(batch)
-    layout = prepare(vae, batch, particles)
-    runner = Runner(vae, batch, particles, layout.strategy if particles > 1 else "single")
+    prepared = prepare(vae, batch, particles, mode="draw")
+    runner = Runner(vae, batch, prepared, particles, prepared.strategy if particles > 1 else "single")
     runs: list[tuple[Sites, Sites]] = []
     for k in range(runner.runs):
         program = poutine.uncondition(vae.run_model)

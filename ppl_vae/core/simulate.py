@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppl_vae.core.batch import as_batch, batch_length, take
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import terms
+from ppl_vae.core.run import terms
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def reference_batch(vae: "VAE", like: Any) -> tuple[Any, ...]:
     Raises:
         CheckError: if none is given and the pair has seen none.
     """
-    like = getattr(vae, "template", None) if like is None else like
+    like = vae.reference_batch if like is None else like
     if like is None:
         raise CheckError("The pair has not seen any data, so the shape of x is unknown. Pass a batch: like=batch.")
     return as_batch(like.batch() if hasattr(like, "batch") else like)
@@ -49,7 +49,7 @@ def simulate(vae: "VAE", batch: tuple[Any, ...], n: int, start: int = 0) -> tupl
 
 
 def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) -> tuple[Any, ...]:
-    observed = {name: site.value[0] for name, site in terms(vae, inputs).model.items() if site.is_observed}
+    observed = {name: site.value[0] for name, site in terms(vae, inputs, mode="draw").observed.items()}
     result = list(inputs)
     for name, value in drawn.items():
         seen = observed[name]

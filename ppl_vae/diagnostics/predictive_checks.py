@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import terms
 from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
 from ppl_vae.diagnostics.calibration import uniformity_p
 from ppl_vae.errors import DataError
@@ -90,7 +89,7 @@ def predictive_checks(
     pit: dict[str, list[Tensor]] = {}
     sums: dict[str, dict[str, Any]] = {name: {"observed": 0.0, "posterior": 0.0, "prior": 0.0} for name in statistics}
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, draws, memory, seed)
         shared: dict[int, dict[str, Tensor]] = {}
         for start in range(0, n, tiling.data):
@@ -98,7 +97,7 @@ def predictive_checks(
             new: dict[str, dict[str, list[Tensor]]] = {name: {"posterior": [], "prior": []} for name in statistics}
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number)
-                t = terms(vae, batch, chunk, values=shared.get(number))
+                t = draw(batch, chunk, values=shared.get(number))
                 latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
                 held = {
                     name: latents[name] for name, site in t.latents.items() if not site.is_local and name in latents

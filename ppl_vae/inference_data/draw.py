@@ -12,7 +12,7 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import Terms, terms
+from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
@@ -106,9 +106,9 @@ def posterior(
     index = split.indices.cpu().numpy()
     blocks: list[Arrays] = []
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, total, memory, seed)
-        probe = terms(vae, first)
+        probe = draw(first)
         with_density = no_evidence(probe) is None
         if resample and (probe.has_global_latents or not with_density):
             raise CheckError(
@@ -119,6 +119,7 @@ def posterior(
         kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
         layout = layout_of(probe, spec, dims, coords, index)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
+        local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
         inputs = constants(split, probe, spec)
         names = frozenset(local | {"log_weight", "pareto_k", "ess"} | inputs.keys())
         attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
@@ -134,7 +135,9 @@ def posterior(
             for start in range(0, n, tiling.data):
                 at = slice(start, start + tiling.data)
                 batch = as_pair_takes(split.batch(at), vae)
-                block = _block(vae, batch, start, total, chains * kept, tiling, shared, with_density, path is None)
+                block = _block(
+                    vae, draw, batch, start, total, chains * kept, tiling, shared, with_density, path is None
+                )
                 if resample:
                     _resample(block, derive(seed, start))
                 if stream is None:
@@ -171,16 +174,16 @@ def _resample(block: Arrays, seed: int) -> None:
 
 def _block(
     vae: "VAE",
+    draw: Callable[..., Terms],
     batch: tuple[Any, ...],
-    start: int,
-    total: int,
-    kept: int,
+    size: tuple[int, int, int],
     tiling: Tiling,
     shared: dict[int, dict[str, Tensor]],
     with_density: bool,
     shrink: bool,
 ) -> Arrays:
     """All draws for one block of data; arrays start with the axis of draws."""
+    start, total, kept = size
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
@@ -192,9 +195,9 @@ def _block(
     for number, chunk in enumerate(tiling.chunks(total)):
         tiling.seed_all(start, number)
         # A global latent is drawn once for all data, not anew for each block.
-        t = terms(vae, batch, chunk, values=shared.get(number))
+        t = draw(batch, chunk, values=shared.get(number))
         for name, site in t.latents.items():
-            if name not in t.model:
+            if name not in t.model and name not in t.contracted:
                 continue
             if not site.is_local:
                 shared.setdefault(number, {})[name] = site.raw
@@ -202,14 +205,13 @@ def _block(
             real = _unconstrained(site)
             if real is not None:
                 put("unconstrained_posterior", name, real)
-        for name, site in t.model.items():
-            if site.is_observed and not site.is_deterministic and site.is_local:
-                put("log_likelihood", name, site.log_prob)
+        for name, log_prob in log_likelihoods(t).items():
+            put("log_likelihood", name, log_prob)
         if with_density:
             evidence.update(t.log_weights)
             put("sample_stats", "log_weight", t.log_weights)
         if done < kept:
-            latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
+            latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
             drawn, _ = predict(vae, batch, chunk, values=latents)
             for name, site in drawn.items():
                 put("posterior_predictive", name, site.value[: kept - done])
@@ -232,9 +234,22 @@ def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None
     """Give the data that the model observes, by site."""
     return {
         name: (array or _small)(site.value[0])
-        for name, site in t.model.items()
-        if site.is_observed and not site.is_deterministic and site.is_local and _has_value(site)
+        for name, site in t.observed.items()
+        if site.is_local and _has_value(site)
     }
+
+
+def log_likelihoods(t: Terms) -> dict[str, Tensor]:
+    """Log p(x | z) of each observed local site, `(particles, data)`.
+
+    Sites with which others are summed out have one together, by their names.
+    """
+    found: dict[str, Tensor] = {}
+    for name, site in t.model.items():
+        if site.is_observed and not site.is_deterministic and site.is_local:
+            key = ", ".join(site.stands_for) or name
+            found[key] = found[key] + site.log_prob if key in found else site.log_prob
+    return found
 
 
 def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
@@ -253,7 +268,8 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
     if wanted is not None:
         return min(wanted, draws)
-    sites = [site for site in t.model.values() if not site.is_deterministic and _has_value(site)]
+    every = (*t.model.values(), *t.contracted.values())
+    sites = [site for site in every if not site.is_deterministic and _has_value(site)]
     row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
     return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
 
@@ -303,8 +319,8 @@ def layout_of(
     """Name the dimensions of all sites: plates, pixels, features, units."""
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
-    observed = [name for name, site in t.model.items() if site.is_observed and site.is_local]
-    for name, site in (*t.latents.items(), *t.model.items()):
+    observed = [name for name, site in t.observed.items() if site.is_local]
+    for name, site in (*t.latents.items(), *t.model.items(), *t.contracted.items()):
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
         if observed[:1] == [name] and event == 3:
@@ -326,7 +342,7 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
         constants["label"] = split.labels.cpu().numpy()
     if getattr(split, "factors", None) is not None:
         constants["factors"] = split.factors.cpu().numpy()
-    observed = [site.value[0] for site in t.model.values() if site.is_observed and site.is_local]
+    observed = [site.value[0] for site in t.observed.values() if site.is_local]
     for i, tensor in enumerate(split.tensors[1:], 1):
         head = tensor[: t.batch_size].to(t.log_weights.device)
         if not any(o.shape == head.shape and bool((o == head).all()) for o in observed):

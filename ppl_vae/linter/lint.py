@@ -61,10 +61,10 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
     warnings = tuple(f for f in findings if f.severity == "warning")
     if errors:
         raise CheckError(_message(findings), findings)
-    layout = seen.layout
-    assert layout is not None
-    told = {name: (type(e).__name__, _why(seen, name, e)) for name, e in layout.estimators.items()}
-    return Report(warnings, layout.data_plates, told, layout.strategy, dict(layout.reasons))
+    known = seen.prepared
+    assert known is not None
+    told = {name: (type(e).__name__, _why(seen, name, e)) for name, e in known.estimators.items()}
+    return Report(warnings, known.plates.data_plates, told, known.strategy, dict(known.reasons))
 
 
 def _find(seen: PairTrace) -> list[Finding]:

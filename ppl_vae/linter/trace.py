@@ -18,8 +18,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.plates import PlateStructure, sample_sites, unchanged
-from ppl_vae.core.terms import prepare
+from ppl_vae.core.plates import sample_sites, unchanged
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.core.run import prepare
 from ppl_vae.errors import CheckError, PplVaeError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PairTrace:
         resized: Both programs on the batch with its first datum once more, if it has a length.
         moved: Both programs on the batch, and with its data in another order, drawn with the same random numbers; at
             the parameters as they are, and a little off them.
-        layout: What `prepare` learnt, if it could.
+        prepared: What `prepare` learnt, if it could.
         refusal: Why it could not.
         silenced: Sites of the model whose distribution has `validate_args=False`.
     """
@@ -81,7 +82,7 @@ class PairTrace:
     run: Run = field(default_factory=Run)
     resized: Run | None = None
     moved: list[tuple[Run, Run]] = field(default_factory=list)
-    layout: PlateStructure | None = None
+    prepared: Prepared | None = None
     refusal: PplVaeError | None = None
     silenced: frozenset[str] = frozenset()
 
@@ -93,7 +94,7 @@ class PairTrace:
     @property
     def data_plates(self) -> frozenset[str]:
         """The names of the plate over data."""
-        return frozenset() if self.layout is None else self.layout.data_plates
+        return frozenset() if self.prepared is None else self.prepared.plates.data_plates
 
     def is_local(self, site: dict[str, Any]) -> bool:
         """Whether a site stands in the data plate."""
@@ -131,12 +132,12 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
         with pyro.validation_enabled(True):
             seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if _is_silenced(s["fn"]))
         try:
-            seen.layout = prepare(vae, batch, 2)
+            seen.prepared = prepare(vae, batch)
+            seen.prepared = prepare(vae, batch, 2)
         except PplVaeError as refusal:
             seen.refusal = refusal
         except Exception as failure:  # densities that raise: an index out of range, a matrix that is not positive
             seen.refusal = CheckError(f"{type(failure).__name__}: {failure}")
-            seen.layout = vae.layout
         length = seen.length
         if not length:
             return seen

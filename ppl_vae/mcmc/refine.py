@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppl_vae.core.terms import terms
+from ppl_vae.core.run import terms
 from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
 from ppl_vae.inference_data.draw import constants, layout_of, observations
 from ppl_vae.inference_data.groups import Layout, datatree
@@ -67,8 +67,8 @@ def refine(
     n = len(split)
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     blocks: list[dict[str, dict[str, NDArray[Any]]]] = []
-    with inference(vae, first):
-        probe = terms(vae, first)
+    with inference(vae, first) as draw:
+        probe = draw(first)
         tiling = plan(vae, first, n * chains, 1, memory, seed)
         size = max(1, tiling.data // chains)
         starts = range(0, n, size)
@@ -105,7 +105,7 @@ def _block(
     tick: Callable[[int], None],
 ) -> dict[str, dict[str, NDArray[Any]]]:
     path = AnnealedPath(vae, batch, chains, "guide")
-    t = terms(vae, batch)
+    t = terms(vae, batch, mode="draw")
     one = torch.ones((), dtype=torch.float64, device=vae.device)
     point = path.begin()
     now = path(point)

@@ -112,7 +112,7 @@ class Loop:
         self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
     ) -> None:
         """Let lazily made parameters appear, then make the optimizer over all of them."""
-        from ppl_vae.core.terms import prepare
+        from ppl_vae.core.run import prepare
         from ppl_vae.training.lint import lint
 
         if not self.vae.training:
@@ -120,7 +120,7 @@ class Loop:
         if (what := nonfinite.broken(dict(self.vae.named_parameters()))) is not None:
             self._fail(math.nan, what, None, None)
         batch = next(self.train.batches(self.plan.batch_size))
-        before = () if getattr(self.vae, "reference_batch", None) else self.vae.state_dict().keys()
+        before = () if self.vae.reference_batch else self.vae.state_dict().keys()
         self.history.warnings = lint(self.vae, batch, len(self.train))
         prepare(self.vae, batch, self.particles)
         made = {name: tensor for name, tensor in self.vae.state_dict().items() if name not in before}
