@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.runs.recorder import CONFIG, METRICS, RECORD, WEIGHTS, locked, read_record
+from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,6 +237,11 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         raise RunError(
             f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
             f"or compare all: ppl-vae compare sweep={path}"
+        )
+    if not any(path.iterdir()) or (path / CONFIG).is_file() or (path / LOCK).is_file():
+        raise RunError(
+            f"{key}={name}: nothing was started here: no process has marked a run as running (no {RECORD}). Train "
+            "anew; the folder may be used again, or deleted"
         )
     inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""

@@ -141,6 +141,29 @@ def describe_data(split: Any) -> dict[str, Any] | None:
     return told
 
 
+def changed_data(then: Any, now: Any) -> str:
+    """How one part of a data set (see `describe_data`) differs from what it was; empty where it does not.
+
+    Example:
+        >>> was, now = ({"data": n, "content": [checksum(torch.zeros(n))]} for n in (3, 4))
+        >>> changed_data(was, now), changed_data(was, was)
+        ('4 data, which were 3', '')
+    """
+    if then == now:
+        return ""
+    sizes = [0 if side is None else side.get("data", 0) for side in (then, now)]
+    if sizes[0] != sizes[1]:
+        return f"{sizes[1]} data, which were {sizes[0]}"
+    contents = [side.get("content", []) for side in (then, now)]
+    kinds = [[f"{c['dtype']} {tuple(c['shape'])}" for c in content] for content in contents]
+    if kinds[0] != kinds[1]:
+        return f"{', '.join(kinds[1])}, which were {', '.join(kinds[0])}"
+    if contents[0] != contents[1] or then.get("rest") != now.get("rest"):
+        return "other values (their SHA-256 has changed)"
+    place, old, new = next(_differences(then, now))
+    return f"{place} {new}, which was {old}"
+
+
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The kind of an optimizer and the options of each of its groups, before any step."""
     groups = [{k: describe(v) for k, v in group.items() if k not in HOW} for group in optimizer.param_groups]
@@ -153,12 +176,20 @@ def refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], directory: Any
     Raises:
         RunError: naming the first setting that differs, as it was and as it is.
     """
-    for place, old, new in _differences(then, now):
-        raise RunError(
-            f"Got {place} {new} to go on with the run in {directory}, expected {old} as it was begun with: going on "
-            "would be another run. Give it as it was, or begin a new run in another directory; only epochs (or steps) "
-            "may change."
-        )
+    for part in ("train", "validation", "test"):
+        old, new = (side.get("data", {}).get(part) for side in (then, now))
+        if (part != "test" or (old and new)) and (how := changed_data(old, new)):
+            raise RunError(
+                f"Got {part} data that are not those of the run in {directory}: {how}. Expected the data that it was "
+                "begun with: going on would be another run. Put them back, or begin a new run in another directory."
+            )
+    for place, was, is_now in _differences(then, now):
+        if not place.startswith("data."):
+            raise RunError(
+                f"Got {place} {is_now} to go on with the run in {directory}, expected {was} as it was begun with: "
+                "going on would be another run. Give it as it was, or begin a new run in another directory; only "
+                "epochs (or steps) may change."
+            )
 
 
 def _differences(then: Any, now: Any, place: str = "") -> Iterator[tuple[str, str, str]]:
