@@ -50,15 +50,14 @@ class RunWriter:
         self.directory = Path(directory)
         self.record: dict[str, Any] = {}
         self.began, self._resume = False, resume
+        self._planned: tuple[Mapping[str, Any] | None, dict[str, Any]] | None = None
         self._started = time.monotonic()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.directory / LOCK, timeout=0)
             self._lock.acquire()
         except Timeout:
-            raise RunError(
-                f"{directory} is being trained by another process; wait for it, or stop it first"
-            ) from None
+            raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first") from None
         except OSError as error:
             raise RunError(
                 f"Got {error.strerror or error} when making {directory}, expected a folder that can be written to. "
@@ -86,10 +85,21 @@ class RunWriter:
     def start(self, config: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Write `config.yaml`, then mark the run as running: a run exists from then on.
 
+        A run that is gone on with stays as it was until training begins: it may still be refused.
+
         Args:
             config: resolved, enough to rebuild the pair; None where there is none.
             facts: what else belongs in `run.json`, such as `seed` or `command`.
         """
+        self._planned = (config, facts)
+        if not self.record:
+            self.begin()
+
+    def begin(self) -> None:
+        """Write what `start` was told, if that is still to be done: training begins now."""
+        if self._planned is None:
+            return
+        (config, facts), self._planned = self._planned, None
         now = _now()
         record = {**self.record, "resumed": [*self.record.get("resumed", []), now]} if self.record else {"started": now}
         record.pop("error", None)
@@ -101,6 +111,7 @@ class RunWriter:
 
     def end(self, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
         """Mark the run as finished, failed or interrupted."""
+        self.begin()
         before = float(self.record.get("seconds") or 0)
         self.record |= {
             "status": status,
@@ -136,7 +147,7 @@ class RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt) and self.record:
+        if isinstance(error, KeyboardInterrupt) and self.began:
             self.end("interrupted")
         if error is not None and not self.record and not self._resume:
             self.discard()  # it had not started

@@ -77,8 +77,8 @@ class Run:
         path = self.directory / CONFIG
         if not path.exists() and self.record.get("verb") == "fit":
             raise RunError(
-                f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In Python, "
-                "give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
+                f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In "
+                "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
             )
         try:
             config = OmegaConf.load(path)
@@ -164,7 +164,15 @@ class Run:
 
         if self.reference is None or vae.reference_batch is not None:
             return
-        prepare(vae, as_pair_takes(self.reference, vae))
+        try:
+            prepare(vae, as_pair_takes(self.reference, vae))
+        except Exception as error:
+            if self.pair is None:
+                raise
+            raise RunError(
+                f"Got a pair that does not run on the data of {self.directory} ({type(error).__name__}: {error}), "
+                "expected the one that was trained there, made again by the same code."
+            ) from error
 
     @cached_property
     def data(self) -> Dataset:

@@ -1,4 +1,4 @@
-"""What training leaves in a run directory: what the run is, weights, all state to go on, a line of metrics per epoch."""
+"""What training leaves in a run directory: what the run is, weights, all state to go on, a line per epoch."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ class Store:
         assert self.writer is not None
         if self.owns:
             self.writer.start(verb="fit", seed=seed)
+        self.writer.begin()
         try:
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"Got {error.strerror or error} when making {self.last.parent}, expected a folder that can be written to."
+                f"Got {error.strerror or error} when making {self.last.parent}, expected a folder that can be "
+                "written to."
             ) from error
 
     def close(self, history: History, error: BaseException | None = None) -> None:

@@ -31,8 +31,8 @@ from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
 from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
-from ppl_vae.training.recipe import describe, describe_data, describe_optimizer
 from ppl_vae.training.progress import Quiet, reporter
+from ppl_vae.training.recipe import describe, describe_data, describe_optimizer
 from ppl_vae.training.schedulers import Pacer
 from ppl_vae.training.signals import Interrupted, PostponedSignals
 
