@@ -80,6 +80,7 @@ class _Mark(Messenger):
             msg["infer"].pop("enumerate", None)
         if not self.markov:
             msg["infer"].pop("_markov_scope", None)
+            msg["infer"].pop("num_samples", None)  # the sum is exact
 
 
 class _Enumerating(EnumMessenger):
@@ -200,8 +201,14 @@ def contracted(
         tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
         for name in names:
             tree.setdefault(factors[name][0], []).append(factors[name][1])
-        with shared_intermediates() as cache:
-            result = contract_tensor_tree(tree, symbols, ring=LogRing(cache=cache, dim_to_size=sizes))
+        try:
+            with shared_intermediates() as cache:
+                result = contract_tensor_tree(tree, symbols, ring=LogRing(cache=cache, dim_to_size=sizes))
+        except (ValueError, NotImplementedError) as error:
+            raise CheckError(
+                f"The model's sites {summed} cannot be summed out: {str(error).splitlines()[0]} A site outside a plate "
+                "may not depend on one that is summed out inside it. Draw the sites in the guide."
+            ) from None
         found = []
         for ordinal, tensors in result.items():
             for tensor in tensors:
@@ -222,6 +229,9 @@ def contracted(
     whole = contract(factors)
     if not all(place.data is not None for place, _ in whole):
         _require_all_data(label, [axes(sites[n]["cond_indep_stack"]) for n in factors], total)
+    if not observed:
+        keep(": prior", whole, 1, drawn)
+        return set(factors), made
     keep("", whole, 1, observed)
     if drawn:
         prior = contract(n for n in factors if n in summed or n in drawn)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ppl_vae.core.functional import call_with
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator, require_kind
 
 
 class VAE(nn.Module):
@@ -54,7 +56,7 @@ class VAE(nn.Module):
         self.guide = as_module(guide)
         self.params = Parameters()
         self.data_plate = data_plate
-        self.estimators = dict(estimators or {})
+        self.estimators = _named(estimators)
         # Baselines and temperatures are parameters and buffers of the pair.
         self.estimator_modules = nn.ModuleDict(
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
@@ -129,6 +131,24 @@ class VAE(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(f"{site}={estimator!r}" for site, estimator in self.estimators.items())
+
+
+def _named(estimators: Any) -> dict[str, Estimator]:
+    """Estimators by site.
+
+    Raises:
+        ArgumentError: no mapping, or what is no estimator.
+    """
+    if estimators is None:
+        return {}
+    if not isinstance(estimators, Mapping):
+        raise ArgumentError(
+            f"Got estimators={estimators!r:.60}, expected a mapping from sites to estimators. Write "
+            "estimators={'z': pv.estimators.Pathwise()}, or {'*': …} for all sites."
+        )
+    for name, estimator in estimators.items():
+        require_kind(estimator, Estimator, f"the estimator of site {name!r}", "pv.estimators.Pathwise()")
+    return dict(estimators)
 
 
 def _await(vae: VAE, state: dict[str, Any], prefix: str, *_: Any) -> None:

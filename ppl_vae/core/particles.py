@@ -23,6 +23,7 @@ from ppl_vae.core.plates import sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import PARTICLES, Axes, Site, read_site, stack_sites
+from ppl_vae.errors import CheckError
 from ppl_vae.estimators.messenger import Draw
 from ppl_vae.estimators.particle_axes import ParticleAxes
 
@@ -84,7 +85,7 @@ class Runner:
                 for name, msg in sample_sites(traces[0]).items():
                     if plates.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
-            draw = Draw(self.prepared.estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
+            draw = Draw(self._estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
             with draw, enumerating_guide(self.prepared):
                 traces.append(poutine.trace(self._run).get_trace(program))
         expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
@@ -120,6 +121,10 @@ class Runner:
         """How often a program runs."""
         return self.particles if self.strategy == "loop" else 1
 
+    def _estimator(self, msg: Any) -> Any:
+        """What draws a site; None: its distribution."""
+        return self.prepared.estimator(msg) if self.prepared.mode == "estimate" else None
+
     def _run(self, program: Program) -> Any:
         if self.strategy == "plate":
             with pyro.plate(PARTICLES, self.particles, dim=self.prepared.plates.particle_dim):
@@ -152,6 +157,7 @@ class Runner:
                 expect=expect,
                 relaxed=name in self.prepared.relaxed,
                 drawn=drawn,
+                estimator=self.prepared.estimator(msg) if drawn and not msg["is_observed"] else None,
             )
             for name, msg in sample_sites(trace).items()
         }
@@ -159,6 +165,11 @@ class Runner:
     def _stack(self, runs: list[Sites]) -> Sites:
         if self.strategy != "loop":
             return runs[0]
+        if any(run.keys() != runs[0].keys() for run in runs):
+            raise CheckError(
+                "The sites of the programs differ from run to run, as in a sequential plate that subsamples, so that "
+                "several particles cannot be laid side by side. Use num_particles=1, or a vectorized plate."
+            )
         return {name: stack_sites([run[name] for run in runs]) for name in runs[0]}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ppl_vae.core.plates import PlateStructure
+from ppl_vae.estimators.default import resolve
 
 Mode = Literal["estimate", "draw", "sum"]
 """How the latent sites of a guide get their values.
@@ -22,6 +23,7 @@ class Prepared:
     Attributes:
         plates: The shape of the two programs.
         estimators: The gradient estimator of each latent site of the guide, as declared or by default.
+        named: The estimators as the user named them, which sites unknown so far go by.
         mode: How these sites get their values.
         marginal: Sites that only the model has and that are summed out of it.
         summed: Sites that the guide enumerates.
@@ -32,6 +34,7 @@ class Prepared:
 
     plates: PlateStructure
     estimators: Mapping[str, Any]
+    named: Mapping[str, Any] = field(default_factory=dict)
     mode: Mode = "estimate"
     marginal: frozenset[str] = frozenset()
     summed: frozenset[str] = frozenset()
@@ -51,9 +54,10 @@ class Prepared:
             return frozenset()
         return frozenset(name for name, e in self.estimators.items() if getattr(e, "relaxes", False))
 
-    def estimator(self, name: str) -> Any:
-        """What draws a latent site of the guide; None: its distribution."""
-        return self.estimators.get(name) if self.mode == "estimate" else None
+    def estimator(self, msg: dict[str, Any]) -> Any:
+        """The estimator of a latent site of the guide; in programs whose sites vary from run to run, by its message."""
+        known = self.estimators.get(msg["name"])
+        return resolve(msg["name"], msg, self.named, escapes=True) if known is None else known
 
     def drawing(self, summable: frozenset[str] = frozenset()) -> "Prepared":
         """The pair as declared: every site one draw of its distribution, but those of `summable` summed out."""

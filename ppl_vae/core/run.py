@@ -16,6 +16,7 @@ from ppl_vae.core.particles import Runner, choose, own_noise
 from ppl_vae.core.plates import probe, unchanged
 from ppl_vae.core.prepared import Mode, Prepared
 from ppl_vae.core.programs import exclusive
+from ppl_vae.core.shapes import require_shapes
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, latent_names
 from ppl_vae.errors import ArgumentError, CheckError
@@ -46,8 +47,9 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
         known = vae.prepared.get((key, "estimate"))
         if known is None:
             with unchanged(vae):
-                plates = probe(vae, batch)
-                known = assign(vae, batch, plates)
+                plates, guide, model = probe(vae, batch)
+                require_shapes(guide, model)
+                known = assign(vae, batch, plates, guide, model)
                 with torch.no_grad():
                     for module in vae.modules():
                         if isinstance(module, Neural):
@@ -206,6 +208,6 @@ def _match(guide: Mapping[str, Site], model: Mapping[str, Site], prepared: Prepa
         "Model and guide do not match: "
         + "; ".join(lines)
         + ". Give each latent site of the model one of the same name in the guide, or observe it (obs=…). A site that "
-        "only serves others in the guide needs its reverse r(a | z) as a site of the model: without it log p − log q is "
+        "only serves others in the guide needs its reverse r(a | z) as a site of the model: without it this is "
         "no bound (infer={'is_auxiliary': True} is for autoguides, whose Delta sites carry it)."
     )

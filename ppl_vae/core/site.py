@@ -48,6 +48,7 @@ class Site:
         particle_axis: The axis of particles in `value`, counted from the left: 0 if nothing is enumerated.
         plates: The names of its plates beside those of particles and data, in the order of the axes of `value`.
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
+        estimator: The gradient estimator of a latent site of the guide.
         stands_for: The sites whose density this is, latent or observed ones, where others were summed out of it.
     """
 
@@ -71,6 +72,7 @@ class Site:
     particle_axis: int
     plates: tuple[str, ...]
     reduce: Callable[[Tensor], Tensor] = field(repr=False)
+    estimator: Any = None
     stands_for: tuple[str, ...] = ()
 
     def term(self, weighted: bool = False) -> Tensor:
@@ -211,6 +213,8 @@ def site_log_prob(msg: dict[str, Any], *, relaxed: bool = False, masked: bool = 
         log_prob = relaxed_log_prob(fn, msg["value"])
     else:
         log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+    if not isinstance(log_prob, Tensor):  # a number, of a distribution that is masked as a whole
+        log_prob = torch.full(fn.batch_shape, float(log_prob), dtype=torch.get_default_dtype())
     return scale_and_mask(log_prob, 1.0, msg["mask"]) if masked else log_prob
 
 
@@ -222,6 +226,7 @@ def read_site(
     expect: Callable[[Tensor, dict[str, Any]], Tensor] | None = None,
     relaxed: bool = False,
     drawn: bool = False,
+    estimator: Any = None,
 ) -> Site:
     """The site that a trace recorded.
 
@@ -232,6 +237,7 @@ def read_site(
         expect: An expectation to take of the log-density before plates are summed.
         relaxed: Whether the value is a relaxed one of a discrete site.
         drawn: Whether it is a site of the guide.
+        estimator: Its estimator, if it is a latent one of the guide.
     """
     fn, value, infer = msg["fn"], msg["value"], msg["infer"]
     enum_dim = infer.get("_enumerate_dim")
@@ -268,6 +274,7 @@ def read_site(
         particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.structure.depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
+        estimator=estimator,
     )
 
 

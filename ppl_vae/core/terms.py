@@ -74,8 +74,8 @@ class Terms:
 
     @property
     def estimators(self) -> Mapping[str, Any]:
-        """The gradient estimator of each latent site of the guide."""
-        return self.prepared.estimators
+        """The gradient estimator of each latent site of the guide, as it was drawn here."""
+        return {name: site.estimator for name, site in self.latents.items()}
 
     @property
     def latents(self) -> dict[str, Site]:
@@ -292,7 +292,6 @@ class Terms:
         likelihood = self.sum(self.model, True, where=lambda site: site.is_observed)
         return squeezed(self.expect_local(likelihood), 2)
 
-    @cached_property
     def kl(self) -> dict[str, Tensor]:
         r"""KL(q ‖ p) of each latent site on these draws, in nats.
 

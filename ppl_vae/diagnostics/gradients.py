@@ -105,6 +105,7 @@ def gradients(
         from ppl_vae.objectives import ELBO
 
         objective = ELBO()
+    objective = as_objective(objective)
     prepare(vae, batch, int(getattr(objective, "num_particles", 1)))
     candidates = dict(estimators) if estimators is not None else legal_candidates(vae, batch, objective)
     groups = parameter_groups(vae, batch)

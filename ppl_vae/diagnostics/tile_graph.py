@@ -47,7 +47,7 @@ class TileStatistics:
         local_kl: dict[str, Tensor] = {}
         shared_kl: dict[str, Tensor] = {}
         units, values = {}, {}
-        for name, kl in t.kl.items():
+        for name, kl in t.kl().items():
             local = name not in t.latents or t.latents[name].is_local
             (local_kl if local and kl.dim() == 2 else shared_kl)[name] = kl.double().mean(0)
         for name, site in t.latents.items():

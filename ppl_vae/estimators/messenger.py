@@ -14,7 +14,7 @@ class Draw(Messenger):
     """Sets the value of each latent site that is not enumerated to its estimator's draw.
 
     Args:
-        estimator: From a site's name to its estimator; None for a plain draw from its distribution.
+        estimator: From a site's message to its estimator; None for a plain draw from its distribution.
         axes: From a site's message to where particles and data lie in its draw.
         shared: Tells the sites of which all particles share one draw (global ones, in nested bounds).
         values: Values to use in place of draws.
@@ -23,7 +23,7 @@ class Draw(Messenger):
 
     def __init__(
         self,
-        estimator: Callable[[str], Any],
+        estimator: Callable[[Any], Any],
         axes: Callable[[Any], ParticleAxes],
         shared: Callable[[Any], bool] = lambda msg: False,
         values: Mapping[str, Tensor] | None = None,
@@ -39,7 +39,7 @@ class Draw(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
             return
-        estimator: Any = self.estimator(msg["name"])
+        estimator: Any = self.estimator(msg)
         given = self.values.get(msg["name"])
         if given is None or self.redraw:
             if estimator is not None and not estimator.enumerates:

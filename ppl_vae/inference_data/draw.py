@@ -135,9 +135,8 @@ def posterior(
             for start in range(0, n, tiling.data):
                 at = slice(start, start + tiling.data)
                 batch = as_pair_takes(split.batch(at), vae)
-                block = _block(
-                    vae, draw, batch, start, total, chains * kept, tiling, shared, with_density, path is None
-                )
+                sizes = (start, total, chains * kept)
+                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
                 if resample:
                     _resample(block, derive(seed, start))
                 if stream is None:
@@ -268,7 +267,7 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
     if wanted is not None:
         return min(wanted, draws)
-    every = (*t.model.values(), *t.contracted.values())
+    every = {**t.latents, **t.model, **t.observed}.values()
     sites = [site for site in every if not site.is_deterministic and _has_value(site)]
     row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
     return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
@@ -320,7 +319,7 @@ def layout_of(
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
     observed = [name for name, site in t.observed.items() if site.is_local]
-    for name, site in (*t.latents.items(), *t.model.items(), *t.contracted.items()):
+    for name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
         if observed[:1] == [name] and event == 3:

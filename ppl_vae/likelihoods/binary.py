@@ -1,6 +1,6 @@
 """Bernoulli likelihood for binary data."""
 
-from typing import Any
+from typing import Any, final
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from ppl_vae.likelihoods.base import Likelihood
 
 
+@final
 class Bernoulli(Likelihood):
     r"""Independent binary elements, parameterized by logits.
 

@@ -10,7 +10,7 @@ from ppl_vae.linter.report import Finding, Report
 from ppl_vae.linter.rules import amortization, data_axis, plates, scales, sites, supports
 from ppl_vae.linter.rules import gradients as training
 from ppl_vae.linter.trace import PairTrace, place_of, trace
-from ppl_vae.objectives import ELBO
+from ppl_vae.objectives import ELBO, as_objective
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -55,7 +55,7 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
     """
     batch = as_batch(batch)
     with unchanged(vae):
-        seen = trace(vae, batch, ELBO() if objective is None else objective, total)
+        seen = trace(vae, batch, ELBO() if objective is None else as_objective(objective), total)
         findings = _find(seen)
     errors = [f for f in findings if f.severity == "error"]
     warnings = tuple(f for f in findings if f.severity == "warning")

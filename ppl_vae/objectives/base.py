@@ -119,7 +119,7 @@ def metrics(t: Terms) -> dict[str, Tensor]:
     """The unweighted ELBO, log p(x | z) and KL per site, on the same draws, nats per datum, detached."""
     scale = t.data_scale / t.total
     result = {"elbo": t.elbo.detach(), "log_likelihood": t.log_likelihood.detach().sum(-1).mean() * scale}
-    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in t.kl.items()}
+    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in t.kl().items()}
 
 
 def per_datum(t: Terms, kl: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def per_datum(t: Terms, kl: Tensor) -> Tensor:
 def charged_kl(t: Terms) -> dict[str, Tensor]:
     """The KL of each site as objectives charge it, 0-d, nats per datum: weighted, and analytic where that is legal."""
     result = {}
-    for name, kl in t.kl.items():
+    for name, kl in t.kl().items():
         if name in t.latents and name in t.model:
             q, p = t.guide[name], t.model[name]
             exact = analytic_kl(t, name) if alike(t, name) else None

@@ -126,10 +126,6 @@ def fit(
     try:
         with isolate_globals(device), modes_kept(vae, objective), signals:
             rng.seed_all(rng.derive(seed, INITIAL), device)
-            if objective is None:
-                from ppl_vae.objectives import ELBO
-
-                objective = ELBO()
             train, validation = batches_of(data, vae, device)
             test = getattr(data, "test", None)
             loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)

@@ -8,7 +8,7 @@ from pyro import poutine
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core.kl import analytic_kl
+from ppl_vae.core.terms import analytic_kl
 from ppl_vae.errors import CheckError
 from tests.oracles import linear_gaussian
 
@@ -93,8 +93,9 @@ def test_tiling_is_passed_over_where_global_latents_need_draws_of_their_own():
 
     vae = pv.VAE(Columns(), columns_guide)
     pv.terms(vae, X, particles=3)
-    assert vae.layout.strategy == "loop"
-    assert "global latent" in vae.layout.reasons["tile"]
+    prepared = pv.prepare(vae, X, 3)
+    assert prepared.strategy == "loop"
+    assert "global latent" in prepared.reasons["tile"]
 
 
 def test_user_scale_is_a_weight_and_not_a_term():

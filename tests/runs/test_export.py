@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core.terms import prepare
+from ppl_vae.core.run import prepare
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.spec import Field
 from ppl_vae.errors import CheckError
