@@ -114,10 +114,9 @@ def inner_expectation(guide: Trace, plates: PlateStructure) -> Expectation | Non
     """
     inner = []
     for msg in sample_sites(guide).values():
-        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized}
-        names -= {PARTICLES, *plates.data_plates}
+        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized} - {PARTICLES}
         dim = msg["infer"].get("_enumerate_dim")
-        if dim is not None and names:
+        if dim is not None and names - plates.data_plates:
             inner.append((dim, names, msg["fn"].log_prob(msg["value"])))
     if not inner:
         return None
@@ -146,7 +145,7 @@ def contracted(
     model: Trace,
     axes: Callable[[tuple[CondIndepStackFrame, ...]], Axes],
     total: float | None,
-    relaxed: frozenset[str] = frozenset(),
+    prepared: Prepared,
 ) -> tuple[set[str], Sites]:
     """Sum out the sites that only the model enumerates.
 
@@ -158,7 +157,7 @@ def contracted(
         model: The trace of the model replayed on it.
         axes: Where a stack of plates has its axes.
         total: N, for the data plate's scale.
-        relaxed: Sites whose values are relaxed.
+        prepared: How the pair was run.
 
     Returns:
         The names of the sites that took part in a sum, and the sites in their place.
@@ -167,6 +166,8 @@ def contracted(
     summed = [n for n, s in sites.items() if n not in guide.nodes and s["infer"].get("_enumerate_dim") is not None]
     if not summed:
         return set(), {}
+    relaxed = prepared.relaxed
+    _require_own_axes(sites, prepared.plates)
     for name in {*summed, *relaxed} & sites.keys():
         node = sites[name]
         node["unscaled_log_prob"] = site_log_prob(node, relaxed=name in relaxed, masked=name not in summed)
@@ -238,6 +239,21 @@ def contracted(
         keep(": prior", prior, 1, drawn)
         keep(": data given the rest", prior, -1, observed)
     return set(factors), made
+
+
+def _require_own_axes(sites: dict[str, Any], plates: PlateStructure) -> None:
+    """Refuse a site two of whose parents lie on one axis, as `pyro.markov` gives axes out again."""
+    if not plates.followed:
+        return
+    for name in sites:
+        seen: dict[int, str] = {}
+        for parent in sorted({name, *plates.parents.get(name, ())} & sites.keys()):
+            dim = sites[parent]["infer"].get("_enumerate_dim")
+            if dim is not None and seen.setdefault(dim, parent) != parent:
+                raise CheckError(
+                    f"Site {name!r} depends on {seen[dim]!r} and {parent!r}, which pyro.markov has put on one axis. "
+                    "Give the history that it needs (pyro.markov(…, history=2)), or mark fewer loops as markov."
+                )
 
 
 def _require_all_data(label: str, places: list[Axes], total: float | None) -> None:

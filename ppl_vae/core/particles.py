@@ -108,7 +108,7 @@ class Runner:
             with poutine.replay(trace=trace), enumerating_model(self.prepared, trace):
                 model = poutine.trace(self._run).get_trace(self.vae.run_model)
             if self.prepared.enumerates:
-                summed, made = contracted(trace, model, self._axes, self.total, self.prepared.relaxed)
+                summed, made = contracted(trace, model, self._axes, self.total, self.prepared)
                 sites = self._read(model, inner_expectation(trace, self.prepared.plates))
                 kept = {name: site for name, site in sites.items() if name not in summed}
                 runs.append(({**kept, **made}, {name: sites[name] for name in summed}))

@@ -35,6 +35,7 @@ class PlateStructure:
         depth: The number of plate dimensions of the deeper program; particles lie one to the left.
         parents: The latent sites that each site of the model depends on.
         local: The sites of both programs that stand in the data plate.
+        followed: Whether `parents` were found by following values, and are not every earlier site.
         escaping: Latent sites on which a site outside one of their plates depends, each with one such site.
     """
 
@@ -43,6 +44,7 @@ class PlateStructure:
     parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
     local: frozenset[str] = frozenset()
     escaping: Mapping[str, str] = field(default_factory=dict)
+    followed: bool = True
 
     @property
     def particle_dim(self) -> int:
@@ -132,21 +134,23 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Tr
         depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
         with pyro.validation_enabled(False):
             names = _data_plates(vae, batch, frames)
-            parents = _parents(vae.run_model, batch, model)
-            above = _parents(vae.run_guide, batch, guide)
+            parents, followed = _parents(vae.run_model, batch, model)
+            above, _ = _parents(vae.run_guide, batch, guide)
     local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
     escaping = {**_escaping(guide, above), **_escaping(model, parents)}
-    return PlateStructure(names, depth, parents, frozenset(local), escaping), guide, model
+    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed), guide, model
 
 
 def _plates(site: dict[str, Any]) -> set[str]:
     return {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
 
 
-def _parents(program: Callable[..., Any], batch: tuple[Any, ...], trace: Trace) -> dict[str, frozenset[str]]:
+def _parents(
+    program: Callable[..., Any], batch: tuple[Any, ...], trace: Trace
+) -> tuple[dict[str, frozenset[str]], bool]:
     """The latent sites that each site of a program depends on directly.
 
-    Found by following values through the program; where it cannot be followed, every earlier site counts.
+    Found by following values through the program; where it cannot be followed (False), every earlier site counts.
     """
     sites = sample_sites(trace)
     earlier: set[str] = set()
@@ -158,8 +162,8 @@ def _parents(program: Callable[..., Any], batch: tuple[Any, ...], trace: Trace) 
     try:
         found: Any = get_dependencies(program, batch)["prior_dependencies"]
     except Exception:  # any operation may refuse the tensors that carry provenance
-        return assumed
-    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}
+        return assumed, False
+    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}, True
 
 
 def _escaping(trace: Trace, parents: Mapping[str, frozenset[str]]) -> dict[str, str]:

@@ -29,7 +29,7 @@ def require_shapes(guide: Trace, model: Trace) -> None:
                             f"{plates[dim].name!r} at dim {dim} has size {size}. Make that axis {size} long, or move "
                             "the plate (dim=…)."
                         )
-                elif shape[dim] > 1 and not _enumerated(site, dim):
+                elif shape[dim] > 1 and dim < min(plates, default=0) and not _enumerated(site, dim):
                     raise CheckError(
                         f"Site {name!r} of the {program} has batch shape {shape}, and no plate declares axis {dim}. "
                         f"Add .to_event({-dim}) if it is a part of one event, or a pyro.plate of size {shape[dim]} if "

@@ -101,9 +101,9 @@ def gradients(
     if samples < 10:
         raise ValueError(f"Expected samples ≥ 10, got {samples}: a variance needs some.")
     batch = as_batch(batch)
-    if objective is None:
-        from ppl_vae.objectives import ELBO
+    from ppl_vae.objectives import ELBO, as_objective
 
+    if objective is None:
         objective = ELBO()
     objective = as_objective(objective)
     prepare(vae, batch, int(getattr(objective, "num_particles", 1)))

@@ -108,6 +108,8 @@ def fit(
         >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
         0.5
     """
+    from ppl_vae.objectives import ELBO, as_objective
+
     plan = Plan(
         epochs=epochs,
         steps=steps,
@@ -120,6 +122,7 @@ def fit(
         compile=compile,
     )
     _refuse_nonsense(plan, directory, resume)
+    objective = ELBO() if objective is None else as_objective(objective)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
     store = None if directory is None else Store(directory)

@@ -34,7 +34,7 @@ def _undeclared(trace: PairTrace) -> Iterator[Finding]:
                         f"Make axis {dim} of the batch shape {frame.size} long, move the plate (dim=…), or declare "
                         "other axes as part of the event with .to_event(…).",
                     )
-            loose = [d for d in range(-len(shape), 0) if d not in frames and shape[d] > 1]
+            loose = [d for d in range(-len(shape), min(frames, default=0)) if d not in frames and shape[d] > 1]
             if loose:
                 yield _loose(trace, program, name, shape, loose)
 
