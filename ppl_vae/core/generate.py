@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.call import named_arguments
 from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import prepare
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
+@named_arguments
 def generate(
     vae: "VAE",
     n: int = 64,

@@ -110,11 +110,12 @@ def gallery(
 
 def _kl_of_all(codes: list[Encoding]) -> Figure:
     """KL per unit of every site: a hierarchy's first layer alone says little."""
-    kl = np.concatenate([np.reshape(code.kl, -1) for code in codes])  # type: ignore[arg-type]
+    parts = [np.reshape(code.kl, -1) for code in codes if code.kl is not None]
+    kl = np.concatenate(parts)
     active = np.concatenate([code.active.reshape(-1) for code in codes])
     if len(codes) == 1:
         return draw.kl_per_unit(kl, active, codes[0].name)
-    labels = [f"{code.name}[{i}]" for code in codes for i in range(np.size(code.kl))]
+    labels = [f"{code.name}[{i}]" for code, part in zip(codes, parts, strict=True) for i in range(len(part))]
     return draw.kl_per_unit(kl, active, f"{len(codes)} sites", labels)
 
 

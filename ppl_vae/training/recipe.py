@@ -199,7 +199,7 @@ def _differences(then: Any, now: Any, place: str = "") -> Iterator[tuple[str, st
             if key in then and key in now:
                 yield from _differences(then[key], now[key], where)
             else:
-                yield where, *(_short(side.get(key, "nothing")) for side in (then, now))
+                yield where, _short(then.get(key, "nothing")), _short(now.get(key, "nothing"))
     elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
         for number, (old, new) in enumerate(zip(then, now, strict=True)):
             yield from _differences(old, new, f"{place}[{number}]" if len(then) > 1 else place)
