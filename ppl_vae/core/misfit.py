@@ -19,7 +19,7 @@ _LAYERS: tuple[tuple[Any, str, int], ...] = (
 
 
 @contextmanager
-def misfit_told(vae: nn.Module, batch: tuple[Any, ...]) -> Iterator[None]:
+def misfit_told(vae: nn.Module) -> Iterator[None]:
     """Where a layer inside refuses its input for its width, say which layer, and what it was given.
 
     Raises:
@@ -28,22 +28,23 @@ def misfit_told(vae: nn.Module, batch: tuple[Any, ...]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        told = _misfit(error, vae)
-        if told is None:
+        layer, shapes = _misfit(error, vae)
+        if layer is None:
             raise
-        shapes = ", ".join(str(tuple(part.shape)) for part in batch if isinstance(part, Tensor))
         raise DataError(
-            f"Got a batch of {shapes}, for which the networks of this pair were not made: {told}. Expected data of the "
-            "width that they take. Give such data, or make the networks for these."
+            f"Got a batch of {shapes}, for which the networks of this pair were not made: {layer}. Expected data of "
+            "the width that they take. Give such data, or make the networks for these."
         ) from error
 
 
-def _misfit(error: RuntimeError, vae: nn.Module) -> str | None:
+def _misfit(error: RuntimeError, vae: nn.Module) -> tuple[str | None, str]:
     names = {id(module): name for name, module in vae.named_modules()}
     frame = error.__traceback__
-    found = None
+    found, shapes = None, ""
     while frame is not None:
         local = frame.tb_frame.f_locals
+        if local.get("self") is vae and isinstance(local.get("batch"), tuple):
+            shapes = ", ".join(str(tuple(part.shape)) for part in local["batch"] if isinstance(part, Tensor))
         layer, given = local.get("self"), local.get("input")
         for kind, size, axis in _LAYERS:
             if isinstance(layer, kind) and isinstance(given, Tensor) and given.dim() >= axis:
@@ -53,4 +54,4 @@ def _misfit(error: RuntimeError, vae: nn.Module) -> str | None:
                     found = f"{name} ({type(layer).__name__}) takes {expected} numbers, and was given "
                     found += f"{given.shape[-axis]}, in {tuple(given.shape)}"
         frame = frame.tb_next
-    return found
+    return found, shapes

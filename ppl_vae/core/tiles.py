@@ -152,7 +152,7 @@ def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> I
     mode: Mode = "sum" if sum_out else "draw"
     try:
         with torch.no_grad(), pyro.validation_enabled(False), forked(vae.device):
-            with misfit_told(vae, batch):
+            with misfit_told(vae):
                 prepared = prepare(vae, batch, mode=mode)
             if not prepared.plates.data_plates:
                 raise CheckError(

@@ -15,6 +15,7 @@ from torch import nn
 
 from ppl_vae import rng
 from ppl_vae.core.call import named_arguments
+from ppl_vae.core.misfit import misfit_told
 from ppl_vae.core.pair import VAE
 from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.training.batches import batches_of
@@ -134,10 +135,11 @@ def fit(
     try:
         with isolate_globals(device), modes_kept(vae, objective), signals:
             rng.seed_all(rng.derive(seed, INITIAL), device)
-            train, validation = batches_of(data, vae, device)
             test = getattr(data, "test", None)
-            loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
-            loop.prepare(optimizer, scheduler, groups)
+            with misfit_told(vae):
+                train, validation = batches_of(data, vae, device)
+                loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
+                loop.prepare(optimizer, scheduler, groups)
             loop.start(resume)
             loop.run(progress)
     except Interrupted:

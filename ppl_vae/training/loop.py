@@ -20,7 +20,6 @@ from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
 from ppl_vae.compile.verify import fingerprint
-from ppl_vae.core.misfit import misfit_told
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
@@ -122,9 +121,8 @@ class Loop:
             self._fail(math.nan, what, None, None)
         batch = next(self.train.batches(self.plan.batch_size))
         before = () if self.vae.reference_batch else self.vae.state_dict().keys()
-        with misfit_told(self.vae, batch):
-            self.history.warnings = lint(self.vae, batch, len(self.train))
-            prepare(self.vae, batch, self.particles)
+        self.history.warnings = lint(self.vae, batch, len(self.train))
+        prepare(self.vae, batch, self.particles)
         made = {name: tensor for name, tensor in self.vae.state_dict().items() if name not in before}
         self.reference = reference.choose(batch, made)
         if isinstance(self.objective, nn.Module) and any(map(nn.parameter.is_lazy, self.objective.parameters())):

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import json
 import math
 import types
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ from ppl_vae.runs.state import flatten
 HOW = frozenset({"params", "fused", "foreach", "capturable", "differentiable", "initial_lr"})
 """Options of an optimizer that say how, not what, or that its schedule has put there."""
 
+MOST = 100
+"""Of so many parts each is told."""
+
 
 def describe(value: Any, _inside: tuple[int, ...] = ()) -> Any:
     """A value in JSON's types, the same in every process; equal settings give equal descriptions.
@@ -37,19 +41,21 @@ def describe(value: Any, _inside: tuple[int, ...] = ()) -> Any:
         >>> describe(nn.Linear(2, 3))
         {'is': 'Linear', 'in_features': 2, 'out_features': 3}
     """
+    if isinstance(value, Enum):
+        return value.name
     if value is None or isinstance(value, (bool, int, str)):
-        return value.name if isinstance(value, Enum) else value
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if id(value) in _inside:
         return "…"
     inside = (*_inside, id(value))
     if isinstance(value, Mapping):
-        return {str(key): describe(part, inside) for key, part in value.items()}
+        return _short_or_sum({str(key): describe(part, inside) for key, part in value.items()})
     if isinstance(value, (list, tuple)):
-        return [describe(part, inside) for part in value]
+        return _short_or_sum([describe(part, inside) for part in value])
     if isinstance(value, (set, frozenset)):
-        return sorted((describe(part, inside) for part in value), key=str)
+        return _short_or_sum(sorted((describe(part, inside) for part in value), key=str))
     if isinstance(value, np.generic):
         return describe(value.item())
     if isinstance(value, (Tensor, np.ndarray)):
@@ -66,6 +72,14 @@ def describe(value: Any, _inside: tuple[int, ...] = ()) -> Any:
     settings = _of_function(value) if isinstance(value, types.FunctionType) else _settings(value)
     name = value.__name__ if isinstance(value, types.FunctionType) else type(value).__name__
     return {"is": name} | {key: describe(part, inside) for key, part in settings}
+
+
+def _short_or_sum(described: Any) -> Any:
+    """What is long by its checksum: a list of a million numbers is data."""
+    if len(described) <= MOST:
+        return described
+    digest = hashlib.sha256(json.dumps(described, allow_nan=False).encode()).hexdigest()
+    return {"is": type(described).__name__, "length": len(described), "sha256": digest}
 
 
 def _arguments(value: functools.partial[Any]) -> Iterator[tuple[Any, Any]]:

@@ -22,7 +22,9 @@ from ppl_vae.runs.run import Run
 from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
 FILES = {"config.yaml", "run.json", "recipe.json", "reference.safetensors", "metrics.jsonl", "model.safetensors"}
-FILES |= {"checkpoints/last.safetensors"} | {f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")}
+FILES |= {"checkpoints/last.safetensors"} | {
+    f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")
+}
 
 
 def weights(directory):

@@ -115,25 +115,17 @@ def test_a_pair_that_ran_already_takes_the_weights_as_it_is(tmp_path):
     assert torch.equal(vae.reference_batch[0], torch.ones(2, 3))
 
 
-class Batches:
-    """A user's own source of batches, which hold more than tensors."""
+class Odd(pv.datasets.Split):
+    """A user's own split, whose batches hold more than tensors."""
 
-    def __init__(self, parts):
-        self.parts = parts
-
-    def __len__(self):
-        return 8
-
-    def to(self, device):
-        return self
+    extra = (None, 0.5, "text", {"a": torch.ones(4), "b": [1, (2.5, True)]})
 
     def batches(self, size, *, shuffle=False, generator=None):
-        yield from (tuple(self.parts) for _ in range(2))
+        yield from ((*self.tensors, *self.extra) for _ in range(2))
 
 
-def odd(*kinds):
+def odd():
     def model(x, *others):
-        assert [type(o) for o in others] == list(kinds)
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
@@ -147,27 +139,25 @@ def odd(*kinds):
 
 
 def test_batches_hold_more_than_tensors(tmp_path):
-    parts = (torch.randn(4), None, 0.5, "text", {"a": torch.ones(4), "b": [1, (2.5, True)]})
-    kinds = [type(p) for p in parts[1:]]
-    data = Batches(parts)
-    pv.fit(odd(*kinds), data, epochs=1, batch_size=4, progress=False, compile="off", directory=tmp_path / "run")
-    run = Run.load(tmp_path / "run", vae=odd(*kinds))
+    data = Odd((torch.randn(4),))
+    pv.fit(odd(), data, epochs=1, batch_size=4, progress=False, compile="off", directory=tmp_path / "run")
+    run = Run.load(tmp_path / "run", vae=odd())
     x, none, number, text, table = run.vae.reference_batch
-    assert torch.equal(x, parts[0][:2])
+    assert torch.equal(x, data.tensors[0][:2])
     assert (none, number, text) == (None, 0.5, "text")
     assert torch.equal(table["a"], torch.ones(2))
     assert table["b"] == [1, (2.5, True)]
 
 
-def test_what_cannot_be_kept_is_told_and_hinders_no_training(tmp_path):
-    parts = (torch.randn(4), functools.partial(print))
-    kinds = [functools.partial]
+def test_what_cannot_be_kept_is_told_and_hinders_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Odd, "extra", (functools.partial(print),))
+    data = Odd((torch.randn(4),))
     options = {"epochs": 1, "batch_size": 4, "progress": False, "compile": "off", "directory": tmp_path / "run"}
     with pytest.warns(UserWarning, match=r"cannot be kept .*functools\.partial"):
-        pv.fit(odd(*kinds), Batches(parts), **options)
+        pv.fit(odd(), data, **options)
     assert reference.load(tmp_path / "run")[0] is None
-    run = Run.load(tmp_path / "run", vae=odd(*kinds))
-    assert pv.generate(run.vae, 3, like=parts).shape == (3,)
+    run = Run.load(tmp_path / "run", vae=odd())
+    assert pv.generate(run.vae, 3, like=torch.randn(4)).shape == (3,)
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """A recipe tells runs apart by every setting that makes them, and is the same for the same run."""
 
 import dataclasses
+import enum
 import functools
 import inspect
 import json
@@ -109,6 +110,11 @@ class Settings:
     names: tuple[str, ...] = ()
 
 
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
 class Named:
     def __init__(self, beta, rest=None):
         self._beta, self.rest, self.calls = beta, rest, 0
@@ -125,6 +131,8 @@ SAME_AND_OTHER = {
     "bound methods": (lambda: Named(1.0).__init__, lambda: Named(2.0).__init__),
     "activations": (lambda: nn.Sequential(nn.ReLU()), lambda: nn.Sequential(nn.Tanh())),
     "programs": (lambda: pv.VAE(Model(), Guide()).guide, lambda: pv.VAE(Model(), Guide(dropout=True)).guide),
+    "enumerations": (lambda: Colour.RED, lambda: Colour.BLUE),
+    "long lists": (lambda: [0.5] * 10**5, lambda: [0.5] * 10**5 + [1.0]),
     "infinities": (lambda: float("inf"), lambda: float("-inf")),
 }
 
@@ -133,6 +141,7 @@ SAME_AND_OTHER = {
 def test_descriptions_are_json_and_tell_apart(same, another):
     described = describe(same())
     assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert len(json.dumps(described)) < 1000
     assert described == describe(same())
     assert described != describe(another())
 
