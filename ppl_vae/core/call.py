@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ppl_vae.errors import ArgumentError
 
@@ -40,3 +40,18 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return called
+
+
+def require_pair(vae: Any) -> None:
+    """Refuse what is no pair in the place of one.
+
+    Raises:
+        ArgumentError: saying what it is, and how a pair is made or got.
+    """
+    from ppl_vae.core.pair import VAE
+
+    if isinstance(vae, VAE):
+        return
+    kind = f"the class {vae.__name__}" if isinstance(vae, type) else f"a {type(vae).__name__}"
+    hint = " The pair of a run is run.vae." if hasattr(type(vae), "vae") else ""
+    raise ArgumentError(f"Got vae={kind}, expected a pair: pv.VAE(model, guide).{hint}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.call import named_arguments
+from ppl_vae.core.call import named_arguments, require_pair
 from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import prepare
@@ -67,6 +67,7 @@ def generate(
     >>> generate(vae, 5, given={"dose": 100.0}, like=batch, mean=True).round(decimals=-2)
     tensor([100., 100., 100., 100., 100.])
     """
+    require_pair(vae)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ArgumentError(f"Got n={n!r}, expected a whole number of at least 1.")
     batch = as_pair_takes(reference_batch(vae, like), vae)

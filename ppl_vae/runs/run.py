@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
-from ppl_vae.errors import RunError, UsageError
+from ppl_vae.errors import ArgumentError, RunError, UsageError
 from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ class Run:
         Raises:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
+        if not isinstance(name, (str, os.PathLike)):
+            raise ArgumentError(f"Got {name!r:.60} as a run, expected the path of its folder, or 'latest'.")
+        if vae is not None:
+            from ppl_vae.core.call import require_pair
+
+            require_pair(vae)
         return cls(find(name), vae)
 
     @property

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from ppl_vae import rng
-from ppl_vae.core.call import named_arguments
+from ppl_vae.core.call import named_arguments, require_pair
 from ppl_vae.core.misfit import misfit_told
-from ppl_vae.core.pair import VAE
 from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
@@ -127,7 +126,7 @@ def fit(
         compile=compile,
     )
     _refuse_nonsense(plan, directory, resume)
-    _refuse_kinds(vae, data, directory, groups, callbacks)
+    _refuse_kinds(vae, directory, groups, callbacks)
     objective = ELBO() if objective is None else as_objective(objective)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
@@ -162,11 +161,9 @@ def fit(
     raise AssertionError("unreachable: delivering a signal raises")
 
 
-def _refuse_kinds(vae: Any, data: Any, directory: Any, groups: Any, callbacks: Any) -> None:
+def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:
     """The same for what is of another kind than what belongs in its place."""
-    if not isinstance(vae, VAE):
-        hint = " Are the pair and the data interchanged?" if isinstance(data, VAE) else ""
-        raise ArgumentError(f"Got vae={_kind(vae)}, expected a pair: pv.VAE(model, guide).{hint}")
+    require_pair(vae)
     if directory is not None and not isinstance(directory, (str, os.PathLike)):
         raise ArgumentError(f"Got directory={directory!r:.60}, expected the path of a folder, such as 'runs/first'.")
     if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
@@ -177,10 +174,6 @@ def _refuse_kinds(vae: Any, data: Any, directory: Any, groups: Any, callbacks: A
         raise ArgumentError(f"Got groups={groups!r:.60}, expected options by prefix: {{'guide': {{'lr': 1e-4}}}}.")
     if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
         raise ArgumentError(f"Got callbacks={callbacks!r:.60}, expected a list of functions: callbacks=[print].")
-
-
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:

@@ -146,6 +146,13 @@ def test_given_values_go_each_to_its_datum(monkeypatch):
     assert float(totals[::2].max()) < 30 < float(totals[1::2].min())
 
 
+def test_a_run_is_no_pair_but_has_one(tmp_path):
+    with pytest.raises(ArgumentError, match=r"vae=a Run, expected a pair: pv.VAE.* The pair of a run is run\.vae"):
+        generate(pv.Run(tmp_path), 3)
+    with pytest.raises(ArgumentError, match=r"Got lik=… for generate, .*Did you mean like\?"):
+        generate(sized()[0], 3, lik=None)
+
+
 WRONG = {
     "unknown": ({"sise": 3.0}, "expected names among those of the model's arguments: x, size, _label"),
     "shape": ({"size": [1.0, 2.0]}, r"of shape \(2,\), expected \(3,\): 3 values"),

@@ -94,6 +94,14 @@ def test_without_a_config_the_pair_is_asked_for(tmp_path):
             getattr(run, what)
 
 
+def test_what_names_no_run_or_is_no_pair_is_refused(tmp_path):
+    trained(pairs.functions, tmp_path / "run")
+    with pytest.raises(ArgumentError, match="Got 3 as a run"):
+        Run.load(3)
+    with pytest.raises(ArgumentError, match="vae=a Sequences, expected a pair"):
+        Run.load(tmp_path / "run", vae=pairs.Sequences())
+
+
 def test_a_run_without_its_first_data_opens_and_says_what_it_needs(tmp_path):
     """As those of earlier versions do."""
     vae, batch, _ = trained(pairs.functions, tmp_path / "run")

@@ -315,8 +315,8 @@ def test_nonsense_is_refused(arguments, message, tmp_path):
 def test_what_is_no_pair_is_refused():
     with pytest.raises(ArgumentError, match=r"vae=a Model, expected a pair: pv.VAE"):
         quiet(Model(), dataset())
-    with pytest.raises(ArgumentError, match="interchanged"):
-        quiet(dataset(), pair())
+    with pytest.raises(ArgumentError, match="vae=the class VAE, expected a pair"):
+        quiet(pv.VAE, dataset())
 
 
 @pytest.mark.parametrize("directory", [3, ["runs"]])

@@ -179,7 +179,9 @@ def test_data_are_told_by_their_content():
     assert changed_data(None, was) == "50 data, which were 0"
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float64, torch.complex64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float64, torch.complex64]
+)
 def test_tensors_of_every_kind_have_a_checksum(dtype):
     one, another = torch.tensor([0, 1, 1]).to(dtype), torch.tensor([1, 0, 1]).to(dtype)
     assert checksum(one) == checksum(one.clone())
@@ -192,5 +194,5 @@ def test_other_runs_are_refused_by_the_name_of_what_differs():
     refuse_other(was, was, "run")
     with pytest.raises(RunError, match=r"objective\.num_particles 4 .* expected 1 as it was begun with"):
         refuse_other(was, {**was, "objective": describe(pv.objectives.ELBO(4))}, "run")
-    with pytest.raises(RunError, match="objective IWAE .* expected ELBO"):
+    with pytest.raises(RunError, match=r"objective IWAE .* expected ELBO"):
         refuse_other(was, {**was, "objective": describe(pv.objectives.IWAE())}, "run")
