@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.programs import Parameters
 from ppl_vae.errors import RunError
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.recorder import REFERENCE
@@ -16,24 +18,25 @@ from ppl_vae.runs.recorder import REFERENCE
 FEW = 2
 
 
-def choose(batch: tuple[Any, ...], made: Mapping[str, Tensor]) -> tuple[Any, ...]:
+def choose(batch: tuple[Any, ...], vae: nn.Module) -> tuple[Any, ...]:
     """The first two data of a batch; all of them where parameters that programs have made have one size per datum.
 
     Args:
         batch: the first that the pair was run on.
-        made: parameters that its programs made when first run, by name.
-
-    Example:
-        >>> import torch
-        >>> [len(choose((torch.zeros(9, 4),), {"scale": torch.zeros(n)})[0]) for n in (3, 9)]
-        [2, 9]
+        vae: the pair, after it.
     """
     length = batch_length(batch)
-    if length is None or length <= FEW or any(length in parameter.shape for parameter in made.values()):
+    if length is None or length <= FEW or any(length in parameter.shape for parameter in _made(vae)):
         return batch
-    import torch
-
     return take(batch, torch.arange(FEW))
+
+
+def _made(vae: nn.Module) -> Iterator[Tensor]:
+    """The parameters that programs have made when first run: those of `pyro.param`, and of autoguides."""
+    for module in vae.modules():
+        names = {cls.__module__ for cls in type(module).__mro__}
+        if isinstance(module, Parameters) or any(n.startswith(("pyro.infer.autoguide", "pyro.contrib")) for n in names):
+            yield from module.parameters()
 
 
 def save(directory: Path, batch: tuple[Any, ...]) -> str:

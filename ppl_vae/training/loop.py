@@ -120,11 +120,9 @@ class Loop:
         if (what := nonfinite.broken(dict(self.vae.named_parameters()))) is not None:
             self._fail(math.nan, what, None, None)
         batch = next(self.train.batches(self.plan.batch_size))
-        before = () if self.vae.reference_batch else self.vae.state_dict().keys()
         self.history.warnings = lint(self.vae, batch, len(self.train))
         prepare(self.vae, batch, self.particles)
-        made = {name: tensor for name, tensor in self.vae.state_dict().items() if name not in before}
-        self.reference = reference.choose(batch, made)
+        self.reference = reference.choose(batch, self.vae)
         if isinstance(self.objective, nn.Module) and any(map(nn.parameter.is_lazy, self.objective.parameters())):
             with evaluating(self.device, self.plan.seed, self.vae, self.objective):
                 self.objective(self.vae, batch, total=len(self.train))

@@ -93,12 +93,18 @@ NOTHING = re.compile("is no folder|no such folder|othing was started")
 WAYS = {"killed": Killed, "torn": Killed, "ctrl-c": KeyboardInterrupt, "full": RunError}
 
 
-@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in list(WAYS)[1:])])
-def test_ended_at_every_operation(how, whole, tmp_path):
+EVERY = {"killed at every third": ("killed", 3)} | {f"{how} at each": (how, 1) for how in WAYS}
+
+
+@pytest.mark.parametrize(
+    ("how", "every"),
+    [pytest.param(*way, id=name, marks=[pytest.mark.slow] if way[1] == 1 else []) for name, way in EVERY.items()],
+)
+def test_ended_at_an_operation(how, every, whole, tmp_path):
     train, files, lines, values, log = whole
     assert len(log) > 50
     for at, operation in enumerate(log):
-        if how == "torn" and operation[0] != "write":
+        if at % every or (how == "torn" and operation[0] != "write"):
             continue
         directory = tmp_path / str(at) / "run"
         directory.parent.mkdir()

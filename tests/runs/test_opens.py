@@ -54,6 +54,18 @@ def test_what_a_loaded_pair_generates_has_the_shapes_of_the_data_it_saw(tmp_path
     assert pv.generate(run.vae, 64).shape == (64, 3)
 
 
+@pytest.mark.parametrize("ran", [False, True])
+def test_two_data_are_kept_and_all_only_where_parameters_are_one_per_datum(ran, tmp_path):
+    """A width that is that of a batch by chance is none."""
+    for make, kept in ((pairs.functions, 2), (lambda: pairs.sequences(8), 2), (pairs.per_datum, 20)):
+        vae, batch = make()
+        if ran:
+            pv.prepare(vae, batch)
+        pv.fit(vae, batch, epochs=1, batch_size=len(batch[0]), progress=False, compile="off", directory=tmp_path / "a")
+        assert len(Run.load(tmp_path / "a").reference[0]) == kept
+        shutil.rmtree(tmp_path / "a")
+
+
 def test_lengths_are_asked_for_and_nowhere_made_up(tmp_path):
     trained(pairs.sequences, tmp_path / "run")
     vae = Run.load(tmp_path / "run", vae=pairs.sequences()[0]).vae
