@@ -16,6 +16,7 @@ from pyro.infer.inspect import get_dependencies
 from pyro.poutine import Trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ppl_vae import rng
@@ -86,19 +87,35 @@ def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
 
     A program may need its enumerated axes, to index by them, say. It is run so where it fails without.
     """
+    asked = Asked(vae.estimators)
     try:
-        guide = poutine.trace(vae.run_guide).get_trace(*batch)
-        return guide, poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+        with asked:
+            guide = poutine.trace(vae.run_guide).get_trace(*batch)
+            return guide, poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
     except Exception as plain:
-        marked = {name for name, estimator in vae.estimators.items() if getattr(estimator, "enumerates", False)}
-        mark = poutine.infer_config(config_fn=lambda msg: {"enumerate": "parallel"} if msg["name"] in marked else {})
+        if not asked.seen:
+            raise
         try:
-            with EnumMessenger(first_available_dim=-1 - DEEPEST), mark:
+            with EnumMessenger(first_available_dim=-1 - DEEPEST), asked:
                 guide = poutine.trace(vae.run_guide).get_trace(*batch)
-            with poutine.replay(trace=guide), EnumMessenger(), mark:
+            with poutine.replay(trace=guide), EnumMessenger(), asked:
                 return guide, poutine.trace(vae.run_model).get_trace(*batch)
         except Exception:
             raise plain from None
+
+
+class Asked(Messenger):
+    """Marks the sites that the user's estimators enumerate, and notes whether any site is marked."""
+
+    def __init__(self, estimators: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.names = {name for name, estimator in estimators.items() if estimator.enumerates}
+        self.seen = False
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names:
+            msg["infer"]["enumerate"] = "parallel"
+        self.seen |= bool(msg["infer"].get("enumerate"))
 
 
 def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:

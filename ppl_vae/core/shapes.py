@@ -14,7 +14,7 @@ def require_shapes(guide: Trace, model: Trace) -> None:
 
     Raises:
         CheckError: A batch axis belongs to no plate or has another size; a latent has other events in the two
-            programs; a factor of the guide does not say how its gradient is to be taken.
+            programs; a factor of the guide lacks `has_rsample`.
     """
     for program, trace in (("guide", guide), ("model", model)):
         for name, site in sample_sites(trace).items():
@@ -29,7 +29,7 @@ def require_shapes(guide: Trace, model: Trace) -> None:
                             f"{plates[dim].name!r} at dim {dim} has size {size}. Make that axis {size} long, or move "
                             "the plate (dim=…)."
                         )
-                elif shape[dim] > 1 and dim < min(plates, default=0) and not _enumerated(site, dim):
+                elif shape[dim] > 1 and dim < min(plates, default=0) and not is_enumerated(site, dim):
                     raise CheckError(
                         f"Site {name!r} of the {program} has batch shape {shape}, and no plate declares axis {dim}. "
                         f"Add .to_event({-dim}) if it is a part of one event, or a pyro.plate of size {shape[dim]} if "
@@ -45,14 +45,13 @@ def require_shapes(guide: Trace, model: Trace) -> None:
                     "are then densities of different things. Use the same .to_event(…) and sizes in both programs."
                 )
     for name, site in sample_sites(guide).items():
-        if isinstance(site["fn"], Unit) and vars(site["fn"]).get("has_rsample") is not True:
+        if isinstance(site["fn"], Unit) and "has_rsample" not in vars(site["fn"]):
             raise CheckError(
-                f"pyro.factor({name!r}) in the guide does not say that its gradient is the pathwise one, which alone "
-                "is taken here. Write pyro.factor(name, log_factor, has_rsample=True) if it is, else put the factor "
-                "into the model."
+                f"pyro.factor({name!r}) in the guide needs has_rsample=…, as Pyro asks for: whether all that it "
+                "depends on is reparameterized. Here it is a term of log q like any other, whatever it says."
             )
 
 
-def _enumerated(site: dict[str, Any], dim: int) -> bool:
+def is_enumerated(site: dict[str, Any], dim: int) -> bool:
     """Whether an axis is one of those that a first run with enumeration allocated."""
     return dim in site["infer"].get("_dim_to_id", {})

@@ -70,7 +70,7 @@ class BetaTCVAE(Objective):
     ) -> None:
         super().__init__()
         if sampling not in ("stratified", "weighted"):
-            raise ArgumentError(f"Expected sampling='stratified' or sampling='weighted', got {sampling!r}.")
+            raise ArgumentError(f"Got {sampling!r}, expected sampling='stratified' or sampling='weighted'.")
         self.num_particles = positive("num_particles", num_particles)
         self.beta = as_schedule(beta, "beta")
         self.alpha, self.gamma, self.sampling, self.site = alpha, gamma, sampling, site

@@ -57,7 +57,7 @@ class DIP(Objective):
     ) -> None:
         super().__init__()
         if kind not in ("I", "II"):
-            raise ArgumentError(f"Expected kind='I' or kind='II', got {kind!r}.")
+            raise ArgumentError(f"Got {kind!r}, expected kind='I' or kind='II'.")
         self.num_particles = positive("num_particles", num_particles)
         self.kind, self.site = kind, site
         self.off_diagonal = as_schedule(off_diagonal, "off_diagonal")

@@ -63,7 +63,7 @@ class FactorVAE(Objective):
     ) -> None:
         super().__init__()
         if latent_dim is not None and discriminator is not None:
-            raise ArgumentError("Expected latent_dim, the size of a code, or a discriminator of your own; got both.")
+            raise ArgumentError("Got latent_dim and a discriminator of your own, expected one of the two.")
         self.num_particles = positive("num_particles", num_particles)
         self.gamma = as_schedule(gamma, "gamma")
         self.latent_dim, self.site = latent_dim, site

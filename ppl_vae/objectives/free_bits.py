@@ -52,9 +52,9 @@ class FreeBits(Objective):
     ) -> None:
         super().__init__()
         if per not in ("dimension", "site"):
-            raise ArgumentError(f"Expected per='dimension' or per='site', got {per!r}.")
+            raise ArgumentError(f"Got {per!r}, expected per='dimension' or per='site'.")
         if isinstance(nats, (int, float)) and nats < 0:
-            raise ArgumentError(f"Expected nats ≥ 0, got {nats}.")
+            raise ArgumentError(f"Got {nats}, expected nats ≥ 0.")
         self.num_particles = positive("num_particles", num_particles)
         self.nats, self.per = as_schedule(nats, "nats"), per
 

@@ -67,10 +67,10 @@ class InfoVAE(Objective):
         super().__init__()
         if isinstance(kernel, str) and kernel not in KERNELS:
             raise ArgumentError(
-                f"Expected kernel='imq', kernel='rbf' or a function of squared distances, got {kernel!r}."
+                f"Got {kernel!r}, expected kernel='imq', kernel='rbf' or a function of squared distances."
             )
         if not bandwidth > 0:
-            raise ArgumentError(f"Expected bandwidth > 0, got {bandwidth}.")
+            raise ArgumentError(f"Got {bandwidth}, expected bandwidth > 0.")
         self.num_particles = positive("num_particles", num_particles)
         self.alpha = as_schedule(alpha, "alpha")
         self.lambda_, self.kernel, self.bandwidth, self.site = lambda_, kernel, bandwidth, site

@@ -47,7 +47,7 @@ class TailAdaptive(Objective):
         if num_particles < 2:
             raise CheckError(f"TailAdaptive ranks particles: got num_particles={num_particles}, expected 2 or more.")
         if not beta <= 0:
-            raise ArgumentError(f"Expected beta ≤ 0 (heavier weights count more), got {beta}.")
+            raise ArgumentError(f"Got {beta}, expected beta ≤ 0 (heavier weights count more).")
         self.num_particles, self.beta = num_particles, beta
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:

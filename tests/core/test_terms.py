@@ -225,12 +225,13 @@ def test_a_joint_observation_has_no_weights_per_datum():
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         pyro.sample("x", dist.Normal(z, 1.0).expand(x.shape).to_event(1), obs=x)
 
-    t = pv.terms(pv.VAE(joint, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0))), X, particles=3)
+    vae = pv.VAE(joint, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)))
+    t = pv.terms(vae, X, particles=3)
     assert t.global_log_weights.shape == (3,)
     with pytest.raises(CheckError, match="one joint observation"):
         _ = t.log_weights
     with pytest.raises(CheckError, match="one joint observation"):
-        pv.objectives.IWAE(3)(t.vae, X)
+        pv.objectives.IWAE(3)(vae, X)
 
 
 def test_mismatched_sites_name_the_near_one():
