@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.misfit import misfit_told
 from ppl_vae.core.prepared import Mode
 from ppl_vae.core.run import prepare, terms
 from ppl_vae.core.terms import Terms
@@ -151,7 +152,9 @@ def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> I
     mode: Mode = "sum" if sum_out else "draw"
     try:
         with torch.no_grad(), pyro.validation_enabled(False), forked(vae.device):
-            if not prepare(vae, batch, mode=mode).plates.data_plates:
+            with misfit_told(vae):
+                prepared = prepare(vae, batch, mode=mode)
+            if not prepared.plates.data_plates:
                 raise CheckError(
                     "No plate of the pair follows the batch, which is therefore one joint observation: it has no "
                     "evidence, posterior or draw per datum. Put the data in `with pyro.plate('data', x.shape[0])`, or "

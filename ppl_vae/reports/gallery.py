@@ -99,12 +99,24 @@ def gallery(
         result.figures["latent_map"] = draw.latent_map(
             main.mean, labels, None if spec is None else spec.class_names, main.name
         )
-        if main.kl is not None and np.isfinite(main.kl).all():
-            result.figures["kl_per_unit"] = draw.kl_per_unit(main.kl, main.active, main.name)
+        told = [code for code in codes if code.kl is not None and np.isfinite(code.kl).all()]
+        if told:
+            result.figures["kl_per_unit"] = _kl_of_all(told)
         figure = _traversals(vae, t, main, pixels, names, units, steps)
         if figure is not None:
             result.figures["traversals"] = figure
     return result
+
+
+def _kl_of_all(codes: list[Encoding]) -> Figure:
+    """KL per unit of every site: a hierarchy's first layer alone says little."""
+    parts = [np.reshape(code.kl, -1) for code in codes if code.kl is not None]
+    kl = np.concatenate(parts)
+    active = np.concatenate([code.active.reshape(-1) for code in codes])
+    if len(codes) == 1:
+        return draw.kl_per_unit(kl, active, codes[0].name)
+    labels = [f"{code.name}[{i}]" for code, part in zip(codes, parts, strict=True) for i in range(len(part))]
+    return draw.kl_per_unit(kl, active, f"{len(codes)} sites", labels)
 
 
 def _traversals(

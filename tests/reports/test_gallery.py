@@ -9,9 +9,9 @@ from torch import nn
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
-from ppl_vae.guides import Amortized, SemiSupervisedAmortized
+from ppl_vae.guides import Amortized, BottomUp, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
-from ppl_vae.models import SemiSupervised
+from ppl_vae.models import Hierarchical, SemiSupervised
 from ppl_vae.reports.gallery import encodings, gallery
 from tests import oracles
 
@@ -30,6 +30,17 @@ def test_images(images):
     assert set(found.figures) == {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
     assert found.notes == {}
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_kl_per_unit_is_told_of_every_site_of_a_hierarchy():
+    """Of its first layer alone it says little: 0 of 2 active where 3 of 5 are."""
+    spec = Spec((1, 6, 6), "binary")
+    model = Hierarchical(spec, latent_dim=[3, 2], hidden=[8, 8])
+    split = Split((torch.randint(2, (30, 1, 6, 6)).float(),))
+    axes = gallery(VAE(model, BottomUp(spec, model)), split, spec).figures["kl_per_unit"].axes[0]
+    assert "of 2 sites" in axes.get_title(loc="left")
+    assert "of 5 active" in axes.get_title(loc="left")
+    assert {label.get_text() for label in axes.get_xticklabels()} == {"z1[0]", "z1[1]", "z1[2]", "z2[0]", "z2[1]"}
 
 
 def test_images_of_a_model_that_observes_classes_too():

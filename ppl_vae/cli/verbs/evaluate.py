@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.open_run import opened, part
+from ppl_vae.cli.open_run import opened, part, replaced
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import bar
 from ppl_vae.config.schema import near
@@ -200,6 +200,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     if evaluation.table["pareto_k"].notna().any():
         save_figures(run.directory, {"pareto_k": pareto_k_histogram(evaluation.table["pareto_k"])})
     record = {"run": str(run), "split": cfg.split.name, **evaluation.summary}
+    if warning := replaced(run, cfg.split.name):
+        record["warning"] = warning
     lines = [f"{run.directory.name}, {cfg.split.name} data (nats per datum)", str(evaluation)]
     for name, function in further.items():
         score = function(run, vae, split, cfg)
