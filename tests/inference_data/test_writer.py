@@ -13,10 +13,6 @@ from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
-<<<<<<< HEAD
-from ppl_vae.inference_data import groups as draw
-=======
->>>>>>> main
 from ppl_vae.inference_data.writer import PosteriorWriter
 from tests import oracles
 
