@@ -12,6 +12,10 @@ class DataError(PplVaeError, ValueError):
     """Data that cannot be read, or whose shape, range or support does not fit."""
 
 
+class DataWarning(UserWarning):
+    """Data that are taken, but not without loss."""
+
+
 class UsageError(PplVaeError):
     """A request that cannot be meant: an unknown verb, key, option or type (exit code 2)."""
 

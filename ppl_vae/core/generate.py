@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.predict import predict
 from ppl_vae.core.simulate import reference_batch
-from ppl_vae.core.tiles import as_pair_takes, inference, plan
+from ppl_vae.core.tiles import inference, plan
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE

@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
 from ppl_vae.distributions.relaxed import is_relaxed, relaxed_log_prob
 
@@ -44,6 +45,7 @@ class Site:
         particle_axis: The axis of particles in `value`, counted from the left: 0 if nothing is enumerated.
         plates: The names of its plates beside those of particles and data, in the order of the axes of `value`.
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
+        shown: Gives the value with NaN where it is masked, for an observed site that is.
     """
 
     name: str
@@ -64,6 +66,12 @@ class Site:
     particle_axis: int
     plates: tuple[str, ...]
     reduce: Callable[[Tensor], Tensor] = field(repr=False)
+    shown: Callable[[], Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def seen(self) -> Tensor:
+        """The value, with NaN where the program does not look at it."""
+        return self.value if self.shown is None else self.shown()
 
     def term(self, weighted: bool = False) -> Tensor:
         """The log-density scaled for inner plates that subsample, and by the user's weight if asked for."""
@@ -233,6 +241,7 @@ def read_site(
         particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.layout.depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
+        shown=(lambda: axes.canonical(hidden(msg), getattr(fn, "event_dim", 0))) if msg["is_observed"] else None,
     )
 
 

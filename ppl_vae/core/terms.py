@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ppl_vae import rng
 from ppl_vae.core.assign import assign
-from ppl_vae.core.batch import as_batch, batch_length, structure
+from ppl_vae.core.batch import batch_length, structure
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.enumeration import expect_global, expect_local, marginalize_local, squeezed
 from ppl_vae.core.kl import site_kl
 from ppl_vae.core.particles import Runner, choose, own_noise
@@ -189,7 +190,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1) -> PlateStructure:
     their sites may differ. `terms` and `fit` call it when needed. It leaves random number generators and buffers as
     they were.
     """
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     vae.structure = structure(batch)
     if vae.layout is None:
         with unchanged(vae):
@@ -251,7 +252,7 @@ def terms(
     """
     if particles < 1:
         raise ValueError(f"Expected particles ≥ 1, got {particles}.")
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     layout = prepare(vae, batch, particles)
     if strategy is None:
         strategy = layout.strategy if particles > 1 else "single"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.plates import PlateStructure, sample_sites, unchanged
+from ppl_vae.core.screen import is_silenced, subsampled
 from ppl_vae.core.terms import prepare
 from ppl_vae.errors import CheckError, PplVaeError
 
@@ -38,6 +39,7 @@ class Run:
         guide: The guide's sample sites, in order.
         model: The model's, replayed on the guide.
         plates: The frames of non-vectorized plates, too, by name, with their sizes.
+        subsampled: The plates that subsample by themselves, by name: how many of how many.
         failure: What a program raised.
         failed: Which program that was.
     """
@@ -45,6 +47,7 @@ class Run:
     guide: Sites = field(default_factory=dict)
     model: Sites = field(default_factory=dict)
     plates: dict[str, int] = field(default_factory=dict)
+    subsampled: dict[str, tuple[int, int]] = field(default_factory=dict)
     failure: Exception | None = None
     failed: str = ""
 
@@ -129,7 +132,7 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
         if seen.run.failure is not None:
             return seen
         with pyro.validation_enabled(True):
-            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if _is_silenced(s["fn"]))
+            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if is_silenced(s["fn"]))
         try:
             seen.layout = prepare(vae, batch, 2)
         except PplVaeError as refusal:
@@ -182,19 +185,11 @@ def run_once(vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], s
         except Exception as failure:  # whatever a user's program may raise
             run.failure, run.failed = failure, program
         traces[program] = tracer.trace
+        run.subsampled |= subsampled(tracer.trace)
         setattr(run, program, sample_sites(tracer.trace))
         if run.failure is not None:
             break
     return run
-
-
-def _is_silenced(fn: Any) -> bool:
-    """Whether the user switched validation off for a distribution, given that it is on by default."""
-    while fn is not None:
-        if fn.__dict__.get("_validate_args") is False:
-            return True
-        fn = getattr(fn, "base_dist", None)
-    return False
 
 
 def _same(a: Any, b: Any) -> bool:

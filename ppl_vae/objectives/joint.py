@@ -6,7 +6,8 @@ has the one log-weight g + Σᵢ lᵢ. That is a bound on the full data only: sc
 
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.core.batch import as_batch, batch_length
+from ppl_vae.core.batch import batch_length
+from ppl_vae.core.data import as_batch
 from ppl_vae.core.terms import Terms, terms
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Neural, Pathwise, ScoreFunction

@@ -129,7 +129,7 @@ def fit(
                 from ppl_vae.objectives import ELBO
 
                 objective = ELBO()
-            train, validation = batches_of(data, vae, device)
+            train, validation = batches_of(data, vae, device, batch_size)
             store = None if directory is None else Store(directory)
             loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device)
             loop.prepare(optimizer, scheduler, groups)
