@@ -126,7 +126,8 @@ def posterior(
         layout, variables = layout_of(probe, spec, dims, coords, index, chains, inputs.keys())
         index = np.asarray(layout.coords[DATUM])
         names = frozenset({variables.get(name, name) for name in local} | {*STATISTICS} | inputs.keys())
-        attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
+        attrs: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains}
+        attrs |= {"predictive_draws": kept, "resample": resample or ""}
         if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
             attrs["renamed_sites"] = ", ".join(renamed)
 
@@ -164,7 +165,7 @@ def _resample(block: Arrays, seed: int) -> None:
         ("posterior", "unconstrained_posterior", "log_likelihood", "sample_stats"),
         ("posterior_predictive",),
     ):
-        parts = [(group, name) for group in groups for name in block.get(group, {}) if name not in ("pareto_k", "ess")]
+        parts = [(group, name) for group in groups for name in block.get(group, {}) if not _by_datum(group, name)]
         if not parts:
             continue
         count = len(block[parts[0][0]][parts[0][1]])
@@ -253,11 +254,16 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
     for group, first in blocks[0].items():
         groups[group] = {}
         for name, value in first.items():
-            by_datum = group == "observed_data" or name in ("pareto_k", "ess")
-            if by_datum or name in local or name == "log_weight":
+            by_datum = _by_datum(group, name)
+            if by_datum or name in local or (group, name) == ("sample_stats", "log_weight"):
                 value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
             groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
     return groups
+
+
+def _by_datum(group: str, name: str) -> bool:
+    """Whether an array has an axis of data and none of draws."""
+    return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
 
 
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
