@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.core.functional import call_with
+from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator, require_kind
@@ -70,7 +71,7 @@ class VAE(nn.Module):
     def forward(self, program: str, *batch: Any) -> Any:
         """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
         try:
-            with self.params.owned(), SizedPlates():
+            with self.params.owned(), SizedPlates(), Missing():
                 result = getattr(self, program)(*batch)
         except Exception:
             _forget_plates(self)

@@ -9,7 +9,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae.core.batch import as_batch
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import sample_sites
 from ppl_vae.core.run import prepare
@@ -41,7 +41,7 @@ def predict(
     Raises:
         CheckError: if a latent has a prior that cannot be drawn from, as in a deterministic autoencoder.
     """
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     prepared = prepare(vae, batch, particles, mode="draw")
     runner = Runner(vae, batch, prepared, particles, prepared.strategy if particles > 1 else "single")
     runs: list[tuple[Sites, Sites]] = []

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ppl_vae import rng
 from ppl_vae.core.assign import assign
-from ppl_vae.core.batch import as_batch, batch_length, structure, take
+from ppl_vae.core.batch import batch_length, structure, take
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.particles import Runner, choose, own_noise
 from ppl_vae.core.plates import probe, unchanged
 from ppl_vae.core.prepared import Mode, Prepared
@@ -40,7 +41,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
         particles: Whether several particles will be drawn together.
         mode: How the latent sites get their values.
     """
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     key = _key(vae, batch)
     known = vae.prepared.get((key, mode))
     if known is None:
@@ -140,7 +141,7 @@ def terms(
     """
     if isinstance(particles, bool) or not isinstance(particles, int) or particles < 1:
         raise ArgumentError(f"Got particles={particles!r}, expected a whole number of at least 1.")
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     prepared = prepare(vae, batch, particles, mode=mode)
     if strategy is None:
         strategy = prepared.strategy if particles > 1 else "single"

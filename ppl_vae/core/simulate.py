@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.core.batch import as_batch, batch_length, take
+from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.errors import CheckError
@@ -25,7 +26,7 @@ def reference_batch(vae: "VAE", like: Any) -> tuple[Any, ...]:
     like = vae.reference_batch if like is None else like
     if like is None:
         raise CheckError("The pair has not seen any data, so the shape of x is unknown. Pass a batch: like=batch.")
-    return as_batch(like.batch() if hasattr(like, "batch") else like)
+    return take_batch(vae, like, look=True, every_datum=True)
 
 
 def simulate(vae: "VAE", batch: tuple[Any, ...], n: int, start: int = 0) -> tuple[tuple[Any, ...], dict[str, "Site"]]:
@@ -56,7 +57,7 @@ def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) 
         places = [
             i
             for i, part in enumerate(inputs)
-            if isinstance(part, Tensor) and part.shape == seen.shape and bool((part == seen).all())
+            if isinstance(part, Tensor) and part.shape == seen.shape and _same(part, seen)
         ]
         if not places:
             raise CheckError(
@@ -65,3 +66,8 @@ def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) 
             )
         result[places[0]] = value.to(inputs[places[0]])
     return tuple(result)
+
+
+def _same(part: Tensor, seen: Tensor) -> bool:
+    """Whether an input is what is observed; where a value is missing, anything may be seen."""
+    return bool(((part == seen) | (part != part)).all())

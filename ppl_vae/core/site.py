@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
 from ppl_vae.distributions.relaxed import relaxed_log_prob
 from ppl_vae.distributions.unwrap import is_masked, unmasked
@@ -50,6 +51,7 @@ class Site:
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
         estimator: The gradient estimator of a latent site of the guide.
         stands_for: The sites whose density this is, latent or observed ones, where others were summed out of it.
+        shown: Gives the value with NaN where it is masked, for an observed site that is.
     """
 
     name: str
@@ -74,6 +76,12 @@ class Site:
     reduce: Callable[[Tensor], Tensor] = field(repr=False)
     estimator: Any = None
     stands_for: tuple[str, ...] = ()
+    shown: Callable[[], Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def seen(self) -> Tensor:
+        """The value, with NaN where the program does not look at it."""
+        return self.value if self.shown is None else self.shown()
 
     def term(self, weighted: bool = False) -> Tensor:
         """The log-density scaled for inner plates that subsample, and by the user's weight if asked for."""
@@ -248,9 +256,9 @@ def read_site(
     own, inner, data = axes.scales(total)
     weight = msg["scale"] if is_one(own) else msg["scale"] / own
     log_prob = reduce(site_log_prob(msg, relaxed=relaxed))
-    hidden = isinstance(msg["mask"], Tensor) or msg["mask"] is False or is_masked(fn)
+    masked = isinstance(msg["mask"], Tensor) or msg["mask"] is False or is_masked(fn)
     mass = log_prob if drawn else None
-    if drawn and (hidden or enum_dim is not None):
+    if drawn and (masked or enum_dim is not None):
         full = site_log_prob(msg, relaxed=relaxed, masked=False)
         mass = reduce(full) if enum_dim is None else axes.reduce(full)
     return Site(
@@ -270,11 +278,12 @@ def read_site(
         enum_dim=enum_dim,
         log_mass=mass,
         mask=msg["mask"],
-        is_masked=hidden,
+        is_masked=masked,
         particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.structure.depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
         estimator=estimator,
+        shown=(lambda: axes.canonical(hidden(msg), getattr(fn, "event_dim", 0))) if msg["is_observed"] else None,
     )
 
 

@@ -164,35 +164,3 @@ def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> I
     finally:
         for module, mode_before in modes:
             module.training = mode_before
-
-
-def as_split(data: Any) -> Any:
-    """Take a split as it is, and arrays as `fit` takes them: as a data set of one split.
-
-    Raises:
-        DataError: if there are no data, or a whole data set is given.
-    """
-    if hasattr(data, "splits"):
-        raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
-    if not hasattr(data, "batch"):
-        from ppl_vae.datasets import from_arrays
-
-        if not len(data) or not len(data[0] if isinstance(data, tuple) else data):
-            raise DataError("Got 0 data, expected at least one.")
-        data = from_arrays(data).train
-    if len(data) == 0:
-        raise DataError("Got a split of 0 data, expected at least one: was a share of the data set reserved for it?")
-    return data
-
-
-def as_pair_takes(batch: tuple[Any, ...], vae: "VAE") -> tuple[Any, ...]:
-    """Bring a batch to the device of a pair, and its floating-point tensors to the one dtype of its parameters."""
-    dtypes = {p.dtype for p in vae.parameters() if p.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-
-    def move(part: Any) -> Any:
-        if not isinstance(part, Tensor):
-            return part
-        return part.to(vae.device, dtype if part.is_floating_point() else None)
-
-    return tuple(move(part) for part in batch)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.data import as_pair_takes, as_split, take_data
+from ppl_vae.core.tiles import inference, plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     """
     import pandas as pd
 
-    split = as_split(data)[:most]
+    split = take_data(vae, as_split(data)[:most])
     n = len(split)
     found: dict[str, dict[str, list[Tensor]]] = {}
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)

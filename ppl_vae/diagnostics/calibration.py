@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.simulate import reference_batch, simulate
-from ppl_vae.core.tiles import as_pair_takes, inference, plan
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.runs.files import jsonable, write_atomically
 

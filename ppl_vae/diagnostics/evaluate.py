@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
-from ppl_vae.core.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
+from ppl_vae.core.tiles import enumerated_copies, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
 from ppl_vae.runs.files import jsonable, write_atomically
@@ -148,7 +149,7 @@ def evaluate(
 
     if num_particles < 1:
         raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     columns: dict[str, list[Tensor]] = {}
     means: dict[str, list[Tensor]] = {}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import Evidence, StreamingEvidence
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.mcmc.hmc import AnnealedPath, Point
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def gaps(
     """
     import pandas as pd
 
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     tables = []

@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.core.batch import as_batch
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.pair import VAE
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import unchanged
@@ -100,7 +100,7 @@ def gradients(
     """
     if samples < 10:
         raise ValueError(f"Expected samples ≥ 10, got {samples}: a variance needs some.")
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch, look=True)
     from ppl_vae.objectives import ELBO, as_objective
 
     if objective is None:

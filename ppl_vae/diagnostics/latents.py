@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Independent
 
+from ppl_vae.core.data import as_pair_takes, as_split, take_data
 from ppl_vae.core.terms import analytic_kl, closed_kl
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.tiles import inference, plan
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -160,7 +161,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
         draws: per datum, whose mean is taken.
         seed: of the draws.
     """
-    split = as_split(data)
+    split = take_data(vae, data)
     moments: dict[str, list[Tensor]] = {}
     kl: dict[str, list[Tensor]] = {}
     spread: dict[str, list[Tensor]] = {}

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
-from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
+from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
+from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
 from ppl_vae.rng import derive
 
@@ -50,8 +52,9 @@ def posterior(
     inputs), and `unconstrained_posterior` where a latent does not range over all reals.
 
     Dimensions: `chain`, `draw`, `datum` (labelled by the data's numbers), plates by their names, a latent's own
-    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. Draws of a guide are
-    independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
+    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. A site whose name is a
+    dimension's, or holds a slash, is renamed (see `variable_names`). Observed data hold NaN where they are masked.
+    Draws of a guide are independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
 
     Args:
         vae: the pair.
@@ -62,7 +65,7 @@ def posterior(
             the memory, at most `draws`; 0 for none.
         spec: the data's `Spec`, for names of columns and inputs.
         dims: names of a site's own dimensions, in place of the default ones.
-        coords: labels along dimensions.
+        coords: labels along dimensions, that of the data (`datum`) too, by their names.
         resample: `"psis"` resamples the draws of each datum by its Pareto-smoothed importance weights, so that they
             come closer to p(z | x), where k̂ allows it; predictive draws are resampled among themselves. Only for
             pairs without global latents.
@@ -78,7 +81,8 @@ def posterior(
 
     Raises:
         CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
-        DataError: if there are no data.
+        DataError: for data that `ppl_vae.core.data` refuses, and for `dims` and `coords` that do not fit: both before
+            anything is drawn.
 
     Reference:
         Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
@@ -101,7 +105,7 @@ def posterior(
         raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
         raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
-    split = as_split(data)
+    split = take_data(vae, data)
     n, total = len(split), draws * chains
     index = split.indices.cpu().numpy()
     blocks: list[Arrays] = []
@@ -117,15 +121,22 @@ def posterior(
             )
         size = n if path is None else min(n, tiling.data)
         kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
-        layout = layout_of(probe, spec, dims, coords, index)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
         local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
         inputs = constants(split, probe, spec)
-        names = frozenset(local | {"log_weight", "pareto_k", "ess"} | inputs.keys())
-        attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
+        layout, variables = layout_of(probe, spec, dims, coords, index, chains, inputs.keys())
+        index = np.asarray(layout.coords[DATUM])
+        names = frozenset({variables.get(name, name) for name in local} | {*STATISTICS} | inputs.keys())
+        attrs: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains}
+        attrs |= {"predictive_draws": kept, "resample": resample or ""}
+        if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
+            attrs["renamed_sites"] = ", ".join(renamed)
 
         def tree(blocks: Sequence[Arrays], at: slice) -> Any:
-            groups = _join(blocks, local, chains)
+            groups = {
+                group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
+                for group, values in _join(blocks, local, chains).items()
+            }
             groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
             here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
             return datatree({group: part for group, part in groups.items() if part}, here, attrs)
@@ -156,7 +167,7 @@ def _resample(block: Arrays, seed: int) -> None:
         ("posterior", "unconstrained_posterior", "log_likelihood", "sample_stats"),
         ("posterior_predictive",),
     ):
-        parts = [(group, name) for group in groups for name in block.get(group, {}) if name not in ("pareto_k", "ess")]
+        parts = [(group, name) for group in groups for name in block.get(group, {}) if not _by_datum(group, name)]
         if not parts:
             continue
         count = len(block[parts[0][0]][parts[0][1]])
@@ -230,11 +241,9 @@ def _block(
 
 
 def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
-    """Give the data that the model observes, by site."""
+    """Give the data that the model observes, by site; NaN where it masks them."""
     return {
-        name: (array or _small)(site.value[0])
-        for name, site in t.observed.items()
-        if site.is_local and _has_value(site)
+        name: (array or _small)(site.seen[0]) for name, site in t.observed.items() if site.is_local and _has_value(site)
     }
 
 
@@ -257,11 +266,16 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
     for group, first in blocks[0].items():
         groups[group] = {}
         for name, value in first.items():
-            by_datum = group == "observed_data" or name in ("pareto_k", "ess")
-            if by_datum or name in local or name == "log_weight":
+            by_datum = _by_datum(group, name)
+            if by_datum or name in local or (group, name) == ("sample_stats", "log_weight"):
                 value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
             groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
     return groups
+
+
+def _by_datum(group: str, name: str) -> bool:
+    """Whether an array has an axis of data and none of draws."""
+    return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
 
 
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
@@ -313,25 +327,49 @@ def _unconstrained(site: "Site") -> Tensor | None:
 
 
 def layout_of(
-    t: Terms, spec: Any, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None, index: NDArray[Any]
-) -> Layout:
-    """Name the dimensions of all sites: plates, pixels, features, units."""
+    t: Terms,
+    spec: Any,
+    dims: Mapping[str, Sequence[str]] | None,
+    coords: Mapping[str, Any] | None,
+    index: NDArray[Any],
+    chains: int = 1,
+    others: Collection[str] = (),
+) -> tuple[Layout, dict[str, str]]:
+    """Name the dimensions of all sites (plates, pixels, features, units), and the variable of each site.
+
+    Raises:
+        DataError: for `dims` and `coords` of what is not there, or of another size.
+    """
+    sites = {**t.latents, **t.model}
+    plates = {plate for site in sites.values() for plate in site.plates}
+    pictured = {"channel", "height", "width", "feature", "factor"}
+    given = {dim for named in (dims or {}).values() for dim in ([named] if isinstance(named, str) else named)}
+    variables = variable_names(sites, {*others, *plates, *pictured, *given, *(coords or {})})
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
+    sizes = {"chain": chains, DATUM: len(index)}
     observed = [name for name, site in t.observed.items() if site.is_local]
-    for name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
+    for site_name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
+        name = variables[site_name]
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
-        if observed[:1] == [name] and event == 3:
+        if observed[:1] == [site_name] and event == 3:
             own = ["channel", "height", "width"]
-        elif observed[:1] == [name] and event == 1:
+        elif observed[:1] == [site_name] and event == 1:
             own = ["feature"]
             if spec is not None and spec.feature_names:
                 labels["feature"] = list(spec.feature_names)
-        names[name] = [*site.plates, *own]
+        names[name] = [*(plate.replace("/", ".") for plate in site.plates), *own]
+    by_site = {site: names[name] for site, name in variables.items()}
+    check_dims(dims, {**by_site, **names})
+    names |= {variables.get(name, name): list(named) for name, named in (dims or {}).items()}
+    for site_name, site in sites.items():
+        shape = site.value.shape[1 + site.is_local :]
+        sizes |= dict(zip(names[variables[site_name]], map(int, shape), strict=True))
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)
-    return Layout(frozenset(), {**names, "factors": ["factor"], **(dims or {})}, {**labels, **(coords or {})})
+    check_coords(coords, {**sizes, **({"factor": len(labels["factor"])} if "factor" in labels else {})})
+    return Layout(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
 
 
 def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
@@ -344,7 +382,7 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
     observed = [site.value[0] for site in t.observed.values() if site.is_local]
     for i, tensor in enumerate(split.tensors[1:], 1):
         head = tensor[: t.batch_size].to(t.log_weights.device)
-        if not any(o.shape == head.shape and bool((o == head).all()) for o in observed):
+        if not any(o.shape == head.shape and bool(((o == head) | (head != head)).all()) for o in observed):
             name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
             constants[name] = tensor.cpu().numpy()
     return constants

@@ -22,6 +22,7 @@ from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.plates import DEEPEST, Asked, sample_sites, unchanged
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare
+from ppl_vae.core.screen import is_silenced, subsampled
 from ppl_vae.errors import CheckError, PplVaeError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Run:
         guide: The guide's sample sites, in order.
         model: The model's, replayed on the guide.
         plates: The frames of non-vectorized plates, too, by name, with their sizes.
+        subsampled: The plates that subsample by themselves, by name: how many of how many.
         failure: What a program raised.
         failed: Which program that was.
     """
@@ -47,6 +49,7 @@ class Run:
     guide: Sites = field(default_factory=dict)
     model: Sites = field(default_factory=dict)
     plates: dict[str, int] = field(default_factory=dict)
+    subsampled: dict[str, tuple[int, int]] = field(default_factory=dict)
     failure: Exception | None = None
     failed: str = ""
 
@@ -134,7 +137,7 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
             seen.run = seen.run if again.failure is None else again
             return seen
         with pyro.validation_enabled(True):
-            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if _is_silenced(s["fn"]))
+            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if is_silenced(s["fn"]))
         try:
             seen.prepared = prepare(vae, batch)
             seen.prepared = prepare(vae, batch, 2)
@@ -203,19 +206,11 @@ def _run(
             except Exception as failure:  # whatever a user's program may raise
                 run.failure, run.failed = failure, program
         known = tracer.trace
+        run.subsampled |= subsampled(known)
         setattr(run, program, sample_sites(known))
         if run.failure is not None:
             break
     return run
-
-
-def _is_silenced(fn: Any) -> bool:
-    """Whether the user switched validation off for a distribution, given that it is on by default."""
-    while fn is not None:
-        if fn.__dict__.get("_validate_args") is False:
-            return True
-        fn = getattr(fn, "base_dist", None)
-    return False
 
 
 def _same(a: Any, b: Any) -> bool:

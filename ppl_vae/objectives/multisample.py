@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ppl_vae.core.batch import as_batch, batch_length
+from ppl_vae.core.batch import batch_length
 from ppl_vae.core.prepared import Mode
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms
@@ -124,7 +124,7 @@ def joint_terms(vae: "VAE", batch: Any, particles: int, total: float | None) -> 
         CheckError: The batch is a part of the data set.
     """
     t = terms(vae, batch, particles, total=total)
-    size = t.batch_size if t.prepared.plates.data_plates else batch_length(as_batch(batch)) or t.total
+    size = t.batch_size if t.prepared.plates.data_plates else batch_length(t.batch) or t.total
     if float(t.total) != float(size):
         raise CheckError(
             f"A joint bound needs all data at once: got a batch of {size} out of {float(t.total):g}. "

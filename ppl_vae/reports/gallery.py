@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import generate, of_data
 from ppl_vae.core.predict import expected_values
 from ppl_vae.core.terms import Terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference
+from ppl_vae.core.tiles import inference
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.errors import CheckError
 from ppl_vae.reports import figures as draw
@@ -65,7 +66,7 @@ def gallery(
     Returns:
         The figures; what this pair has not (no prior to draw from, no continuous latent) is said in `notes`.
     """
-    split = as_split(data)
+    split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
     pixels = _Pixels(spec, x[0])

@@ -166,8 +166,8 @@ class Run:
 
     def _prepare(self, vae: VAE) -> None:
         """Let the parameters appear that programs make when first run, on the data that they were first made on."""
+        from ppl_vae.core.data import as_pair_takes
         from ppl_vae.core.run import prepare
-        from ppl_vae.core.tiles import as_pair_takes
 
         if self.reference is None or vae.reference_batch is not None:
             return

@@ -136,7 +136,7 @@ def fit(
             rng.seed_all(rng.derive(seed, INITIAL), device)
             test = getattr(data, "test", None)
             with misfit_told(vae):
-                train, validation = batches_of(data, vae, device)
+                train, validation = batches_of(data, vae, device, batch_size)
                 loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
                 loop.prepare(optimizer, scheduler, groups)
             loop.start(resume)

@@ -8,7 +8,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core.batch import as_batch, batch_length, structure, take
+from ppl_vae.core.batch import batch_length, structure, take
 from ppl_vae.errors import CheckError
 from tests.catalogue import CASES
 
@@ -146,14 +146,6 @@ def test_autoguide_inside_a_guide_function_needs_no_store():
     vae = pv.VAE(model, lambda x: inner(x))
     pv.terms(vae, torch.randn(4, D))
     assert len(list(vae.parameters())) == 3
-
-
-@pytest.mark.parametrize(
-    "batch", [torch.zeros(3), (torch.zeros(3),), [torch.zeros(3)]], ids=["tensor", "tuple", "list"]
-)
-def test_as_batch(batch):
-    assert isinstance(as_batch(batch), tuple)
-    assert len(as_batch(batch)) == 1
 
 
 def test_batches_are_taken_through_what_holds_them():

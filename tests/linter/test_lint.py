@@ -158,7 +158,7 @@ def labels_out_of_range():
     return model, guide, (torch.randn(B, D), torch.tensor([0, 1, 2, 7, 0]))
 
 
-@illegal("observed outside the support", mentions=("1 values that are not finite", "ask"))
+@illegal("data", mentions=("1 missing value (NaN) in x, the first in datum 0 at [0]", "mask"))
 def missing_values_as_nan():
     x = torch.randn(B, D)
     x[0, 0] = torch.nan

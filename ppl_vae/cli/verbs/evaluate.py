@@ -15,6 +15,7 @@ from ppl_vae.cli.open_run import opened, part, replaced
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import bar
 from ppl_vae.config.schema import near
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.files import to_json, write_atomically
 
@@ -112,7 +113,6 @@ def disentanglement(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Precision, recall, density, coverage, Fréchet distance of new data, in the space that `features` names."""
     from ppl_vae.core.generate import generate, of_data
-    from ppl_vae.core.tiles import as_pair_takes
     from ppl_vae.diagnostics.sample_quality import sample_quality
 
     some = split[:2_000]
