@@ -82,31 +82,7 @@ def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) 
             f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
             "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
         )
-    option = _option(context, group)
-    replaced = bool(option) and option.get("_target_") != node["_target_"]
-    return check(
-        where,
-        node,
-        typed=frozenset(_typed(context, where)),
-        old=frozenset(str(k) for k in option) if replaced else frozenset(),
-        given=GIVEN.get(group, ()),
-    )
-
-
-def _typed(context: Context, where: str) -> list[str]:
-    """The keys of a group that stand on the command line."""
-    keys = [o.split("=", 1)[0].lstrip("+~") for o in context.typed]
-    return [k[len(where) + 1 :].split(".")[0] for k in keys if k.startswith(f"{where}.")]
-
-
-def _option(context: Context, group: str) -> dict[str, Any]:
-    """The file of a group's chosen option, as it stands: which keys are its own defaults."""
-    for folder in context.searchpath:
-        path = Path(folder) / group / f"{context.choices.get(group)}.yaml"
-        if path.is_file():
-            found: Any = OmegaConf.to_container(OmegaConf.load(path))
-            return found if isinstance(found, dict) else {}
-    return {}
+    return check(where, node, loose=context.loose, given=GIVEN.get(group, ()))
 
 
 def absolute_paths(node: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli import folders, messages
 from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.config.schema import conf_dir, register, validated
@@ -52,8 +53,7 @@ class Context:
     verb: str
     directory: Path
     typed: list[str] = field(default_factory=list)
-    choices: dict[str, str] = field(default_factory=dict)
-    searchpath: list[str] = field(default_factory=list)
+    loose: frozenset[str] = frozenset()
     number: int | None = None
 
     @property
@@ -114,8 +114,7 @@ def _context(verb: str) -> Context:
         verb=verb,
         directory=Path(hydra.runtime.output_dir),
         typed=[str(o) for o in typed],
-        choices={str(k): str(v) for k, v in hydra.runtime.choices.items()},
-        searchpath=[s.path for s in hydra.runtime.config_sources if s.schema == "file"],
+        loose=frozenset(hydra.runtime.get(LOOSE, ())),
         number=int(hydra.job.num) if sweep else None,
     )
 
@@ -173,7 +172,7 @@ def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) 
     """Call `hydra.main` as a program would, with the command line in `sys.argv` and its errors uncaught."""
     job = Job(verb, outcome, os.environ.get("HYDRA_FULL_ERROR") == "1")
     program = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job.task())
-    with _patched(arguments), _hydra_raises(), _one_config_store():
+    with _patched(arguments), _hydra_raises(), _one_config_store(), own_loader():
         program()
 
 

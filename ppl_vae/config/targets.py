@@ -301,8 +301,7 @@ def check(
     where: str,
     node: Mapping[str, Any],
     *,
-    typed: frozenset[str] = frozenset(),
-    old: frozenset[str] = frozenset(),
+    loose: frozenset[str] = frozenset(),
     given: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Hold a group's keys to the signature of its target, before anything is built or written.
@@ -310,8 +309,7 @@ def check(
     Args:
         where: the group, for messages.
         node: `_target_` and keys.
-        typed: the keys the user typed.
-        old: keys of the option whose `_target_` was replaced: dropped where the new target does not name them.
+        loose: dotted names of keys that a file gave to another target: left out where this one does not name them.
         given: names that the target will receive besides.
 
     Returns:
@@ -327,14 +325,15 @@ def check(
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
-        if key not in found and not (accepts_any(found) and (key in typed or key not in old)):
-            if key in old and key not in typed:
+        name = f"{where}.{key}"
+        if key not in found and not accepts_any(found):
+            if name in loose:
                 continue
             given_later = (*INJECTED, *LATER, *(n for n, p in found.items() if program and _needed(p)))
             legal = [n for n in found if n not in given_later]
             hint = near(str(key), legal) or "it takes none"
-            raise UsageError(f"{where}.{key}: {node['_target_']} has no such parameter; {hint}")
-        used[key] = check_value(f"{where}.{key}", value, found[key].annotation if key in found else Any)
+            raise UsageError(f"{name}: {node['_target_']} has no such parameter; {hint}")
+        used[key] = check_value(name, value, found[key].annotation if key in found else Any, loose)
     for name, parameter in found.items():
         if _needed(parameter) and not program and name not in used and name not in (*given, *LATER):
             hint = describe(parameter.annotation)
@@ -347,14 +346,14 @@ def _needed(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind in by_name
 
 
-def check_value(where: str, value: Any, hint: Any) -> Any:
+def check_value(where: str, value: Any, hint: Any, loose: frozenset[str] = frozenset()) -> Any:
     """One value against its annotation; nested targets are checked in their turn."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return check(where, value)
+        return check(where, value, loose=loose)
     if isinstance(value, Mapping):
-        value = {k: check_value(f"{where}.{k}", v, Any) for k, v in value.items()}
+        value = {k: check_value(f"{where}.{k}", v, Any, loose) for k, v in value.items()}
     elif isinstance(value, (list, tuple)):
-        value = [check_value(f"{where}.{i}", v, Any) for i, v in enumerate(value)]
+        value = [check_value(f"{where}.{i}", v, Any, loose) for i, v in enumerate(value)]
     if isinstance(value, float) and math.isnan(value):
         raise PplVaeError(f"{where}: got nan, expected {describe(hint) if hint is not Any else 'a number'}")
     try:
