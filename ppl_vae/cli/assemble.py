@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
 from ppl_vae.config.schema import GROUPS
 from ppl_vae.config.targets import INJECTED, PROGRAMS, build, check, describe, locate, parameters
 from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import command
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
     if "logger" in config:
         node = config["logger"]
         config["logger"] = _checked("logger", "logger", node, context) if node else None
-    config["dataset"] = absolute_paths(config["dataset"])
+    config["dataset"] = absolute_paths(config["dataset"], context.started_in)
     for group in PROGRAMS:
         _refuse_empty_networks(group, config[group])
     return config
@@ -85,15 +87,27 @@ def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) 
     return check(where, node, loose=context.loose, given=GIVEN.get(group, ()))
 
 
-def absolute_paths(node: dict[str, Any]) -> dict[str, Any]:
-    """The paths of a dataset made absolute, so that a run's config holds from any working directory."""
+def absolute_paths(node: dict[str, Any], started_in: str) -> dict[str, Any]:
+    """The paths of a dataset made absolute, so that a run's config holds from any working directory.
+
+    Raises:
+        UsageError: for a relative path where the job left the directory in which it was typed (`hydra.job.chdir=true`).
+    """
     found = parameters(locate(node["_target_"], "dataset"))
+    moved = started_in and Path.cwd() != Path(started_in)
 
     def absolute(key: str, value: Any) -> Any:
         hint = describe(found[key].annotation) if key in found else ""
         is_path = "Path" in hint or key in ("path", "root", "folder", "directory")
         if is_path and isinstance(value, str) and "://" not in value:
-            return os.path.abspath(Path(value).expanduser())  # noqa: PTH100 - keeps symbolic links as typed
+            path = whole_path(value, f"dataset.{key}")
+            if moved and not Path(value).is_absolute() and not value.startswith("~"):
+                where = os.path.join(started_in, value)  # noqa: PTH118
+                raise UsageError(
+                    f"dataset.{key}={value}: relative, and hydra.job.chdir=true leaves the directory it is relative to; "
+                    f"give the whole path, dataset.{key}={quote(where)}, or leave chdir out"
+                )
+            return os.path.abspath(path)  # noqa: PTH100 - keeps symbolic links as typed
         return value
 
     return {key: absolute(key, value) for key, value in node.items()}

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra._internal.hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.default_element import ResultDefault
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
-from ppl_vae.config.schema import conf_dir
+from ppl_vae.config.schema import conf_dir, near
+from ppl_vae.errors import PplVaeError, UsageError
+
+OVERLAYS = ("experiment", "hparams_search")
+"""The groups whose options set keys of the whole config, and of which several may be chosen."""
 
 LOOSE = "loose"
 """Where Hydra's own config of a job names the keys that its target may do without: `hydra.runtime.loose`."""
@@ -35,8 +44,11 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         self._layers: list[Layer] = []
         overrides = with_open_targets(overrides)
-        cfg = super()._load_configuration_impl(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
+        _refuse_choices(parsed, repo, config_name)
+        compose = functools.partial(super()._load_configuration_impl, config_name)
+        with _expected(overrides, lambda alone: compose([alone], run_mode, False, False)):
+            cfg = compose(overrides, run_mode, from_shell, validate_sweep_overrides)
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         hydra = plain.pop("hydra", None)
         kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
@@ -48,10 +60,68 @@ class Loader(ConfigLoaderImpl):
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
         loaded = super()._load_single_config(default, repo)
+        group, _, option = (default.config_path or "").rpartition("/")
+        if group in OVERLAYS and default.package == group:
+            raise UsageError(
+                f"{group}={option}: its keys are read as {group}.KEY; begin {loaded.path.partition('://')[2]}/{group}/"
+                f"{option}.yaml with the line `# @package _global_`"
+            )
         if isinstance(loaded.config, DictConfig):
             values: Any = OmegaConf.to_container(loaded.config, resolve=False)
             self._layers.append(Layer(_source(loaded.path), values))
         return loaded
+
+
+@contextlib.contextmanager
+def _expected(overrides: Sequence[str], compose: Callable[[str], object]) -> Iterator[None]:
+    """Hydra's own code meets some command lines with ValueErrors and assertions: name the word that it fails on.
+
+    Raises:
+        UsageError: in place of an error that is none of Hydra's kinds.
+    """
+    kinds = (HydraException, OmegaConfBaseException, PplVaeError, YAMLError)
+    try:
+        yield
+    except kinds:
+        raise
+    except Exception as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        word = next((word for word in overrides if _fails_alone(word, compose, type(error))), " ".join(overrides))
+        raise UsageError(f"{word}: this cannot be composed ({said})") from error
+
+
+def _fails_alone(word: str, compose: Callable[[str], object], kind: type[Exception]) -> bool:
+    try:
+        compose(word)
+    except Exception as error:
+        return type(error) is kind
+    return False
+
+
+def _refuse_choices(overrides: Sequence[Override], repo: CachingConfigRepository, config_name: str | None) -> None:
+    """Answer for Hydra what is no choice of a group: numbers, several options at once, `+` before a group that has one."""
+    for override in overrides:
+        group = override.key_or_group
+        if not repo.group_exists(group) or override.is_sweep_override():
+            continue
+        value: Any = override.value()
+        said = override.input_line or group
+        several = isinstance(value, list) and (group in OVERLAYS or not (conf_dir() / group).is_dir())
+        if not (isinstance(value, str) or several or (override.is_delete() and value is None)):
+            options = repo.get_group_options(group)
+            if isinstance(value, list):
+                raise UsageError(
+                    f"{said}: got several options, expected one; {near('', options)} (-m {group}=A,B makes a run of each)"
+                )
+            raise UsageError(f"{said}: no such option; {near('none' if value is None else str(value), options)}")
+        if override.is_add() and override.package is None and _has_choice(repo, config_name, group):
+            raise UsageError(f"{said}: {group} has a choice already, which + cannot add to; type {said.lstrip('+')}")
+
+
+def _has_choice(repo: CachingConfigRepository, config_name: str | None, group: str) -> bool:
+    primary = repo.load_config(config_name) if config_name else None
+    entries = getattr(primary, "defaults_list", None) or ()
+    return any(isinstance(entry, GroupDefault) and entry.group == group for entry in entries)
 
 
 def _source(path: str) -> Source:

@@ -24,7 +24,7 @@ from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.config.schema import conf_dir, register, validated
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -54,6 +54,7 @@ class Context:
     directory: Path
     typed: list[str] = field(default_factory=list)
     loose: frozenset[str] = frozenset()
+    started_in: str = ""
     number: int | None = None
 
     @property
@@ -86,6 +87,7 @@ class Job:
         with standard_output_for_results() as out:
             try:
                 job = validated(self.verb, cfg)
+                _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)
                 emit(result, str(job.format.value), out, number=context.number)
@@ -106,6 +108,29 @@ class Job:
         raise JobFailed(text) from None
 
 
+def _find(job: DictConfig, context: Context) -> None:
+    """Look for the run before the verb is imported: a wrong name is answered as fast as any typo.
+
+    Raises:
+        UsageError: for a relative name where `hydra.job.chdir=true` left the directory it is relative to.
+        RunError: for a folder that is not a run.
+    """
+    from ppl_vae.runs.run import find
+
+    moved = Path.cwd() != Path(context.started_in)
+    for key in ("run", "sweep"):
+        name = job.get(key)
+        if name is None:
+            continue
+        if moved and not Path(name).is_absolute() and not name.startswith("~"):
+            raise UsageError(
+                f"{key}={name}: relative, and hydra.job.chdir=true leaves the directory it is relative to; "
+                "give the whole path, or leave chdir out"
+            )
+        if key == "run":
+            find(name)
+
+
 def _context(verb: str) -> Context:
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
@@ -115,6 +140,7 @@ def _context(verb: str) -> Context:
         directory=Path(hydra.runtime.output_dir),
         typed=[str(o) for o in typed],
         loose=frozenset(hydra.runtime.get(LOOSE, ())),
+        started_in=hydra.runtime.cwd,
         number=int(hydra.job.num) if sweep else None,
     )
 
@@ -149,13 +175,23 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
     folders.register_resolvers()
     outcome = Outcome()
     try:
-        _hydra(verb, name or verb, arguments, outcome)
+        with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+            _hydra(verb, name or verb, arguments, outcome)
     except JobFailed as failure:
         if not outcome.errors:  # the jobs ran in other processes, where each told its error
             outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
     return _exit(outcome, verb)
+
+
+@contextlib.contextmanager
+def _said_whole() -> Iterator[None]:
+    """Let `--info` and its like say all or, where something is wrong, nothing on standard output."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        yield
+    print(said.getvalue(), end="")
 
 
 def _exit(outcome: Outcome, verb: str) -> int:

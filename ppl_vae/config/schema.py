@@ -294,9 +294,18 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
             raise PplVaeError(f"{path}: got {value}, expected a number above 0")
+    _refuse_other(merged, "trainer.groups", DictConfig, "options by prefix of parameter names, such as {guide:{lr:1e-4}}")
+    _refuse_other(merged, "statistics", str, "functions by name, such as {ink:my_module.ink}")
     if OmegaConf.select(merged, "seed", default=0) < 0:
         raise PplVaeError(f"seed: got {merged.seed}, expected a whole number of at least 0")
     return merged
+
+
+def _refuse_other(merged: DictConfig, path: str, kind: type, expected: str) -> None:
+    """OmegaConf has no type for a mapping that may be null and holds mappings: hold it to its kind here."""
+    value = OmegaConf.select(merged, path)
+    if value is not None and not (isinstance(value, DictConfig) and all(isinstance(v, kind) for v in value.values())):
+        raise UsageError(f"{path}: got {value}, expected {expected}")
 
 
 def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[tuple[str, str, list[str]]]:

@@ -34,6 +34,9 @@ class Built:
 def fit_value(value: Any, hint: Any) -> Any:
     """The value as the annotation wants it (a list as a tuple, an option's name as its Enum).
 
+    An integer is a `float` as it is, as in Python: `validation=200` is a number of data, and 200.0 would be a share.
+    Inside containers it becomes one: torch refuses `betas=(0, 0.9)`.
+
     Example:
         >>> fit_value([256, 64], tuple[int, ...])
         (256, 64)
@@ -77,26 +80,30 @@ def _fit_container(value: Any, origin: Any, args: tuple[Any, ...]) -> Any:
         return _require(callable(value), value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         _require(isinstance(value, Mapping), value)
-        return {fit_value(k, args[0]): fit_value(v, args[1]) for k, v in value.items()} if args else value
+        return {fit_value(k, args[0]): _fit_element(v, args[1]) for k, v in value.items()} if args else value
     if isinstance(origin, type) and issubclass(origin, tuple):
         _require(isinstance(value, (list, tuple)), value)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(fit_value(v, args[0]) for v in value)
+            return tuple(_fit_element(v, args[0]) for v in value)
         _require(len(value) == len(args), value)
-        return tuple(fit_value(v, a) for v, a in zip(value, args, strict=True))
+        return tuple(_fit_element(v, a) for v, a in zip(value, args, strict=True))
     if isinstance(origin, type) and issubclass(origin, (Iterable, Collection, Sequence)):
         _require(isinstance(value, (list, tuple)), value)
-        fitted = [fit_value(v, args[0]) for v in value] if args else list(value)
+        fitted = [_fit_element(v, args[0]) for v in value] if args else list(value)
         return set(fitted) if issubclass(origin, (set, frozenset)) else fitted
     return value
+
+
+def _fit_element(value: Any, hint: Any) -> Any:
+    fitted = fit_value(value, hint)
+    return float(fitted) if hint is float else fitted
 
 
 def _fit_class(value: Any, hint: Any) -> Any:
     if not isinstance(hint, type):
         return value
     if hint is float:
-        _require(isinstance(value, (int, float)) and not isinstance(value, bool), value)
-        return float(value)
+        return _require(isinstance(value, (int, float)) and not isinstance(value, bool), value)
     if hint is int:
         return _require(isinstance(value, int) and not isinstance(value, bool), value)
     if hint is str:
@@ -216,7 +223,12 @@ PROGRAMS = ("model", "guide")
 INJECTED = ("spec", "likelihood", "model")
 
 
-LATER = ("params", "optimizer")  # what torch's optimizers and schedulers are given when training starts
+def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is given when training starts: the parameters to an optimizer, whatever it calls them, it to a scheduler."""
+    first = next(iter(found), None)
+    if first is not None and (where == "optimizer" or (where == "scheduler" and first == "optimizer")):
+        return (first,)
+    return ()
 
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -329,13 +341,13 @@ def check(
         if key not in found and not accepts_any(found):
             if name in loose:
                 continue
-            given_later = (*INJECTED, *LATER, *(n for n, p in found.items() if program and _needed(p)))
+            given_later = (*INJECTED, *later(where, found), *(n for n, p in found.items() if program and _needed(p)))
             legal = [n for n in found if n not in given_later]
             hint = near(str(key), legal) or "it takes none"
             raise UsageError(f"{name}: {node['_target_']} has no such parameter; {hint}")
         used[key] = check_value(name, value, found[key].annotation if key in found else Any, loose)
     for name, parameter in found.items():
-        if _needed(parameter) and not program and name not in used and name not in (*given, *LATER):
+        if _needed(parameter) and not program and name not in used and name not in (*given, *later(where, found)):
             hint = describe(parameter.annotation)
             raise UsageError(f"{where}.{name} is needed by {node['_target_']}: add {where}.{name}=VALUE ({hint})")
     return used
@@ -387,8 +399,7 @@ def build(where: str, node: Mapping[str, Any], **given: Any) -> Any:
     keys |= {name: value for name, value in given.items() if name in found and name not in keys}
     if where in PROGRAMS and not isinstance(target, type):
         return partial(target, **keys) if keys else target
-    first = next(iter(found), None)
-    if node.get("_partial_") or first in LATER or (where == "likelihood" and _is_likelihood(target, found)):
+    if node.get("_partial_") or later(where, found) or (where == "likelihood" and _is_likelihood(target, found)):
         return partial(target, **keys) if keys else target
     return target(**keys)
 

@@ -71,6 +71,7 @@ class Outcome:
     err: str
     left: list[str] = field(default_factory=list)
     slow: bool = False
+    config: str = ""
 
 
 class _TooLong(BaseException):
@@ -137,7 +138,8 @@ class Workshop:
         os.environ.clear()
         os.environ.update(environment)
         left = [p for p in self.contents() if p not in before]
-        return Outcome(list(words), code, out.getvalue(), err.getvalue(), left, slow)
+        configs = [(self.here / p).read_text() for p in left if p.endswith("config.yaml")]
+        return Outcome(list(words), code, out.getvalue(), err.getvalue(), left, slow, (configs or [""])[0])
 
 
 @contextlib.contextmanager
@@ -159,7 +161,7 @@ def broken(done: Outcome) -> str:
     if "Traceback" in done.err + done.out:
         return "a traceback"
     if done.code == 0:
-        return ""
+        return _not_as_typed(done)
     messages = len(MESSAGE.findall(done.err))
     sweep = any(w in ("-m", "--multirun") or "hydra.mode" in w for w in done.words)
     if "HYDRA_FULL_ERROR" in done.err:
@@ -178,16 +180,38 @@ def broken(done: Outcome) -> str:
     return ""
 
 
-def keys(verb: str) -> list[str]:
-    """Every key of a verb's schema and of a few options."""
+def _not_as_typed(done: Outcome) -> str:
+    """Of a run that was made: whether its config holds what was typed, in one folder of its name."""
+    runs = [p for p in done.left if p.endswith("run.json")]
+    if done.words[0] != "train" or len(runs) != 1 or any(w.startswith("-") for w in done.words):
+        return ""
+    if "None" in runs[0]:
+        return f"a run in {runs[0]}"
+    config = OmegaConf.create(done.config)
+    for word in [w for i, w in enumerate(done.words) if "=" in w]:
+        key, _, value = word.lstrip("+").partition("=")
+        later = [w for w in done.words[done.words.index(word) + 1 :] if w.lstrip("+~").startswith(key)]
+        if later or not re.fullmatch(r"[\w.]+", key) or not re.fullmatch(r"-?\d+|[a-z]+", value) or "." not in key:
+            continue
+        if key.startswith("hydra.") or value == "null":
+            continue
+        used = OmegaConf.select(config, key)
+        if str(used).lower() != value and not (value.lstrip("-").isdigit() and used == int(value)):
+            return f"{word} trained with {used}"
+    return ""
+
+
+def defaults(verb: str) -> dict[str, object]:
+    """Every key of a verb's schema and of a few options, with its default."""
     node = OmegaConf.structured(schema.SCHEMAS[verb])
-    found = [str(k) for k in node]
-    found += [f"{k}.{inner}" for k in ("trainer", "engine", "results") if k in node for inner in node[k]]
+    found: dict[str, object] = {str(k): None if OmegaConf.is_missing(node, k) else node[k] for k in node}
+    for group in ("trainer", "engine", "results"):
+        found |= {f"{group}.{k}": v for k, v in (node[group] if group in node else {}).items()}
     for group, option in (("model", "vae"), ("guide", "amortized"), ("dataset", "ppca"), ("objective", "beta_vae"),
                           ("optimizer", "adam"), ("scheduler", "cosine"), ("likelihood", "normal")):  # fmt: skip
         if group in node:
             loaded = OmegaConf.load(schema.conf_dir() / group / f"{option}.yaml")
-            found += [f"{group}.{k}" for k in loaded]
+            found |= {f"{group}.{k}": v for k, v in loaded.items()}
     return found
 
 
@@ -199,7 +223,7 @@ class Generator:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.keys = {verb: keys(verb) for verb in (*RUN_VERBS, "train", "gradients", "compare")}
+        self.keys = {verb: defaults(verb) for verb in (*RUN_VERBS, "train", "gradients", "compare")}
         self.options = {p.name: [o.stem for o in p.glob("*.yaml")] for p in schema.conf_dir().iterdir() if p.is_dir()}
 
     def line(self) -> list[str]:
@@ -233,7 +257,23 @@ class Generator:
             group = self.random.choice(["model", "guide", "objective", "optimizer", "dataset", "estimator.z", "scheduler",
                                         "objective.beta", "likelihood", "logger", "trainer", ""])  # fmt: skip
             return self.mangled(f"{group}._target_={self.random.choice(TARGETS)}")
-        return self.mangled(f"{self.random.choice(self.keys[verb])}={self.value()}")
+        key = self.random.choice(list(self.keys[verb]))
+        return self.mangled(f"{key}={self.likely(self.keys[verb][key]) if self.random.random() < 0.6 else self.value()}")
+
+    def likely(self, default: object) -> str:
+        """A value of the default's own kind, or nearly."""
+        choose = self.random.choice
+        if isinstance(default, bool):
+            return choose(["true", "false", "True", "1", "0", "yes", "null", "'true'"])
+        if isinstance(default, int):
+            return choose(["0", "1", "2", "3", "5", "-1", "2.0", "1e1", "'3'", "null", "[3]", str(default)])
+        if isinstance(default, float):
+            return choose(["0", "1", "2", "0.5", "-0.1", "1e-3", "nan", "inf", "'0.5'", "[0.5]", "null", "200", "1e30"])
+        if default is None:
+            return choose(["null", "1", "2", "a", "true", "[]", "{}", "0.5", "[1]", "x.y", "-1"])
+        if isinstance(default, str):
+            return choose([str(default), str(default).upper(), "none", "auto", "off", "last", "a", "1", "true", "''"])
+        return choose(["[3]", "[]", "[1,2]", "[0.5,0.9]", "3", "null", "{}", "[a]", "[-1]", "[[1]]", "{a:1}", "[3.0]"])
 
     def value(self) -> str:
         """A value: a number, a text, a structure, an interpolation, or two of them together."""
@@ -296,6 +336,8 @@ def search(number: int, seed: int, root: Path, show: Callable[[str], None]) -> l
             again = shop.call(small)
             found.append((small, why, again.err[-600:]))
             show(f"{index}: {why}\n   {small}\n   {again.err[-600:]}\n   out: {again.out[:200]!r}")
+        if os.environ.get("SHOW_ALL"):
+            show(f"{done.code} {words[-3:]} {done.err.strip()[-150:]}")
         if index % 200 == 199:
             show(f"--- {index + 1} tried: {codes}, {len(found)} broken")
     return found

@@ -52,11 +52,12 @@ def test_nested_targets_are_checked_and_built():
         check("objective", {**node, "beta": {**beta, "strt": 1}})
 
 
-def test_keys_of_a_replaced_option_are_dropped_but_typed_ones_are_errors():
+def test_keys_that_a_file_gave_to_another_target_are_left_out_but_others_are_errors():
     node = {"_target_": "torch.optim.SGD", "lr": 0.1, "betas": [0.9, 0.99]}
-    assert check("optimizer", node, old=frozenset({"betas", "lr"})) == {"_target_": "torch.optim.SGD", "lr": 0.1}
+    loose = frozenset({"optimizer.betas", "optimizer.lr"})
+    assert check("optimizer", node, loose=loose) == {"_target_": "torch.optim.SGD", "lr": 0.1}
     with pytest.raises(UsageError, match=r"optimizer\.betas: torch\.optim\.SGD has no such parameter"):
-        check("optimizer", node, old=frozenset({"betas"}), typed=frozenset({"betas"}))
+        check("optimizer", node)
 
 
 REFUSED = {
