@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ppl_vae.datasets import tables as csv
+from ppl_vae.datasets import csv
 from ppl_vae.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -8,10 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl_vae.datasets import idx, npz
-from ppl_vae.datasets import npz as npy
-from ppl_vae.datasets import tables as csv
-from ppl_vae.datasets import tables as parquet
+from ppl_vae.datasets import csv, idx, npy, npz, parquet
 from ppl_vae.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl_vae.datasets import tables as parquet
+from ppl_vae.datasets import parquet
 from ppl_vae.errors import DataError
 
 pytest.importorskip("pyarrow")

@@ -7,12 +7,12 @@ import pytest
 import torch
 import xarray as xr
 
+from ppl_vae import posterior as draw
 from ppl_vae.core import tiles
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
-from ppl_vae.inference_data import groups as draw
 from ppl_vae.inference_data.writer import PosteriorWriter
 from tests import oracles
 

@@ -195,7 +195,7 @@ def to_event_forgotten():
     return model, guide, params()
 
 
-@illegal("does not run", mentions=("test_check.py",))
+@illegal("does not run", mentions=("test_lint.py",))
 def matrices_that_do_not_fit():
     net = nn.Linear(D + 1, D)
 
@@ -386,7 +386,7 @@ def detached_encoder():
     return good_model, guide, params()
 
 
-@illegal("no gradient", mentions=("pyro.param 'idle'", "test_check.py"))
+@illegal("no gradient", mentions=("pyro.param 'idle'", "test_lint.py"))
 def unused_param():
     net = nn.Linear(D, D)
 
@@ -570,7 +570,7 @@ def test_finds(name):
     for part in mentions:
         assert part in told
     if "site" in kind:
-        assert "test_check.py:" in told
+        assert "test_lint.py:" in told
 
 
 @legal
