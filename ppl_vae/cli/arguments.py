@@ -141,7 +141,9 @@ def quoted(override: str, *, multirun: bool = False) -> str:
             expanded = str(Path(value).expanduser())
         except RuntimeError:  # no user of that name
             if is_path_key:
-                raise UsageError(f"{override}: there is no home of {value.split('/')[0]}; give the whole path") from None
+                raise UsageError(
+                    f"{override}: there is no home of {value.split('/')[0]}; give the whole path"
+                ) from None
             return override
         return f"{key}={quote(expanded)}" if is_path_key or _exists(expanded) else override
     if not _SPECIAL.search(value):

@@ -104,7 +104,7 @@ def absolute_paths(node: dict[str, Any], started_in: str) -> dict[str, Any]:
             if moved and not Path(value).is_absolute() and not value.startswith("~"):
                 where = os.path.join(started_in, value)  # noqa: PTH118
                 raise UsageError(
-                    f"dataset.{key}={value}: relative, and hydra.job.chdir=true leaves the directory it is relative to; "
+                    f"dataset.{key}={value}: relative, and hydra.job.chdir=true leaves where it starts from; "
                     f"give the whole path, dataset.{key}={quote(where)}, or leave chdir out"
                 )
             return os.path.abspath(path)  # noqa: PTH100 - keeps symbolic links as typed

@@ -27,8 +27,8 @@ from ppl_vae.errors import PplVaeError, UsageError
 OVERLAYS = ("experiment", "hparams_search")
 """The groups whose options set keys of the whole config, and of which several may be chosen."""
 
-LOOSE = "loose"
-"""Where Hydra's own config of a job names the keys that its target may do without: `hydra.runtime.loose`."""
+LOOSE = "keys given to another target"
+"""Under `hydra.runtime.choices`, open and travelling with a job: names of keys that its targets may do without."""
 
 
 class Loader(ConfigLoaderImpl):
@@ -43,6 +43,7 @@ class Loader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         self._layers: list[Layer] = []
+        OverridesParser.create().parse_overrides(overrides)  # what cannot be read is named as it was typed
         overrides = with_open_targets(overrides)
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         _refuse_choices(parsed, repo, config_name)
@@ -55,7 +56,7 @@ class Loader(ConfigLoaderImpl):
         with read_write(cfg), open_dict(cfg):
             _reduce(cfg, kept.values, but=() if hydra is None else ("hydra",))
             if kept.loose:
-                cfg.hydra.runtime[LOOSE] = sorted(kept.loose)
+                cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
         return cfg
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
@@ -99,7 +100,7 @@ def _fails_alone(word: str, compose: Callable[[str], object], kind: type[Excepti
 
 
 def _refuse_choices(overrides: Sequence[Override], repo: CachingConfigRepository, config_name: str | None) -> None:
-    """Answer for Hydra what is no choice of a group: numbers, several options at once, `+` before a group that has one."""
+    """Answer for Hydra what is no choice of a group: a number, several options, `+` before a group that has one."""
     for override in overrides:
         group = override.key_or_group
         if not repo.group_exists(group) or override.is_sweep_override():
@@ -111,7 +112,12 @@ def _refuse_choices(overrides: Sequence[Override], repo: CachingConfigRepository
             options = repo.get_group_options(group)
             if isinstance(value, list):
                 raise UsageError(
-                    f"{said}: got several options, expected one; {near('', options)} (-m {group}=A,B makes a run of each)"
+                    f"{said}: got several options, expected one; {near('', options)} "
+                    f"(-m {group}=A,B makes a run of each)"
+                )
+            if isinstance(value, dict):
+                raise UsageError(
+                    f"{said}: got keys, expected an option of {group}; set keys one by one: {group}.KEY=VALUE"
                 )
             raise UsageError(f"{said}: no such option; {near('none' if value is None else str(value), options)}")
         if override.is_add() and override.package is None and _has_choice(repo, config_name, group):
@@ -163,13 +169,16 @@ def _typed(overrides: Sequence[Override]) -> dict[str, Any]:
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    both = {k: _merged(old[k], v) if isinstance(old.get(k), dict) and isinstance(v, dict) else v for k, v in new.items()}
+    both = {
+        k: _merged(old[k], v) if isinstance(old.get(k), dict) and isinstance(v, dict) else v for k, v in new.items()
+    }
     return {**old, **both}
 
 
 def _reduce(node: DictConfig, kept: Mapping[str, Any], but: Sequence[str] = ()) -> None:
     """Delete the keys that were not kept, in place: interpolations, types and flags of the others stay."""
-    for key in [k for k in node if k not in but]:
+    keys: list[Any] = [k for k in node if k not in but]
+    for key in keys:
         if key not in kept:
             del node[key]
         elif isinstance(kept[key], Mapping) and isinstance(inner := node._get_node(key), DictConfig):

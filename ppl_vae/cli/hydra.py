@@ -139,7 +139,7 @@ def _context(verb: str) -> Context:
         verb=verb,
         directory=Path(hydra.runtime.output_dir),
         typed=[str(o) for o in typed],
-        loose=frozenset(hydra.runtime.get(LOOSE, ())),
+        loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
         number=int(hydra.job.num) if sweep else None,
     )

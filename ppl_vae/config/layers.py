@@ -1,8 +1,8 @@
 """Which keys of a composed config reach a `_target_`: those that were written for it.
 
-A config is layers merged one over the other: the files of this package, files of the user's own, what was typed. Where a
-later layer names another `_target_`, the values that this package gave the old one mean nothing to the new one, which
-has defaults of its own. Works on plain values and imports no torch, so that `--cfg job` shows what a job will use.
+A config is layers merged one over the other: the files of this package, files of the user's own, what was typed.
+Where a later layer names another `_target_`, the values that this package gave the old one mean nothing to the new
+one, which has defaults of its own. Works on plain values without torch, so that `--cfg job` shows what a job will use.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def keep_own(values: Mapping[str, Any], layers: Sequence[Layer]) -> Kept:
         UsageError: where one element was typed of a list that belonged to the old target.
 
     Example:
-        >>> package = Layer(Source.package, {"model": {"_target_": "ppl_vae.models.VAE", "latent_dim": 8, "hidden": [9]}})
+        >>> ours = {"_target_": "ppl_vae.models.VAE", "latent_dim": 8, "hidden": [9]}
+        >>> package = Layer(Source.package, {"model": ours})
         >>> typed = Layer(Source.typed, {"model": {"_target_": "mine.Model", "hidden": [9]}})
         >>> merged = {"model": {"_target_": "mine.Model", "latent_dim": 8, "hidden": [9]}}
         >>> keep_own(merged, [package, typed]).values
@@ -81,7 +82,7 @@ def _kept(
     path: str,
     loose: set[str],
 ) -> dict[str, Any]:
-    """One node: `parts` are the layers that hold it; values of `foreign` ones go, those of `doubtful` ones are loose."""
+    """One node: `parts` are layers that hold it; of `foreign` ones nothing stays, of `doubtful` ones it is loose."""
     target = node.get(TARGET)
     if isinstance(target, str):
         foreign = foreign | _written_for_another(target, parts, sources, Source.package, strict=True)

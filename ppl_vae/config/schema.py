@@ -294,7 +294,9 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
             raise PplVaeError(f"{path}: got {value}, expected a number above 0")
-    _refuse_other(merged, "trainer.groups", DictConfig, "options by prefix of parameter names, such as {guide:{lr:1e-4}}")
+    _refuse_other(
+        merged, "trainer.groups", DictConfig, "options by prefix of parameter names, such as {guide:{lr:1e-4}}"
+    )
     _refuse_other(merged, "statistics", str, "functions by name, such as {ink:my_module.ink}")
     if OmegaConf.select(merged, "seed", default=0) < 0:
         raise PplVaeError(f"seed: got {merged.seed}, expected a whole number of at least 0")

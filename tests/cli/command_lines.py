@@ -36,29 +36,46 @@ RUN_VERBS = {
 }
 """Verbs on a run, and words that make them quick."""
 
-NUMBERS = ("0", "1", "-1", "2", "3", "200", "0.5", "-0.0", "1e3", "1e400", "nan", "inf", "-inf", "0x10", "1_000", "007",
-           "99999999999999999999", "1e-400", "+5", "3.0")  # fmt: skip
-TEXTS = ("", "null", "true", "False", "a", "vae", "Vae", "ünï", "日本", "a b", " a", "a ", "'a'", '"a"', "'", '"', "\\",
-         "a\\,b", "a'b", "#", "-", "--", "~", "~x", "~nosuchuser/x", "*", "?", "@", "!", "%", "$", "$x", "\n", "\t",
-         "a\nb", "\x00", "\x1b[31m", "..", ".", "/", "//", "a/b", "./a", "../a", "a" * 300)  # fmt: skip
-STRUCTURES = ("[]", "{}", "[1]", "[1,2]", "[a,b]", "[[1]]", "[1,", "1]", "[", "]", "{", "}", "{a:1}", "{a:}", "{a}",
-              "{_target_:x.y}", "{_target_:ppl_vae.schedules.linear,start:0}", "[{a:1}]", "(1)", "1,2", "a,b", ",", "1,",
-              ",1", "range(3)", "choice(1,2)", "choice()", "interval(0,1)", "glob(*)", "sort(3,1)", "int(3.5)", "f(1)",
-              "extend_list(1)", "[null]", "[true,0]", "{1:2}", "{a:{b:c}}")  # fmt: skip
-INTERPOLATIONS = ("${seed}", "${nothing}", "${", "${}", "$${x}", "${model}", "${model.latent_dim}", "${hydra:job.name}",
-                  "${oc.env:HOME}", "${oc.env:NO_SUCH}", "${now:%Y}", "${uid:}", "${name}", "${.x}", "${..x}",
-                  "${hydra.run.dir}", "${oc.create:[1]}", "${seed", "${f:1}", "${trainer.epochs}")  # fmt: skip
-TARGETS = ("ppl_vae.models.VAE", "ppl_vae.models.Hierarchical", "ppl_vae.guides.Amortized", "torch.optim.SGD", "os.system",
-           "torch.nn.Linear", "collections.OrderedDict", "x", "x.y", "ppl_vae", "ppl_vae.", ".ppl_vae", "mine.Model",
-           "ppl_vae.objectives.ELBO", "ppl_vae.schedules.linear", "torch.Tensor", "numpy.zeros", "pyro.sample")  # fmt: skip
-FLAGS = ("--cfg=job", "-c", "--help", "-m", "--info", "--info=searchpath", "--resolve", "--package=model", "--cfg=hydra",
-         "-r", "--hydra-help", "--config-name=evaluate", "--config-name=nothing", "--config-dir=nowhere", "-cd=.",
-         "--config-dir=myconf", "--version", "-x", "--", "-", "--cfg")  # fmt: skip
-HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.verbose", "hydra.mode",
-         "hydra.output_subdir", "hydra.job.name", "hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/output",
-         "hydra.searchpath", "hydra.sweeper.max_batch_size", "hydra.callbacks", "hydra.job.num", "hydra.job.id",
-         "hydra.job.env_set", "hydra.job.env_copy", "hydra/help", "hydra.help.template", "hydra", "hydra.nothing",
-         "hydra.runtime.output_dir", "hydra.runtime.choices", "hydra.job.config_name", "hydra.sweeper.params")  # fmt: skip
+NUMBERS = (
+    "0", "1", "-1", "2", "3", "200", "0.5", "-0.0", "1e3", "1e400", "nan", "inf", "-inf", "0x10", "1_000",
+    "007", "99999999999999999999", "1e-400", "+5", "3.0",
+)  # fmt: skip
+TEXTS = (
+    "", "null", "true", "False", "a", "vae", "Vae", "ünï", "日本", "a b", " a", "a ", "'a'", '"a"', "'", '"',
+    "\\", "a\\,b", "a'b", "#", "-", "--", "~", "~x", "~nosuchuser/x", "*", "?", "@", "!", "%", "$", "$x", "\n",
+    "\t", "a\nb", "\x00", "\x1b[31m", "..", ".", "/", "//", "a/b", "./a", "../a", "a" * 300,
+)  # fmt: skip
+STRUCTURES = (
+    "[]", "{}", "[1]", "[1,2]", "[a,b]", "[[1]]", "[1,", "1]", "[", "]", "{", "}", "{a:1}", "{a:}", "{a}",
+    "{_target_:x.y}", "{_target_:ppl_vae.schedules.linear,start:0}", "[{a:1}]", "(1)", "1,2", "a,b", ",", "1,",
+    ",1", "range(3)", "choice(1,2)", "choice()", "interval(0,1)", "glob(*)", "sort(3,1)", "int(3.5)", "f(1)",
+    "extend_list(1)", "[null]", "[true,0]", "{1:2}", "{a:{b:c}}",
+)  # fmt: skip
+INTERPOLATIONS = (
+    "${seed}", "${nothing}", "${", "${}", "$${x}", "${model}", "${model.latent_dim}", "${hydra:job.name}",
+    "${oc.env:HOME}", "${oc.env:NO_SUCH}", "${now:%Y}", "${uid:}", "${name}", "${.x}", "${..x}",
+    "${hydra.run.dir}", "${oc.create:[1]}", "${seed", "${f:1}", "${trainer.epochs}",
+)  # fmt: skip
+TARGETS = (
+    "ppl_vae.models.VAE", "ppl_vae.models.Hierarchical", "ppl_vae.guides.Amortized", "torch.optim.SGD",
+    "os.system", "torch.nn.Linear", "collections.OrderedDict", "x", "x.y", "ppl_vae", "ppl_vae.", ".ppl_vae",
+    "mine.Model", "ppl_vae.objectives.ELBO", "ppl_vae.schedules.linear", "torch.Tensor", "numpy.zeros",
+    "pyro.sample",
+)  # fmt: skip
+GROUPS = (*schema.GROUPS, "estimator.z", "objective.beta", "logger", "trainer", "")
+FLAGS = (
+    "--cfg=job", "-c", "--help", "-m", "--info", "--info=searchpath", "--resolve", "--package=model",
+    "--cfg=hydra", "-r", "--hydra-help", "--config-name=evaluate", "--config-name=nothing",
+    "--config-dir=nowhere", "-cd=.", "--config-dir=myconf", "--version", "-x", "--", "-", "--cfg",
+)  # fmt: skip
+HYDRA = (
+    "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.verbose", "hydra.mode",
+    "hydra.output_subdir", "hydra.job.name", "hydra/launcher", "hydra/sweeper", "hydra/job_logging",
+    "hydra/output", "hydra.searchpath", "hydra.sweeper.max_batch_size", "hydra.callbacks", "hydra.job.num",
+    "hydra.job.id", "hydra.job.env_set", "hydra.job.env_copy", "hydra/help", "hydra.help.template", "hydra",
+    "hydra.nothing", "hydra.runtime.output_dir", "hydra.runtime.choices", "hydra.job.config_name",
+    "hydra.sweeper.params",
+)  # fmt: skip
 
 
 @dataclass
@@ -158,7 +175,7 @@ def broken(done: Outcome) -> str:
         return ""
     if done.code not in (0, 1, 2):
         return f"exit code {done.code}"
-    if "Traceback" in done.err + done.out:
+    if "Traceback" in done.err + done.out and "_TooLong" not in done.err:
         return "a traceback"
     if done.code == 0:
         return _not_as_typed(done)
@@ -206,7 +223,7 @@ def defaults(verb: str) -> dict[str, object]:
     node = OmegaConf.structured(schema.SCHEMAS[verb])
     found: dict[str, object] = {str(k): None if OmegaConf.is_missing(node, k) else node[k] for k in node}
     for group in ("trainer", "engine", "results"):
-        found |= {f"{group}.{k}": v for k, v in (node[group] if group in node else {}).items()}
+        found |= {f"{group}.{k}": v for k, v in (node.get(group) or {}).items()}
     for group, option in (("model", "vae"), ("guide", "amortized"), ("dataset", "ppca"), ("objective", "beta_vae"),
                           ("optimizer", "adam"), ("scheduler", "cosine"), ("likelihood", "normal")):  # fmt: skip
         if group in node:
@@ -233,7 +250,7 @@ class Generator:
         if verb == "train":
             words = [*SMALL, "trainer.epochs=1", "trainer.compile=off"]
         elif verb == "gradients":
-            words = [*SMALL[:6], "samples=3", "figures=false"]
+            words = [*SMALL[:6], "samples=10", "figures=false"]
         elif verb == "compare":
             words = ["sweep=."]
         else:
@@ -251,14 +268,17 @@ class Generator:
         if kind < 0.35:
             group = self.random.choice(sorted(self.options))
             option = self.random.choice(self.options[group] or ["x"]) if self.random.random() < 0.5 else self.value()
-            package = self.random.choice([""] * 8 + ["@x", "@model", "@x.y", "@:x", "@_global_", "@", "@a:b", "@_here_"])
+            package = self.random.choice(
+                [""] * 8 + ["@x", "@model", "@x.y", "@:x", "@_global_", "@", "@a:b", "@_here_"]
+            )
             return self.mangled(f"{group}{package}={option}")
         if kind < 0.42:
-            group = self.random.choice(["model", "guide", "objective", "optimizer", "dataset", "estimator.z", "scheduler",
-                                        "objective.beta", "likelihood", "logger", "trainer", ""])  # fmt: skip
+            group = self.random.choice(GROUPS)
             return self.mangled(f"{group}._target_={self.random.choice(TARGETS)}")
         key = self.random.choice(list(self.keys[verb]))
-        return self.mangled(f"{key}={self.likely(self.keys[verb][key]) if self.random.random() < 0.6 else self.value()}")
+        return self.mangled(
+            f"{key}={self.likely(self.keys[verb][key]) if self.random.random() < 0.6 else self.value()}"
+        )
 
     def likely(self, default: object) -> str:
         """A value of the default's own kind, or nearly."""
@@ -299,7 +319,8 @@ class Generator:
             return f"{key}.{self.random.choice(['x', '0', '3', '-1', '', '_target_', 'a b', 'é'])}={value}"
         if chance < 0.90:
             at = self.random.randrange(len(key) + 1)
-            return f"{key[:at]}{self.random.choice(['', 'x', ' ', '.', '/', 'é', '[0]', '[', '=', '@', ':'])}{key[at + 1:]}={value}"
+            other = self.random.choice(["", "x", " ", ".", "/", "é", "[0]", "[", "=", "@", ":"])
+            return f"{key[:at]}{other}{key[at + 1 :]}={value}"
         if chance < 0.93:
             return f"{key.upper()}={value}"
         if chance < 0.95:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from ppl_vae.runs.run import Run
 from tests.cli.small import TRAINING
 
-MINE = '''
+MINE = """
 import json, sys
 import torch
 import ppl_vae as pv
@@ -64,7 +64,7 @@ class Logger:
         got("logger", project=project)
     def __call__(self, row): pass
     def close(self): pass
-'''
+"""
 
 OWN = {
     "model": ("Model", {"latent_dim": 2, "hidden": 5, "depth": 1}),
@@ -79,7 +79,14 @@ OWN = {
 }
 """By group: the target, and its own defaults, which all differ from those of the option chosen in its place."""
 
-OLD = ["likelihood=normal", "objective=iwae", "estimator=antithetic", "scheduler=cosine", "logger=wandb", "dataset=digits"]
+OLD = [
+    "likelihood=normal",
+    "objective=iwae",
+    "estimator=antithetic",
+    "scheduler=cosine",
+    "logger=wandb",
+    "dataset=digits",
+]
 """Options whose files hold keys of the same names."""
 
 TYPED = {
@@ -175,16 +182,30 @@ WAYS = {
     ),
     "their option over ours": (["model=own"], {"_target_": "mine.Model", "depth": 3}),
     "their experiment": (["experiment=mine"], {"_target_": "mine.Model", "depth": 2}),
-    "their experiment, and typed": (["experiment=mine", "model.latent_dim=8"], {"_target_": "mine.Model", "latent_dim": 8, "depth": 2}),
-    "typed over their experiment": (["experiment=overlay", "model._target_=mine.Model"], {"_target_": "mine.Model", "hidden": 4}),
+    "their experiment, and typed": (
+        ["experiment=mine", "model.latent_dim=8"],
+        {"_target_": "mine.Model", "latent_dim": 8, "depth": 2},
+    ),
+    "typed over their experiment": (
+        ["experiment=overlay", "model._target_=mine.Model"],
+        {"_target_": "mine.Model", "hidden": 4},
+    ),
     "chosen by their experiment": (["experiment=chosen"], {"_target_": "mine.Model", "latent_dim": 5, "depth": 3}),
-    "our experiment over their option": (["experiment=fashion_mnist", "model=own"], {"_target_": "mine.Model", "depth": 3}),
+    "our experiment over their option": (
+        ["experiment=fashion_mnist", "model=own"],
+        {"_target_": "mine.Model", "depth": 3},
+    ),
     "our experiment over our option": (["experiment=fashion_mnist"], {**VAE, "latent_dim": 16, "hidden": [512]}),
-    "typed over our experiment": (["experiment=fashion_mnist", "model._target_=mine.Model"], {"_target_": "mine.Model"}),
+    "typed over our experiment": (
+        ["experiment=fashion_mnist", "model._target_=mine.Model"],
+        {"_target_": "mine.Model"},
+    ),
     "another of ours": (["model=conv", "model._target_=ppl_vae.models.VAE"], {"_target_": "ppl_vae.models.VAE"}),
-    "the same": (["model=burda_1layer", "model._target_=ppl_vae.models.VAE"], {**VAE, "latent_dim": 50, "hidden": [200, 200], "activation": "tanh"}),
-    "a whole node": (["++model={_target_:mine.Model,depth:4}"], {"_target_": "mine.Model", "depth": 4}),
-}  # fmt: skip
+    "the same": (
+        ["model=burda_1layer", "model._target_=ppl_vae.models.VAE"],
+        {**VAE, "latent_dim": 50, "hidden": [200, 200], "activation": "tanh"},
+    ),
+}
 
 
 @pytest.fixture
@@ -194,11 +215,17 @@ def own_configs(tmp_path, mine):
         (tmp_path / "myconf" / name).write_text(text)
 
 
-@pytest.mark.parametrize("place", ["flag", "searchpath"])
 @pytest.mark.parametrize(("typed", "node"), WAYS.values(), ids=WAYS)
-def test_ways_to_name_a_target(cli, own_configs, tmp_path, typed, node, place):
-    where = {"flag": ["--config-dir", "myconf"], "searchpath": [f"hydra.searchpath=[file://{tmp_path}/myconf]"]}[place]
-    called = cli("train", *where, *typed, "--cfg", "job")
+def test_ways_to_name_a_target(cli, own_configs, typed, node):
+    called = cli("train", "--config-dir", "myconf", *typed, "--cfg", "job")
+    assert called.code == 0, called.err
+    assert OmegaConf.to_container(OmegaConf.create(called.out).model) == node
+
+
+@pytest.mark.parametrize("way", ["their option over ours", "typed over their experiment"])
+def test_ways_through_a_search_path(cli, own_configs, tmp_path, way):
+    typed, node = WAYS[way]
+    called = cli("train", f"hydra.searchpath=[file://{tmp_path}/myconf]", *typed, "--cfg", "job")
     assert called.code == 0, called.err
     assert OmegaConf.to_container(OmegaConf.create(called.out).model) == node
 
@@ -212,15 +239,9 @@ def test_a_search_of_their_own(cli, own_configs):
     ]
 
 
-NESTED = {
-    "in place of a number": (["objective=elbo"], {"num_particles": 1}),
-    "in place of a schedule": (["objective=beta_vae"], {"num_particles": 1}),
-}
-
-
-@pytest.mark.parametrize(("option", "_"), NESTED.values(), ids=NESTED)
-def test_nested_targets(cli, mine, option, _):
-    nested = [*option, "objective.beta._target_=mine.rise"]
+@pytest.mark.parametrize("option", ["elbo", "beta_vae"])
+def test_nested_targets_in_place_of_a_number_and_of_a_schedule(cli, mine, option):
+    nested = [f"objective={option}", "objective.beta._target_=mine.rise"]
     lines = [*targets(["dataset"]), *nested, *TRAINING, "hydra.run.dir=run"]
     assert received(cli("train", *lines))["beta"] == {"start": 0.25, "over": 2}
     assert Run.load("run").plain_config["objective"]["beta"] == {"_target_": "mine.rise"}
@@ -228,8 +249,8 @@ def test_nested_targets(cli, mine, option, _):
 
 
 def test_a_key_of_their_file_for_another_target_goes_where_it_is_not_named(cli, own_configs):
-    (called,) = [cli("train", "--config-dir", "myconf", "model=ladder", "model._target_=ppl_vae.models.Vamp", "guide=vamp",
-                     *targets(["dataset"]), *TRAINING, "hydra.run.dir=run")]  # fmt: skip
+    called = cli("train", "--config-dir", "myconf", "model=ladder", "model._target_=ppl_vae.models.Vamp", "guide=vamp",
+                 *targets(["dataset"]), *TRAINING, "hydra.run.dir=run")  # fmt: skip
     assert called.code == 0, called.err
     assert Run.load("run").plain_config["model"] == {"_target_": "ppl_vae.models.Vamp"}
 
@@ -242,6 +263,7 @@ WRONG = {
     "nested": (["objective.beta._target_=mine.rise", "objective.beta.end=2"], "objective.beta.end: mine.rise has no"),
     "an element of a list": (["model._target_=mine.Model", "model.hidden.0=3"], "give the whole list: model.hidden=["),
     "a type": (["model._target_=mine.Model", "model.hidden=[256]"], "model.hidden: got [256], expected an integer"),
+    "a whole node": (["model={_target_:mine.Model,depth:4}"], "got keys, expected an option of model"),
     "a step too many": (["model._target_=mine.Model", "model.hidden.x=3"], "model.hidden"),
 }
 

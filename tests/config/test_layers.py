@@ -70,7 +70,9 @@ def test_random_layers(seed):
     """500 stacks of one to five layers; values that are equal to the old ones are as good as others."""
     chance = random.Random(seed)
     for _ in range(500):
-        layers = [Layer(chance.choice([PACKAGE, PACKAGE, FILE]), {"g": a_tree(chance)}) for _ in range(chance.randint(1, 4))]
+        layers = [
+            Layer(chance.choice([PACKAGE, PACKAGE, FILE]), {"g": a_tree(chance)}) for _ in range(chance.randint(1, 4))
+        ]
         if chance.random() < 0.7:
             layers.append(Layer(TYPED, {"g": a_tree(chance)}))
         try:
