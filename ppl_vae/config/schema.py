@@ -1,6 +1,7 @@
 """What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
 
-Imports no torch: `--help`, `--cfg job` and completion answer from here.
+Imports no torch: `--help`, `--cfg job` and completion answer from here. A default that the Python door has too is
+defined there, in the signature; a test holds these, and the files in `conf/`, to it.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ class Engine:
 class Results:
     """What `train` makes once it has trained."""
 
-    num_particles: int = 100
+    num_particles: int = 1000
     figures: bool = True
     posterior: bool = True
-    draws: int = 200
+    draws: int = 1000
     data: int = 100
 
 
