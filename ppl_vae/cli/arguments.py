@@ -106,7 +106,6 @@ def parse(words: Sequence[str]) -> Arguments:
         if not _key(override):
             raise UsageError(f"cannot read {override!r}; expected key=value")
     result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
-    _follow_replaced_targets(result)
     _refuse_empty(result)
     return result
 
@@ -138,7 +137,14 @@ def quoted(override: str, *, multirun: bool = False) -> str:
         return override
     is_path_key = bool(_PATH_KEYS.search(key))
     if value.startswith("~"):
-        expanded = str(Path(value).expanduser())
+        try:
+            expanded = str(Path(value).expanduser())
+        except RuntimeError:  # no user of that name
+            if is_path_key:
+                raise UsageError(
+                    f"{override}: there is no home of {value.split('/')[0]}; give the whole path"
+                ) from None
+            return override
         return f"{key}={quote(expanded)}" if is_path_key or _exists(expanded) else override
     if not _SPECIAL.search(value):
         return override
@@ -157,20 +163,6 @@ def _exists(path: str) -> bool:
         return os.path.lexists(path)
     except (OSError, ValueError):
         return False
-
-
-def _follow_replaced_targets(arguments: Arguments) -> None:
-    """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
-
-    The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`.
-
-    Whether the new target names the key is checked against its signature when the job starts.
-    """
-    replaced = {_key(o).split(".", 1)[0] for o in arguments.overrides if _key(o).endswith("._target_")}
-    for index, override in enumerate(arguments.overrides):
-        group = _key(override).split(".", 1)[0]
-        if group in replaced and "." in _key(override) and override[0] not in "+~":
-            arguments.overrides[index] = f"++{override}"
 
 
 def _refuse_empty(arguments: Arguments) -> None:

@@ -42,7 +42,7 @@ def make_posterior(
     vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool, resample: Any = None
 ) -> tuple[Path, Any]:
     """Draw the posterior of some data into `DIR/posterior.nc`; give its path and ArviZ's summary of the first data."""
-    from ppl_vae.cli.progress import bar
+    from ppl_vae.cli.progress import attempt, bar
     from ppl_vae.inference_data._arviz import from_tree, summary, to_tree
     from ppl_vae.inference_data.draw import posterior
 
@@ -60,7 +60,8 @@ def make_posterior(
 
         k = drawn["sample_stats"].get("pareto_k") if "sample_stats" in groups(drawn) else None
         if k is not None and np.isfinite(np.asarray(k)).any():
-            save_figures(directory, {"posterior_pareto_k": pareto_k_histogram(np.asarray(k))})
+            with attempt("posterior", "figure of k̂"):
+                save_figures(directory, {"posterior_pareto_k": pareto_k_histogram(np.asarray(k))})
     return path, table
 
 

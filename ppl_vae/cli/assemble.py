@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
 from ppl_vae.config.schema import GROUPS
 from ppl_vae.config.targets import INJECTED, PROGRAMS, build, check, describe, locate, parameters
 from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import command
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
     if "logger" in config:
         node = config["logger"]
         config["logger"] = _checked("logger", "logger", node, context) if node else None
-    config["dataset"] = absolute_paths(config["dataset"])
+    config["dataset"] = absolute_paths(config["dataset"], context.started_in)
     for group in PROGRAMS:
         _refuse_empty_networks(group, config[group])
     return config
@@ -82,42 +84,30 @@ def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) 
             f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
             "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
         )
-    option = _option(context, group)
-    replaced = bool(option) and option.get("_target_") != node["_target_"]
-    return check(
-        where,
-        node,
-        typed=frozenset(_typed(context, where)),
-        old=frozenset(str(k) for k in option) if replaced else frozenset(),
-        given=GIVEN.get(group, ()),
-    )
+    return check(where, node, loose=context.loose, given=GIVEN.get(group, ()))
 
 
-def _typed(context: Context, where: str) -> list[str]:
-    """The keys of a group that stand on the command line."""
-    keys = [o.split("=", 1)[0].lstrip("+~") for o in context.typed]
-    return [k[len(where) + 1 :].split(".")[0] for k in keys if k.startswith(f"{where}.")]
+def absolute_paths(node: dict[str, Any], started_in: str) -> dict[str, Any]:
+    """The paths of a dataset made absolute, so that a run's config holds from any working directory.
 
-
-def _option(context: Context, group: str) -> dict[str, Any]:
-    """The file of a group's chosen option, as it stands: which keys are its own defaults."""
-    for folder in context.searchpath:
-        path = Path(folder) / group / f"{context.choices.get(group)}.yaml"
-        if path.is_file():
-            found: Any = OmegaConf.to_container(OmegaConf.load(path))
-            return found if isinstance(found, dict) else {}
-    return {}
-
-
-def absolute_paths(node: dict[str, Any]) -> dict[str, Any]:
-    """The paths of a dataset made absolute, so that a run's config holds from any working directory."""
+    Raises:
+        UsageError: for a relative path where the job left the directory in which it was typed (`hydra.job.chdir=true`).
+    """
     found = parameters(locate(node["_target_"], "dataset"))
+    moved = started_in and Path.cwd() != Path(started_in)
 
     def absolute(key: str, value: Any) -> Any:
         hint = describe(found[key].annotation) if key in found else ""
         is_path = "Path" in hint or key in ("path", "root", "folder", "directory")
         if is_path and isinstance(value, str) and "://" not in value:
-            return os.path.abspath(Path(value).expanduser())  # noqa: PTH100 - keeps symbolic links as typed
+            path = whole_path(value, f"dataset.{key}")
+            if moved and not Path(value).is_absolute() and not value.startswith("~"):
+                where = os.path.join(started_in, value)  # noqa: PTH118
+                raise UsageError(
+                    f"dataset.{key}={value}: relative, and hydra.job.chdir=true leaves where it starts from; "
+                    f"give the whole path, dataset.{key}={quote(where)}, or leave chdir out"
+                )
+            return os.path.abspath(path)  # noqa: PTH100 - keeps symbolic links as typed
         return value
 
     return {key: absolute(key, value) for key, value in node.items()}

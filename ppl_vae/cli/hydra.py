@@ -20,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli import folders, messages
 from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.config.schema import conf_dir, register, validated
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -52,8 +53,8 @@ class Context:
     verb: str
     directory: Path
     typed: list[str] = field(default_factory=list)
-    choices: dict[str, str] = field(default_factory=dict)
-    searchpath: list[str] = field(default_factory=list)
+    loose: frozenset[str] = frozenset()
+    started_in: str = ""
     number: int | None = None
 
     @property
@@ -86,6 +87,7 @@ class Job:
         with standard_output_for_results() as out:
             try:
                 job = validated(self.verb, cfg)
+                _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)
                 emit(result, str(job.format.value), out, number=context.number)
@@ -106,6 +108,29 @@ class Job:
         raise JobFailed(text) from None
 
 
+def _find(job: DictConfig, context: Context) -> None:
+    """Look for the run before the verb is imported: a wrong name is answered as fast as any typo.
+
+    Raises:
+        UsageError: for a relative name where `hydra.job.chdir=true` left the directory it is relative to.
+        RunError: for a folder that is not a run.
+    """
+    from ppl_vae.runs.run import find
+
+    moved = Path.cwd() != Path(context.started_in)
+    for key in ("run", "sweep"):
+        name = job.get(key)
+        if name is None:
+            continue
+        if moved and not Path(name).is_absolute() and not name.startswith("~"):
+            raise UsageError(
+                f"{key}={name}: relative, and hydra.job.chdir=true leaves the directory it is relative to; "
+                "give the whole path, or leave chdir out"
+            )
+        if key == "run":
+            find(name)
+
+
 def _context(verb: str) -> Context:
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
@@ -114,8 +139,8 @@ def _context(verb: str) -> Context:
         verb=verb,
         directory=Path(hydra.runtime.output_dir),
         typed=[str(o) for o in typed],
-        choices={str(k): str(v) for k, v in hydra.runtime.choices.items()},
-        searchpath=[s.path for s in hydra.runtime.config_sources if s.schema == "file"],
+        loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
+        started_in=hydra.runtime.cwd,
         number=int(hydra.job.num) if sweep else None,
     )
 
@@ -150,13 +175,23 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
     folders.register_resolvers()
     outcome = Outcome()
     try:
-        _hydra(verb, name or verb, arguments, outcome)
+        with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+            _hydra(verb, name or verb, arguments, outcome)
     except JobFailed as failure:
         if not outcome.errors:  # the jobs ran in other processes, where each told its error
             outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
     return _exit(outcome, verb)
+
+
+@contextlib.contextmanager
+def _said_whole() -> Iterator[None]:
+    """Let `--info` and its like say all or, where something is wrong, nothing on standard output."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        yield
+    print(said.getvalue(), end="")
 
 
 def _exit(outcome: Outcome, verb: str) -> int:
@@ -173,7 +208,7 @@ def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) 
     """Call `hydra.main` as a program would, with the command line in `sys.argv` and its errors uncaught."""
     job = Job(verb, outcome, os.environ.get("HYDRA_FULL_ERROR") == "1")
     program = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job.task())
-    with _patched(arguments), _hydra_raises(), _one_config_store():
+    with _patched(arguments), _hydra_raises(), _one_config_store(), own_loader():
         program()
 
 

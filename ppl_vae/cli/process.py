@@ -21,11 +21,12 @@ def reset_process(seed: int, device: str = "auto") -> torch.device:
     Pyro's parameter store, its validation flag, torch's default dtype, threads, determinism and gradient mode, every
     seed, and users' own modules, which are imported anew.
     """
+    import random
+
+    import numpy as np
     import pyro
     import torch
     from torch.distributions import Distribution
-
-    from ppl_vae import rng
 
     if not _first:
         _first["threads"] = torch.get_num_threads()
@@ -38,7 +39,9 @@ def reset_process(seed: int, device: str = "auto") -> torch.device:
     torch.set_grad_enabled(True)
     torch.set_num_threads(int(str(_first["threads"])))
     chosen = choose_device(device)
-    rng.seed_all(seed, chosen)
+    torch.manual_seed(seed)  # as a program would: the same classes built after it there start from the same weights
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - what programs may use
+    random.seed(seed)
     return chosen
 
 

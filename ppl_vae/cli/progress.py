@@ -1,10 +1,26 @@
-"""A bar on standard error for verbs that take a while; nothing where nobody looks."""
+"""What a verb says on standard error while it works: bars, lines, and parts that could not be made."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def say(text: str) -> None:
+    """One line about what is done now."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def attempt(verb: str, what: str) -> Iterator[None]:
+    """Make one part of a result: where that fails, it is told, and the other parts stand."""
+    try:
+        yield
+    except Exception as error:
+        from ppl_vae.cli.messages import message
+
+        say(f"ppl-vae {verb}: no {what}: {message(error)}")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
 
-Imports no torch: `--help`, `--cfg job` and completion answer from here.
+Imports no torch: `--help`, `--cfg job` and completion answer from here. A default that the Python door has too is
+defined there, in the signature; a test holds these, and the files in `conf/`, to it.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ class Engine:
 class Results:
     """What `train` makes once it has trained."""
 
-    num_particles: int = 100
+    num_particles: int = 1000
     figures: bool = True
     posterior: bool = True
-    draws: int = 200
+    draws: int = 1000
     data: int = 100
 
 
@@ -294,9 +295,20 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
             raise PplVaeError(f"{path}: got {value}, expected a number above 0")
+    _refuse_other(
+        merged, "trainer.groups", DictConfig, "options by prefix of parameter names, such as {guide:{lr:1e-4}}"
+    )
+    _refuse_other(merged, "statistics", str, "functions by name, such as {ink:my_module.ink}")
     if OmegaConf.select(merged, "seed", default=0) < 0:
         raise PplVaeError(f"seed: got {merged.seed}, expected a whole number of at least 0")
     return merged
+
+
+def _refuse_other(merged: DictConfig, path: str, kind: type, expected: str) -> None:
+    """OmegaConf has no type for a mapping that may be null and holds mappings: hold it to its kind here."""
+    value = OmegaConf.select(merged, path)
+    if value is not None and not (isinstance(value, DictConfig) and all(isinstance(v, kind) for v in value.values())):
+        raise UsageError(f"{path}: got {value}, expected {expected}")
 
 
 def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[tuple[str, str, list[str]]]:

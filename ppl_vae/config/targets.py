@@ -34,6 +34,9 @@ class Built:
 def fit_value(value: Any, hint: Any) -> Any:
     """The value as the annotation wants it (a list as a tuple, an option's name as its Enum).
 
+    An integer is a `float` as it is, as in Python: `validation=200` is a number of data, and 200.0 would be a share.
+    Inside containers it becomes one: torch refuses `betas=(0, 0.9)`.
+
     Example:
         >>> fit_value([256, 64], tuple[int, ...])
         (256, 64)
@@ -77,26 +80,30 @@ def _fit_container(value: Any, origin: Any, args: tuple[Any, ...]) -> Any:
         return _require(callable(value), value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         _require(isinstance(value, Mapping), value)
-        return {fit_value(k, args[0]): fit_value(v, args[1]) for k, v in value.items()} if args else value
+        return {fit_value(k, args[0]): _fit_element(v, args[1]) for k, v in value.items()} if args else value
     if isinstance(origin, type) and issubclass(origin, tuple):
         _require(isinstance(value, (list, tuple)), value)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(fit_value(v, args[0]) for v in value)
+            return tuple(_fit_element(v, args[0]) for v in value)
         _require(len(value) == len(args), value)
-        return tuple(fit_value(v, a) for v, a in zip(value, args, strict=True))
+        return tuple(_fit_element(v, a) for v, a in zip(value, args, strict=True))
     if isinstance(origin, type) and issubclass(origin, (Iterable, Collection, Sequence)):
         _require(isinstance(value, (list, tuple)), value)
-        fitted = [fit_value(v, args[0]) for v in value] if args else list(value)
+        fitted = [_fit_element(v, args[0]) for v in value] if args else list(value)
         return set(fitted) if issubclass(origin, (set, frozenset)) else fitted
     return value
+
+
+def _fit_element(value: Any, hint: Any) -> Any:
+    fitted = fit_value(value, hint)
+    return float(fitted) if hint is float else fitted
 
 
 def _fit_class(value: Any, hint: Any) -> Any:
     if not isinstance(hint, type):
         return value
     if hint is float:
-        _require(isinstance(value, (int, float)) and not isinstance(value, bool), value)
-        return float(value)
+        return _require(isinstance(value, (int, float)) and not isinstance(value, bool), value)
     if hint is int:
         return _require(isinstance(value, int) and not isinstance(value, bool), value)
     if hint is str:
@@ -216,7 +223,12 @@ PROGRAMS = ("model", "guide")
 INJECTED = ("spec", "likelihood", "model")
 
 
-LATER = ("params", "optimizer")  # what torch's optimizers and schedulers are given when training starts
+def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is given when training starts: the parameters to an optimizer, whatever it calls them, it to a scheduler."""
+    first = next(iter(found), None)
+    if first is not None and (where == "optimizer" or (where == "scheduler" and first == "optimizer")):
+        return (first,)
+    return ()
 
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -301,8 +313,7 @@ def check(
     where: str,
     node: Mapping[str, Any],
     *,
-    typed: frozenset[str] = frozenset(),
-    old: frozenset[str] = frozenset(),
+    loose: frozenset[str] = frozenset(),
     given: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Hold a group's keys to the signature of its target, before anything is built or written.
@@ -310,8 +321,7 @@ def check(
     Args:
         where: the group, for messages.
         node: `_target_` and keys.
-        typed: the keys the user typed.
-        old: keys of the option whose `_target_` was replaced: dropped where the new target does not name them.
+        loose: dotted names of keys that a file gave to another target: left out where this one does not name them.
         given: names that the target will receive besides.
 
     Returns:
@@ -327,16 +337,17 @@ def check(
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
-        if key not in found and not (accepts_any(found) and (key in typed or key not in old)):
-            if key in old and key not in typed:
+        name = f"{where}.{key}"
+        if key not in found and not accepts_any(found):
+            if name in loose:
                 continue
-            given_later = (*INJECTED, *LATER, *(n for n, p in found.items() if program and _needed(p)))
+            given_later = (*INJECTED, *later(where, found), *(n for n, p in found.items() if program and _needed(p)))
             legal = [n for n in found if n not in given_later]
             hint = near(str(key), legal) or "it takes none"
-            raise UsageError(f"{where}.{key}: {node['_target_']} has no such parameter; {hint}")
-        used[key] = check_value(f"{where}.{key}", value, found[key].annotation if key in found else Any)
+            raise UsageError(f"{name}: {node['_target_']} has no such parameter; {hint}")
+        used[key] = check_value(name, value, found[key].annotation if key in found else Any, loose)
     for name, parameter in found.items():
-        if _needed(parameter) and not program and name not in used and name not in (*given, *LATER):
+        if _needed(parameter) and not program and name not in used and name not in (*given, *later(where, found)):
             hint = describe(parameter.annotation)
             raise UsageError(f"{where}.{name} is needed by {node['_target_']}: add {where}.{name}=VALUE ({hint})")
     return used
@@ -347,14 +358,14 @@ def _needed(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind in by_name
 
 
-def check_value(where: str, value: Any, hint: Any) -> Any:
+def check_value(where: str, value: Any, hint: Any, loose: frozenset[str] = frozenset()) -> Any:
     """One value against its annotation; nested targets are checked in their turn."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return check(where, value)
+        return check(where, value, loose=loose)
     if isinstance(value, Mapping):
-        value = {k: check_value(f"{where}.{k}", v, Any) for k, v in value.items()}
+        value = {k: check_value(f"{where}.{k}", v, Any, loose) for k, v in value.items()}
     elif isinstance(value, (list, tuple)):
-        value = [check_value(f"{where}.{i}", v, Any) for i, v in enumerate(value)]
+        value = [check_value(f"{where}.{i}", v, Any, loose) for i, v in enumerate(value)]
     if isinstance(value, float) and math.isnan(value):
         raise PplVaeError(f"{where}: got nan, expected {describe(hint) if hint is not Any else 'a number'}")
     try:
@@ -388,8 +399,7 @@ def build(where: str, node: Mapping[str, Any], **given: Any) -> Any:
     keys |= {name: value for name, value in given.items() if name in found and name not in keys}
     if where in PROGRAMS and not isinstance(target, type):
         return partial(target, **keys) if keys else target
-    first = next(iter(found), None)
-    if node.get("_partial_") or first in LATER or (where == "likelihood" and _is_likelihood(target, found)):
+    if node.get("_partial_") or later(where, found) or (where == "likelihood" and _is_likelihood(target, found)):
         return partial(target, **keys) if keys else target
     return target(**keys)
 

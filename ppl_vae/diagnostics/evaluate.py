@@ -80,7 +80,7 @@ class Evaluation:
 def evaluate(
     vae: "VAE",
     data: Any,
-    num_particles: int = 5000,
+    num_particles: int = 1000,
     *,
     memory: int | str = "1GB",
     seed: int = 0,
@@ -107,7 +107,7 @@ def evaluate(
     Args:
         vae: the pair.
         data: a `Split`, a tensor `(data, …)` or a tuple of them.
-        num_particles: K per datum.
+        num_particles: K per datum; papers take 5000.
         memory: upper limit of the working memory, bytes or such as `"512MB"`; no result depends on it.
         seed: of the particles.
         progress: called with the number of tiles done and of all tiles.

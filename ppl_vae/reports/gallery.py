@@ -1,6 +1,7 @@
 """The pictures of a pair: run it on a few data, and draw."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import constraints
 
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import generate, of_data
@@ -31,11 +33,24 @@ class Gallery:
 
     Attributes:
         figures: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`, `kl_per_unit`.
-        notes: by section (`samples`, `reconstructions`, `latents`), the reason for what is missing.
+        notes: by figure, or `latents` for all of them, the reason for what is missing.
+        failed: the figures that should have been there: something went wrong, which their note says.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Draw one figure: where that fails, its note says so and the other figures stand."""
+        try:
+            yield
+        except CheckError as error:  # this pair has none
+            self.notes[name] = str(error)
+        except Exception as error:
+            self.notes[name] = f"{type(error).__name__}: {error}"
+            self.failed.append(name)
 
 
 def gallery(
@@ -59,19 +74,20 @@ def gallery(
         samples: how many images are drawn from the model.
         reconstructions: how many data are reconstructed.
         units: how many latent units are traversed, those with the largest KL.
-        steps: values per unit, from −2.5 to 2.5 posterior standard deviations of the data's codes.
+        steps: values per unit: quantiles of its draws over data, those that a normal has at −2.5 to 2.5.
         most: how many data the latent map shows at most.
         seed: of the draws; the caller's random state is untouched.
 
     Returns:
-        The figures; what this pair has not (no prior to draw from, no continuous latent) is said in `notes`.
+        The figures; what this pair has not (no prior to draw from, no continuous latent), and what could not be drawn,
+        is said in `notes`.
     """
     split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
     pixels = _Pixels(spec, x[0])
     names = None if spec is None else spec.feature_names
-    try:
+    with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)
         new = of_data(new, x[0]) if isinstance(new, dict) else new
@@ -79,33 +95,39 @@ def gallery(
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
             result.figures["sample_marginals"] = draw.sample_marginals(pixels(x[0]), pixels(new), names)
-    except CheckError as error:
-        result.notes["samples"] = str(error)
     with inference(vae, x) as terms:
         torch.manual_seed(seed)
-        head = tuple(t[:reconstructions] if pixels.is_image and isinstance(t, Tensor) else t for t in x)
-        t = terms(head)
-        latents = {n: s.raw for n, s in t.latents.items() if n in t.model}
-        rebuilt = of_data(expected_values(vae, head, latents), head[0])
-        if pixels.is_image:
-            result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
-        else:
-            result.figures["reconstructions"] = draw.feature_reconstructions(pixels(x[0]), pixels(rebuilt), names)
-        codes = encodings(vae, split[:most], seed=seed)
+        with result.attempt("reconstructions"):
+            head = tuple(t[:reconstructions] if pixels.is_image and isinstance(t, Tensor) else t for t in x)
+            t = terms(head)
+            latents = {n: s.raw for n, s in t.latents.items() if not s.is_auxiliary}
+            rebuilt = of_data(expected_values(vae, head, latents), head[0])
+            if pixels.is_image:
+                result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
+            else:
+                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(x[0]), pixels(rebuilt), names)
+        codes: list[Encoding] = []
+        with result.attempt("latents"):
+            codes = encodings(vae, split[:most], seed=seed)
+            if not codes:
+                result.notes["latents"] = (
+                    "No latent of real numbers to show: the codes are discrete or shared by all data."
+                )
         if not codes:
-            result.notes["latents"] = "No latent of real numbers to show: the codes are discrete or shared by all data."
             return result
         main = max(codes, key=lambda code: code.mean.shape[1])
         labels = None if split.labels is None else split.labels[:most].cpu().numpy()
-        result.figures["latent_map"] = draw.latent_map(
-            main.mean, labels, None if spec is None else spec.class_names, main.name
-        )
-        told = [code for code in codes if code.kl is not None and np.isfinite(code.kl).all()]
-        if told:
-            result.figures["kl_per_unit"] = _kl_of_all(told)
-        figure = _traversals(vae, t, main, pixels, names, units, steps)
-        if figure is not None:
-            result.figures["traversals"] = figure
+        with result.attempt("latent_map"):
+            class_names = None if spec is None else spec.class_names
+            result.figures["latent_map"] = draw.latent_map(main.mean, labels, class_names, main.name)
+        with result.attempt("kl_per_unit"):
+            told = [code for code in codes if code.kl is not None and np.isfinite(code.kl).all()]
+            if told:
+                result.figures["kl_per_unit"] = _kl_of_all(told)
+        with result.attempt("traversals"):
+            figure = _traversals(vae, terms(x), main, pixels, names, units, steps)
+            if figure is not None:
+                result.figures["traversals"] = figure
     return result
 
 
@@ -123,27 +145,43 @@ def _kl_of_all(codes: list[Encoding]) -> Figure:
 def _traversals(
     vae: "VAE", t: Terms, code: Encoding, pixels: "_Pixels", names: Sequence[str] | None, units: int, steps: int
 ) -> Figure | None:
-    """Move one unit at a time, the rest at the first datum's posterior mean."""
+    """Move one unit at a time through its own quantiles, the rest at the first datum's posterior mean.
+
+    Quantiles of draws lie in the latent's support, whatever that is.
+    """
     site = t.latents[code.name]
     if site.raw.numel() != site.value.numel() or len(t.latents) > 1:
         return None  # other latents would have to follow: which way, only the model knows
     order = np.argsort(-(code.kl if code.kl is not None else code.mean.var(0)))[:units]
-    deviation = 2.5 if code.kl is not None and np.isfinite(code.kl).all() else 2.5 * float(code.mean.std())
-    values = np.linspace(-deviation, deviation, steps)
+    levels = 0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5)).numpy()
+    drawn = site.raw.detach().double().cpu().reshape(t.batch_size, -1).numpy()
+    values = np.quantile(drawn[:, order], levels, axis=0).T
+    support = site.fn.support
     grid = np.tile(code.mean[0], (len(order), steps, 1))
     for row, unit in enumerate(order):
-        grid[row, :, unit] = values
+        if _is_simplex(support):  # the others make room in proportion
+            grid[row] *= ((1 - values[row]) / max(1 - code.mean[0, unit], 1e-12))[:, None]
+        grid[row, :, unit] = values[row]
     rows = torch.from_numpy(grid.reshape(-1, grid.shape[-1])).to(site.raw)
-    like = tuple(part[:1].expand(len(rows), *part.shape[1:]) if isinstance(part, Tensor) else part for part in t.batch)
     shape = list(site.raw.shape)
     axis = next((i for i, size in enumerate(shape) if size == t.batch_size), 0)
     shape[axis] = len(rows)
-    mean = of_data(expected_values(vae, like, {code.name: rows.reshape(shape)}), like[0])
-    drawn = pixels(mean).reshape(len(order), steps, *mean.shape[1:])
+    moved = rows.reshape(shape)
+    if not support.check(moved).all():
+        raise CheckError(f"The units of {code.name!r} cannot be moved one at a time: others follow, as {support} says.")
+    like = tuple(part[:1].expand(len(rows), *part.shape[1:]) if isinstance(part, Tensor) else part for part in t.batch)
+    mean = of_data(expected_values(vae, like, {code.name: moved}), like[0])
+    shown = pixels(mean).reshape(len(order), steps, *mean.shape[1:])
     labels = [f"{code.name}[{unit}]" for unit in order]
     if pixels.is_image:
-        return draw.traversals(drawn, values, labels, "the others at the code of one datum")
-    return draw.feature_traversals(drawn, values, labels, names)
+        told = [f"{100 * level:.2g}%" for level in levels]
+        note, axis_name = "the others at the code of one datum", "quantile of the unit over data"
+        return draw.traversals(shown, told, labels, note, axis_name)
+    return draw.feature_traversals(shown, values, labels, names)
+
+
+def _is_simplex(support: Any) -> bool:
+    return isinstance(support, type(constraints.simplex))
 
 
 class _Pixels:

@@ -3,7 +3,7 @@
 import base64
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ PLACED = (
     "pareto_k",
 )
 """Figures that have a place of their own on the page."""
+
+NOTED = (*PLACED, "latents")
+"""What a note may say the absence of."""
 
 TITLES: Mapping[str, str] = {
     "ais": "Annealed importance sampling",
@@ -86,7 +89,7 @@ def html_report(
         diagnostics: results of `calibrate` and of further scores, by name.
         posterior: a data frame as `az.summary` gives it.
         environment: versions, machine, git, times.
-        notes: for `samples`, `reconstructions`, `latents`: why there is no figure.
+        notes: for `samples`, `reconstructions`, `latents` or one of its figures: why there is no figure.
 
     Returns:
         HTML that loads nothing from anywhere. All text is escaped.
@@ -94,10 +97,11 @@ def html_report(
     import jinja2
 
     drawn: dict[str, Figure | bytes] = dict(figures or {})
+    told = dict.fromkeys(NOTED, "") | dict(notes or {})
     if rows:
-        drawn["learning_curves"] = learning_curves(rows)
+        _add(drawn, told, "learning_curves", lambda: learning_curves(rows))
     if table is not None and "pareto_k" in table and table["pareto_k"].notna().any():
-        drawn["pareto_k"] = pareto_k_histogram(table["pareto_k"])
+        _add(drawn, told, "pareto_k", lambda: pareto_k_histogram(table["pareto_k"]))
     environment_of_templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -124,9 +128,17 @@ def html_report(
         posterior=tables.posterior(posterior),
         config=config if isinstance(config, str) else _yaml(config),
         environment=[(k, tables.text(v)) for k, v in tables.flatten(environment or {})],
-        notes={"samples": "", "reconstructions": "", "latents": "", **(notes or {})},
+        notes=told,
         version=__version__,
     )
+
+
+def _add(drawn: dict[str, Figure | bytes], notes: dict[str, str], name: str, draw: Callable[[], Figure]) -> None:
+    """Draw one of the page's own figures: where that fails, a note says so and the page stands."""
+    try:
+        drawn[name] = draw()
+    except Exception as error:
+        notes[name] = f"{type(error).__name__}: {error}"
 
 
 def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.errors import RunError
+from ppl_vae.errors import RunError, UsageError
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -114,3 +114,15 @@ def jsonable(value: Any) -> Any:
 def to_json(record: Any) -> str:
     """One line of strict JSON."""
     return json.dumps(jsonable(record), allow_nan=False)
+
+
+def whole_path(name: str | Path, key: str) -> Path:
+    """The absolute path of what was typed for a key, `~` and all.
+
+    Raises:
+        UsageError: for the home of a user who is not there.
+    """
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(f"{key}={name}: there is no home of {Path(name).parts[0]}; give the whole path") from None

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import ArgumentError, RunError, UsageError
+from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     """
     if str(name) == "latest":
         return latest(root or Path("outputs"), key=key)
-    path = Path(name).expanduser().absolute()
+    path = whole_path(name, key)
     if is_run(path):
         return path
     if not path.exists():

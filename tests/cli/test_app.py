@@ -16,6 +16,11 @@ WITHOUT_TORCH = {
     "completion": ["-sc", "query=bash"],
     "a misspelt verb": ["trian"],
     "a misspelt key": ["train", "sede=1"],
+    "a misspelt run": ["evaluate", "run=nowhere"],
+    "a misspelt run of a pair": ["gradients", "run=nowhere"],
+    "a misspelt sweep": ["compare", "sweep=nowhere"],
+    "a misspelt run to resume": ["train", "resume=nowhere"],
+    "a target replaced": ["train", "model._target_=mine.Model", "--cfg", "job"],
 }
 
 
@@ -118,6 +123,26 @@ USAGE = {
     "empty run": (["evaluate", "run="], "run=DIR"),
     "empty sweep": (["compare", "sweep=''"], "sweep=DIR"),
     "folder of configs": (["train", "--config-dir", "nowhere"], "nowhere"),
+    "a number as an option": (["train", "dataset=0"], "dataset=0: no such option; expected one of: bars, csv"),
+    "another number": (["train", "model=-inf"], "no such option"),
+    "several options": (["train", "model=[vae,conv]"], "got several options, expected one"),
+    "several trainers": (["train", "trainer=[default,debug]"], "-m trainer=A,B"),
+    "keys as an option": (["train", "model={latent_dim:3}"], "model.KEY=VALUE"),
+    "an experiment with a plus": (["train", "+experiment=fashion_mnist"], "type experiment=fashion_mnist"),
+    "a group with a plus": (["train", "+model=conv"], "type model=conv"),
+    "deleting a number": (["train", "~trainer=-1"], "~trainer=-1: no such option; expected one of: debug, default"),
+    "an element too many": (["train", "model.hidden.3=5"], "give the whole list: model.hidden=["),
+    "an element too many, in brackets": (["train", "model.hidden[3]=5"], "key=value"),
+    "an element of a number": (["train", "model.latent_dim.0=5"], "model.latent_dim"),
+    "home of nobody": (["evaluate", "run=~nosuchuser/x"], "there is no home of ~nosuchuser"),
+    "home of nobody, of data": (["train", "dataset=npz", "dataset.path=~nosuchuser/x.npz"], "no home of ~nosuchuser"),
+    "home of nobody, in quotes": (["evaluate", "run='~nosuchuser/x'"], "there is no home of ~nosuchuser"),
+    "home of nobody, of a sweep": (["compare", "sweep=~nosuchuser/x"], "there is no home of ~nosuchuser"),
+    "options of parameters": (["train", "trainer.groups=1"], "{guide:{lr:1e-4}}"),
+    "options of one prefix": (["train", "trainer.groups={guide:1}"], "{guide:{lr:1e-4}}"),
+    "statistics": (["evaluate", "run=x", "statistics=[a]"], "{ink:my_module.ink}"),
+    "an optimizer as a schedule": (["train", "scheduler._target_=torch.optim.SGD"], "scheduler.params is needed"),
+    "what Hydra asserts": (["train", "++seed._x={a:{b:1}}"], "seed"),
 }
 
 
@@ -130,6 +155,33 @@ def test_usage_errors(cli, words, says):
     assert called.err.startswith("ppl-vae")
     assert called.out == ""
     assert called.left == []
+
+
+@pytest.mark.parametrize("typed", [["experiment=bare"], ["hparams_search=bare"]])
+def test_an_overlay_without_its_package_line(cli, tmp_path, typed):
+    """Hydra reads its keys as `experiment.model…`."""
+    group = typed[0].split("=")[0]
+    (tmp_path / "myconf" / group).mkdir(parents=True)
+    (tmp_path / "myconf" / group / "bare.yaml").write_text("model:\n  latent_dim: 3\n")
+    called = cli("train", "--config-dir", "myconf", *typed, "--cfg", "job")
+    assert (called.code, called.out) == (2, "")
+    assert f"begin {tmp_path}/myconf/{group}/bare.yaml with the line `# @package _global_`" in called.err
+    (tmp_path / "myconf" / group / "bare.yaml").write_text("# @package _global_\nmodel:\n  latent_dim: 3\n")
+    assert "latent_dim: 3" in cli("train", "--config-dir", "myconf", *typed, "--cfg", "job").out
+
+
+def test_several_experiments_lie_one_over_the_other(cli, tmp_path):
+    (tmp_path / "myconf" / "experiment").mkdir(parents=True)
+    for name, text in {"a": "seed: 1\nname: a\n", "b": "seed: 2\n"}.items():
+        (tmp_path / "myconf" / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+    called = cli("train", "--config-dir", "myconf", "experiment=[a,b]", "--cfg", "job")
+    assert called.code == 0, called.err
+    assert "name: a\nseed: 2" in called.out
+
+
+def test_what_asks_says_all_or_nothing(cli):
+    called = cli("train", "--info", "~model=conv")
+    assert (called.code, called.out) == (2, "")
 
 
 @pytest.mark.parametrize("line", ["ppl-vae train trainer.ep", "python -m ppl_vae train model=vae trainer.ep"])

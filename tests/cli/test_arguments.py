@@ -13,8 +13,6 @@ ORDERS = {
     "value attached": (["-c=job", "a=1"], ["--cfg=job", "a=1"]),
     "info alone": (["--info", "a=1"], ["--info=all", "a=1"]),
     "info of something": (["a=1", "-i", "config"], ["--info=config", "a=1"]),
-    "replaced target": (["model._target_=a.b", "model.x=1"], ["++model._target_=a.b", "++model.x=1"]),
-    "replaced target of one group": (["model._target_=a.b", "guide.x=1"], ["++model._target_=a.b", "guide.x=1"]),
 }
 
 

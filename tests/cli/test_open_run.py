@@ -43,6 +43,24 @@ def test_json_is_one_strict_object(cli, run_copy, verb, words):
     assert record.get("run", str(run_copy)) == str(run_copy)
 
 
+def test_a_part_of_a_report_that_fails_leaves_the_others(cli, run_copy, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("ppl_vae.reports.figures.traversals", broken)
+    monkeypatch.setattr("ppl_vae.reports.figures.feature_traversals", broken)
+    monkeypatch.setattr("ppl_vae.reports.html.learning_curves", broken)
+    (run_copy / "evaluation" / "test" / "summary.json").write_text("{torn")
+    called = cli("report", "run=run")
+    assert called.code == 0
+    assert "ppl-vae report: no traversals: RuntimeError: no picture" in called.err
+    assert "ppl-vae report: no evaluation: " in called.err
+    page = (run_copy / "report.html").read_text()
+    assert "traversals: RuntimeError: no picture" in page
+    assert "learning curves: RuntimeError: no picture" in page
+    assert "Data beside their reconstructions" in page or "reconstructions" in page
+
+
 def test_evaluate_gives_the_promised_figures(cli, run_copy):
     (record,) = cli("evaluate", "run=run", "num_particles=20", "format=json").json
     assert {"elbo", "nll", "nll_se", "num_particles", "kl", "active_units", "pareto_k"} <= record.keys()

@@ -501,6 +501,48 @@ def test_a_picture_that_fails_fails_no_run(train, monkeypatch):
     assert Run.load("run").status == "finished"
 
 
+def test_one_picture_that_fails_leaves_the_others(train, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("ppl_vae.reports.figures.latent_map", broken)
+    called = train("results.figures=true", "hydra.run.dir=run")
+    assert called.code == 0
+    assert "ppl-vae train: no latent map: RuntimeError: no picture" in called.err
+    assert {p.stem for p in Path("run/figures").iterdir()} >= {"learning_curves", "traversals", "kl_per_unit"}
+
+
+def test_it_goes_on_talking_after_its_last_epoch(train):
+    called = train("results.figures=true", "results.posterior=true", "results.draws=4", "results.data=3")
+    said = called.err.splitlines()
+    after = said[said.index(next(line for line in said if line.startswith("epoch 2/2"))) + 1 :]
+    assert after == [
+        "evaluating 6 test data, 8 particles each (results.num_particles) …",
+        "drawing figures …",
+        "drawing the posterior of 3 data, 4 draws each (results.draws) …",
+    ]
+
+
+def test_a_number_of_data_is_a_whole_number(train):
+    called = train("dataset.validation=20", "dataset.test=7", "hydra.run.dir=run")
+    assert called.code == 0, called.err
+    data = Run.load("run").data
+    assert (len(data.validation), len(data.test)) == (20, 7)
+
+
+def test_a_relative_path_after_a_change_of_directory(train, cli, tmp_path, run_copy):
+    chdir = "hydra.job.chdir=true"
+    called = cli("train", "dataset=npz", "dataset.path=x.npz", chdir, "hydra.run.dir=new")
+    assert called.code == 2
+    assert f"dataset.path='{tmp_path}/x.npz'" in called.err
+    assert called.left == sorted(str(p.relative_to(tmp_path)) for p in [run_copy, *run_copy.rglob("*")])
+    assert train(chdir, "hydra.run.dir=new").code == 0
+    called = cli("evaluate", "-m", "run=run", chdir, "num_particles=4")
+    assert called.code == 2
+    assert "give the whole path" in called.err
+    assert cli("evaluate", "-m", f"run={run_copy}", chdir, "num_particles=4").code == 0
+
+
 def test_figures_and_posterior_where_the_config_says_so(train):
     called = train(
         "results.figures=true", "results.posterior=true", "results.draws=4", "results.data=3", "hydra.run.dir=run"

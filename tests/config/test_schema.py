@@ -55,9 +55,6 @@ def test_the_trainer_is_what_fit_takes():
         "callbacks",
     }
     assert ours <= set(inspect.signature(fit).parameters) - given
-    defaults = OmegaConf.structured(config.Trainer)
-    for name in ours - {"epochs"}:
-        assert defaults[name] == inspect.signature(fit).parameters[name].default, name
 
 
 @pytest.mark.parametrize("verb", config.verbs())

@@ -4,6 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from ppl_vae.core.pair import VAE
@@ -99,3 +100,68 @@ def test_discrete_codes_have_no_map():
     assert "latent_map" not in found.figures
     assert "discrete" in found.notes["latents"]
     assert "sample_marginals" in found.figures
+
+
+def gamma_pair(size=3):
+    """Positive latents: −2.5 standard deviations of them is no value they have."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Gamma(torch.ones(size), 1.0).to_event(1))
+            pyro.sample("x", dist.Poisson(z + 0.1).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Gamma(x + 1.0, 2.0).to_event(1))
+
+    return VAE(model, guide)
+
+
+def test_units_are_traversed_inside_their_support(monkeypatch):
+    """Each through its own quantiles: increasing, positive, another range for each."""
+    seen = {}
+    monkeypatch.setattr(
+        "ppl_vae.reports.figures.feature_traversals", lambda means, values, *_: seen.update(values=values) or Figure()
+    )
+    x = torch.poisson(torch.tensor([0.5, 3.0, 20.0]).expand(200, 3), generator=torch.Generator().manual_seed(0))
+    found = gallery(gamma_pair(), x)
+    assert "traversals" in found.figures
+    assert found.failed == []
+    values = seen["values"]
+    assert values.shape == (3, 9)
+    assert (values > 0).all()
+    assert (values[:, 1:] > values[:, :-1]).all()
+    assert values.max() > 10 > values.max(1).min()
+
+
+def test_units_of_a_simplex_make_room_for_one_another(monkeypatch):
+    rows = {}
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Dirichlet(torch.ones(3)))
+            rows.setdefault("z", []).append(z.detach())
+            pyro.sample("x", dist.Poisson(10 * z).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Dirichlet(x + 1.0))
+
+    found = gallery(VAE(model, guide), torch.poisson(torch.full((50, 3), 3.0)))
+    assert "traversals" in found.figures, found.notes
+    assert torch.allclose(rows["z"][-1].sum(-1), torch.ones(()))
+
+
+@pytest.mark.parametrize("name", ["samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"])
+def test_a_figure_that_fails_says_so_and_the_others_stand(images, monkeypatch, name):
+    functions = {"samples": "samples_grid"}
+
+    def broken(*_, **__):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(f"ppl_vae.reports.figures.{functions.get(name, name)}", broken)
+    found = gallery(*images)
+    everything = {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
+    assert set(found.figures) == everything - {name}
+    assert found.failed == [name]
+    assert found.notes == {name: "RuntimeError: no picture"}

@@ -8,7 +8,7 @@ from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import conditions, opened
 from ppl_vae.cli.output import Result
-from ppl_vae.cli.progress import bar
+from ppl_vae.cli.progress import attempt, bar
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -21,13 +21,16 @@ def run(cfg: DictConfig, context: Context) -> Result:
     folder = found.save(run.directory / "calibration")
     pictures = []
     if cfg.figures:
-        from ppl_vae.diagnostics.calibration import TARP
-        from ppl_vae.reports.figures import calibration
+        with attempt("calibrate", "figures"):
+            from ppl_vae.diagnostics.calibration import TARP
+            from ppl_vae.reports.figures import calibration
 
-        drawn = {f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items() if name != TARP}
-        if TARP in found.ranks:
-            place = "share of draws nearer to the reference point than the truth"
-            drawn[f"calibration_{TARP}"] = calibration(found.ranks[TARP], "all units (TARP)", place=place)
-        pictures = save_figures(run.directory, drawn)
+            drawn = {
+                f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items() if name != TARP
+            }
+            if TARP in found.ranks:
+                place = "share of draws nearer to the reference point than the truth"
+                drawn[f"calibration_{TARP}"] = calibration(found.ranks[TARP], "all units (TARP)", place=place)
+            pictures = save_figures(run.directory, drawn)
     record = {"run": str(run), **found.summary, "calibration": folder, "figures": pictures}
     return Result(record=record, lines=[str(found), f"ranks: {folder}", *(f"figure: {p}" for p in pictures)])

@@ -9,12 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.artifacts import latest_evaluation
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
 from ppl_vae.config.schema import near
 from ppl_vae.errors import RunError
-from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.files import whole_path, write_atomically
 from ppl_vae.runs.loggers import flat
 from ppl_vae.runs.run import Run, children, is_run
 
@@ -64,7 +63,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
 
 def _find(name: str) -> Path:
-    path = Path(name).expanduser().absolute()
+    path = whole_path(name, "sweep")
     if children(path):
         return path
     if is_run(path):
@@ -77,6 +76,8 @@ def _find(name: str) -> Path:
 
 
 def _row(run: Run) -> dict[str, Any]:
+    from ppl_vae.cli.artifacts import latest_evaluation
+
     record = run.record
     try:
         config = {k: v for k, v in flat(run.plain_config).items() if not k.startswith(("spec.", "provenance."))}

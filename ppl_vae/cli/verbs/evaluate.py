@@ -13,7 +13,7 @@ from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, part, replaced
 from ppl_vae.cli.output import Result
-from ppl_vae.cli.progress import bar
+from ppl_vae.cli.progress import attempt, bar
 from ppl_vae.config.schema import near
 from ppl_vae.core.data import as_pair_takes
 from ppl_vae.errors import DataError, UsageError
@@ -198,7 +198,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
         evaluation = evaluate(vae, split, cfg.num_particles, seed=cfg.seed, progress=progress)
     folder = evaluation.save(run.directory / "evaluation" / cfg.split.name)
     if evaluation.table["pareto_k"].notna().any():
-        save_figures(run.directory, {"pareto_k": pareto_k_histogram(evaluation.table["pareto_k"])})
+        with attempt("evaluate", "figure of k̂"):
+            save_figures(run.directory, {"pareto_k": pareto_k_histogram(evaluation.table["pareto_k"])})
     record = {"run": str(run), "split": cfg.split.name, **evaluation.summary}
     if warning := replaced(run, cfg.split.name):
         record["warning"] = warning
@@ -208,7 +209,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
         if name == "ais":  # beside what importance sampling says of the same data
             score.summary["nll_importance"] = float(evaluation.table["nll"][: cfg.data].mean())
         score.save(folder, name)
-        save_figures(run.directory, score.figures)
+        with attempt("evaluate", f"figure of {name}"):
+            save_figures(run.directory, score.figures)
         record[name] = score.summary
         numbers = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in score.summary.items())
         lines.append(f"{name}: {', '.join(numbers)}")

@@ -11,6 +11,7 @@ from ppl_vae.cli.artifacts import save_arrays, save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import conditions, opened
 from ppl_vae.cli.output import Result
+from ppl_vae.cli.progress import attempt
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -28,8 +29,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
     drawn = generate(vae, cfg.n, like=like, seed=cfg.seed)
     arrays = {k: _restored(run, v) for k, v in (drawn if isinstance(drawn, dict) else {"x": drawn}).items()}
     path = save_arrays(run.directory / "samples.npz", arrays)
-    figures = _figures(cfg, run, vae, like, drawn) if cfg.figures else {}
-    pictures = save_figures(run.directory, figures)
+    pictures = []
+    if cfg.figures:
+        with attempt("generate", "figures"):
+            pictures = save_figures(run.directory, _figures(cfg, run, vae, like, drawn))
     shapes = {k: list(v.shape) for k, v in arrays.items()}
     record = {"run": str(run), "samples": str(path), "n": cfg.n, "shapes": shapes, "figures": pictures}
     lines = [f"{cfg.n} new data: {path} ({', '.join(f'{k} {tuple(v)}' for k, v in shapes.items())})"]

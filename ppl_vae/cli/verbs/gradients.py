@@ -10,6 +10,7 @@ from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import pair_of
 from ppl_vae.cli.output import Result
+from ppl_vae.cli.progress import attempt
 from ppl_vae.cli.verbs.train import recorded
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import RunWriter
@@ -37,7 +38,8 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
     if cfg.figures:
         from ppl_vae.reports.figures import gradient_variances
 
-        pictures = save_figures(directory, {"gradients": gradient_variances(report.table)})
+        with attempt("gradients", "figure"):
+            pictures = save_figures(directory, {"gradients": gradient_variances(report.table)})
     result = {"reference": report.reference, "samples": report.samples, "recommendation": report.recommendation}
     if recorder is not None:
         recorder.end("finished", result=result)

@@ -10,6 +10,7 @@ from ppl_vae.cli.artifacts import further_figures, further_results, latest_evalu
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
+from ppl_vae.cli.progress import attempt, say
 from ppl_vae.errors import PplVaeError
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
 from ppl_vae.runs.run import Run
@@ -34,12 +35,23 @@ def run(cfg: DictConfig, context: Context) -> Result:
             notes = dict.fromkeys(("samples", "reconstructions", "latents"), f"The data cannot be read: {reason}")
         else:
             split = next(s for s in (data.test, data.validation, data.train) if len(s))
-            pictures = gallery(vae, split, run.spec, seed=cfg.seed)
-            figures, notes = pictures.figures, pictures.notes
-            save_figures(run.directory, figures)
-    evaluation, table = latest_evaluation(run)
+            with attempt("report", "figures"):
+                pictures = gallery(vae, split, run.spec, seed=cfg.seed)
+                figures, notes = pictures.figures, pictures.notes
+                for name in pictures.failed:
+                    say(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
+                save_figures(run.directory, figures)
+    evaluation, table, posterior = None, None, None
+    further: dict[str, dict[str, Any]] = {}
+    with attempt("report", "evaluation"):
+        evaluation, table = latest_evaluation(run)
+    with attempt("report", "further scores"):
+        further = further_results(run)
     figures |= further_figures(run)
     summary = run.directory / "posterior.csv"
+    if summary.exists():
+        with attempt("report", "posterior"):
+            posterior = pd.read_csv(summary, index_col=0)
     record = run.record
     error = run.directory / ERROR
     path = write_report(
@@ -55,8 +67,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
         figures=figures,
         evaluation=evaluation,
         table=table,
-        diagnostics=further_results(run),
-        posterior=pd.read_csv(summary, index_col=0) if summary.exists() else None,
+        diagnostics=further,
+        posterior=posterior,
         environment={
             k: record[k] for k in ("versions", "git", "started", "finished", "seconds", "seed") if k in record
         },

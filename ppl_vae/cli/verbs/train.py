@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import assemble
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.cli.progress import attempt, bar, say
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.runs.recorder import METRICS, RunWriter
@@ -38,7 +38,10 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
     held_out = data.test if len(data.test) else data.validation
     if len(held_out):
         name = "test" if len(data.test) else "validation"
-        evaluation = evaluate(vae, held_out, cfg.results.num_particles, seed=cfg.seed)
+        particles = cfg.results.num_particles
+        say(f"evaluating {len(held_out)} {name} data, {particles} particles each (results.num_particles) …")
+        with bar("evaluation") as progress:
+            evaluation = evaluate(vae, held_out, particles, seed=cfg.seed, progress=progress)
         evaluation.save(directory / "evaluation" / name)
         figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
@@ -62,31 +65,31 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
 
 
 def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
-    """Figures and posterior, as far as the config asks for them and the pair allows them."""
+    """Figures and posterior, as far as the config asks for them and the pair allows them.
+
+    Training is done and its weights are kept: a picture that fails is told, and fails no run.
+    """
     artifacts: dict[str, Path] = {}
     if cfg.results.figures:
-        with _told("figures"):
+        say("drawing figures …")
+        with attempt("train", "figures"):
             from ppl_vae.reports.figures import learning_curves
             from ppl_vae.reports.gallery import gallery
 
+            with attempt("train", "learning curves"):
+                save_figures(directory, {"learning_curves": learning_curves(history.rows)})
             pictures = gallery(vae, split, spec, seed=cfg.seed)
-            save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
+            for name in pictures.failed:
+                say(f"ppl-vae train: no {name.replace('_', ' ')}: {pictures.notes[name]}")
+            save_figures(directory, pictures.figures)
             artifacts["figures"] = directory / "figures"
     if cfg.results.posterior:
         some = split[: cfg.results.data]
-        with _told("posterior"):
+        say(f"drawing the posterior of {len(some)} data, {cfg.results.draws} draws each (results.draws) …")
+        with attempt("train", "posterior"):
             options = {"draws": cfg.results.draws, "seed": cfg.seed, "figures": False}
             artifacts["posterior"], _ = make_posterior(vae, some, spec, directory, **options)
     return artifacts
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Training is done and its weights are kept: a picture that fails is told, and fails no run."""
-    try:
-        yield
-    except Exception as error:
-        print(f"ppl-vae train: no {what}: {messages.message(error)}", file=sys.stderr)
 
 
 def next_command(verb: str, **keys: Any) -> str:

@@ -96,21 +96,30 @@ def _pad(images: NDArray[Any], count: int) -> NDArray[Any]:
     return np.concatenate([images, missing])
 
 
-def _number(value: float) -> str:
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:.1f}".replace("-", "−") if abs(value) >= 0.05 else "0"
 
 
 @styled
-def traversals(images: ArrayLike, values: ArrayLike, names: Sequence[str], note: str = "") -> Figure:
+def traversals(
+    images: ArrayLike,
+    values: Sequence[float] | Sequence[str] | ArrayLike,
+    names: Sequence[str],
+    note: str = "",
+    axis: str = "value of the unit",
+) -> Figure:
     """Draw what one latent unit after the other does to the mean image.
 
     Args:
         images: `(units, steps, C, H, W)` in [0, 1].
-        values: the values that a unit takes, `(steps,)`.
+        values: the values that a unit takes, `(steps,)`, or what to call them.
         names: a name per unit.
         note: what the other units are held at.
+        axis: what the values are.
     """
-    images, values = np.asarray(images, dtype=np.float64), np.asarray(values)
+    images, told = np.asarray(images, dtype=np.float64), np.asarray(values).tolist()
     units, steps = images.shape[:2]
     gap = _gap(images)
     sheet = tile(images.reshape(-1, *images.shape[2:]), steps, gap)
@@ -122,8 +131,8 @@ def traversals(images: ArrayLike, values: ArrayLike, names: Sequence[str], note:
     axes.set_yticks([gap + pitch_y * (i + 0.5) - 1 for i in range(units)], list(names), color=INK, fontsize=8)
     every = max(1, steps // 7)
     shown = sorted({*range(steps // 2, steps, every), *range(steps // 2, -1, -every)})
-    axes.set_xticks([gap + pitch_x * (i + 0.5) - 1 for i in shown], [_number(values[i]) for i in shown], fontsize=8)
+    axes.set_xticks([gap + pitch_x * (i + 0.5) - 1 for i in shown], [_number(told[i]) for i in shown], fontsize=8)
     axes.tick_params(length=0)
     axes.set_title("Latent traversals")
-    axes.set_xlabel("value of the unit" + (f"; {note}" if note else ""), color=MUTED)
+    axes.set_xlabel(axis + (f"; {note}" if note else ""), color=MUTED)
     return figure

@@ -100,19 +100,20 @@ def feature_traversals(
 
     Args:
         means: `(units, steps, features)`.
-        values: the values that a unit takes, `(steps,)`.
+        values: the values that a unit takes, `(steps,)`, or `(units, steps)` where each has its own.
         names: a name per unit.
         feature_names: names of the features; the six that move most are told apart, the others are grey.
     """
     means = np.asarray(means, dtype=np.float64)
     means = means.reshape(*means.shape[:2], -1)
+    places = np.broadcast_to(np.asarray(values, dtype=np.float64), means.shape[:2])
     features = _names(feature_names, means.shape[2])
     shown = np.argsort(-np.ptp(means, axis=1).max(0))
     figure, panels = _panels(min(len(means), _MOST))
     for unit, axes in enumerate(panels):
-        axes.plot(values, means[unit][:, shown[len(LINES) :]], color="#d5dbe1", linewidth=0.8)
+        axes.plot(places[unit], means[unit][:, shown[len(LINES) :]], color="#d5dbe1", linewidth=0.8)
         for colour, feature in zip(LINES, shown, strict=False):
-            axes.plot(values, means[unit][:, feature], color=colour, label=features[feature])
+            axes.plot(places[unit], means[unit][:, feature], color=colour, label=features[feature])
         axes.set_title(names[unit], fontsize=8.5)
         grid_lines(axes)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -1,0 +1,196 @@
+"""Hydra's composition of a job, except that a `_target_` which replaces another gets none of the old one's defaults."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import hydra._internal.hydra as hydra_main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.default_element import GroupDefault, ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml.error import YAMLError  # type: ignore[import-untyped]
+
+from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
+from ppl_vae.config.schema import conf_dir, near
+from ppl_vae.errors import PplVaeError, UsageError
+
+OVERLAYS = ("experiment", "hparams_search")
+"""The groups whose options set keys of the whole config, and of which several may be chosen."""
+
+LOOSE = "keys given to another target"
+"""Under `hydra.runtime.choices`, open and travelling with a job: names of keys that its targets may do without."""
+
+
+class Loader(ConfigLoaderImpl):
+    """Composes as Hydra does and remembers the layers: every job of a sweep passes here, wherever it runs."""
+
+    def _load_configuration_impl(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        self._layers: list[Layer] = []
+        OverridesParser.create().parse_overrides(overrides)  # what cannot be read is named as it was typed
+        overrides = with_open_targets(overrides)
+        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
+        _refuse_choices(parsed, repo, config_name)
+        compose = functools.partial(super()._load_configuration_impl, config_name)
+        with _expected(overrides, lambda alone: compose([alone], run_mode, False, False)):
+            cfg = compose(overrides, run_mode, from_shell, validate_sweep_overrides)
+        plain: Any = OmegaConf.to_container(cfg, resolve=False)
+        hydra = plain.pop("hydra", None)
+        kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
+        with read_write(cfg), open_dict(cfg):
+            _reduce(cfg, kept.values, but=() if hydra is None else ("hydra",))
+            if kept.loose:
+                cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
+        return cfg
+
+    def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
+        loaded = super()._load_single_config(default, repo)
+        group, _, option = (default.config_path or "").rpartition("/")
+        if group in OVERLAYS and default.package == group:
+            raise UsageError(
+                f"{group}={option}: its keys are read as {group}.KEY; begin {loaded.path.partition('://')[2]}/{group}/"
+                f"{option}.yaml with the line `# @package _global_`"
+            )
+        if isinstance(loaded.config, DictConfig):
+            values: Any = OmegaConf.to_container(loaded.config, resolve=False)
+            self._layers.append(Layer(_source(loaded.path), values))
+        return loaded
+
+
+@contextlib.contextmanager
+def _expected(overrides: Sequence[str], compose: Callable[[str], object]) -> Iterator[None]:
+    """Hydra's own code meets some command lines with ValueErrors and assertions: name the word that it fails on.
+
+    Raises:
+        UsageError: in place of an error that is none of Hydra's kinds.
+    """
+    kinds = (HydraException, OmegaConfBaseException, PplVaeError, YAMLError)
+    try:
+        yield
+    except kinds:
+        raise
+    except Exception as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        word = next((word for word in overrides if _fails_alone(word, compose, type(error))), " ".join(overrides))
+        raise UsageError(f"{word}: this cannot be composed ({said})") from error
+
+
+def _fails_alone(word: str, compose: Callable[[str], object], kind: type[Exception]) -> bool:
+    try:
+        compose(word)
+    except Exception as error:
+        return type(error) is kind
+    return False
+
+
+def _refuse_choices(overrides: Sequence[Override], repo: CachingConfigRepository, config_name: str | None) -> None:
+    """Answer for Hydra what is no choice of a group: a number, several options, `+` before a group that has one."""
+    for override in overrides:
+        group = override.key_or_group
+        if not repo.group_exists(group) or override.is_sweep_override():
+            continue
+        value: Any = override.value()
+        said = override.input_line or group
+        several = isinstance(value, list) and (group in OVERLAYS or not (conf_dir() / group).is_dir())
+        if not (isinstance(value, str) or several or (override.is_delete() and value is None)):
+            options = repo.get_group_options(group)
+            if isinstance(value, list):
+                raise UsageError(
+                    f"{said}: got several options, expected one; {near('', options)} "
+                    f"(-m {group}=A,B makes a run of each)"
+                )
+            if isinstance(value, dict):
+                raise UsageError(
+                    f"{said}: got keys, expected an option of {group}; set keys one by one: {group}.KEY=VALUE"
+                )
+            raise UsageError(f"{said}: no such option; {near('none' if value is None else str(value), options)}")
+        if override.is_add() and override.package is None and _has_choice(repo, config_name, group):
+            raise UsageError(f"{said}: {group} has a choice already, which + cannot add to; type {said.lstrip('+')}")
+
+
+def _has_choice(repo: CachingConfigRepository, config_name: str | None, group: str) -> bool:
+    primary = repo.load_config(config_name) if config_name else None
+    entries = getattr(primary, "defaults_list", None) or ()
+    return any(isinstance(entry, GroupDefault) and entry.group == group for entry in entries)
+
+
+def _source(path: str) -> Source:
+    ours = (f"file://{conf_dir()}", "structured://", "pkg://hydra.conf")
+    return Source.package if path in ours else Source.file
+
+
+def with_open_targets(overrides: Sequence[str]) -> list[str]:
+    """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
+
+    The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`. Whether the new target
+    names the key is checked against its signature when the job starts.
+
+    Example:
+        >>> with_open_targets(["model._target_=mine.Model", "model.depth=3", "seed=1"])
+        ['++model._target_=mine.Model', '++model.depth=3', 'seed=1']
+    """
+    keys = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
+    replaced = {key.split(".", 1)[0] for key in keys if key.endswith(f".{TARGET}")}
+    opened = [key.split(".", 1)[0] in replaced and "." in key for key in keys]
+    return [f"++{o}" if is_open and o[0] not in "+~" else o for o, is_open in zip(overrides, opened, strict=True)]
+
+
+def _typed(overrides: Sequence[Override]) -> dict[str, Any]:
+    """What was typed, as a tree; a choice of a group is a leaf of its name."""
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        if override.is_delete() or override.is_sweep_override():
+            continue
+        *parents, last = override.key_or_group.split(".")
+        node = tree
+        for part in parents:
+            inner = node.get(part)
+            node[part] = node = inner if isinstance(inner, dict) else {}
+        value: Any = override.value()
+        old = node.get(last)
+        node[last] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return tree
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        k: _merged(old[k], v) if isinstance(old.get(k), dict) and isinstance(v, dict) else v for k, v in new.items()
+    }
+    return {**old, **both}
+
+
+def _reduce(node: DictConfig, kept: Mapping[str, Any], but: Sequence[str] = ()) -> None:
+    """Delete the keys that were not kept, in place: interpolations, types and flags of the others stay."""
+    keys: list[Any] = [k for k in node if k not in but]
+    for key in keys:
+        if key not in kept:
+            del node[key]
+        elif isinstance(kept[key], Mapping) and isinstance(inner := node._get_node(key), DictConfig):
+            _reduce(inner, kept[key])
+
+
+@contextlib.contextmanager
+def own_loader() -> Iterator[None]:
+    """Let `hydra.main` compose with `Loader`: it offers no other way to choose one."""
+    before = hydra_main.ConfigLoaderImpl  # type: ignore[attr-defined]
+    hydra_main.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        hydra_main.ConfigLoaderImpl = before  # type: ignore[attr-defined]
