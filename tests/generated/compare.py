@@ -217,7 +217,7 @@ class Comparison:
         if value is None or soft or self.dropout:
             self.result.skipped.append("objective")
             return
-        wanted = {"value": float(value)}
+        wanted = {"value": value.item()}
         if not relaxed:
             assert gradient is not None
             wanted |= {f"gradient {n}": g for n, g in gradient.items()}

@@ -107,7 +107,7 @@ class Exact:
         self.model_parameters, self.guide_parameters = (
             {n: torch.tensor(v, dtype=F64, requires_grad=grad) for n, v in program.parameters} for _ in range(2)
         )
-        self.columns = {n: torch.tensor(v) for n, v in program.columns}
+        self.columns = {n: _tensor(v) for n, v in program.columns}
         self.axes: list[Axis] = []
         self.where: dict[str, list[list[int]]] = {}  # per site, the axes of its elements: copies × entries
         for local in (False, True):
@@ -203,7 +203,7 @@ class Exact:
         masked = self._mask(law, plain)
         if site.only_model and masked is not plain:  # a masked site that is summed out sums to one
             shift = sum(math.log(len(self.axes[a].values)) for a in self.where[site.name][0])
-            masked = masked - torch.where(plain == masked, 0.0, shift) if law.mask else masked
+            masked = masked - shift * self._masked_out(law, plain)
         if site.place in ("inner", "outer"):
             full = [max(n, m) for n, m in zip(plain.shape, [1] * len(self.axes) + [INNER, 1], strict=True)]
             plain, masked = (t.expand(torch.broadcast_shapes(t.shape, full)).sum(-2, keepdim=True) for t in (plain, masked))
@@ -221,6 +221,9 @@ class Exact:
             return torch.zeros_like(plain)
         mask = self._column("m")
         return torch.where(~mask if law.mask == "missing" else mask, plain, 0.0)
+
+    def _masked_out(self, law: Law, plain: Tensor) -> Tensor:
+        return 1.0 - self._mask(law, torch.ones_like(plain))
 
     def _run(self) -> None:
         program = self.program
@@ -258,13 +261,16 @@ class Exact:
                 total = total + (law.weight if weighted else 1.0) * value
         return total.squeeze(-2)
 
-    def _log_joint(self, local: bool, weighted: bool) -> Tensor:
-        """Log p with the sites summed out that only the model has."""
-        if not self.only_model_axes or not local:
-            return self._total(self.log_p, local, weighted)
+    def _log_model(self, weighted: bool, where: Callable[[Site], bool] = lambda site: True) -> Tensor:
+        """Log p of local sites with those summed out that only the model has.
+
+        Of latents alone it is the log-density of what the guide draws: then log p(x | z) is what is left.
+        """
+        if not self.only_model_axes:
+            return self._total(self.log_p, True, weighted, where)
         below = self._below()
-        rest = self._total(self.log_p, True, weighted, lambda s: s.name not in below)
-        summed = self._total(self.log_p, True, False, lambda s: s.name in below)
+        rest = self._total(self.log_p, True, weighted, lambda s: s.name not in below and where(s))
+        summed = self._total(self.log_p, True, False, lambda s: s.name in below and where(s))
         summed = torch.logsumexp(summed, self.only_model_axes, keepdim=True)
         weights = {self.program[n].model.weight for n in below} if weighted else {1.0}
         assert len(weights) == 1
@@ -301,9 +307,10 @@ class Exact:
 
         `(global, local, data)` twice, then `(global,)` twice.
         """
-        observed = self._total(self.log_p, True, weighted, lambda s: not s.is_latent) if beta != 1.0 else 0.0
-        prior = self._log_joint(True, weighted) - observed
-        l = observed + beta * (prior - self._total(self.log_q, True, weighted))  # noqa: E741
+        l = self._log_model(weighted) - self._total(self.log_q, True, weighted)  # noqa: E741
+        if beta != 1.0:
+            prior = self._log_model(weighted, lambda s: s.is_latent)
+            l = l + (beta - 1) * (prior - self._total(self.log_q, True, weighted))  # noqa: E741
         seen = self._total(self.log_p, False, weighted, lambda s: not s.is_latent)
         g = seen + beta * (
             self._total(self.log_p, False, weighted, lambda s: s.is_latent) - self._total(self.log_q, False, weighted)
@@ -352,7 +359,7 @@ class Exact:
 
     def _rao_blackwell(self, summed: set[str]) -> tuple[Tensor, Tensor]:
         """Log-weights with these sites of the guide summed out, and the probabilities of the others."""
-        l = self._log_joint(True, True) - self._total(self.log_q, True, True)  # noqa: E741
+        l = self._log_model(True) - self._total(self.log_q, True, True)  # noqa: E741
         shape = [len(a.values) for a in self.axes]
         q = self._total(self.draw, True, False, lambda s: s.name in summed)
         over = [a for name in summed for copy in self.where[name] for a in copy]
@@ -386,14 +393,10 @@ class Exact:
             second = torch.logsumexp((2 * (l - evidence) + d + dg[:, None, None]).flatten(0, 1), 0).exp()
             elbo, sd = moments(l)
             found = {"elbo": elbo, "elbo_sd": sd, "nll": -evidence, "nll_sd": (second - 1).clamp_min(0).sqrt()}
-            if not self.only_model_axes:
-                seen = self._flat(self._total(self.log_p, True, False, lambda s: not s.is_latent))
-                charge = self._flat(
-                    self._total(self.log_q, True, False)
-                    - self._total(self.log_p, True, False, lambda s: s.is_latent)
-                )
-                found["log_likelihood"], found["log_likelihood_sd"] = moments(seen)
-                found["kl"], found["kl_sd"] = moments(charge)
+            prior = self._log_model(False, lambda s: s.is_latent)
+            seen, charge = self._flat(self._log_model(False) - prior), self._total(self.log_q, True, False) - prior
+            found["log_likelihood"], found["log_likelihood_sd"] = moments(seen)
+            found["kl"], found["kl_sd"] = moments(self._flat(charge))
             return found
 
     def site_moments(self, name: str) -> tuple[Tensor, Tensor]:
@@ -436,6 +439,11 @@ def enumerated(program: Program, site: Site) -> bool:
     if site.estimator:
         return site.estimator.startswith("Enumerate")
     return site.infer in ("guide", "both") or site.law.family in ("bernoulli", "categorical", "one_hot", "binomial")
+
+
+def _tensor(values: tuple) -> Tensor:
+    first = values[0][0] if isinstance(values[0], tuple) else values[0]
+    return torch.tensor(values, dtype=F64 if isinstance(first, float) else None)
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
