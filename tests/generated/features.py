@@ -20,12 +20,25 @@ def _features(program: Program) -> Iterator[str]:
         yield "functions with pyro.param"
     if program.plate != "data" or program.data_dim != -1:
         yield "data plate of another name or dim"
+    if program.guide_plate:
+        yield "data plates of two names"
+    if program.sequential:
+        yield "sequential data plate"
+    if program.subsample:
+        yield "data plate that subsamples itself"
+    if program.inner_subsample:
+        yield "inner plate that subsamples"
+    if program.crossed:
+        yield "site below the data plate"
+    if any(s.step is not None for s in program.sites):
+        yield "markov" + (", with lengths" if any(s.step is not None and s.law.mask for s in program.sites) else "")
     if program.net:
         yield program.net
     yield f"latent sites: {len([s for s in program.sites if s.is_latent])}"
     parameters = [{w for s in program.sites if (law := getattr(s, which)) for _, w in law.terms} for which in ("model", "guide")]
     if any(isinstance(w, str) for w in parameters[0] & parameters[1]):
         yield "parameters shared by model and guide"
+    names = {s.name for s in program.sites if s.is_latent}
     model_order = [s.name for s in program.sites if s.name in program.order]
     if model_order != list(program.order):
         yield "another order in the guide"
@@ -40,6 +53,10 @@ def _features(program: Program) -> Iterator[str]:
                     yield "has_rsample_(False)"
         if site.column == "factor":
             yield "pyro.factor"
+        elif site.column == "deterministic":
+            yield "pyro.deterministic"
+        elif site.place == "below":
+            yield "sites: below the data plate"
         elif site.column:
             yield f"observed: {site.law.family}"
         else:
@@ -53,7 +70,7 @@ def _features(program: Program) -> Iterator[str]:
                 yield "auxiliary"
             elif site.infer:
                 yield f"infer: enumerate in {site.infer}"
-            if any(f in program.order or f.startswith("z") for law in (site.model, site.guide) if law for f, _ in law.terms):
+            if any(f in names for law in (site.model, site.guide) if law for f, _ in law.terms):
                 yield "dependent latents"
             if site.estimator:
                 name, arguments = site.estimator.split("(", 1)

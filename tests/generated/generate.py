@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 from .oracle import enumerated, size
-from .program import BINARY, CONTINUOUS, FINITE, INNER, ONE_HOT, Law, Program, Site, Weight, tidy
+from .program import BINARY, CONTINUOUS, FINITE, INNER, ONE_HOT, SUPPORT, Law, Program, Site, Weight, tidy
 
 NODES = 30_000
 """At most so many nodes of all latents together."""
@@ -89,12 +89,31 @@ class Draw:
             plate=rng.choice(("data", "data", "data", "rows")),
             style=rng.choice(("module", "module", "param")),
         )
-        program = self.masks(program)
+        if self.chance(0.1) and not self.inner:
+            program = self.chain(program)
+        program = self.half_observed(program) if self.chance(0.08) else self.masks(program)
         if self.chance(0.12):
             program = self.scales(program)
         if self.chance(0.08):
             program = self.factor(program)
+        if self.chance(0.05):
+            law = self.law("normal", "m", self.some([s.name for s in program.sites if s.is_latent], 0.7), (1.0, 1.0))
+            program = replace(program, sites=(*program.sites, Site("d", "data", law, column="deterministic")))
         program = self.estimators(program, particles)
+        for chance, change in (
+            (0.05, self.without_rsample),
+            (0.05, self.events),
+            (0.05, self.point_mass),
+            (0.05, self.auxiliary),
+            (0.05, self.below),
+            (0.04, self.sequential),
+            (0.04, self.subsampling),
+            (0.06, self.network),
+            (0.04, self.renamed),
+            (0.04, self.illegal),
+        ):
+            if self.chance(chance):
+                program = change(program)
         if not self.parameters:
             self.parameters["m0"] = 0.3
             site = program.sites[-1]
@@ -133,27 +152,29 @@ class Draw:
             else:
                 families = ("bernoulli", "categorical", "one_hot", "binomial", "poisson")
                 family = rng.choices(families, (8, 6, 5, 2, 1))[0]
-            place = rng.choices(("data", "global"), (84, 16))[0]
+            place = rng.choices(("data", "global", "outer"), (82, 15, 3))[0]
+            if place == "outer" and family == "poisson":
+                place = "global"
             if self.inner and place == "data" and self.chance(0.35) and family not in ("poisson",):
                 place = "inner"
             chosen.append((f"z{i}", family, place))
-        chosen.sort(key=lambda c: c[2] != "global")
+        chosen.sort(key=lambda c: c[2] not in ("global", "outer"))
         order = [n for n, _, _ in chosen]
         if self.chance(0.5):
             rng.shuffle(order)
-            order.sort(key=lambda n: next(p for m, _, p in chosen if m == n) != "global")
+            order.sort(key=lambda n: next(p for m, _, p in chosen if m == n) not in ("global", "outer"))
         by_name = {n: (f, p) for n, f, p in chosen}
 
         def parents(names: list[str], here: str) -> list[str]:
             place = by_name[here][1]
-            legal = [n for n in names if place != "global" or by_name[n][1] == "global"]
+            legal = [n for n in names if place in ("data", "inner") or by_name[n][1] in ("global", "outer")]
             return self.some(legal, 0.5)
 
         models: dict[str, Law] = {}
         guides: dict[str, Law] = {}
         for i, (name, family, place) in enumerate(chosen):
             above = parents([n for n, _, _ in chosen[:i]], name)
-            above += ["j"] if place == "inner" and self.chance(0.5) else []
+            above += ["j"] if place in ("inner", "outer") and self.chance(0.5) else []
             models[name] = self.law(family, rng.choice("mmms"), above, (0.9, 1.3))
         only_model = None
         if self.chance(0.15):
@@ -163,7 +184,7 @@ class Draw:
         for i, name in enumerate(order):
             family, place = by_name[name]
             above = parents(order[:i], name)
-            above += ["x"] if place != "global" and self.chance(0.95) else []
+            above += ["x"] if place in ("data", "inner") and self.chance(0.95) else []
             if family in ("lognormal", "gamma"):
                 family = rng.choice(("lognormal", "gamma"))
             guides[name] = self.law(family, rng.choice("gggs"), above, (0.75, 1.1))
@@ -172,7 +193,7 @@ class Draw:
         for n in by_name:
             if n == only_model:
                 infer[n] = "model"
-            elif SUPPORT_OF[by_name[n][0]] in FINITE and self.chance(0.25):
+            elif SUPPORT[by_name[n][0]] in FINITE and self.chance(0.25):
                 infer[n] = "guide"
         return [Site(n, p, models[n], guides.get(n), infer=infer[n]) for n, _, p in chosen]
 
@@ -207,15 +228,22 @@ class Draw:
         how = lambda: rng.choice(("handler", "method"))  # noqa: E731
         kind = rng.choice(("observed", "rows", "site", "off"))
         if kind == "observed":
-            site = rng.choice([s for s in program.sites if s.column])
+            able = [s for s in program.sites if s.column and not s.law.mask]
+            if not able:
+                return program
+            site = rng.choice(able)
             return program.with_site(site.name, model=replace(site.model, mask=how()))
         if kind == "rows":
             for s in program.sites:
-                if s.is_local:
+                if s.is_local and not s.law.mask:
                     laws = {w: replace(law, mask=how()) for w in ("model", "guide") if (law := getattr(s, w))}
                     program = program.with_site(s.name, **laws)
             return program
         able = [s for s in program.sites if s.is_local and not s.only_model]
+        able = [s for s in able if not any(f == o.name for o in program.sites if o.only_model for f, _ in s.model.terms)]
+        able = [s for s in able if not s.law.mask]
+        if not able:
+            return program
         site = rng.choice(able)
         end = " off" if kind == "off" else ""
         laws = {w: replace(law, mask=how() + end) for w in ("model", "guide") if (law := getattr(site, w))}
@@ -224,10 +252,160 @@ class Draw:
     def scales(self, program: Program) -> Program:
         if any(s.only_model for s in program.sites):
             return program
-        site = self.rng.choice(program.sites)
+        site = self.rng.choice([s for s in program.sites if s.law.mask not in ("obs_mask", "missing")])
         weight = self.rng.choice((0.5, 1.5))
         laws = {w: replace(law, weight=weight) for w in ("model", "guide") if (law := getattr(site, w))}
         return program.with_site(site.name, **laws)
+
+    def half_observed(self, program: Program) -> Program:
+        """A class or a number that is observed for some data, by obs_mask."""
+        rng = self.rng
+        name = "y" if any(s.name == "y" for s in program.sites) else "x"
+        site = program[name]
+        if site.place != "data" or site.law.family not in ("normal", "bernoulli", "categorical"):
+            return program
+        self.columns["m"] = tuple(i == 0 or self.chance(0.5) for i in range(self.size))
+        twin = name + "_unobserved"
+        above = self.some(list(program.order), 0.5) + ["u"]
+        self.columns["u"] = self._reals()
+        guide = self.law(site.law.family, "g", above, (0.75, 1.1))
+        guide = replace(guide, mask=rng.choice(("missing", "missing", "")))
+        finite = site.law.support in FINITE
+        if finite and self.chance(0.3):
+            guide = None
+        infer = "model" if guide is None else rng.choice(("", "guide")) if finite else ""
+        observed = replace(site, model=replace(site.model, mask="obs_mask"))
+        latent = Site(twin, "data", replace(site.model, mask="missing"), guide, infer=infer)
+        order = program.order if guide is None else (*program.order, twin)
+        sites = []
+        for s in program.sites:
+            if s.name != name:  # the guide has the column of what it cannot see as zero or not at all
+                guide_law = s.guide and replace(s.guide, terms=tuple(t if t[0] != name else ("u", t[1]) for t in s.guide.terms))
+                sites.append(replace(s, guide=guide_law))
+        sites += [latent, observed]
+        if self.chance(0.6):  # a child
+            self.columns["v"] = self._reals()
+            child = self.law("normal", "m", [twin, *self.some(list(program.order), 0.4)], (0.8, 1.3))
+            sites.append(Site("v", "data", child, column="v"))
+        return replace(program, sites=tuple(sites), order=order)
+
+    def chain(self, program: Program) -> Program:
+        """States along `pyro.markov`, with what each emits, masked beyond a length or not."""
+        rng = self.rng
+        steps, family = rng.choice((2, 3)), rng.choice(("bernoulli", "categorical"))
+        where = rng.choice(("model", "model", "guide", "guide", ""))
+        masked = self.chance(0.5)
+        lengths = [rng.randint(1, steps) for _ in range(self.size)]
+        how = rng.choice(("handler", "handler", "method"))
+        names = [s.name for s in program.latents if s.place in ("data", "global")]
+        also = self.some(names, 0.2)[:1]
+        move, emit, look = self.weight("m", 0.4, 1.2), self.weight("m", 0.4, 1.2), self.weight("g", 0.4, 1.2)
+        sites, order = list(program.sites), list(program.order)
+        for t in range(steps):
+            self.columns[f"e{t}"] = self._reals()
+            mask = {"mask": how, "masked_by": f"k{t}"} if masked else {}
+            if masked:
+                self.columns[f"k{t}"] = tuple(t < n for n in lengths)
+            before = [(f"c{t - 1}", move)] if t else [("1", 0.3)]
+            model = Law(family, (*before, *((n, 0.4) for n in also)), **mask)
+            guide = None
+            if where != "model":
+                below = [(f"c{t - 1}", 0.5)] if t and self.chance(0.7) else []
+                guide = Law(family, (("1", 0.1), (f"e{t}", look), *below), **mask)
+                order.append(f"c{t}")
+            sites.append(Site(f"c{t}", "data", model, guide, infer=where, step=t))
+            emission = Law("normal", ((f"c{t}", emit), *((n, 0.3) for n in also)), 1.0, **mask)
+            sites.append(Site(f"e{t}", "data", emission, column=f"e{t}", step=t))
+        return replace(program, sites=tuple(sites), order=tuple(order))
+
+    def without_rsample(self, program: Program) -> Program:
+        able = [s for s in program.latents if s.guide.family in ("normal", "beta") and not s.estimator]
+        able = [s for s in able if not s.guide.mask.startswith("method")]  # Pyro's masked distributions take no flag
+        if not able:
+            return program
+        site = self.rng.choice(able)
+        return program.with_site(site.name, guide=replace(site.guide, rsample=False))
+
+    def events(self, program: Program) -> Program:
+        able = [s for s in program.latents if s.guide.family in ("normal", "bernoulli") and s.place != "inner"]
+        able = [s for s in able if s.infer == "" and s.step is None and not s.estimator.startswith("Enumerate")]
+        return program.with_site(self.rng.choice(able).name, event=2) if able else program
+
+    def point_mass(self, program: Program) -> Program:
+        """A global latent of which the guide has a point."""
+        able = [s for s in program.latents if s.place == "global" and s.guide.family == "normal"]
+        if not able:
+            return program
+        site = self.rng.choice(able)
+        return program.with_site(site.name, guide=replace(site.guide, family="delta", rsample=True), estimator="")
+
+    def auxiliary(self, program: Program) -> Program:
+        """A site that only the guide has, first in its order."""
+        family = self.rng.choice(("normal", "bernoulli"))
+        site = Site("a", "data", None, self.law(family, "g", ["x"], (0.75, 1.1)))
+        sites = []
+        for s in program.sites:
+            guide = s.guide
+            if guide is not None and s.place == "data" and self.chance(0.6):
+                guide = replace(guide, terms=(*guide.terms, ("a", 0.5)))
+            sites.append(replace(s, guide=guide))
+        return replace(program, sites=(*sites, site), order=("a", *program.order))
+
+    def below(self, program: Program) -> Program:
+        """A site outside the data plate that depends on local latents."""
+        local = [s.name for s in program.latents if s.is_local]
+        if not local or any(s.only_model for s in program.sites) or program.total:
+            return program
+        law = self.law("normal", "m", [self.rng.choice(local)], (0.8, 1.3))
+        site = Site("t", "below", law, column=str(round(self.rng.uniform(-1, 1), 2)))
+        return replace(program, sites=(*program.sites, site))
+
+    def sequential(self, program: Program) -> Program:
+        plain = all(s.place in ("data", "global") and not s.event and s.step is None for s in program.sites)
+        if not plain or program.total or any(s.law.mask in ("obs_mask", "missing") for s in program.sites):
+            return program
+        blocks = [s.place for s in program.sites]
+        if "data" in blocks and "global" in blocks[blocks.index("data") :]:
+            return program
+        return replace(program, sequential=True, data_dim=-1)
+
+    def subsampling(self, program: Program) -> Program:
+        if any(s.place == "inner" for s in program.sites) and self.chance(0.7):
+            inner = {s.name for s in program.sites if s.place == "inner"}
+            laws = [(s, law) for s in program.sites if s.place != "inner" for law in (s.model, s.guide) if law]
+            if not any(f in inner for _, law in laws for f, _ in law.terms):
+                return replace(program, inner_subsample=1)
+        if program.total or self.size < 3 or program.crossed or program.sequential:
+            return program
+        return replace(program, subsample=2)
+
+    def network(self, program: Program) -> Program:
+        return replace(program, net=self.rng.choice(("batch norm", "batch norm", "dropout")))
+
+    def renamed(self, program: Program) -> Program:
+        return replace(program, guide_plate="others")
+
+    def illegal(self, program: Program) -> Program:
+        """An estimator that may be refused."""
+        site = self.rng.choice(program.latents) if program.order else None
+        if site is None:
+            return program
+        every = (
+            "DoublyReparameterized()",
+            "StickingTheLanding()",
+            "Implicit()",
+            "Pathwise(common=True)",
+            "Concrete(0.7)",
+            "Enumerate()",
+            "Pathwise()",
+            "ScoreFunction(pv.estimators.LeaveOneOut())",
+        )
+        estimator = self.rng.choice(every)
+        if estimator.startswith("Doubly") and self.chance(0.7):
+            for s in program.latents:
+                program = program.with_site(s.name, estimator=estimator)
+            return replace(program, objective="IWAE(2)")
+        return program.with_site(site.name, estimator=estimator)
 
     def factor(self, program: Program) -> Program:
         names = [s.name for s in program.sites if s.is_latent]
@@ -236,7 +414,7 @@ class Draw:
 
     def estimators(self, program: Program, particles: int) -> Program:
         for site in program.latents:
-            if self.chance(0.5):
+            if self.chance(0.5) and not (site.step is not None and site.infer):
                 program = program.with_site(site.name, estimator=self.estimator(program, site, particles))
         return program
 
@@ -261,6 +439,3 @@ class Draw:
 
     def _baseline(self, baseline: str) -> str:
         return f"pv.estimators.{baseline}" if baseline else ""
-
-
-from .program import SUPPORT as SUPPORT_OF  # noqa: E402

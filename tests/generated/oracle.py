@@ -6,7 +6,6 @@ trapezoid rule is exact to rounding for densities as smooth as these. Log-densit
 of which each datum has its own sum.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,24 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from .program import COUNT, INNER, INDEX, ONE_HOT, BINARY, CIRCLE, FEW, OFFSETS, POSITIVE, REAL, TABLE, UNIT
-from .program import Law, Program, Site
+from .program import (
+    BINARY,
+    CIRCLE,
+    COUNT,
+    FEW,
+    FINITE,
+    INDEX,
+    INNER,
+    OFFSETS,
+    ONE_HOT,
+    POSITIVE,
+    REAL,
+    TABLE,
+    UNIT,
+    Law,
+    Program,
+    Site,
+)
 
 F64 = torch.float64
 
@@ -109,7 +124,7 @@ class Exact:
         )
         self.columns = {n: _tensor(v) for n, v in program.columns}
         self.axes: list[Axis] = []
-        self.where: dict[str, list[list[int]]] = {}  # per site, the axes of its elements: copies × entries
+        self.where: dict[str, list[list[list[int]]]] = {}  # per site, the axes of its elements: data × copies × entries
         for local in (False, True):
             for site in program.sites:
                 if site.is_latent and site.is_local == local:
@@ -120,13 +135,11 @@ class Exact:
 
     def _add(self, site: Site) -> None:
         copies = INNER if site.place in ("inner", "outer") else 1
-        self.where[site.name] = []
-        for _ in range(copies):
-            entries = []
-            for _ in range(site.event or 1):
-                entries.append(len(self.axes))
-                self.axes.append(Axis(site.name, *nodes(site.law.support)))
-            self.where[site.name].append(entries)
+        shape = (self.program.size if self.program.crossed and site.is_local else 1, copies, site.event or 1)
+        count = math.prod(shape)
+        first = len(self.axes)
+        self.axes += [Axis(site.name, *nodes(site.law.support)) for _ in range(count)]
+        self.where[site.name] = torch.arange(first, first + count).reshape(shape).tolist()
 
     def _along(self, axis: int, values: Tensor) -> Tensor:
         """A vector as a tensor over all axes, `(axes…, 1, 1)`."""
@@ -135,11 +148,18 @@ class Exact:
         return values.reshape(shape)
 
     def _values(self, site: Site) -> list[Tensor]:
-        """Per entry of the event, `(axes…, copies, 1)`."""
+        """Per entry of the event, `(axes…, copies, 1)`, or `(axes…, copies, data)` where each datum has its own axes."""
+
+        def along(axis: int) -> Tensor:
+            return self._along(axis, self.axes[axis].values)
+
         return [
-            _stack([self._along(copy[e], self.axes[copy[e]].values) for copy in self.where[site.name]])
+            _stack([_stack([along(copy[e]) for copy in datum], -2) for datum in self.where[site.name]], -1)
             for e in range(site.event or 1)
         ]
+
+    def _axes_at(self, site: str) -> list[int]:
+        return [a for datum in self.where[site] for copy in datum for a in copy]
 
     def _column(self, name: str) -> Tensor:
         value = self.columns[name]
@@ -158,8 +178,10 @@ class Exact:
         values = self.values[name]
         if not guide and site.law.mask == "missing":  # model sites see the observed value where there is one
             twin = self.program[name.removesuffix("_unobserved")]
-            values = [torch.where(self._column("m"), self._column(twin.column).to(F64), v) for v in values]
+            values = [torch.where(self._column(site.law.masked_by), self._column(twin.column).to(F64), v) for v in values]
         total = sum(feature(site.law.family, v) for v in values)
+        if here.place == "below" and site.is_local:
+            return total.sum((-2, -1), keepdim=True)
         if site.place in ("inner", "outer") and here.place != site.place:
             total = total.sum(-2, keepdim=True)
         return total
@@ -194,7 +216,9 @@ class Exact:
         else:
             parameters = self.guide_parameters if guide else self.model_parameters
             scale = parameters[law.scale].exp() if isinstance(law.scale, str) else torch.tensor(law.scale, dtype=F64)
-            if site.column:
+            if site.place == "below":
+                entries = [torch.tensor(float(site.column), dtype=F64)]
+            elif site.column:
                 value = self._column(site.column)
                 entries = [value] if not site.event else [self._entry(site.column, e) for e in range(site.event)]
             else:
@@ -202,7 +226,7 @@ class Exact:
             plain = sum(log_prob(law, eta + 0.4 * e, scale, v) for e, v in enumerate(entries))
         masked = self._mask(law, plain)
         if site.only_model and masked is not plain:  # a masked site that is summed out sums to one
-            shift = sum(math.log(len(self.axes[a].values)) for a in self.where[site.name][0])
+            shift = sum(math.log(len(self.axes[a].values)) for a in self.where[site.name][0][0])
             masked = masked - shift * self._masked_out(law, plain)
         if site.place in ("inner", "outer"):
             full = [max(n, m) for n, m in zip(plain.shape, [1] * len(self.axes) + [INNER, 1], strict=True)]
@@ -219,7 +243,7 @@ class Exact:
             return plain
         if law.mask.endswith("off"):
             return torch.zeros_like(plain)
-        mask = self._column("m")
+        mask = self._column(law.masked_by)
         return torch.where(~mask if law.mask == "missing" else mask, plain, 0.0)
 
     def _masked_out(self, law: Law, plain: Tensor) -> Tensor:
@@ -230,14 +254,14 @@ class Exact:
         self.values = {s.name: self._values(s) for s in program.sites if s.is_latent}
         for site in program.sites:  # a Delta has the one value that its guide gives it
             if site.guide is not None and site.guide.family == "delta":
-                axis = self.where[site.name][0][0]
+                axis = self.where[site.name][0][0][0]
                 self.axes[axis] = Axis(site.name, torch.zeros(1, dtype=F64), torch.zeros(1, dtype=F64))
         for site in program.latents:
             if site.guide is not None and site.guide.family == "delta":
                 self.values[site.name] = [self._eta(site.guide, site, True)]
         self.log_p, self.log_q, self.draw = {}, {}, {}
         for site in program.sites:
-            if site.model is not None:
+            if site.model is not None and site.column != "deterministic":
                 self.log_p[site.name] = self._log_prob(site, False)[1]
             if site.guide is not None:
                 self.draw[site.name], self.log_q[site.name] = self._log_prob(site, True)
@@ -246,10 +270,14 @@ class Exact:
 
     @cached_property
     def only_model_axes(self) -> list[int]:
-        return [a for s in self.program.sites if s.only_model for copy in self.where[s.name] for a in copy]
+        return [a for s in self.program.sites if s.only_model for a in self._axes_at(s.name)]
+
+    def _local(self, site: Site) -> bool:
+        """Whether each datum has its own sum over a site: not where a site couples the data."""
+        return site.is_local and not self.program.crossed
 
     def _axes_of(self, local: bool) -> list[int]:
-        return [a for s in self.program.latents if s.is_local == local for copy in self.where[s.name] for a in copy]
+        return [a for s in self.program.latents if self._local(s) == local for a in self._axes_at(s.name)]
 
     def _total(self, parts: dict[str, Tensor], local: bool, weighted: bool, where=lambda site: True) -> Tensor:
         """Σ over sites, `(axes…, data)` if local, else `(axes…, 1)`."""
@@ -257,7 +285,8 @@ class Exact:
         for name, value in parts.items():
             site = self.program[name]
             law = site.guide if parts is not self.log_p else site.model
-            if site.is_local == local and where(site):
+            if self._local(site) == local and where(site):
+                value = value.sum(-1, keepdim=True) if site.is_local and not local else value
                 total = total + (law.weight if weighted else 1.0) * value
         return total.squeeze(-2)
 
@@ -362,7 +391,7 @@ class Exact:
         l = self._log_model(True) - self._total(self.log_q, True, True)  # noqa: E741
         shape = [len(a.values) for a in self.axes]
         q = self._total(self.draw, True, False, lambda s: s.name in summed)
-        over = [a for name in summed for copy in self.where[name] for a in copy]
+        over = [a for name in summed for a in self._axes_at(name)]
         n = len(self.axes)
         ahead = self._axes_of(False)
         behind = [a for a in self._axes_of(True) if a not in over]
@@ -406,7 +435,7 @@ class Exact:
             w = dg.exp()[:, None]
             site = self.program[name]
             found = []
-            for copy in range(len(self.where[name])):
+            for copy in range(len(self.where[name][0])):
                 z = self.values[name][0]
                 z = z.select(-2, copy) if z.shape[-2] > 1 else z.select(-2, 0)
                 z = self._flat(z.expand(*z.shape[:-1], self.program.size))
@@ -438,7 +467,9 @@ def enumerated(program: Program, site: Site) -> bool:
     """Whether the guide enumerates a site: asked for, or by default for a finite support."""
     if site.estimator:
         return site.estimator.startswith("Enumerate")
-    return site.infer in ("guide", "both") or site.law.family in ("bernoulli", "categorical", "one_hot", "binomial")
+    if site.infer in ("guide", "both"):
+        return True
+    return site.law.support in FINITE and not site.event and site.step is None
 
 
 def _tensor(values: tuple) -> Tensor:
@@ -446,12 +477,11 @@ def _tensor(values: tuple) -> Tensor:
     return torch.tensor(values, dtype=F64 if isinstance(first, float) else None)
 
 
-def _stack(parts: list[Tensor]) -> Tensor:
-    """Copies along the inner axis, `(axes…, copies, 1)`."""
+def _stack(parts: list[Tensor], dim: int) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     shape = torch.broadcast_shapes(*[p.shape for p in parts])
-    return torch.cat([p.expand(shape) for p in parts], -2)
+    return torch.cat([p.expand(shape) for p in parts], dim)
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:
@@ -465,8 +495,7 @@ def size(program: Program) -> tuple[int, int, int]:
         if s.is_latent:
             count = 1 if s.guide is not None and s.guide.family == "delta" else len(nodes(s.law.support)[0])
             copies = (INNER if s.place in ("inner", "outer") else 1) * (s.event or 1)
-            sizes[2 if s.only_model else 1 if s.is_local else 0] *= count**copies
+            copies *= program.size if program.crossed and s.is_local else 1
+            sizes[2 if s.only_model else 1 if s.is_local and not program.crossed else 0] *= count**copies
     return sizes[0], sizes[1], sizes[2]
 
-
-_ = itertools

@@ -1,5 +1,7 @@
 """A random pair as Pyro source: what is run is what is printed."""
 
+import re
+
 from .program import INNER, OFFSETS, TABLE, Law, Program, Site, Weight, tidy
 
 IMPORTS = """\
@@ -24,6 +26,9 @@ def source(program: Program) -> str:
     lines += _module(program) if program.style == "module" else _functions(program)
     batch = ", ".join(name for name, _ in program.columns)
     sites = {s.name: s.estimator for s in program.sites if s.estimator}
+    if program.sequential:
+        each = {s.name: range(program.size) if s.is_local else [None] for s in program.sites}
+        sites = {n if i is None else f"{n}_{i}": e for n, e in sites.items() for i in each[n]}
     estimators = "{" + ", ".join(f'"{name}": pv.estimators.{e}' for name, e in sites.items()) + "}"
     lines += [
         "",
@@ -101,25 +106,60 @@ def _body(program: Program, which: str, net: str) -> list[str]:
         shape = (INNER, 1) if program.data_dim == -1 else (INNER,)
         offsets = [[v] for v in OFFSETS] if len(shape) == 2 else list(OFFSETS)
         lines.append(f"j = torch.tensor({offsets})")
-    plates = [f'plate = pyro.plate("{program.plate}", {program.columns[0][0]}.shape[0], dim={program.data_dim})']
+    local = [s for s in sites if s.is_local]
     inner_dim = -3 - program.data_dim
+    length = f"{program.columns[0][0]}.shape[0]"
+    name = program.guide_plate if which == "guide" and program.guide_plate else program.plate
+    if local and not program.sequential:
+        sampled = f", subsample_size={program.subsample}" if program.subsample else ""
+        lines.append(f'plate = pyro.plate("{name}", {length}{sampled}, dim={program.data_dim})')
+    if program.subsample and local:
+        lines.append("with plate as i:")
+        lines += [f"    {column} = {column}[i]" for column, _ in program.columns]
     if any(s.place == "inner" for s in sites):
-        plates.append(f'inner = pyro.plate("inner", {INNER}, dim={inner_dim})')
+        sampled = f", subsample_size={program.inner_subsample}" if program.inner_subsample else ""
+        lines.append(f'inner = pyro.plate("inner", {INNER}{sampled}, dim={inner_dim})')
+        if program.inner_subsample:
+            lines.append("with inner as k:")
+            lines += [f"    {c} = {_at_inner(c, inner_dim)}" for c in ("j", *by_inner)]
     if any(s.place == "outer" for s in sites):
-        plates.append(f'outer = pyro.plate("components", {INNER}, dim=-1)')
-        if any(s.place == "inner" for s in sites):
-            lines.append(f"h = torch.tensor({list(OFFSETS)})")
-        else:
-            lines.append(f"j = torch.tensor({list(OFFSETS)})")
-    lines += [p for p in plates if not (p.startswith("plate") and not any(s.is_local for s in sites))]
-    last = ""
+        lines.append(f'outer = pyro.plate("components", {INNER}, dim=-1)')
+        lines.append(f"h = torch.tensor({list(OFFSETS)})")
+    return [*lines, *_blocks(program, sites, which, length)] or ["pass"]
+
+
+def _at_inner(column: str, inner_dim: int) -> str:
+    return f"{column}[..., k]" if inner_dim == -1 else f"{column}[..., k, :]"
+
+
+def _blocks(program: Program, sites: list[Site], which: str, length: str) -> list[str]:
+    """The statements, in blocks of sites that stand in the same plates."""
+    lines = []
+    opened = {"data": "with plate:", "inner": "with plate, inner:", "outer": "with outer:"}
+    if program.sequential:
+        opened["data"] = f'for i in pyro.plate("{program.plate}", {length}):'
+    last, steps = "", None
     for site in sites:
-        if site.place != last and site.place != "global":
-            lines.append({"data": "with plate:", "inner": "with plate, inner:", "outer": "with outer:"}[site.place])
-        last = site.place
-        indent = "" if site.place == "global" else "    "
-        lines += [indent + line for line in _statement(program, site, which)]
-    return lines or ["pass"]
+        inside = site.place in opened
+        if site.place != last and inside:
+            lines.append(opened[site.place])
+        indent = "    " if inside else ""
+        if site.step is not None and site.step != steps:
+            if steps is None:
+                lines.append(indent + "steps = iter(pyro.markov(range(9)))")
+            lines.append(indent + "next(steps)")
+        elif site.step is None and steps is not None:
+            lines.append(("    " if last in opened else "") + "steps.close()")
+        last, steps = site.place, site.step
+        statement = _statement(program, site, which)
+        if program.sequential and inside:
+            for column, _ in program.columns:
+                statement = [re.sub(rf"(?<![\w\"]){column}(?![\w\"=])", f"{column}[i]", line) for line in statement]
+            statement = [line.replace(f'"{site.name}"', f'f"{site.name}_{{i}}"') for line in statement]
+        lines += [indent + line for line in statement]
+    if steps is not None:
+        lines.append(("    " if last in opened else "") + "steps.close()")
+    return lines
 
 
 def _statement(program: Program, site: Site, which: str) -> list[str]:
@@ -128,15 +168,17 @@ def _statement(program: Program, site: Site, which: str) -> list[str]:
         return []  # pyro.sample(…, obs_mask=…) makes it
     if site.column == "factor":
         return [f'pyro.factor("{site.name}", {_sum(program, site, law, which)})']
-    mask = "False" if law.mask.endswith("off") else "~m" if law.mask == "missing" else "m"
+    if site.column == "deterministic":
+        return [f'pyro.deterministic("{site.name}", {_sum(program, site, law, which)})']
+    mask = "False" if law.mask.endswith("off") else "~" * (law.mask == "missing") + law.masked_by
     fn = _distribution(program, site, law, which)
     if law.mask.startswith("method"):
         fn += f".mask({mask})"
     options = []
     if site.column:
-        options.append(f"obs={site.column}")
+        options.append(f"obs=torch.tensor({site.column})" if site.place == "below" else f"obs={site.column}")
     if law.mask == "obs_mask":
-        options.append("obs_mask=m")
+        options.append(f"obs_mask={law.masked_by}")
     infer = {}
     twin = next((s for s in program.sites if s.name == site.name + "_unobserved"), None)
     marked = site.infer if law.mask != "obs_mask" or twin is None else twin.infer
@@ -163,7 +205,7 @@ def _feature(program: Program, name: str, here: Site) -> str:
     if name == "1":
         return ""
     if name == "j":
-        return "h" if here.place == "outer" and any(s.place == "inner" for s in program.sites) else "j"
+        return "h" if here.place == "outer" else "j"
     if name in dict(program.columns):
         return name
     site = program[name]
@@ -184,6 +226,8 @@ def _feature(program: Program, name: str, here: Site) -> str:
         source = f"(0.5 * {name} - 0.5)"
     if site.event:
         source = f"{source}.sum(-1)"
+    if here.place == "below" and site.is_local:
+        return source + (".sum((-2, -1))" if site.place == "inner" else f".sum({program.data_dim})")
     if site.place == "inner" and here.place != "inner":
         source = f"{source}.sum({-3 - program.data_dim}, keepdim=True)"
     elif site.place == "outer" and here.place != "outer":

@@ -47,10 +47,11 @@ class Law:
         family: A key of `SUPPORT`.
         terms: Pairs of a feature and its weight; their sum is the mean, the logit or the log rate.
         scale: Of normal and lognormal; a name stands for the exponential of a parameter.
-        mask: "" for none, "handler" for `poutine.mask`, "method" for `.mask()`, with the column "m"; "handler off" and
-            "method off" with `False` in its place.
+        mask: "" for none, "handler" for `poutine.mask`, "method" for `.mask()`; "handler off" and "method off" with `False`
+            in place of a column; "obs_mask" for what is observed in part, "missing" for its latent part.
         weight: Of `poutine.scale`.
         rsample: False for `.has_rsample_(False)`.
+        masked_by: The column that masks.
     """
 
     family: str
@@ -59,6 +60,7 @@ class Law:
     mask: str = ""
     weight: float = 1.0
     rsample: bool = True
+    masked_by: str = "m"
 
     @property
     def support(self) -> str:
@@ -72,14 +74,15 @@ class Site:
     Attributes:
         name: Its name.
         place: "data" in the data plate, "inner" in a plate within it, "global" in no plate, "outer" in a plate of
-            global components.
+            global components, "below" in no plate, but below local latents.
         model: Its law in the model; None for an auxiliary site that only the guide has.
         guide: Its law in the guide; None for an observed site, or one that only the model enumerates.
-        column: The column of the batch that it observes; "" if it is latent; "factor" for a `pyro.factor`.
+        column: The column of the batch that it observes; "" if it is latent; "factor" for a `pyro.factor`,
+            "deterministic" for a `pyro.deterministic`; a number for one observed outside the data plate.
         event: 0 for a scalar, else the number of entries of one event.
         estimator: Source of its entry in `estimators`; "" for none.
         infer: Which programs mark it with `infer={"enumerate": "parallel"}`: "", "guide", "model" or "both".
-        obs_mask: Whether it is observed under `obs_mask`; its missing part is then the latent site `missing`.
+        step: Of a `pyro.markov` loop, if it stands in one.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Site:
     event: int = 0
     estimator: str = ""
     infer: str = ""
+    step: int | None = None
 
     @property
     def is_latent(self) -> bool:
@@ -125,6 +129,10 @@ class Program:
         data_dim: The dimension of the data plate, −1 or −2; an inner plate takes the other one.
         plate: The name of the data plate.
         style: "module" for methods of an `nn.Module`, "param" for functions with `pyro.param`.
+        guide_plate: The name of the data plate in the guide, if it has another one there.
+        sequential: Whether the data plate is a loop, `for i in pyro.plate(…)`.
+        subsample: How many data the data plate draws by itself, if it does.
+        inner_subsample: The same of an inner plate.
         net: What the guide does to the column x first: "", "batch norm" or "dropout".
         seed: Where it came from.
     """
@@ -138,6 +146,10 @@ class Program:
     data_dim: int = -1
     plate: str = "data"
     style: str = "module"
+    guide_plate: str = ""
+    sequential: bool = False
+    subsample: int | None = None
+    inner_subsample: int | None = None
     net: str = ""
     seed: int = -1
 
@@ -156,6 +168,16 @@ class Program:
     @property
     def inner(self) -> bool:
         return any(s.place in ("inner", "outer") for s in self.sites)
+
+    @property
+    def crossed(self) -> bool:
+        """Whether a site of the model outside the data plate depends on local latents."""
+        return any(s.place == "below" for s in self.sites)
+
+    @property
+    def replicable(self) -> bool:
+        """Whether a batch of all data several times over has the expectation of the batch."""
+        return not (self.crossed or self.sequential or self.subsample)
 
     def with_site(self, name: str, **changes) -> "Program":
         return replace(self, sites=tuple(replace(s, **changes) if s.name == name else s for s in self.sites))
@@ -182,7 +204,7 @@ def tidy(program: Program) -> Program:
     """The same without parameters and columns that nothing uses."""
     used, features = weights_of(program), features_of(program)
     columns = {s.column for s in program.sites if s.column}
-    masks = {"m"} if any("m" in _mask_columns(s) for s in program.sites) else set()
+    masks = {column for s in program.sites for column in _mask_columns(s)}
     keep = columns | masks | features
     kept = tuple((n, v) for n, v in program.columns if n in keep)
     return replace(
@@ -194,4 +216,4 @@ def tidy(program: Program) -> Program:
 
 def _mask_columns(site: Site) -> set[str]:
     laws = [law for law in (site.model, site.guide) if law is not None]
-    return {"m"} if any(law.mask in ("handler", "method", "obs_mask", "missing") for law in laws) else set()
+    return {law.masked_by for law in laws if law.mask in ("handler", "method", "obs_mask", "missing")}

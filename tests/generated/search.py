@@ -14,6 +14,7 @@ from .compare import Verdict, judge
 from .features import features
 from .generate import generate
 from .printing import source
+from .program import Program
 from .shrink import shrink
 
 KINDS = ("right", "partly", "refused", "wrong")
@@ -61,6 +62,19 @@ def _anonymous(line: str) -> str:
     return re.sub(r"'[a-z]\d?\w*'", "'…'", line)
 
 
+def standalone(program: Program, verdict: Verdict, title: str) -> str:
+    """A program that can be run by itself, with what was expected and what came."""
+    comment = "\n".join(f"# {line}".rstrip() for line in [title, *str(verdict).split("\n")])
+    data = "batch" if "," in source(program).split("batch = (")[1].split(",)")[0] else "batch[0]"
+    return f"""{comment}
+{source(program)}
+if __name__ == "__main__":
+    print("objective", objective(vae, batch, total=total))
+    summary = pv.evaluate(vae, {data}, 2000).summary
+    print("evaluate", {{name: summary[name] for name in ("elbo", "nll", "kl", "reconstruction", "gap")}})
+"""
+
+
 def main(argv: list[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.generated", description=__doc__)
@@ -101,7 +115,7 @@ def main(argv: list[str]) -> int:
         kinds.setdefault(verdict.signature(), seed)
     for signature, seed in list(kinds.items())[: options.shrink]:
         program, verdict = shrink(generate(seed), judge(generate(seed)))
-        text = f'"""{signature} (program {seed}, shrunk)\n\n{verdict}\n"""\n\n{source(program)}'
+        text = standalone(program, verdict, f"{signature} (program {seed}, shrunk)")
         print(f"\n{text}", flush=True)
         if options.wrong:
             options.wrong.mkdir(parents=True, exist_ok=True)
