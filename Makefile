@@ -47,7 +47,7 @@ test-arviz: ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, withou
 	@test -n "$(NEWER)" || { echo "no Python 3.12 or later found: make test-arviz NEWER=python3.12"; exit 1; }
 	test -x .venv-arviz/bin/pytest || { $(NEWER) -m venv .venv-arviz && .venv-arviz/bin/python -m pip install -q \
 	  -c constraints.txt 'arviz[h5netcdf,matplotlib]' h5netcdf h5py filelock pytest; }
-	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/test_posterior.py
+	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/inference_data/test_groups.py
 
 newer: ## Name the Python that test-arviz takes
 	@echo "$(NEWER)"

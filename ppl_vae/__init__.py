@@ -4,67 +4,71 @@ Names are imported when they are first used, so that the command line answers wi
 """
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.version import __version__
 
 if TYPE_CHECKING:
     from ppl_vae import (
-        conditionals,
         datasets,
         diagnostics,
+        distributions,
         errors,
         estimators,
         guides,
+        likelihoods,
         models,
+        nn,
         objectives,
         reports,
         schedules,
         training,
     )
-    from ppl_vae.check import check
-    from ppl_vae.citation import citation
-    from ppl_vae.diagnostics import Evaluation, evaluate
+    from ppl_vae.citations import citation
+    from ppl_vae.core.generate import generate
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.core.run import prepare, terms
+    from ppl_vae.core.site import Site
+    from ppl_vae.core.terms import Terms
+    from ppl_vae.diagnostics.evaluate import Evaluation, evaluate
     from ppl_vae.diagnostics.gradients import GradientReport, gradients
-    from ppl_vae.draws import posterior
-    from ppl_vae.generate import generate
-    from ppl_vae.refinement import refine
-    from ppl_vae.runs import Run
-    from ppl_vae.sites import Site
-    from ppl_vae.terms import Terms, prepare, terms
-    from ppl_vae.training import History, fit
-    from ppl_vae.vae import VAE
+    from ppl_vae.inference_data.draw import posterior
+    from ppl_vae.linter import check
+    from ppl_vae.mcmc.refine import refine
+    from ppl_vae.runs.run import Run
+    from ppl_vae.training.fit import fit
+    from ppl_vae.training.history import History
 
 _HOMES = {
-    "check": "ppl_vae.check",
+    "check": "ppl_vae.linter",
     "Evaluation": "ppl_vae.diagnostics",
     "GradientReport": "ppl_vae.diagnostics.gradients",
     "gradients": "ppl_vae.diagnostics.gradients",
     "evaluate": "ppl_vae.diagnostics",
-    "generate": "ppl_vae.generate",
-    "posterior": "ppl_vae.draws",
-    "refine": "ppl_vae.refinement",
+    "generate": "ppl_vae.core.generate",
+    "posterior": "ppl_vae.inference_data.draw",
+    "refine": "ppl_vae.mcmc.refine",
     "History": "ppl_vae.training",
     "fit": "ppl_vae.training",
-    "VAE": "ppl_vae.vae",
-    "Run": "ppl_vae.runs",
-    "Site": "ppl_vae.sites",
-    "Terms": "ppl_vae.terms",
-    "citation": "ppl_vae.citation",
-    "prepare": "ppl_vae.terms",
-    "terms": "ppl_vae.terms",
+    "VAE": "ppl_vae.core.pair",
+    "Run": "ppl_vae.runs.run",
+    "Site": "ppl_vae.core.site",
+    "Terms": "ppl_vae.core.terms",
+    "citation": "ppl_vae.citations",
+    "prepare": "ppl_vae.core.run",
+    "terms": "ppl_vae.core.run",
 }
 _ROOMS = frozenset(
     {
-        "conditionals",
         "datasets",
         "diagnostics",
+        "distributions",
         "errors",
         "estimators",
         "guides",
+        "likelihoods",
         "models",
+        "nn",
         "objectives",
         "reports",
         "schedules",
@@ -83,9 +87,9 @@ __all__ = [
     "__version__",
     "check",
     "citation",
-    "conditionals",
     "datasets",
     "diagnostics",
+    "distributions",
     "errors",
     "estimators",
     "evaluate",
@@ -93,7 +97,9 @@ __all__ = [
     "generate",
     "gradients",
     "guides",
+    "likelihoods",
     "models",
+    "nn",
     "objectives",
     "posterior",
     "prepare",
@@ -118,14 +124,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(types.ModuleType):
-    """Keeps `pv.terms` the function when something imports the module `ppl_vae.terms`, and others alike."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

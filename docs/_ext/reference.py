@@ -15,7 +15,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import ppl_vae
-from ppl_vae.config import GROUPS, conf_dir, verbs
+from ppl_vae.config.schema import GROUPS, conf_dir, verbs
 
 SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",
@@ -205,9 +205,9 @@ def classes(module: ModuleType) -> str:
 
 def catalogue() -> str:
     """The programs that every test of the catalogue runs over."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     try:
-        from catalogue import CASES
+        from tests.catalogue import CASES
     finally:
         sys.path.pop(0)
     groups: dict[str, list[tuple[str, str]]] = {}

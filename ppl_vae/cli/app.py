@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ppl_vae.cli.arguments import FLAGS, SHORT, parse
-from ppl_vae.cli.outcome import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
+from ppl_vae.cli.hydra import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
 from ppl_vae.errors import UsageError
 from ppl_vae.version import __version__
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The verbs, one line each: the first line of their config."""
-    from ppl_vae.config import conf_dir, verbs
+    from ppl_vae.config.schema import conf_dir, verbs
 
     lines = ["ppl-vae VERB [group=option …] [key=value …] [-m]", ""]
     for verb in verbs():
@@ -66,7 +66,7 @@ def overview() -> str:
 
 def _verb(words: Sequence[str]) -> str:
     """The verb of a command line: its first word, or the first that is one (flags may stand before)."""
-    from ppl_vae.config import near, verbs
+    from ppl_vae.config.schema import near, verbs
 
     known = verbs()
     for word in words:
@@ -83,8 +83,8 @@ def _verb(words: Sequence[str]) -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     words.remove(verb)
-    from ppl_vae.cli.call import call_hydra
-    from ppl_vae.config import RUN_OR_GROUPS
+    from ppl_vae.cli.hydra import call_hydra
+    from ppl_vae.config.schema import RUN_OR_GROUPS
 
     arguments = parse(words)
     name = verb

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppl_vae.config import conf_dir, near
+from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.errors import UsageError
 
 # Hydra's flags (long and short) and whether each takes a value; --info may take one of a few words.

@@ -2,25 +2,152 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli.fresh import forget_user_modules, fresh, remember_user_modules
-from ppl_vae.cli.groups import checked, user_modules
-from ppl_vae.cli.job import Context
-from ppl_vae.errors import PplVaeError
-from ppl_vae.recording import command
-from ppl_vae.targets import build
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
+from ppl_vae.config.schema import GROUPS
+from ppl_vae.config.targets import INJECTED, PROGRAMS, build, check, describe, locate, parameters
+from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.runs.recorder import command
 
 if TYPE_CHECKING:
     import torch
 
+    from ppl_vae.core.pair import VAE
     from ppl_vae.datasets import Dataset
-    from ppl_vae.vae import VAE
+
+
+GIVEN = {
+    "likelihood": ("spec",),
+    "model": ("spec", "likelihood"),
+    "guide": INJECTED,
+    "logger": ("directory", "config"),
+}
+
+
+REQUIRED = ("dataset", "model", "guide", "objective", "optimizer")
+
+
+def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
+    """The whole config as plain values, each group checked and reduced to the keys that will be used.
+
+    Raises:
+        UsageError: for a key or value that a target does not take.
+    """
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    for group in (g for g in GROUPS if g in config):
+        node = config[group]
+        if not node:
+            if group in REQUIRED:
+                raise UsageError(f"{group} is needed: choose an option ({group}=…) or name {group}._target_=…")
+            config[group] = None
+        elif "_target_" in node:
+            config[group] = _checked(group, group, node, context)
+        elif group == "estimator":  # one estimator a site
+            config[group] = {
+                site: _checked(group, f"{group}.{site}", value, context) for site, value in node.items() if value
+            }
+        else:
+            raise UsageError(f"{group} has no _target_; name a class or function: {group}._target_=my_module.name")
+    if "logger" in config:
+        node = config["logger"]
+        config["logger"] = _checked("logger", "logger", node, context) if node else None
+    config["dataset"] = absolute_paths(config["dataset"])
+    for group in PROGRAMS:
+        _refuse_empty_networks(group, config[group])
+    return config
+
+
+def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
+    """Every whole number that a ready-made model or guide takes is a size or a count."""
+    if not node["_target_"].startswith("ppl_vae."):
+        return
+    for key, value in node.items():
+        sizes = [v for v in (value if isinstance(value, list) else [value]) if type(v) is int]
+        if sizes and min(sizes) < 1:
+            raise PplVaeError(f"{group}.{key}: got {value}, expected whole numbers of at least 1")
+
+
+def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    if group == "optimizer" and str(node["_target_"]).startswith("pyro.optim"):
+        raise UsageError(
+            f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
+            "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
+        )
+    option = _option(context, group)
+    replaced = bool(option) and option.get("_target_") != node["_target_"]
+    return check(
+        where,
+        node,
+        typed=frozenset(_typed(context, where)),
+        old=frozenset(str(k) for k in option) if replaced else frozenset(),
+        given=GIVEN.get(group, ()),
+    )
+
+
+def _typed(context: Context, where: str) -> list[str]:
+    """The keys of a group that stand on the command line."""
+    keys = [o.split("=", 1)[0].lstrip("+~") for o in context.typed]
+    return [k[len(where) + 1 :].split(".")[0] for k in keys if k.startswith(f"{where}.")]
+
+
+def _option(context: Context, group: str) -> dict[str, Any]:
+    """The file of a group's chosen option, as it stands: which keys are its own defaults."""
+    for folder in context.searchpath:
+        path = Path(folder) / group / f"{context.choices.get(group)}.yaml"
+        if path.is_file():
+            found: Any = OmegaConf.to_container(OmegaConf.load(path))
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def absolute_paths(node: dict[str, Any]) -> dict[str, Any]:
+    """The paths of a dataset made absolute, so that a run's config holds from any working directory."""
+    found = parameters(locate(node["_target_"], "dataset"))
+
+    def absolute(key: str, value: Any) -> Any:
+        hint = describe(found[key].annotation) if key in found else ""
+        is_path = "Path" in hint or key in ("path", "root", "folder", "directory")
+        if is_path and isinstance(value, str) and "://" not in value:
+            return os.path.abspath(Path(value).expanduser())  # noqa: PTH100 - keeps symbolic links as typed
+        return value
+
+    return {key: absolute(key, value) for key, value in node.items()}
+
+
+def user_modules(config: Mapping[str, Any]) -> list[str]:
+    """The folders that the targets' modules were imported from, libraries and this package apart."""
+    import sys
+    import sysconfig
+
+    libraries = {str(Path(sysconfig.get_paths()[k]).resolve()) for k in ("stdlib", "purelib", "platlib")}
+    libraries.add(str(Path(__file__).resolve().parents[1]))
+    folders: dict[str, None] = {}
+
+    def visit(node: Any) -> None:
+        if isinstance(node, Mapping):
+            if isinstance(node.get("_target_"), str):
+                module = sys.modules.get(node["_target_"].split(".")[0])
+                file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
+                if file and not any(str(Path(file).resolve()).startswith(root + os.sep) for root in libraries):
+                    root = Path(file).parent.parent if hasattr(module, "__path__") else Path(file).parent
+                    folders[str(root.absolute())] = None
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(config)
+    return list(folders)
 
 
 @dataclass
@@ -68,12 +195,12 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
     if context.in_sweep:
         remember_user_modules(before)
 
-    from ppl_vae.pair import build_dataset, build_vae, concrete_likelihood
+    from ppl_vae.config.build import build_dataset, build_vae, concrete_likelihood
 
-    fresh(cfg.seed, cfg.engine.device)
+    reset_process(cfg.seed, cfg.engine.device)
     data = build_dataset(config)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
-    device = fresh(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
+    device = reset_process(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
     objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 
 from ppl_vae.cli.arguments import FLAGS, Arguments
-from ppl_vae.cli.outcome import DONE
-from ppl_vae.config import Format, Part, near, verbs
+from ppl_vae.cli.hydra import DONE
+from ppl_vae.config.schema import Format, Part, near, verbs
 from ppl_vae.errors import UsageError
 
 
@@ -44,7 +44,7 @@ def complete(words: Sequence[str]) -> int:
         verb = typed
         os.environ[variable] = f"{program} {rest}"
     arguments = Arguments(flags=["--shell-completion"], overrides=[f"{subcommand}={shell}"])
-    from ppl_vae.cli.call import call_hydra
+    from ppl_vae.cli.hydra import call_hydra
 
     answer = io.StringIO()
     with contextlib.redirect_stdout(answer):

@@ -63,7 +63,7 @@ class Folders(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and pin it for every job."""
         directory = str(Path(_resolved(config, "hydra.sweep.dir")).absolute())
-        from ppl_vae.recording import RECORD
+        from ppl_vae.runs.recorder import RECORD
 
         if (Path(directory) / RECORD).exists():
             raise RunError(f"{directory} holds a run already, expected a new folder: choose another hydra.sweep.dir")

@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
-from ppl_vae.config import near, type_error
+from ppl_vae.config.schema import near, type_error
 from ppl_vae.errors import PplVaeError, UsageError
 
 _LIBRARIES = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from ppl_vae.plain import to_json
+from ppl_vae.runs.files import to_json
 
 
 @dataclass

@@ -11,10 +11,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from ppl_vae.cli.arguments import Arguments, quote
-from ppl_vae.config import Train, describe, near
+from ppl_vae.config.schema import Train, describe, near
+from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.recording import CHECKPOINT, CONFIG, RECORD, locked, read_record
-from ppl_vae.runs import find
+from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
+from ppl_vae.runs.run import find
 
 NAME = "resumed_train"
 MAY_CHANGE = ("trainer.epochs", "format", "logger")
@@ -81,7 +82,7 @@ def _saved(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):
         raise RunError(f"{directory / CONFIG} is no config of a run; this run cannot go on: train anew")
-    return config
+    return with_present_names(config)
 
 
 def _is_done(record: dict[str, Any], config: dict[str, Any], epochs: str | None) -> bool:

@@ -2,20 +2,18 @@
 
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.bars import Bars, bars
-from ppl_vae.datasets.csv import csv
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
 from ppl_vae.datasets.fashion_mnist import fashion_mnist
 from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.load import load
 from ppl_vae.datasets.mnist import mnist
-from ppl_vae.datasets.npy import npy
-from ppl_vae.datasets.npz import npz
-from ppl_vae.datasets.parquet import parquet
+from ppl_vae.datasets.npz import npy, npz
 from ppl_vae.datasets.ppca import LinearGaussian, ppca
 from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
+from ppl_vae.datasets.tables import csv, parquet
 
 __all__ = [
     "Bars",

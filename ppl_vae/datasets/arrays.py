@@ -12,17 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae.datasets import policies as policy
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.convert import as_dtype, as_tensor
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.labels import encode_labels
 from ppl_vae.datasets.layout import Channels, channels_first
-from ppl_vae.datasets.policies import Policies
+from ppl_vae.datasets.policies import Binarization, Dequantization, Policies, Standardize
 from ppl_vae.datasets.spec import Field, Spec, Support
-from ppl_vae.datasets.split import Split
-from ppl_vae.datasets.splitting import split_indices
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.split import Split, split_indices
 from ppl_vae.datasets.support import check_finite, find_support
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError

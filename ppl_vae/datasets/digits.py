@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 
 from ppl_vae.datasets.arrays import from_arrays
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
 from ppl_vae.datasets.transform import Scale
 
 

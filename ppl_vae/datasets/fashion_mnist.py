@@ -6,12 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.idx import load_idx
 from ppl_vae.datasets.mnist import locate
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
 from ppl_vae.datasets.transform import Scale
 
 INSTALLED = ("/usr/share/datasets/fashion-mnist", "/usr/share/dataset-fashion-mnist")  # Debian's package

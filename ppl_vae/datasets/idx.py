@@ -11,13 +11,11 @@ import numpy as np
 import torch
 
 from ppl_vae.datasets.arrays import from_arrays
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.files import existing_file, existing_folder, naming, with_files
 from ppl_vae.datasets.idx_format import read_idx
 from ppl_vae.datasets.layout import Channels
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 

@@ -8,17 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ppl_vae.datasets.bars import bars
-from ppl_vae.datasets.csv import csv
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
 from ppl_vae.datasets.fashion_mnist import fashion_mnist
 from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.mnist import mnist
-from ppl_vae.datasets.npy import npy
-from ppl_vae.datasets.npz import npz
-from ppl_vae.datasets.parquet import parquet
+from ppl_vae.datasets.npz import npy, npz
 from ppl_vae.datasets.ppca import ppca
 from ppl_vae.datasets.sprites import sprites
+from ppl_vae.datasets.tables import csv, parquet
 from ppl_vae.errors import DataError
 
 SOURCES: tuple[Callable[..., Dataset], ...] = (

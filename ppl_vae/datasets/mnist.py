@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
 from ppl_vae.datasets.download import Opener, cache_folder, fetch_all, open_url
 from ppl_vae.datasets.idx import load_idx
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 

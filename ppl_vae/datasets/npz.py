@@ -1,23 +1,117 @@
-"""An npz archive of your own."""
+"""Files of your own in numpy's formats, npz and npy: read without pickle and without trusting a header."""
 
 from __future__ import annotations
 
+import math
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ppl_vae.datasets.arrays import from_arrays
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.dequantization import Dequantization
-from ppl_vae.datasets.files import naming, with_files
+from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.layout import Channels
-from ppl_vae.datasets.npy_format import Archive
+from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
 from ppl_vae.datasets.spec import Support
-from ppl_vae.datasets.standardization import Standardize
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
+
+# No deflate stream expands by more: an archive that declares it is not what it says.
+_MAX_EXPANSION = 1032
+
+
+def read_npy(path: str | Path) -> np.ndarray[Any, Any]:
+    """Read an npy file.
+
+    Raises:
+        DataError: for a file that is missing, no npy, truncated, or holds Python objects.
+    """
+    file = existing_file(path, "an npy file")
+    try:
+        with file.open("rb") as stream:
+            return _read(stream, file.stat().st_size, str(file))
+    except OSError as error:
+        raise DataError(f"Got {file}, which cannot be read ({error}), expected an npy file.") from None
+
+
+class Archive:
+    """The arrays of an npz file by name, each read when it is asked for.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: for a file that is missing, truncated or no npz, and where its arrays are damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.file = existing_file(path, "an npz archive")
+        try:
+            with zipfile.ZipFile(self.file) as archive:
+                self.members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            raise DataError(
+                f"Got {self.file}, which is no npz archive or a truncated one ({error}), expected one that "
+                "numpy.savez wrote: copy or download it again (for a single array use dataset=npy)."
+            ) from None
+        if not self.members:
+            raise DataError(f"Got {self.file}, which holds no arrays, expected at least one.")
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        member, what = self.members[name], f"{self.file}[{name!r}]"
+        if member.file_size > _MAX_EXPANSION * (member.compress_size + 64):
+            raise DataError(
+                f"Got {what}, which declares {member.file_size} bytes in {member.compress_size} compressed "
+                "ones, expected a size that can be: the archive is damaged."
+            )
+        try:
+            with zipfile.ZipFile(self.file) as archive, archive.open(member) as stream:
+                return _read(stream, member.file_size, what)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise DataError(
+                f"Got {what}, which is truncated or corrupt ({error}), expected a whole array: copy or "
+                "download the file again."
+            ) from None
+
+
+def _read(stream: Any, size: int, what: str) -> np.ndarray[Any, Any]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read_header(stream)
+    except (ValueError, KeyError, EOFError, SyntaxError, tokenize.TokenError) as error:
+        raise DataError(
+            f"Got {what}, whose header is not that of an npy file ({error}), expected one that numpy.save wrote."
+        ) from None
+    if dtype.hasobject:
+        raise DataError(
+            f"Got {what} of dtype {dtype}, which holds pickled Python objects, expected numbers: objects are "
+            "never loaded, since they can run code; save a plain array with numpy.save(…, "
+            "allow_pickle=False)."
+        )
+    expected, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if left < expected:
+        raise DataError(
+            f"Got {what} with {left} bytes of values, expected {expected} for the shape {shape} of {dtype} "
+            "in its header: the file is truncated; copy or download it again."
+        )
+    values = bytearray(expected)
+    filled, view = 0, memoryview(values)
+    while filled < expected and (got := stream.readinto(view[filled:])):
+        filled += got
+    if filled < expected:
+        raise DataError(f"Got {what} with {filled} bytes of values, expected {expected}: the file is truncated.")
+    flat = np.frombuffer(values, dtype, count=math.prod(shape)) if expected else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
 
 # The names that archives in the wild use, most explicit first; case does not matter.
 _NAMES = {
@@ -141,3 +235,63 @@ def _find(archive: Archive, role: str, name: str | None) -> str | None:
         return name
     lower = {key.lower(): key for key in archive.members}
     return next((lower[usual] for usual in _NAMES[role] if usual in lower), None)
+
+
+def npy(
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    support: Support | None = None,
+    levels: int | None = None,
+    channels: Channels = "auto",
+    binarization: Binarization = "none",
+    dequantization: Dequantization = "none",
+    scaling: Scale = "unit",
+    standardization: Standardize = "none",
+    validation: float = 0.1,
+    test: float = 0.1,
+    with_labels: bool = False,
+    dtype: torch.dtype | str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Load one array, ``(data, …)``, from an npy file; no pickled object is ever loaded.
+
+    Args:
+        path: the file.
+        labels: another npy file with one label per datum.
+        support: where x lives; by default its dtype and values tell, see `find_support`.
+        levels: x are grey levels 0, …, levels − 1; 256 for uint8.
+        channels: where the colour channels of images are, see `channels_first`.
+        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
+        dequantization: ``none`` or ``uniform``.
+        scaling: ``unit`` or ``none``, see `from_arrays`.
+        standardization: ``none`` or ``zscore``.
+        validation: fraction or number of data.
+        test: fraction or number of data.
+        with_labels: hand the labels to the model too.
+        dtype: of the batches.
+        seed: of the splits.
+
+    Raises:
+        DataError: for a damaged file, or data that do not fit.
+    """
+    x: Any = read_npy(path)
+    with naming(path):
+        data = from_arrays(
+            x,
+            validation,
+            test,
+            labels=None if labels is None else read_npy(labels),
+            support=support,
+            levels=levels,
+            channels=channels if x.dtype == "uint8" or channels != "auto" else "keep",
+            binarization=binarization,
+            dequantization=dequantization,
+            scaling=scaling,
+            standardization=standardization,
+            with_labels=with_labels,
+            dtype=dtype,
+            seed=seed,
+            name="npy",
+        )
+    return with_files(data, [existing_file(file, "an npy file") for file in (path, labels) if file is not None])

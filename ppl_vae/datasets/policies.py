@@ -1,26 +1,153 @@
-"""The policies of a data set, put together in the one order that makes sense."""
+"""The policies of a data set, put together in the one order that makes sense.
+
+Binarization: a grey level x in [0, 1] is read as the probability that the pixel is on, so a binarized image is a draw
+from p(b) = ∏ x^b (1 − x)^(1 − b): one fixed draw, a fresh one per visit, or a threshold. Dequantization: uniform noise
+fills the gap between integers. Standardization: zero mean and unit variance per column or channel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ppl_vae.datasets.binarization import (
-    Binarization,
-    DynamicBinarization,
-    static_binarization,
-    threshold_binarization,
-)
-from ppl_vae.datasets.dequantization import Dequantization, UniformDequantization
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.split import Split
-from ppl_vae.datasets.standardization import Standardization, Standardize, fit_standardization
-from ppl_vae.datasets.transform import Scale, Scaling, Step, Transform
+from ppl_vae.datasets.transform import Draw, Scale, Scaling, Step, Transform, keyed_uniform
 from ppl_vae.errors import DataError
+
+Binarization = Literal["none", "static", "dynamic", "threshold"]
+
+
+@dataclass(frozen=True)
+class DynamicBinarization:
+    """A fresh draw b ~ Bernoulli(x / peak) at every visit of a datum; `peak` is the value of white.
+
+    Reference:
+        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.1.
+    """
+
+    peak: float
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give b, booleans of x's shape."""
+        return draw(x) * self.peak < x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Give E[b] = E[x] / peak."""
+        return x / self.peak
+
+
+def static_binarization(x: Tensor, indices: Tensor, peak: float, seed: int) -> Tensor:
+    """Give one draw b ~ Bernoulli(x / peak) per datum, the same for ever: uint8 of x's shape.
+
+    Reference:
+        Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks", 2008.
+    """
+    out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    for part in torch.arange(len(x), device=x.device).split(4096):  # the noise takes 8 bytes a pixel
+        out[part] = (keyed_uniform(indices[part], x.shape[1:], seed) * peak < x[part]).to(torch.uint8)
+    return out
+
+
+def threshold_binarization(x: Tensor, peak: float) -> Tensor:
+    """Give 1 where x is at least half of white, else 0: uint8 of x's shape."""
+    return (x >= peak / 2).to(torch.uint8)
+
+
+Dequantization = Literal["none", "uniform"]
+
+
+@dataclass(frozen=True)
+class UniformDequantization:
+    """y = (x + u) / levels in [0, 1) with u ~ U[0, 1), for x in {0, …, levels − 1}.
+
+    The expected log density of y, less log(levels) per dimension, is a lower bound on log P(x): a continuous
+    model of y is thereby an honest model of the integers, which one of x / (levels − 1) is not.
+
+    Reference:
+        Theis, van den Oord and Bethge, "A note on the evaluation of generative models", 2016, section 3.1.
+    """
+
+    levels: int
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give y, of the noise's dtype."""
+        u = draw(x)
+        # rounding may carry (levels − 1) + u up to levels: keep the half-open interval
+        return ((x.to(u.dtype) + u) / self.levels).clamp(max=1 - 2.0**-24)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Give E[y] = (E[x] + 1/2) / levels."""
+        return (x + 0.5) / self.levels
+
+
+Standardize = Literal["none", "zscore"]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """z = (x − location) / scale; the statistics are shaped to broadcast against an event of x.
+
+    Densities of z are those of x times ∏ scale: add Σ log(1 / scale), `log_density_shift`, to a log density
+    of z to have it in the units of x (nats per datum).
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give z; the noise is not used."""
+        return (x - self.location) / self.scale
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Give E[z]: zero, but for the axes that share one location."""
+        return (x - self.location) / self.scale
+
+    def to(self, device: torch.device | str) -> Standardization:
+        """Give the same standardization with its statistics on `device`."""
+        return Standardization(self.location.to(device), self.scale.to(device))
+
+    def log_density_shift(self, shape: tuple[int, ...]) -> float:
+        """Give log p(x) − log p(z) for one datum of `shape`, in nats."""
+        return -float(self.scale.double().log().expand(shape).sum())
+
+
+def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None) -> Standardization:
+    """Take mean and standard deviation over the data and all event axes but the first.
+
+    Args:
+        chunks: gives the training data afresh, ``(data, columns)`` or ``(data, channels, height, width)``, in
+            parts.
+        names: of the columns, for the message.
+
+    Raises:
+        DataError: for a column or channel that never varies, whose density is infinite.
+    """
+
+    def average(part: Callable[[Tensor], Tensor]) -> Tensor:
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for x in chunks():
+            axes = [d for d in range(x.ndim) if d != 1]
+            total = total.to(x.device) + part(x.double()).sum(axes, keepdim=True)[0]
+            count += x.numel() // x.shape[1] if x.ndim > 1 else len(x)
+        return total / count
+
+    location = average(lambda x: x)
+    scale = average(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
+    constant = (scale <= 1e-12 * location.abs()).flatten().nonzero().flatten().tolist()
+    if constant:
+        shown = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
+        value = location.flatten()[constant[0]].item()
+        raise DataError(
+            f"Got {len(constant)} columns or channels without variance in the training data ({shown}; the "
+            f"first is {value:g} throughout), expected each to vary: leave them out, or use "
+            "standardization='none'."
+        )
+    return Standardization(location, scale)
 
 
 @dataclass(frozen=True)

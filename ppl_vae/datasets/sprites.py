@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.datasets.arrays import from_arrays
-from ppl_vae.datasets.binarization import Binarization
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.standardization import Standardize
+from ppl_vae.datasets.policies import Binarization, Standardize
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference, plan
-from ppl_vae.terms import terms
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 JOINT = "joint"
 """The row of a site as a whole."""
@@ -52,11 +51,11 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     n = len(split)
     found: dict[str, dict[str, list[Tensor]]] = {}
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, 1, "1GB", seed)
         for start in range(0, n, tiling.data):
             tiling.seed_all(start, 0)
-            t = terms(vae, as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
+            t = draw(as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
             for name, q in t.latents.items():
                 normal, p = _factor(q.fn), t.model.get(name)
                 prior = None if p is None else _factor(p.fn)

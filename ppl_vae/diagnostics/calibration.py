@@ -1,32 +1,195 @@
-"""Simulation-based calibration of an amortized guide: thousands of simulated data, no refit."""
+"""Simulation-based calibration of an amortized guide: thousands of simulated data, no refit; ranks and TARP."""
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
 from torch import Tensor
 
-from ppl_vae.diagnostics.evaluation import plain
-from ppl_vae.diagnostics.ranks import central_coverage, uniformity_p
-from ppl_vae.diagnostics.simulate import simulate, template
-from ppl_vae.diagnostics.tarp import TARP, Tarp
-from ppl_vae.diagnostics.tiles import as_pair_takes, inference, plan
+from ppl_vae.core.simulate import reference_batch, simulate
+from ppl_vae.core.tiles import as_pair_takes, inference, plan
 from ppl_vae.errors import CheckError
-from ppl_vae.terms import terms
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.core.site import Site
+
 
 Array = NDArray[np.float64]
+
+
+def ecdf_difference(values: ArrayLike, points: ArrayLike) -> Array:
+    """Give F̂(t) − t for values in [0, 1], `(n, units)`, at points t: `(points, units)`.
+
+    >>> ecdf_difference([[0.25], [0.75]], [0.5]).tolist()
+    [[0.0]]
+    """
+    values = np.sort(np.asarray(values, dtype=np.float64), axis=0)
+    points = np.asarray(points, dtype=np.float64)
+    counts = np.stack([np.searchsorted(column, points, side="right") for column in values.T], axis=1)
+    return counts / len(values) - points[:, None]
+
+
+@lru_cache(maxsize=32)
+def band_level(n: int, num_points: int, alpha: float = 0.05, simulations: int = 4_000) -> float:
+    """Find the pointwise level at which bands for an ECDF of n uniform values hold everywhere at once.
+
+    Found by simulation with a fixed seed: for each of many uniform samples, the smallest pointwise two-sided
+    binomial tail; its α-quantile is the level.
+
+    Args:
+        n: number of values.
+        num_points: evaluation points 1/(num_points + 1), 2/(num_points + 1), …
+        alpha: probability with which a uniform sample leaves the bands anywhere.
+        simulations: samples drawn to find the level; its relative standard error is about √((1 − α)/(α · this)).
+
+    Reference:
+        Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity and its applications in
+        goodness-of-fit evaluation and multiple sample comparison, Statistics and Computing 32.
+    """
+    rng = np.random.default_rng(0)
+    points = grid(num_points)
+    # Counts below each point are partial sums of a multinomial sample: no sorting needed.
+    cells = rng.multinomial(n, np.full(num_points + 1, 1 / (num_points + 1)), size=simulations)
+    return float(np.quantile(_two_sided(cells.cumsum(axis=1)[:, :-1], n, points).min(axis=1), alpha))
+
+
+def grid(num_points: int) -> Array:
+    """Give the points at which bands are evaluated."""
+    return np.arange(1, num_points + 1) / (num_points + 1)
+
+
+def _two_sided(counts: NDArray[np.int64], n: int, points: Array) -> Array:
+    below, above = binom.cdf(counts, n, points), binom.sf(counts - 1, n, points)
+    return 2 * np.minimum(np.minimum(below, above), 0.5)
+
+
+def simultaneous_band(n: int, num_points: int, alpha: float = 0.05) -> tuple[Array, Array]:
+    """Give lower and upper limits of F̂(t) − t at `grid(num_points)` that hold everywhere at once."""
+    level, points = band_level(n, num_points, alpha), grid(num_points)
+    low, high = binom.ppf(level / 2, n, points), binom.ppf(1 - level / 2, n, points)
+    return low / n - points, high / n - points
+
+
+def uniformity_p(values: ArrayLike, num_points: int = 50, simulations: int = 4_000) -> Array:
+    """Give p-values of "the values are uniform", one per unit, from the largest departure of the ECDF.
+
+    Args:
+        values: numbers in [0, 1], `(n, units)`.
+        num_points: evaluation points.
+        simulations: uniform samples that the departure is compared with: no p-value is below 1/(this + 1).
+
+    >>> rng = np.random.default_rng(0)
+    >>> p = uniformity_p(np.stack([rng.uniform(size=500), rng.beta(2, 2, size=500)], axis=1))
+    >>> bool(p[0] > 0.05), bool(p[1] < 0.01)
+    (True, True)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    n, points = len(values), grid(num_points)
+    counts = np.rint((ecdf_difference(values, points) + points[:, None]) * n).astype(np.int64)
+    observed = _two_sided(counts.T, n, points).min(axis=1)
+    reference = np.sort(_smallest_tails(n, num_points, simulations))
+    return (1 + np.searchsorted(reference, observed, side="right")) / (simulations + 1)
+
+
+@lru_cache(maxsize=8)
+def _smallest_tails(n: int, num_points: int, simulations: int) -> Array:
+    rng = np.random.default_rng(1)
+    cells = rng.multinomial(n, np.full(num_points + 1, 1 / (num_points + 1)), size=simulations)
+    return np.asarray(_two_sided(cells.cumsum(axis=1)[:, :-1], n, grid(num_points)).min(axis=1))
+
+
+def central_coverage(values: ArrayLike, levels: ArrayLike) -> Array:
+    """Give how often the truth lies in the central interval of each level, `(levels, units)`.
+
+    A truth whose rank is u in [0, 1] lies in the central interval of level |2u − 1| and all wider ones.
+    """
+    distance = np.abs(2 * np.asarray(values, dtype=np.float64) - 1)
+    return np.stack([(distance <= level).mean(axis=0) for level in np.asarray(levels)])
+
+
+TARP: Final = "TARP"
+"""The name under which ranks of all latents together stand beside those of sites."""
+
+
+class Tarp:
+    """Reference points in latent space, each a random linear function of its datum.
+
+    A reference that did not depend on x would let a guide pass that always gives the prior.
+
+    Args:
+        batch: simulated data, from which x and the prior take their scales.
+        latent: their latents.
+
+    Reference:
+        Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023), Sampling-based accuracy testing of posterior estimators for
+        general inference, ICML.
+    """
+
+    def __init__(self, batch: tuple[Any, ...], latent: "Mapping[str, Site]") -> None:
+        values = {name: site.value[0] for name, site in latent.items() if site.is_local}
+        self.names = [name for name, value in values.items() if value.is_floating_point()]
+        if not self.names:
+            return
+        z, x = _rows(values, self.names), _data(batch)
+        self.location, self.scale = z.mean(0), z.std(0).clamp(min=1e-12)
+        self.centre, self.spread = x.mean(0), x.std(0).clamp(min=1e-6)
+        self.direction = torch.randn(x.shape[1], z.shape[1], dtype=torch.float64).to(z.device) / x.shape[1] ** 0.5
+
+    def start(self, batch: tuple[Any, ...], truths: Mapping[str, Tensor]) -> "DistanceRanks":
+        """Take simulated data and their latents."""
+        if not self.names:
+            return DistanceRanks(self)
+        reference = ((_data(batch) - self.centre) / self.spread).clamp(-10, 10) @ self.direction
+        truth = self.standard(_rows(truths, self.names))
+        return DistanceRanks(self, reference, (truth - reference).norm(dim=-1))
+
+    def standard(self, z: Tensor) -> Tensor:
+        """In units of the prior's standard deviations."""
+        return (z - self.location) / self.scale
+
+
+@dataclass
+class DistanceRanks:
+    """Counts the draws that are nearer to the reference than the truth, and ties, `(2, data)`."""
+
+    tarp: Tarp
+    reference: Tensor | None = None
+    distance: Tensor | None = None
+    count: Tensor | None = None
+
+    def update(self, values: Mapping[str, Tensor]) -> None:
+        """Take draws of the guide, `(particles, data, …)` by site."""
+        if self.reference is None or any(name not in values for name in self.tarp.names):
+            return
+        rows = torch.cat([_flat(values[name], 2) for name in self.tarp.names], dim=-1)
+        distance = (self.tarp.standard(rows) - self.reference).norm(dim=-1)
+        found = torch.stack([(distance < self.distance).sum(0), (distance == self.distance).sum(0)])
+        self.count = found if self.count is None else self.count + found
+
+
+def _flat(value: Tensor, lead: int) -> Tensor:
+    return value.double().flatten(lead) if value.dim() > lead else value.double().unsqueeze(-1)
+
+
+def _rows(values: Mapping[str, Tensor], names: list[str]) -> Tensor:
+    return torch.cat([_flat(values[name], 1) for name in names], dim=-1)
+
+
+def _data(batch: tuple[Any, ...]) -> Tensor:
+    return _flat(next(part for part in batch if isinstance(part, Tensor)), 1)
+
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
@@ -60,7 +223,7 @@ class Calibration:
         np.savez_compressed(buffer, **arrays)
         write_atomically(directory / "ranks.npz", buffer.getvalue())
         write_atomically(directory / "units.csv", self.table.to_csv(index=False))
-        write_atomically(directory / "summary.json", json.dumps(plain(self.summary), indent=2) + "\n")
+        write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
         return directory
 
     def __str__(self) -> str:
@@ -131,9 +294,9 @@ def calibrate(
     """
     if simulations < 2 or draws < 1:
         raise ValueError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
-    batch = as_pair_takes(template(vae, like), vae)
+    batch = as_pair_takes(reference_batch(vae, like), vae)
     ranks: dict[str, list[Array]] = {}
-    with inference(vae, batch):
+    with inference(vae, batch) as draw:
         tiling = plan(vae, batch, simulations, draws, memory, seed)
         tiling.seed_all(simulations, 0)  # no block begins there
         tarp = Tarp(*simulate(vae, batch, 500))
@@ -146,7 +309,7 @@ def calibrate(
             nearer = tarp.start(simulated, truths)
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number + 1)
-                t = terms(vae, simulated, chunk)
+                t = draw(simulated, chunk)
                 for name, truth in truths.items():
                     if name not in t.latents:
                         continue

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.diagnostics.codes import encodings
-from ppl_vae.diagnostics.tiles import as_split
+from ppl_vae.core.tiles import as_split
+from ppl_vae.diagnostics.latents import encodings
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 class CollapseAlarm:

@@ -1,17 +1,21 @@
-"""What each latent unit carries: its KL, the variance of its posterior mean, whether it is active."""
+"""Posterior means, and what each latent unit carries: its KL, the variance of its mean, whether it is active."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Independent
 
-from ppl_vae.enumeration import expect_local
-from ppl_vae.kl import analytic_kl
+from ppl_vae.core.terms import analytic_kl, closed_kl
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
 
 if TYPE_CHECKING:
-    from ppl_vae.terms import Terms
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.core.terms import Terms
+
 
 ACTIVE: Final = 0.01
 """A unit is active where the variance over data of its posterior mean exceeds this (Burda et al. 2016)."""
@@ -34,11 +38,12 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     if p is None or q.is_auxiliary:
         return None
     q_unit, p_unit = _factor(q.fn), _factor(p.fn)
-    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.mask is not None:
+    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
         return None
-    if analytic_kl(t, name) is not None:
-        kl = kl_divergence(q_unit, p_unit)
-    elif t.num_particles > 1 and t.layout.strategy == "loop":
+    closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
+    if closed is not None:
+        kl = closed
+    elif t.num_particles > 1 and t.strategy == "loop":
         return None  # the distribution at hand is the first particle's only
     else:
         kl = q_unit.log_prob(q.raw) - p_unit.log_prob(q.raw)
@@ -61,7 +66,7 @@ def _expected(f: Tensor, t: "Terms") -> Tensor:
     depth = max((s.log_prob.dim() for s in t.guide.values() if s.is_local and s.enum_dim is not None), default=2)
     while f.dim() < depth + 1:
         f = f.unsqueeze(1)
-    f = expect_local(f, t)
+    f = t.expect_local(f)
     return f.reshape(f.shape[0], *f.shape[-2:]).movedim(0, -1)
 
 
@@ -117,3 +122,85 @@ def variance_of_means(mean: Tensor, variance: Tensor, particles: int) -> Tensor:
         return torch.full_like(mean[0], torch.nan)
     noise = variance.nan_to_num().mean(0) / particles
     return (mean.var(0) - noise).clamp(min=0)
+
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A latent site of some data.
+
+    Attributes:
+        name: the site.
+        mean: posterior means `(data, units)`.
+        kl: KL per unit, nats per datum, where it divides into units.
+        variance: over data of the exact posterior means, estimated without bias, `(units,)`.
+        shape: `(data, *shape)` is how the program sees the latent.
+    """
+
+    name: str
+    mean: Array
+    kl: Array | None
+    variance: Array
+    shape: tuple[int, ...]
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """Whether the variance exceeds 0.01, `(units,)`."""
+        return self.variance > ACTIVE
+
+
+def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[Encoding]:
+    """Give posterior means and KL per unit of every continuous latent in the data plate.
+
+    Args:
+        vae: the pair.
+        data: a `Split`, a tensor or a tuple of them.
+        draws: per datum, whose mean is taken.
+        seed: of the draws.
+    """
+    split = as_split(data)
+    moments: dict[str, list[Tensor]] = {}
+    kl: dict[str, list[Tensor]] = {}
+    spread: dict[str, list[Tensor]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    first = as_pair_takes(split.batch(slice(0, 2)), vae)
+    with inference(vae, first) as draw:
+        tiling = plan(vae, first, len(split), draws, "1GB", seed)
+        for start in range(0, len(split), tiling.data):
+            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            moved: dict[str, UnitMoments] = {}
+            units: dict[str, Tensor] = {}
+            for number, chunk in enumerate(tiling.chunks(draws)):
+                tiling.seed_all(start, number)
+                t = draw(batch, chunk)
+                for name, site in t.latents.items():
+                    if not site.is_local or name not in t.model or not site.value.is_floating_point():
+                        continue
+                    moved.setdefault(name, UnitMoments()).update(unit_values(t, name))
+                    shapes[name] = tuple(site.value.shape[2:])
+                    unit = unit_kl(t, name)
+                    if unit is not None:
+                        units[name] = units.get(name, torch.zeros(())) + unit.double().cpu() * chunk / draws
+            for name, running in moved.items():
+                moments.setdefault(name, []).append(running.mean.cpu())
+                spread.setdefault(name, []).append(running.variance.cpu())
+                if name in units:
+                    kl.setdefault(name, []).append(units[name])
+    return [
+        Encoding(
+            name,
+            torch.cat(parts).numpy(),
+            torch.cat(kl[name]).mean(0).numpy() if name in kl and len(kl[name]) == len(parts) else None,
+            variance_of_means(torch.cat(parts), torch.cat(spread[name]), draws).numpy(),
+            shapes[name],
+        )
+        for name, parts in moments.items()
+    ]
+
+
+def all_codes(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> Array:
+    """Posterior means of all continuous latents side by side, `(data, units)`; no column where there are none."""
+    found = [code.mean for code in encodings(vae, data, draws=draws, seed=seed)]
+    return np.concatenate(found, axis=1) if found else np.zeros((len(as_split(data)), 0))

@@ -4,26 +4,25 @@ An estimator says how its site is drawn (`draw`) and which gradient its draws ca
 surrogate from that. None of them renames or replaces a site.
 """
 
+from ppl_vae.estimators.base import Baseline, Estimator
 from ppl_vae.estimators.baselines import DecayingAverage, LeaveOneOut, Neural
 from ppl_vae.estimators.concrete import Concrete
-from ppl_vae.estimators.default import assign
-from ppl_vae.estimators.doubly_reparameterized import DoublyReparameterized
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import Implicit
-from ppl_vae.estimators.pathwise import Pathwise
+from ppl_vae.estimators.pathwise import DoublyReparameterized, Pathwise, StickingTheLanding
 from ppl_vae.estimators.score_function import ScoreFunction
-from ppl_vae.estimators.sticking_the_landing import StickingTheLanding
 
 __all__ = [
+    "Baseline",
     "Concrete",
     "DecayingAverage",
     "DoublyReparameterized",
     "Enumerate",
+    "Estimator",
     "Implicit",
     "LeaveOneOut",
     "Neural",
     "Pathwise",
     "ScoreFunction",
     "StickingTheLanding",
-    "assign",
 ]

@@ -1,17 +1,21 @@
 """Concrete: a discrete draw relaxed to a continuous one, or straightened back."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppl_vae.estimators.place import Place
+from ppl_vae.distributions.relaxed import relaxable
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator
+from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.schedules import Schedule, as_schedule
 
 
-class Concrete(nn.Module):
+@final
+class Concrete(Estimator, nn.Module):
     r"""Draw a relaxed one-hot (or binary) value, and differentiate through it (Gumbel-softmax).
 
     $$z = \mathrm{softmax}\big((\log \pi + g) / \tau\big), \qquad g_c \sim \mathrm{Gumbel}(0, 1)$$
@@ -30,19 +34,18 @@ class Concrete(nn.Module):
         Categorical Reparameterization with Gumbel-Softmax (Jang, Gu and Poole, 2017), https://arxiv.org/abs/1611.01144
     """
 
-    score: ClassVar[bool] = False
-    enumerates: ClassVar[bool] = False
+    relaxes: ClassVar[bool] = True
 
     def __init__(self, temperature: float | Schedule = 0.5, straight_through: bool = False) -> None:
         super().__init__()
         self.temperature = as_schedule(temperature, "temperature")
         if not float(self.temperature.value) > 0:
-            raise ValueError(f"Expected temperature > 0, got {float(self.temperature.value)}.")
+            raise ArgumentError(f"Got temperature={float(self.temperature.value)}, expected a number above 0.")
         self.straight_through = straight_through
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
         """A relaxed draw that carries a gradient."""
-        base = _elements(q)
+        base = relaxable(q)
         tau = self.temperature.value
         tiny = torch.finfo(base.logits.dtype).tiny
         u = torch.rand_like(base.logits.expand(base.batch_shape + base.event_shape)).clamp(tiny, 1 - 1e-7)
@@ -52,45 +55,7 @@ class Concrete(nn.Module):
         else:
             soft = torch.sigmoid((base.logits + torch.log(u) - torch.log1p(-u)) / tau)
             hard = (soft > 0.5).to(soft)
-        z = hard + soft - soft.detach() if self.straight_through else soft
-        z._relaxed = True  # type: ignore[attr-defined]  # tells `relaxed_log_prob` that the value is not discrete
-        return z
+        return hard + soft - soft.detach() if self.straight_through else soft
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"straight_through={self.straight_through}"
-
-
-def _elements(q: Any) -> Any:
-    base = q
-    while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
-        base = base.base_dist
-    if not isinstance(base, (dist.OneHotCategorical, dist.Bernoulli)):
-        raise ValueError(
-            f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index "
-            "cannot be relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use "
-            "ScoreFunction or Enumerate."
-        )
-    return base
-
-
-def is_relaxed(value: Any) -> bool:
-    """Whether a value was drawn by `Concrete`."""
-    return getattr(value, "_relaxed", False)
-
-
-def relaxed_log_prob(q: Any, value: Tensor) -> Tensor:
-    """The log-probability of a discrete distribution, continued linearly to relaxed values: Σ_c z_c log π_c.
-
-    Example:
-        >>> q = dist.OneHotCategorical(probs=torch.tensor([0.25, 0.75]))
-        >>> relaxed_log_prob(q, torch.tensor([0.0, 1.0])).exp()
-        tensor(0.7500)
-    """
-    base = _elements(q)
-    if isinstance(base, dist.OneHotCategorical):
-        log_prob = (value * F.log_softmax(base.logits, -1)).sum(-1)
-    else:
-        log_prob = value * F.logsigmoid(base.logits) + (1 - value) * F.logsigmoid(-base.logits)
-    while log_prob.dim() > len(q.batch_shape) and isinstance(q, dist.Independent):
-        log_prob = log_prob.sum(-1)
-    return log_prob

@@ -1,18 +1,59 @@
-"""Pathwise: the gradient flows through the draw."""
+"""Pathwise gradients flow through the draw; also without the score term, and doubly reparameterized."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
-from ppl_vae.estimators.noise import explicit
-from ppl_vae.estimators.place import Place
+from ppl_vae.estimators.particle_axes import ParticleAxes
+from ppl_vae.estimators.reparameterize import explicit
 
 
 @dataclass(frozen=True)
-class Pathwise:
+class Reparameterized(Estimator):
+    """Draws z = g(ε; φ) that carry a gradient; what is below says which part of log q carries one, too.
+
+    Args:
+        antithetic: Draw particles in pairs ε, −ε (for noise that is symmetric about its mean). Each draw has the right
+            law, and the mean over particles a smaller variance wherever f is close to linear.
+        common: Give every datum of the batch the same ε. Each draw has the right law; data differ by data alone.
+    """
+
+    antithetic: bool = False
+    common: bool = False
+
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+        """A draw that carries a gradient."""
+        transport = explicit(q)
+        if transport is None:
+            if self.antithetic or self.common:
+                raise ArgumentError(
+                    f"Antithetic and common noise need an explicit z = g(ε; φ); {type(q).__name__} has none. "
+                    "Use Pathwise() at this site."
+                )
+            if not q.has_rsample and not has_implicit(q):
+                raise ArgumentError(
+                    f"{type(q).__name__} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
+                    "Concrete() for a discrete site."
+                )
+            return q() if q.has_rsample else implicit_draw(q)  # called: adapters of flows have no rsample of their own
+        noise, g = transport
+        with torch.no_grad():
+            eps = noise.sample()
+            if axes is not None and self.antithetic:
+                eps = axes.mirror(eps, noise)
+            if axes is not None and self.common:
+                eps = axes.share(eps, noise.event_dim)
+        return g(eps)
+
+
+@final
+@dataclass(frozen=True)
+class Pathwise(Reparameterized):
     r"""Draw z = g(ε; φ) with ε free of parameters, and differentiate through g.
 
     $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{p(\epsilon)}[\nabla_z f(z)\, \nabla_\phi g(\epsilon; \phi)]$$
@@ -31,32 +72,36 @@ class Pathwise:
         Implicit Reparameterization Gradients (Figurnov et al., 2018), https://arxiv.org/abs/1805.08498
     """
 
-    antithetic: bool = False
-    common: bool = False
 
-    score: ClassVar[bool] = False
-    enumerates: ClassVar[bool] = False
+@final
+@dataclass(frozen=True)
+class StickingTheLanding(Reparameterized):
+    r"""Pathwise draws, with log q evaluated at constant parameters.
 
-    def draw(self, q: Any, place: Place | None = None) -> Tensor:
-        """A draw that carries a gradient."""
-        transport = explicit(q)
-        if transport is None:
-            if self.antithetic or self.common:
-                raise ValueError(
-                    f"Antithetic and common noise need an explicit z = g(ε; φ); {type(q).__name__} has none. "
-                    "Use Pathwise() at this site."
-                )
-            if not q.has_rsample and not has_implicit(q):
-                raise ValueError(
-                    f"{type(q).__name__} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
-                    "Concrete() for a discrete site."
-                )
-            return q.rsample() if q.has_rsample else implicit_draw(q)
-        noise, g = transport
-        with torch.no_grad():
-            eps = noise.sample()
-            if place is not None and self.antithetic:
-                eps = place.mirror(eps, noise)
-            if place is not None and self.common:
-                eps = place.share(eps, noise.event_dim)
-        return g(eps)
+    $$\nabla_\phi \mathbb{E}[\log p(x, z) - \log q_{\bar\phi}(z)],
+    \qquad z = g(\epsilon; \phi),\ \bar\phi = \mathrm{stop}(\phi)$$
+
+    The term left out, the score of q, has mean zero and a variance of its own; without it the gradient vanishes draw by
+    draw where q is the exact posterior. For the ELBO with sampled KL. The whole guide is replayed on its own draws with
+    all its parameters constant: constant parameters at one site only would bias guides whose sites depend on another.
+
+    References:
+        Sticking the Landing (Roeder, Wu and Duvenaud, 2017), https://arxiv.org/abs/1703.09194
+    """
+
+
+@final
+@dataclass(frozen=True)
+class DoublyReparameterized(Reparameterized):
+    r"""Pathwise draws; the gradient that enters each latent is weighted by the square of its normalized weight.
+
+    $$\nabla_\phi \mathbb{E}\Big[\log \tfrac1K \sum_k w_k\Big] = \mathbb{E}\Big[\sum_k \tilde w_k^2\,
+    \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}\Big],
+    \qquad \tilde w_k = w_k / \textstyle\sum_j w_j$$
+
+    The model's own parameters keep the weight w̃. The graph is cut at the latents, so the programs may share parameters.
+    For importance-weighted bounds, with this estimator at every latent site.
+
+    References:
+        Doubly Reparameterized Gradient Estimators (Tucker et al., 2019), https://arxiv.org/abs/1810.04152
+    """

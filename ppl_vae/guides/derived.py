@@ -9,13 +9,13 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.conv import ConvEncoder
-from ppl_vae.conditionals.mlp import MLP, Activation, join
-from ppl_vae.conditionals.scale import inverse_softplus
-from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
 from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
+from ppl_vae.nn.conv import ConvEncoder
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.heads import inverse_softplus
+from ppl_vae.nn.mlp import MLP, Activation, join
 
 NARROW = inverse_softplus(0.1) - inverse_softplus(1.0)
 """Raw scale at which a global latent starts with a tenth of its prior's width, as Pyro's own guides do."""

@@ -7,10 +7,9 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.heads import DiagonalNormal
-from ppl_vae.conditionals.labels import one_hot
-from ppl_vae.conditionals.mlp import MLP, Activation, Encoder, join
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.nn.features import DataSpec, one_hot
+from ppl_vae.nn.heads import DiagonalNormal
+from ppl_vae.nn.mlp import MLP, Activation, Encoder, join
 
 
 class MixtureAmortized(nn.Module):

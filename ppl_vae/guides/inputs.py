@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.features import Features
-from ppl_vae.conditionals.mlp import MLP, Activation
-from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import PplVaeError
+from ppl_vae.nn.features import DataSpec, Features
+from ppl_vae.nn.mlp import MLP, Activation
 
 
 class BatchEncoder(nn.Module):

@@ -11,10 +11,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.families import Family, family_for
+from ppl_vae.core.programs import SizedPlates
 from ppl_vae.errors import PplVaeError
+from ppl_vae.guides.families import Family, family_for
 from ppl_vae.guides.inputs import data_tensors
-from ppl_vae.plates import SizedPlates
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""

@@ -1,14 +1,14 @@
 """Ready-made generative models, one family per file, each an example to copy."""
 
-from ppl_vae.models.autoencoder import Autoencoder as Autoencoder
-from ppl_vae.models.autoregressive import AutoregressiveVAE as AutoregressiveVAE
 from ppl_vae.models.conditional import Conditional as Conditional
-from ppl_vae.models.conv import ConvVAE as ConvVAE
 from ppl_vae.models.discrete import Discrete as Discrete
-from ppl_vae.models.gamma import GammaVAE as GammaVAE
 from ppl_vae.models.gmvae import GMVAE as GMVAE
 from ppl_vae.models.hierarchical import Hierarchical as Hierarchical
 from ppl_vae.models.semi_supervised import SemiSupervised as SemiSupervised
 from ppl_vae.models.topics import Topics as Topics
 from ppl_vae.models.vae import VAE as VAE
+from ppl_vae.models.vae import Autoencoder as Autoencoder
+from ppl_vae.models.vae import AutoregressiveVAE as AutoregressiveVAE
+from ppl_vae.models.vae import ConvVAE as ConvVAE
+from ppl_vae.models.vae import GammaVAE as GammaVAE
 from ppl_vae.models.vamp import Vamp as Vamp

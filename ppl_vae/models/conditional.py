@@ -6,11 +6,10 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.labels import Labels
-from ppl_vae.conditionals.mlp import Activation, Decoder
-from ppl_vae.conditionals.priors import StandardNormal
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec, Labels
+from ppl_vae.nn.mlp import Activation, Decoder
+from ppl_vae.nn.priors import StandardNormal
 
 
 class Conditional(nn.Module):

@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.mlp import Activation, Decoder
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.mlp import Activation, Decoder
 
 Code = Literal["bernoulli", "onehot"]
 

@@ -6,12 +6,12 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.heads import DiagonalNormal
-from ppl_vae.conditionals.mlp import MLP, Activation, Decoder
-from ppl_vae.conditionals.priors import StandardNormal
-from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import PplVaeError
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.heads import DiagonalNormal
+from ppl_vae.nn.mlp import MLP, Activation, Decoder
+from ppl_vae.nn.priors import StandardNormal
 
 
 class Hierarchical(nn.Module):

@@ -9,12 +9,11 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.labels import one_hot
-from ppl_vae.conditionals.mlp import MLP, Activation, Decoder, Encoder
-from ppl_vae.conditionals.priors import StandardNormal
-from ppl_vae.conditionals.spec import DataSpec
 from ppl_vae.errors import DataError
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec, one_hot
+from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder
+from ppl_vae.nn.priors import StandardNormal
 
 
 class SemiSupervised(nn.Module):

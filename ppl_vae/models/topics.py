@@ -7,9 +7,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.multinomial import Multinomial
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.errors import DataError
+from ppl_vae.nn.features import DataSpec
 
 Mixing = Literal["product", "mixture"]
 

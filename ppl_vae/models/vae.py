@@ -1,15 +1,20 @@
-"""The variational autoencoder with fully connected networks."""
+"""Models with one normal latent: fully connected, convolutional, autoregressive; sparse positive; deterministic."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.mlp import Activation, Decoder
-from ppl_vae.conditionals.priors import PriorName, prior_for
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.distributions.improper import Flat
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.conv import ConvDecoder
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.mlp import Activation, Decoder
+from ppl_vae.nn.priors import PriorName, prior_for
 
 
 class VAE(nn.Module):
@@ -47,3 +52,155 @@ class VAE(nn.Module):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", self.prior())
             pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+
+class Autoencoder(nn.Module):
+    r"""$p(x \mid f(z))$ with a flat prior on z: with `guide=deterministic`, the bound is the reconstruction alone.
+
+    It learns codes, not a distribution over them: generating from it is refused.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the decoder's hidden layers, from z to x.
+        activation: after each of them.
+
+    Reference:
+        Hinton and Salakhutdinov (2006), Reducing the Dimensionality of Data with Neural Networks, Science 313
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; codes `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", Flat(self.latent_dim))
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+
+class ConvVAE(nn.Module):
+    r"""$p(x, z) = p(z)\, p(x \mid f(z))$ with transposed convolutions in f, for images of any size.
+
+    Args:
+        spec: the dataset's spec; x is (C, H, W).
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        channels: of the input of each transposed convolution, from z to x.
+        hidden: widths of the fully connected layers before them.
+        activation: after each layer.
+        residual: add a residual block before each transposed convolution.
+        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
+
+    Raises:
+        DataError: x is no image.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 16,
+        channels: Sequence[int] = (64, 32),
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        residual: bool = False,
+        prior: PriorName = "normal",
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.prior = prior_for(prior, latent_dim)
+        self.decoder = ConvDecoder(spec, self.likelihood, latent_dim, channels, hidden, activation, residual)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Images `(data, C, H, W)`, observed at site x; latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+
+class GammaVAE(nn.Module):
+    r"""$p(x, z) = \mathrm{Gamma}(z; a, b)\, p(x \mid f(z))$ with independent components.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the decoder's hidden layers, from z to x.
+        activation: after each of them.
+        concentration: a of the prior; below 1 most components are near 0.
+        rate: b of the prior.
+    """
+
+    concentration: Tensor
+    rate: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        concentration: float = 1.0,
+        rate: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.register_buffer("concentration", torch.full((latent_dim,), concentration), persistent=False)
+        self.register_buffer("rate", torch.full((latent_dim,), rate), persistent=False)
+        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; positive latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Gamma(self.concentration, self.rate).to_event(1))
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+
+class AutoregressiveVAE(nn.Module):
+    r"""$p(x, z) = p(z) \prod_d p(x_d \mid x_{<d}, z)$: strong enough to do without z, so watch its KL.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: of one element of x; None takes the one that fits the data.
+        latent_dim: size of z.
+        hidden: widths of the masked network's hidden layers.
+        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
+
+    Reference:
+        Chen et al. (2017), Variational Lossy Autoencoder, https://arxiv.org/abs/1611.02731
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (256,),
+        prior: PriorName = "normal",
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.prior = prior_for(prior, latent_dim)
+        self.decoder = AutoregressiveDecoder(spec, self.likelihood, latent_dim, hidden)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.decoder(z), obs=x)

@@ -8,10 +8,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.conditionals.auto import likelihood_for
-from ppl_vae.conditionals.heads import DiagonalNormal
-from ppl_vae.conditionals.mlp import Activation, Decoder, Encoder
-from ppl_vae.conditionals.spec import DataSpec
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.heads import DiagonalNormal
+from ppl_vae.nn.mlp import Activation, Decoder, Encoder
 
 
 class Vamp(nn.Module):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.core.run import terms
+from ppl_vae.core.site import Site
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
-from ppl_vae.objectives.bound import Bound
-from ppl_vae.sites import Site
-from ppl_vae.terms import Terms, terms
+from ppl_vae.objectives.base import Bound
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
 def averaged(

@@ -1,26 +1,26 @@
-"""Free bits: a KL below which nothing is gained."""
+"""A KL below which nothing is gained, or one held at a capacity that training raises."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_vae.errors import CheckError
+from ppl_vae.core.run import terms
+from ppl_vae.core.terms import Terms, analytic_kl
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
-from ppl_vae.kl import analytic_kl
-from ppl_vae.objectives.base import alike, describe, mean_kl, positive, require
-from ppl_vae.objectives.bound import Bound
+from ppl_vae.objectives.base import Bound, Objective, alike, charged_kl, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
-from ppl_vae.terms import Terms, terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 
-class FreeBits(nn.Module):
+@final
+class FreeBits(Objective):
     r"""The ELBO where each group of latents may spend λ nats of KL for free, so that none is given up at the start.
 
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \sum_g \max\Big(\lambda,\ \frac1B \sum_i \mathrm{KL}_{gi}\Big)$$
@@ -52,9 +52,9 @@ class FreeBits(nn.Module):
     ) -> None:
         super().__init__()
         if per not in ("dimension", "site"):
-            raise ValueError(f"Expected per='dimension' or per='site', got {per!r}.")
+            raise ArgumentError(f"Got {per!r}, expected per='dimension' or per='site'.")
         if isinstance(nats, (int, float)) and nats < 0:
-            raise ValueError(f"Expected nats ≥ 0, got {nats}.")
+            raise ArgumentError(f"Got {nats}, expected nats ≥ 0.")
         self.num_particles = positive("num_particles", num_particles)
         self.nats, self.per = as_schedule(nats, "nats"), per
 
@@ -63,7 +63,7 @@ class FreeBits(nn.Module):
         t = terms(vae, batch, self.num_particles, total=total)
         require(t, self.legal, "FreeBits", "the KL is compared with λ, and needs a gradient of its own")
         charged = torch.zeros((), dtype=t.log_likelihood.dtype, device=t.log_likelihood.device)
-        for name, kl in mean_kl(t, weighted=True).items():
+        for name, kl in charged_kl(t).items():
             if name not in t.guide or t.guide[name].is_local:
                 groups = kl_by_dimension(t, name) if self.per == "dimension" else kl
                 kl = torch.maximum(groups, self.nats.value.to(kl)).sum()
@@ -78,13 +78,13 @@ class FreeBits(nn.Module):
 def kl_by_dimension(t: Terms, name: str) -> Tensor:
     """The closed-form KL of each dimension of a local site, its mean over particles and data, `(dimensions,)`."""
     if name in t.guide and analytic_kl(t, name) is not None:
-        site, p = t.guide[name], t.model[name].fn
+        site, p = t.guide[name], t.prior(name).fn
         q, p = _elementwise(site.fn), _elementwise(p)
         if q.event_dim == p.event_dim == 0 and site.mask is None and _plain_weight(t, name):
             assert site.data_dim is not None
             kl = kl_divergence(q, p) * site.weight
             kl = kl.movedim(site.data_dim - site.fn.event_dim, 0).mean(0)
-            while kl.dim() > t.layout.depth - 1 + site.fn.event_dim:
+            while kl.dim() > t.prepared.plates.depth - 1 + site.fn.event_dim:
                 kl = kl.mean(0)  # particles
             return kl.flatten()
     raise CheckError(
@@ -101,3 +101,49 @@ def _elementwise(d: Any) -> Any:
     while isinstance(d, (dist.Independent, torch.distributions.Independent)):
         d = d.base_dist
     return d
+
+
+@final
+class Capacity(Objective):
+    r"""The reconstruction, with the KL drawn towards a capacity C that grows while training.
+
+    $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \gamma\, \Big|\frac1B \sum_i \mathrm{KL}_i - C\Big|$$
+
+    The KL is that of all latent sites, analytic where that is known and legal, else sampled; that of global sites
+    counts by its share per datum.
+
+    Args:
+        capacity: C, in nats per datum: a number or a schedule.
+        gamma: γ: a number or a schedule.
+        num_particles: Draws per datum.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: A site is not pathwise.
+
+    References:
+        Understanding disentangling in β-VAE (Burgess et al., 2018), https://arxiv.org/abs/1804.03599
+    """
+
+    legal = (Pathwise,)
+
+    def __init__(
+        self, capacity: float | Schedule = 25.0, gamma: float | Schedule = 10.0, num_particles: int = 1
+    ) -> None:
+        super().__init__()
+        self.num_particles = positive("num_particles", num_particles)
+        self.capacity, self.gamma = as_schedule(capacity, "capacity"), as_schedule(gamma, "gamma")
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data."""
+        t = terms(vae, batch, self.num_particles, total=total)
+        require(t, self.legal, "Capacity", "the KL is compared with a capacity, and needs a gradient of its own")
+        kl = torch.stack(list(charged_kl(t).values())).sum()
+        excess = self.gamma.value * (kl - self.capacity.value).abs()
+        bound = ELBO().of(t, beta=0.0)
+        return Bound(bound.value - excess.detach(), bound.surrogate - excess, bound.metrics)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return describe(num_particles=self.num_particles)

@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.diagnostics.codes import Encoding, encodings
-from ppl_vae.diagnostics.tiles import as_pair_takes, as_split, inference
+from ppl_vae.core.generate import generate, of_data
+from ppl_vae.core.predict import expected_values
+from ppl_vae.core.terms import Terms
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference
+from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.errors import CheckError
-from ppl_vae.generate import generate, of_data
-from ppl_vae.predictive import expected_values
 from ppl_vae.reports import figures as draw
-from ppl_vae.terms import Terms, terms
 
 if TYPE_CHECKING:
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
 
 Array = NDArray[np.float64]
 
@@ -80,10 +80,10 @@ def gallery(
             result.figures["sample_marginals"] = draw.sample_marginals(pixels(x[0]), pixels(new), names)
     except CheckError as error:
         result.notes["samples"] = str(error)
-    with inference(vae, x):
+    with inference(vae, x) as terms:
         torch.manual_seed(seed)
         head = tuple(t[:reconstructions] if pixels.is_image and isinstance(t, Tensor) else t for t in x)
-        t = terms(vae, head)
+        t = terms(head)
         latents = {n: s.raw for n, s in t.latents.items() if n in t.model}
         rebuilt = of_data(expected_values(vae, head, latents), head[0])
         if pixels.is_image:

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs.files import write_atomically
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,12 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from ppl_vae.errors import RunError
-from ppl_vae.training import serialize
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs import state as serialize
+from ppl_vae.runs.files import write_atomically
 from ppl_vae.training.history import History, Row, to_line
 
 VERSION = 1
@@ -116,47 +113,3 @@ class Store:
     def rewrite(self, rows: list[Row]) -> None:
         """Make the lines of metrics exactly these: those later than the checkpoint are dropped."""
         write_atomically(self.metrics, History(rows).to_jsonl())
-
-
-def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:
-    """Put the weights in a `model.safetensors` into a module, all of them and no others.
-
-    Raises:
-        RunError: where the file is damaged, or its weights are not those of this module.
-    """
-    put_tensors(module, serialize.load(path), str(path))
-
-
-def take_tensors(module: Any) -> dict[str, Any]:
-    """Everything a module holds: its `state_dict()`, and buffers that it keeps out of that."""
-    if not isinstance(module, nn.Module):
-        return {}
-    return {**_passing_buffers(module), **module.state_dict()}
-
-
-def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
-    """Undo `take_tensors`, in place: parameters stay the same objects.
-
-    Raises:
-        RunError: the tensors are not those of this module.
-    """
-    if not isinstance(module, nn.Module):
-        return
-    passing = _passing_buffers(module)
-    with torch.no_grad():
-        for name, buffer in passing.items():
-            if name in tensors and tensors[name].shape == buffer.shape:
-                buffer.copy_(tensors[name])
-    try:
-        module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
-    except RuntimeError as error:
-        raise RunError(
-            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the "
-            "networks that were "
-            f"trained, with the same sizes. {error}"
-        ) from error
-
-
-def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:
-    kept = module.state_dict().keys()
-    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
-    from ppl_vae.check import Finding
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.linter import Finding
 
 TOLD_BY_TRAINING = frozenset({"does not run", "not finite", "no parameters", "objective", "refused"})
 """Kinds of finding that training itself meets and tells better: with the user's own exception, the epoch, the step."""
@@ -23,7 +23,7 @@ def lint(vae: "VAE", batch: tuple[Any, ...], total: int) -> "tuple[Finding, ...]
     Raises:
         CheckError: with every finding.
     """
-    from ppl_vae.check import check
+    from ppl_vae.linter import check
 
     try:
         return check(vae, batch, total=total).warnings

@@ -15,21 +15,23 @@ import torch
 from torch import nn
 
 from ppl_vae import rng
+from ppl_vae.compile.adam import Updater
+from ppl_vae.compile.meter import Meter
+from ppl_vae.compile.stepper import Stepper, length
+from ppl_vae.compile.verify import fingerprint
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
+from ppl_vae.runs import state as serialize
+from ppl_vae.runs.state import put_tensors, take_tensors
 from ppl_vae.schedules import Schedule
-from ppl_vae.training import nonfinite, serialize
-from ppl_vae.training.checkpoint import Store, put_tensors, take_tensors
-from ppl_vae.training.compile import Stepper, length
-from ppl_vae.training.context import evaluating, stop_validating
-from ppl_vae.training.feed import Feed
+from ppl_vae.training import nonfinite
+from ppl_vae.training.batches import Batches
+from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row, epochs_since_best
-from ppl_vae.training.interrupt import Interrupted, PostponedSignals
-from ppl_vae.training.meter import Meter
+from ppl_vae.training.isolation import evaluating, stop_validating
 from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
 from ppl_vae.training.progress import Quiet, reporter
 from ppl_vae.training.schedulers import Pacer
-from ppl_vae.training.updater import Updater
-from ppl_vae.training.verify import fingerprint
+from ppl_vae.training.signals import Interrupted, PostponedSignals
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
@@ -66,8 +68,8 @@ class Loop:
         self,
         vae: Any,
         objective: Any,
-        train: Feed,
-        validation: Feed | None,
+        train: Batches,
+        validation: Batches | None,
         plan: Plan,
         history: History,
         store: Store | None,
@@ -103,7 +105,7 @@ class Loop:
         self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
     ) -> None:
         """Let lazily made parameters appear, then make the optimizer over all of them."""
-        from ppl_vae.terms import prepare
+        from ppl_vae.core.run import prepare
         from ppl_vae.training.lint import lint
 
         if not self.vae.training:
@@ -302,7 +304,7 @@ class Loop:
                 self.stepper.by_program(batch, self.meter)
             else:
                 if self.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
-                    self.stepper.rehearse(batch)
+                    self.stepper.dry_run(batch)
                 self._stop_validating()
                 self.stepper(batch, self.meter, self.step)
         except Exception as error:
@@ -338,7 +340,7 @@ class Loop:
     def _validate(self) -> Row:
         return {} if self.validation is None else self._evaluate(self.validation, "validation")
 
-    def _evaluate(self, feed: Feed, prefix: str) -> Row:
+    def _evaluate(self, feed: Batches, prefix: str) -> Row:
         """Averages over a split with every schedule at its final value, so that epochs can be compared."""
         meter = Meter()
         with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):

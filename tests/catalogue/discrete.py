@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D, K, Z, H = 5, 4, 3, 2, 6
 

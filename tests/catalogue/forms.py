@@ -10,7 +10,7 @@ from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D = 5, 3
 

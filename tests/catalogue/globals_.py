@@ -23,7 +23,7 @@ from pyro.infer.autoguide.initialization import init_to_mean
 from pyro.nn import PyroModule, PyroSample
 from torch import nn
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D = 6, 3
 

@@ -7,7 +7,7 @@ from pyro import poutine
 from pyro.distributions import constraints
 from torch import nn
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D = 5, 3
 

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import constraints
 from torch import nn
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D = 5, 3
 

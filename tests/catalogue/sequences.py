@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import rnn
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, T, D, Z, H = 4, 5, 3, 2, 6
 

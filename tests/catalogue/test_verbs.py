@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from catalogue import CASES, Case
-from ppl_vae.batches import batch_length
+from ppl_vae.core.batch import batch_length
 from ppl_vae.errors import PplVaeError
+from tests.catalogue import CASES, Case
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*was not registered in the param store because requires_grad=False:UserWarning",

@@ -14,7 +14,7 @@ from pyro.nn import PyroModule
 from torch import nn
 from torch.nn import functional as F
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 DOCS, WORDS, VOCABULARY, TOPICS, H = 4, 6, 7, 3, 5
 

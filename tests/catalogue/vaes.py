@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from catalogue.case import case
+from tests.catalogue.case import case
 
 B, D, H, Z = 5, 6, 8, 2
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small import SMALL
 
 from ppl_vae.__main__ import main
+from tests.cli.small import SMALL
 
 
 @dataclass

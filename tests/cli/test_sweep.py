@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from small import DATA, SMALL, TRAINING
 
-from ppl_vae.runs import Run
+from ppl_vae.runs.run import Run
+from tests.cli.small import DATA, SMALL, TRAINING
 
 
 def rows(directory):
@@ -145,7 +145,7 @@ def test_a_sweep_that_is_stopped_before_its_first_job_leaves_nothing(cli, monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppl_vae.pair.build_dataset", interrupted)
+    monkeypatch.setattr("ppl_vae.config.build.build_dataset", interrupted)
     called = cli("train", *SMALL, "-m", "seed=0,1", "hydra.sweep.dir=sweep")
     assert called.code == 130
     assert called.left == []

@@ -13,13 +13,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from small import DATA, NETWORKS, SMALL, TRAINING
 
-from ppl_vae.cli.groups import GIVEN
-from ppl_vae.cli.job import Job
-from ppl_vae.config import GROUPS, conf_dir
-from ppl_vae.runs import Run
-from ppl_vae.targets import check
+from ppl_vae.cli.assemble import GIVEN
+from ppl_vae.cli.hydra import Job
+from ppl_vae.config.schema import GROUPS, conf_dir
+from ppl_vae.config.targets import check
+from ppl_vae.runs.run import Run
+from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
 FILES = {"config.yaml", "run.json", "metrics.jsonl", "model.safetensors", "checkpoints/last.safetensors"}
 FILES |= {f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")}
@@ -475,14 +475,14 @@ def test_a_tracker_gets_every_epoch(train, monkeypatch):
     called = train("logger=trackio", "hydra.run.dir=run")
     assert called.code == 0, called.err
     assert calls == ["init", 3, 6, "finish"]
-    assert Run.load("run").config.logger._target_ == "ppl_vae.loggers.Trackio"
+    assert Run.load("run").config.logger._target_ == "ppl_vae.runs.loggers.Trackio"
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(train, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppl_vae.pair.build_dataset", interrupted)
+    monkeypatch.setattr("ppl_vae.config.build.build_dataset", interrupted)
     called = train()
     assert called.code == 130
     assert called.left == []

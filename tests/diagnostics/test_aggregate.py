@@ -7,8 +7,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from ppl_vae.core.pair import VAE
 from ppl_vae.diagnostics.aggregate import aggregate
-from ppl_vae.vae import VAE
 from tests import oracles
 
 

@@ -8,11 +8,17 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from ppl_vae.diagnostics.calibration import calibrate
-from ppl_vae.diagnostics.ranks import central_coverage, ecdf_difference, grid, simultaneous_band, uniformity_p
+from ppl_vae.core.pair import VAE
+from ppl_vae.diagnostics.calibration import (
+    calibrate,
+    central_coverage,
+    ecdf_difference,
+    grid,
+    simultaneous_band,
+    uniformity_p,
+)
 from ppl_vae.errors import CheckError
 from ppl_vae.reports.figures.calibration import calibration
-from ppl_vae.vae import VAE
 from tests import oracles
 
 

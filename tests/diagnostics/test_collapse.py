@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.core.pair import VAE
 from ppl_vae.diagnostics.collapse import CollapseAlarm
-from ppl_vae.vae import VAE
 from tests import oracles
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
+from ppl_vae.core.pair import VAE
 from ppl_vae.diagnostics.gaps import gaps
-from ppl_vae.vae import VAE
 from tests import oracles
 
 

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from ppl_vae.diagnostics import ais, annealing, bracket, calibrate, evaluate, gaps
+from ppl_vae.core.pair import VAE
+from ppl_vae.core.simulate import simulate
+from ppl_vae.diagnostics import ais, bracket, calibrate, evaluate, gaps
 from ppl_vae.diagnostics.aggregate import aggregate
-from ppl_vae.diagnostics.checks import predictive_checks
-from ppl_vae.diagnostics.simulate import simulate
-from ppl_vae.vae import VAE
+from ppl_vae.diagnostics.predictive_checks import predictive_checks
+from ppl_vae.mcmc import ais as annealing
 from tests import oracles
 
 F64 = torch.float64

@@ -2,11 +2,11 @@
 
 import pyro
 import pytest
-from catalogue import CASES
 
 import ppl_vae as pv
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides import Derived
+from tests.catalogue import CASES
 
 REFUSED = {
     "subsampling_by_the_programs": "draws 4 of 20 indices",  # its data never reach the guide

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 
 import ppl_vae as pv
-from ppl_vae import conditionals as C
+from ppl_vae import likelihoods
 from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.errors import DataError, PplVaeError
 
@@ -258,5 +258,5 @@ def test_unlabelled_and_labelled_batches_alternate():
 
 def test_likelihood_is_shared_by_name():
     spec = Spec((4,), "unit")
-    likelihood = C.Normal(spec, scale="fixed", value=0.1)
+    likelihood = likelihoods.Normal(spec, scale="fixed", value=0.1)
     assert pv.models.VAE(spec, likelihood).likelihood is likelihood

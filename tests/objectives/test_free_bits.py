@@ -8,7 +8,8 @@ from torch import Tensor
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckError
-from ppl_vae.objectives import ELBO, FreeBits
+from ppl_vae.objectives import ELBO, Capacity, FreeBits, advance
+from ppl_vae.schedules import linear
 from tests.oracles import linear_gaussian
 
 
@@ -72,5 +73,31 @@ def test_closed_forms_per_dimension_are_needed() -> None:
 
 @pytest.mark.parametrize("settings", [{"nats": -1.0}, {"per": "datum"}, {"num_particles": 0}])
 def test_nonsense_is_refused(settings: dict) -> None:
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match="expected"):
         FreeBits(**settings)
+
+
+def test_no_capacity_is_beta() -> None:
+    ours, theirs = run(Capacity(0.0, gamma=4.0)), run(ELBO(kl="analytic", beta=4.0))
+    torch.testing.assert_close(ours[:2], theirs[:2])
+
+
+@pytest.mark.parametrize("capacity", [0.5, 8.0])
+def test_is_drawn_to_the_capacity(capacity: float) -> None:
+    """γ |KL − C|: below C the gradient raises the KL."""
+    value, gradient, metrics = run(Capacity(capacity, gamma=4.0))
+    bound, one, _ = run(ELBO(kl="analytic"))
+    kl = metrics["log_likelihood"] - bound
+    torch.testing.assert_close(value, metrics["log_likelihood"] - 4.0 * (kl - capacity).abs())
+    free = run(ELBO(beta=0.0))[1]
+    sign = 1.0 if float(kl) > capacity else -1.0
+    torch.testing.assert_close(gradient - free, 4.0 * sign * (one - free))
+
+
+def test_grows_while_training() -> None:
+    objective = Capacity(linear(0.0, 2.0, 10, unit="epochs"), gamma=1.0)
+    for epoch, capacity in ((0, 0.0), (5, 1.0), (50, 2.0)):
+        advance(objective, step=100 * epoch, epoch=epoch)
+        value, _, metrics = run(objective)
+        kl = metrics["log_likelihood"] - run(ELBO(kl="analytic"))[0]
+        torch.testing.assert_close(value, metrics["log_likelihood"] - (kl - capacity).abs())

@@ -14,7 +14,7 @@ import ppl_vae as pv
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Enumerate
 from ppl_vae.objectives import IWAE, WakeSleep
-from ppl_vae.objectives.dreams import dreamt
+from ppl_vae.objectives.wake_sleep import ancestral_sample
 from tests.objectives.pairs import F64, Coin, Gaussian, Pair, X, repeated
 
 BATCHES, COPIES = 30, 4000  # as in test_unbiased: 6 standard errors, a false alarm in 600,000 comparisons
@@ -134,7 +134,7 @@ def test_dreams_take_the_places_of_the_data() -> None:
     x, y = torch.zeros(5, 2, 3), torch.tensor([0, 1, 1, 0, 1])
     vae = vae_of(flat)
     pv.prepare(vae, (x, y, 0.5))
-    latents, dream = dreamt(vae, (x, y, 0.5))
+    latents, dream = ancestral_sample(vae, (x, y, 0.5))
     assert latents.keys() == {"z"}
     assert dream[0].shape == x.shape
     assert not torch.equal(dream[0], x)

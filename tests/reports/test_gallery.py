@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from ppl_vae.core.pair import VAE
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.guides import Amortized, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
 from ppl_vae.models import SemiSupervised
 from ppl_vae.reports.gallery import encodings, gallery
-from ppl_vae.vae import VAE
 from tests import oracles
 
 

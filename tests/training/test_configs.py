@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import ppl_vae as pv
-from ppl_vae.targets import build, check
+from ppl_vae.config.targets import build, check
 from tests.training.pairs import dataset, pair
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -106,7 +106,7 @@ def assert_same(vae, history, directory, whole):
     states = [Store(d).load() for d in (directory, expected_directory)]
     for state in states:
         state.pop("spent")
-    from ppl_vae.training.serialize import flatten
+    from ppl_vae.runs.state import flatten
 
     (tensors, rest), (expected_tensors, expected_rest) = map(flatten, states)
     assert identical(tensors, expected_tensors)

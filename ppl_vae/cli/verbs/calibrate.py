@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import save_figures
-from ppl_vae.cli.on_run import conditions, opened
+from ppl_vae.cli.artifacts import save_figures
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import conditions, opened
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import bar
 
@@ -21,7 +21,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     folder = found.save(run.directory / "calibration")
     pictures = []
     if cfg.figures:
-        from ppl_vae.diagnostics.tarp import TARP
+        from ppl_vae.diagnostics.calibration import TARP
         from ppl_vae.reports.figures import calibration
 
         drawn = {f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items() if name != TARP}

@@ -6,14 +6,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.on_run import pair_of
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import pair_of
 from ppl_vae.cli.output import Result
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Say what was found out about a pair; findings that forbid training are the error."""
-    from ppl_vae.check import check
+    from ppl_vae.linter import check
 
     pair = pair_of(cfg, context)
     report = check(pair.vae, pair.batch, pair.objective, total=len(pair.data.train))

@@ -9,14 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import latest_evaluation
+from ppl_vae.cli.artifacts import latest_evaluation
+from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
-from ppl_vae.config import near
+from ppl_vae.config.schema import near
 from ppl_vae.errors import RunError
-from ppl_vae.loggers import flat
-from ppl_vae.runs import Run, children, is_run
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.loggers import flat
+from ppl_vae.runs.run import Run, children, is_run
 
 SHOWN = ("validation/bound", "test/elbo", "test/nll", "test/active_units", "epochs", "best_epoch")
 

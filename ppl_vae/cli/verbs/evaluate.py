@@ -2,22 +2,196 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import save_figures
-from ppl_vae.cli.on_run import opened, part
+from ppl_vae.cli.artifacts import save_figures
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import opened, part
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import bar
-from ppl_vae.cli.scores import wanted
+from ppl_vae.config.schema import near
+from ppl_vae.errors import DataError, UsageError
+from ppl_vae.runs.files import to_json, write_atomically
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Split
+    from ppl_vae.runs.run import Run
+
+
+@dataclass
+class Score:
+    """What one of them found."""
+
+    summary: dict[str, Any]
+    table: Any = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write `NAME.json`, and `NAME.csv` where there is a table."""
+        write_atomically(folder / f"{name}.json", to_json(self.summary) + "\n")
+        if self.table is not None:
+            write_atomically(folder / f"{name}.csv", self.table.to_csv())
+
+
+Function = Callable[["Run", "VAE", "Split", "DictConfig"], Score]
+
+
+def ais(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """Evidence by annealing, and how far its bracket is on simulated data."""
+    from ppl_vae.cli.open_run import conditions
+    from ppl_vae.diagnostics import ais, bracket
+
+    with bar("annealing") as progress:
+        table = ais(vae, split[: cfg.data], seed=cfg.seed, progress=progress)
+    known = bracket(vae, min(cfg.data, 20), like=conditions(run), seed=cfg.seed)
+    n = len(table)
+    summary = {
+        "nll": -float(table["log_evidence"].mean()),
+        "nll_se": float((table["log_evidence_se"] ** 2).sum() ** 0.5) / n,
+        "acceptance": float(table["acceptance"].mean()),
+        "bracket": float(known["gap"].mean()),
+        "n": n,
+    }
+    return Score(summary, table)
+
+
+def gaps(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """Approximation and amortization gap."""
+    from ppl_vae.diagnostics import gaps
+    from ppl_vae.reports.figures import gaps as figure
+
+    with bar("gaps") as progress:
+        table = gaps(vae, split[: cfg.data], seed=cfg.seed, progress=progress)
+    summary = {k: float(table[k].mean()) for k in ("approximation", "amortization")} | {"n": len(table)}
+    return Score(summary, table, {"gaps": figure(table)})
+
+
+def latents(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """Information per unit, and the aggregate posterior against the prior."""
+    from ppl_vae.diagnostics.aggregate import JOINT, aggregate
+    from ppl_vae.reports.figures import information
+
+    table = aggregate(vae, split, seed=cfg.seed)
+    if table.empty:
+        raise DataError("scores=latents: no latent has a Normal guide with independent units; leave it out")
+    joint = table[table["unit"] == JOINT].set_index("site")
+    summary = {
+        f"{key}_{site}": float(row[key]) for site, row in joint.iterrows() for key in ("information", "marginal_kl")
+    }
+    return Score(summary, table.set_index("site"), {"information": information(table)})
+
+
+def probe(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """What a linear reader finds of the labels in the codes."""
+    from ppl_vae.diagnostics.latents import all_codes
+    from ppl_vae.diagnostics.probe import linear_probe
+
+    if split.labels is None:
+        raise DataError(f"scores=probe: the data of {run} have no labels; leave it out")
+    return Score(linear_probe(all_codes(vae, split, seed=cfg.seed), split.labels.cpu().numpy(), seed=cfg.seed))
+
+
+def disentanglement(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """MIG, SAP, DCI, FactorVAE score, modularity."""
+    from ppl_vae.diagnostics.disentanglement import disentanglement
+    from ppl_vae.diagnostics.latents import all_codes
+
+    if split.factors is None:
+        raise DataError(f"scores=disentanglement: the data of {run} have no known factors (dataset=sprites has)")
+    return Score(disentanglement(all_codes(vae, split, seed=cfg.seed), split.factors.cpu().numpy(), seed=cfg.seed))
+
+
+def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """Precision, recall, density, coverage, Fréchet distance of new data, in the space that `features` names."""
+    from ppl_vae.core.generate import generate, of_data
+    from ppl_vae.core.tiles import as_pair_takes
+    from ppl_vae.diagnostics.sample_quality import sample_quality
+
+    some = split[:2_000]
+    batch = as_pair_takes(some.batch(), vae)
+    new = generate(vae, len(some), like=batch, seed=cfg.seed)
+    x = batch[0].cpu()
+    fake = of_data(new, x) if isinstance(new, dict) else new
+    real, made = (_features(run, vae, part, cfg) for part in (x, fake))
+    return Score({"features": cfg.features, "n": len(some), **sample_quality(real, made)})
+
+
+def _features(run: Run, vae: VAE, x: Any, cfg: DictConfig) -> Any:
+    if cfg.features == "pixels":
+        return x.flatten(1).numpy()
+    if cfg.features == "encoder":
+        from ppl_vae.diagnostics.latents import all_codes
+
+        return all_codes(vae, x, seed=cfg.seed)
+    import torch
+
+    from ppl_vae.config.targets import locate
+
+    with run.user_code(), torch.no_grad():
+        found = locate(cfg.features, "features")
+        made = found().eval() if isinstance(found, type) and issubclass(found, torch.nn.Module) else found
+        return torch.as_tensor(made(x)).flatten(1).numpy()
+
+
+def checks(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
+    """Posterior predictive checks and LOO-PIT, for the statistics that are named."""
+    import numpy as np
+
+    from ppl_vae.config.targets import locate
+    from ppl_vae.diagnostics.predictive_checks import predictive_checks
+    from ppl_vae.reports.figures import calibration
+
+    with run.user_code():
+        named = {k: locate(v, f"statistics.{k}") for k, v in cfg.statistics.items()} if cfg.statistics else None
+    with bar("checks") as progress:
+        found = predictive_checks(vae, split[:1_000], named, seed=cfg.seed, progress=progress)
+    summary = {f"{name}_{k}": float(row[k]) for name, row in found.table.iterrows() for k in ("posterior_p", "pit_p")}
+    ranks = np.stack(list(found.pit.values()), axis=1)
+    figure = calibration(ranks, ", ".join(found.pit), place="rank of T(x) among those of new data (LOO-PIT)")
+    return Score(summary, found.table, {"checks": figure})
+
+
+SCORES: dict[str, Function] = {
+    "latents": latents,
+    "probe": probe,
+    "disentanglement": disentanglement,
+    "samples": samples,
+    "checks": checks,
+}
+
+
+def requested_scores(cfg: DictConfig) -> dict[str, Function]:
+    """What the config asks for.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    if cfg.evidence not in ("importance", "ais"):
+        raise UsageError(f"evidence: got {cfg.evidence!r}, {near(cfg.evidence, ['importance', 'ais'])}")
+    found: dict[str, Function] = {"ais": ais} if cfg.evidence == "ais" else {}
+    if cfg.gaps:
+        found["gaps"] = gaps
+    for name in cfg.scores:
+        if name not in SCORES:
+            raise UsageError(f"scores: got {name!r}; {near(name, SCORES)}")
+        found[name] = SCORES[name]
+    return found
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Evaluate one part of a run's data and keep the tables in `DIR/evaluation/PART`."""
-    from ppl_vae.diagnostics.evaluation import evaluate
+    from ppl_vae.diagnostics.evaluate import evaluate
     from ppl_vae.reports.figures import pareto_k_histogram
 
-    further = wanted(cfg)
+    further = requested_scores(cfg)
     run, vae = opened(cfg)
     split = part(run, cfg.split.name)
     with bar("evidence") as progress:

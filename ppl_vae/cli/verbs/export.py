@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.on_run import opened
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     """Write `DIR/export/encoder.pt2` and `decoder.pt2`, verified against the pair."""
     import torch
 
-    from ppl_vae.export import SIZES, export
+    from ppl_vae.runs.export import SIZES, export
 
     run, vae = opened(cfg)
     batch = random_batch(run.spec, max(SIZES), cfg.seed)
@@ -53,7 +53,7 @@ def random_batch(spec: Spec, data: int, seed: int) -> tuple[torch.Tensor, ...]:
     """A batch inside the data's support; the data themselves are not needed."""
     import torch
 
-    from ppl_vae.pair import example_batch
+    from ppl_vae.config.build import example_batch
 
     generator = torch.Generator().manual_seed(seed)
     x, *others = example_batch(spec, data)

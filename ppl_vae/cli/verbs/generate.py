@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import save_arrays, save_figures
-from ppl_vae.cli.on_run import conditions, opened
+from ppl_vae.cli.artifacts import save_arrays, save_figures
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import conditions, opened
 from ppl_vae.cli.output import Result
 
 if TYPE_CHECKING:
-    from ppl_vae.runs import Run
-    from ppl_vae.vae import VAE
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.runs.run import Run
 
 MOST = 400  # pictures on one sheet
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Draw n data into `DIR/samples.npz`, and a picture of them into `DIR/figures`."""
-    from ppl_vae.generate import generate
+    from ppl_vae.core.generate import generate
 
     run, vae = opened(cfg)
     like = conditions(run)
@@ -42,7 +42,7 @@ def _restored(run: Run, value: Any) -> Any:
 
 
 def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, drawn: Any) -> dict[str, Any]:
-    from ppl_vae.generate import generate, of_data
+    from ppl_vae.core.generate import generate, of_data
     from ppl_vae.reports import figures
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import save_figures
-from ppl_vae.cli.on_run import pair_of
+from ppl_vae.cli.artifacts import save_figures
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import pair_of
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.verbs.train import recorded
-from ppl_vae.recording import Recorder
-from ppl_vae.training.atomic import write_atomically
+from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.recorder import RunWriter
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -22,7 +22,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     return recorded(lambda recorder: _measure(cfg, context, recorder), context)
 
 
-def _measure(cfg: DictConfig, context: Context, recorder: Recorder | None) -> Result:
+def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> Result:
     from ppl_vae.diagnostics import gradients
 
     pair = pair_of(cfg, context)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import groups, make_posterior, make_refined
-from ppl_vae.cli.on_run import opened, part
+from ppl_vae.cli.artifacts import groups, make_posterior, make_refined
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import opened, part
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import UsageError
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.made import further_figures, further_results, latest_evaluation, save_figures
-from ppl_vae.cli.on_run import opened
+from ppl_vae.cli.artifacts import further_figures, further_results, latest_evaluation, save_figures
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import PplVaeError
-from ppl_vae.recording import ERROR, WEIGHTS
-from ppl_vae.runs import Run
+from ppl_vae.runs.recorder import ERROR, WEIGHTS
+from ppl_vae.runs.run import Run
 
 
 def run(cfg: DictConfig, context: Context) -> Result:

@@ -2,21 +2,98 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from ppl_vae.cli import messages
+from ppl_vae.cli.arguments import quoted
+from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import assemble
-from ppl_vae.cli.finish import finish, next_command
-from ppl_vae.cli.job import Context
-from ppl_vae.cli.output import Result
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
-from ppl_vae.recording import METRICS, Recorder
-from ppl_vae.targets import build
+from ppl_vae.runs.recorder import METRICS, RunWriter
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Dataset, Spec, Split
+    from ppl_vae.training import History
+
+
+REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
+
+
+def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
+    """Evaluate the best weights, make what `results` asks for, and say it all."""
+    from ppl_vae.diagnostics import evaluate
+
+    best = history.best or {}
+    figures: dict[str, Any] = {"epochs": len(history), "best_epoch": history.best_epoch}
+    figures |= {k: v for k, v in best.items() if k.startswith("validation/") or k == "train/bound"}
+    held_out = data.test if len(data.test) else data.validation
+    if len(held_out):
+        name = "test" if len(data.test) else "validation"
+        evaluation = evaluate(vae, held_out, cfg.results.num_particles, seed=cfg.seed)
+        evaluation.save(directory / "evaluation" / name)
+        figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
+    else:
+        artifacts = {}
+    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
+    for key, value in figures.items():
+        if key.endswith(("epochs", "best_epoch")):
+            continue
+        rows[key.replace("/", " ")] = value
+    return Result(
+        record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
+        tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
+        lines=[
+            *(f"{name}: {path}" for name, path in artifacts.items()),
+            f"run directory: {directory}",
+            f"next: {next_command('evaluate', run=directory, num_particles=5000)}",
+        ],
+        value=history.loss,
+    )
+
+
+def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
+    """Figures and posterior, as far as the config asks for them and the pair allows them."""
+    artifacts: dict[str, Path] = {}
+    if cfg.results.figures:
+        with _told("figures"):
+            from ppl_vae.reports.figures import learning_curves
+            from ppl_vae.reports.gallery import gallery
+
+            pictures = gallery(vae, split, spec, seed=cfg.seed)
+            save_figures(directory, {"learning_curves": learning_curves(history.rows), **pictures.figures})
+            artifacts["figures"] = directory / "figures"
+    if cfg.results.posterior:
+        some = split[: cfg.results.data]
+        with _told("posterior"):
+            options = {"draws": cfg.results.draws, "seed": cfg.seed, "figures": False}
+            artifacts["posterior"], _ = make_posterior(vae, some, spec, directory, **options)
+    return artifacts
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Training is done and its weights are kept: a picture that fails is told, and fails no run."""
+    try:
+        yield
+    except Exception as error:
+        print(f"ppl-vae train: no {what}: {messages.message(error)}", file=sys.stderr)
+
+
+def next_command(verb: str, **keys: Any) -> str:
+    """A command line to copy: paths quoted for Hydra and for the shell."""
+    return " ".join(["ppl-vae", verb, *(shlex.quote(quoted(f"{k}={v}")) for k, v in keys.items())])
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -28,12 +105,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
     return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=cfg.resume is not None)
 
 
-def recorded(work: Callable[[Recorder], Result], context: Context, *, resume: bool = False) -> Result:
+def recorded(work: Callable[[RunWriter], Result], context: Context, *, resume: bool = False) -> Result:
     """Do work in the job's own run directory, and say there how it ended."""
     here = Path.cwd()
     if context.directory == here and not resume and any(here.iterdir()):
         raise RunError(f"hydra.run.dir: got the working directory, which is not empty, expected a new folder in {here}")
-    with Recorder(context.directory, resume=resume) as recorder:
+    with RunWriter(context.directory, resume=resume) as recorder:
         try:
             return work(recorder)
         except (Exception, SystemExit) as error:  # users' code may call sys.exit
@@ -54,7 +131,7 @@ def _refused(error: BaseException, directory: Path) -> bool:
     return isinstance(error, PplVaeError) or messages.user_frame(error) is None
 
 
-def _train(cfg: DictConfig, context: Context, recorder: Recorder) -> Result:
+def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
     made = assemble(cfg, context)
     config = made.config
 

@@ -1,0 +1,119 @@
+"""The files that verbs make inside a run directory: figures, posterior, samples, report."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl_vae.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Spec, Split
+    from ppl_vae.runs.run import Run
+
+
+SUMMED_UP = 1_000
+"""Data that ArviZ sums up at most: it takes a second for every few hundred units."""
+
+
+def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
+    """Write figures as PNG into `DIR/figures`."""
+    from ppl_vae.reports.figures import save_figure
+
+    return [save_figure(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write an npz file whole or not at all."""
+    buffer = io.BytesIO()
+    plain: Any = {name: np.asarray(a) for name, a in arrays.items()}
+    np.savez_compressed(buffer, **plain)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def make_posterior(
+    vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool, resample: Any = None
+) -> tuple[Path, Any]:
+    """Draw the posterior of some data into `DIR/posterior.nc`; give its path and ArviZ's summary of the first data."""
+    from ppl_vae.cli.progress import bar
+    from ppl_vae.inference_data._arviz import from_tree, summary, to_tree
+    from ppl_vae.inference_data.draw import posterior
+
+    path = directory / "posterior.nc"
+    with bar("posterior") as progress:
+        options: dict[str, Any] = {"draws": draws, "spec": spec, "seed": seed, "resample": resample}
+        drawn = posterior(vae, split, path=path, progress=progress, **options)
+    first = to_tree(drawn)
+    if len(split) > SUMMED_UP:
+        first = first.filter(lambda node: node.name == "posterior").isel(datum=slice(SUMMED_UP))
+    table = summary(from_tree(first))
+    write_atomically(directory / "posterior.csv", table.to_csv())
+    if figures:
+        from ppl_vae.reports.figures import pareto_k_histogram
+
+        k = drawn["sample_stats"].get("pareto_k") if "sample_stats" in groups(drawn) else None
+        if k is not None and np.isfinite(np.asarray(k)).any():
+            save_figures(directory, {"posterior_pareto_k": pareto_k_histogram(np.asarray(k))})
+    return path, table
+
+
+def make_refined(vae: VAE, split: Split, spec: Spec, directory: Path, *, seed: int) -> tuple[Path, Any]:
+    """Draw HMC chains of some data into `DIR/refined.nc`; give its path and ArviZ's summary with r̂."""
+    from ppl_vae.cli.progress import bar
+    from ppl_vae.inference_data._arviz import summary, to_tree
+    from ppl_vae.inference_data.groups import save
+    from ppl_vae.mcmc.refine import refine
+
+    with bar("refined by HMC") as progress:
+        drawn = refine(vae, split, spec=spec, seed=seed, progress=progress)
+    path = save(to_tree(drawn), directory / "refined.nc")
+    table = summary(drawn, kind="all")
+    write_atomically(directory / "refined.csv", table.to_csv())
+    return path, table
+
+
+def groups(drawn: Any) -> list[str]:
+    """The groups of a posterior, by either generation of ArviZ."""
+    return list(drawn.groups()) if callable(drawn.groups) else [g.strip("/") for g in drawn.groups if g != "/"]
+
+
+def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
+    """Summary and table of `evaluate`, on test data before others."""
+    import pandas as pd
+
+    folder = _latest(run)
+    if folder is None:
+        return None, None
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary, pd.read_csv(folder / "table.csv", index_col=0)
+
+
+def _latest(run: Run) -> Path | None:
+    folders = (run.directory / "evaluation" / part for part in ("test", "validation", "train"))
+    return next((folder for folder in folders if (folder / "summary.json").exists()), None)
+
+
+def further_results(run: Run) -> dict[str, dict[str, Any]]:
+    """What `calibrate` and the further scores of `evaluate` found, by name."""
+    folder = _latest(run)
+    paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
+    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in paths}
+    calibration = run.directory / "calibration" / "summary.json"
+    if calibration.exists():
+        found["calibration"] = json.loads(calibration.read_text(encoding="utf-8"))
+    return found
+
+
+def further_figures(run: Run) -> dict[str, bytes]:
+    """The pictures that belong to these."""
+    found: dict[str, bytes] = {}
+    for name in ("calibration_*", "gaps", "information", "checks"):
+        found |= {p.stem: p.read_bytes() for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
+    return found

@@ -1,0 +1,218 @@
+"""Verbs as Hydra runs them: jobs whose results alone reach standard output, and the exit code at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ppl_vae.cli import folders, messages
+from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.messages import exit_code, report
+from ppl_vae.cli.output import emit
+from ppl_vae.config.schema import conf_dir, register, validated
+from ppl_vae.errors import PplVaeError
+from ppl_vae.runs.files import to_json
+
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; no `Exception`, or Hydra takes it for a failed job and goes on with the sweep."""
+
+
+class JobFailed(Exception):  # noqa: N818 - what happened, and no fault of the sweep
+    """One failed job of a sweep; its message has been printed. Plain arguments only, so that it pickles."""
+
+
+@dataclass
+class Outcome:
+    """What the jobs of one command did, as far as this process saw them."""
+
+    jobs: int = 0
+    errors: list[BaseException] = field(default_factory=list)
+
+
+@dataclass
+class Context:
+    """What a verb may need to know of the command beside its config."""
+
+    verb: str
+    directory: Path
+    typed: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+    searchpath: list[str] = field(default_factory=list)
+    number: int | None = None
+
+    @property
+    def in_sweep(self) -> bool:
+        """Whether the job is one of a sweep."""
+        return self.number is not None
+
+
+@dataclass
+class Job:
+    """The task of a verb, as Hydra calls it."""
+
+    verb: str
+    outcome: Outcome
+    full_error: bool = False
+
+    def task(self) -> Callable[[DictConfig], float | None]:
+        """A plain function: Hydra asks its task for a module and a file."""
+
+        def task(cfg: DictConfig) -> float | None:
+            return self.run(cfg)
+
+        return task
+
+    def run(self, cfg: DictConfig) -> float | None:
+        """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
+        context = _context(self.verb)
+        if context.in_sweep:
+            self.outcome.jobs += 1
+        with standard_output_for_results() as out:
+            try:
+                job = validated(self.verb, cfg)
+                module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
+                result = module.run(job, context)
+                emit(result, str(job.format.value), out, number=context.number)
+                return result.value
+            except (Exception, SystemExit) as error:  # users' code may call sys.exit
+                self.outcome.errors.append(error)
+                if not context.in_sweep:
+                    return None
+                text = messages.report(error, self.verb, number=context.number, full=self.full_error)
+                if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
+                    record = {
+                        "job": context.number,
+                        "overrides": context.typed,
+                        "status": "failed",
+                        "error": text,
+                    }
+                    print(to_json(record), file=out, flush=True)
+        raise JobFailed(text) from None
+
+
+def _context(verb: str) -> Context:
+    hydra = HydraConfig.get()
+    sweep = hydra.mode == RunMode.MULTIRUN
+    typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
+    return Context(
+        verb=verb,
+        directory=Path(hydra.runtime.output_dir),
+        typed=[str(o) for o in typed],
+        choices={str(k): str(v) for k, v in hydra.runtime.choices.items()},
+        searchpath=[s.path for s in hydra.runtime.config_sources if s.schema == "file"],
+        number=int(hydra.job.num) if sweep else None,
+    )
+
+
+@contextlib.contextmanager
+def standard_output_for_results() -> Iterator[TextIO]:
+    """Send every `print`, those of users' code too, to standard error; yield the real standard output."""
+    out = sys.stdout
+    with contextlib.redirect_stdout(_StandardError()):
+        yield out
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is at the time, which a progress bar replaces while it stands."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
+    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code."""
+    register(verb)
+    folders.register_resolvers()
+    outcome = Outcome()
+    try:
+        _hydra(verb, name or verb, arguments, outcome)
+    except JobFailed as failure:
+        if not outcome.errors:  # the jobs ran in other processes, where each told its error
+            outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
+    finally:
+        folders.remove_empty()
+    return _exit(outcome, verb)
+
+
+def _exit(outcome: Outcome, verb: str) -> int:
+    if not outcome.errors:
+        return DONE
+    if outcome.jobs == 0:
+        report(outcome.errors[0], verb)
+        return exit_code(outcome.errors[0])
+    print(f"ppl-vae {verb}: {len(outcome.errors)} of {outcome.jobs} failed", file=sys.stderr)
+    return USAGE if all(exit_code(e) == USAGE for e in outcome.errors) else FAILED
+
+
+def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) -> None:
+    """Call `hydra.main` as a program would, with the command line in `sys.argv` and its errors uncaught."""
+    job = Job(verb, outcome, os.environ.get("HYDRA_FULL_ERROR") == "1")
+    program = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job.task())
+    with _patched(arguments), _hydra_raises(), _one_config_store():
+        program()
+
+
+@contextlib.contextmanager
+def _patched(arguments: Arguments) -> Iterator[None]:
+    argv, path = sys.argv, list(sys.path)
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    sys.argv = ["ppl-vae", *arguments.argv()]
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)  # users' own modules, as for `python script.py`
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Make Hydra raise instead of printing and exiting; messages and exit codes are ours."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextlib.contextmanager
+def _one_config_store() -> Iterator[None]:
+    """Let Hydra share its store of configs, which it deep-copies once per group: `--help` in half the time."""
+
+    def share(self: Any, memo: Any) -> Any:
+        return self
+
+    ConfigStore.__deepcopy__ = share  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]

@@ -1,0 +1,95 @@
+"""What the verbs on a run share: finding it, its pair on the right device, its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.process import reset_process
+from ppl_vae.config.schema import GROUPS
+from ppl_vae.errors import DataError, UsageError
+from ppl_vae.runs.run import Run
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Dataset, Split
+
+
+def opened(cfg: DictConfig) -> tuple[Run, VAE]:
+    """The run that `run=` names, and its pair on the best device there is here."""
+    run = Run.load(cfg.run)
+    device = reset_process(int(cfg.get("seed", 0)), "auto")
+    return run, run.vae.to(device)
+
+
+def part(run: Run, name: str) -> Split:
+    """One part of the run's data, which has to be there.
+
+    Raises:
+        DataError: if the part is empty or the data are not what they were.
+    """
+    data = run.data
+    if data.spec != run.spec:
+        raise DataError(
+            f"the data of {run} are not what they were: got {data.spec}, expected {run.spec}; "
+            "put the old file back, or train again"
+        )
+    split: Split = data.splits[name]
+    if len(split) == 0:
+        there = ", ".join(k for k, v in data.splits.items() if len(v))
+        raise DataError(f"split={name}: this data set has no such part; expected one of {there}")
+    return split
+
+
+def conditions(run: Run) -> tuple[Any, ...]:
+    """A batch for a model to generate from: one of x alone needs no data, others are given those of the test data."""
+    from ppl_vae.config.build import example_batch
+
+    if len(run.spec.fields) == 1:
+        return example_batch(run.spec)
+    data = run.data
+    return (data.test if len(data.test) else data.train).batch()
+
+
+@dataclass
+class Pair:
+    """A pair with one batch of its training data, from a run or from groups."""
+
+    vae: VAE
+    batch: tuple[Any, ...]
+    objective: Any
+    data: Dataset
+    directory: Path | None = None
+    saved: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def pair_of(cfg: DictConfig, context: Context) -> Pair:
+    """The pair of `run=DIR` with its own config, else the one that the groups describe.
+
+    Raises:
+        UsageError: for a group typed beside a run.
+    """
+    if cfg.run is None:
+        from ppl_vae.cli.assemble import assemble
+
+        made = assemble(cfg, context)
+        batch = _first(made.data, cfg.batch_size, made.device)
+        return Pair(made.vae, batch, made.objective, made.data, None, made.saved, made.facts)
+    typed = [k for k in (o.split("=", 1)[0].lstrip("+~").split(".")[0] for o in context.typed) if k in GROUPS]
+    if typed:
+        raise UsageError(f"{typed[0]}=… beside run=…: a run has its own {typed[0]}; leave out one of the two")
+    from ppl_vae.config.targets import build
+
+    run, vae = opened(cfg)
+    data = run.data.to(vae.device)
+    objective = build("objective", run.plain_config["objective"])
+    return Pair(vae, _first(data, cfg.batch_size, vae.device), objective, data, run.directory)
+
+
+def _first(data: Dataset, batch_size: int, device: Any) -> tuple[Any, ...]:
+    return tuple(part.to(device) for part in data.train[: min(batch_size, len(data.train))].batch())

@@ -1,0 +1,76 @@
+"""The state of a process that a job must not inherit from the one before it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppl_vae.errors import PplVaeError
+
+if TYPE_CHECKING:
+    import torch
+
+_first: dict[str, object] = {}
+_modules: set[str] = set()
+
+
+def reset_process(seed: int, device: str = "auto") -> torch.device:
+    """Put a process into the state a new one has: each job of a sweep equals the same run made alone.
+
+    Pyro's parameter store, its validation flag, torch's default dtype, threads, determinism and gradient mode, every
+    seed, and users' own modules, which are imported anew.
+    """
+    import pyro
+    import torch
+    from torch.distributions import Distribution
+
+    from ppl_vae import rng
+
+    if not _first:
+        _first["threads"] = torch.get_num_threads()
+        _first["validation"] = Distribution._validate_args
+    pyro.clear_param_store()
+    pyro.enable_validation(bool(_first["validation"]))
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.use_deterministic_algorithms(False)
+    torch.set_grad_enabled(True)
+    torch.set_num_threads(int(str(_first["threads"])))
+    chosen = choose_device(device)
+    rng.seed_all(seed, chosen)
+    return chosen
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is CUDA where there is one.
+
+    Raises:
+        PplVaeError: for a device that is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0]
+        raise PplVaeError(
+            f"engine.device: got {name!r}, expected auto, cpu or a device that is here ({said})"
+        ) from None
+    return device
+
+
+def forget_user_modules(folder: Path) -> None:
+    """Forget modules imported from the working directory by an earlier job: their globals may have changed."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name in _modules and file and Path(file).is_relative_to(folder):
+            del sys.modules[name]
+
+
+def remember_user_modules(before: set[str]) -> None:
+    """Note what a job imported."""
+    _modules.update(set(sys.modules) - before)

@@ -1,0 +1,207 @@
+"""A step as a graph of tensor operations: bound, metrics and gradient in one, without Pyro and without autograd."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ppl_vae.core.functional import call_with
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class State:
+    """The tensors that a step reads beside its batch: those that get a gradient, then all others."""
+
+    module: nn.Module
+    trained: dict[str, Tensor]
+    constants: dict[str, Tensor]
+
+    @staticmethod
+    def of(module: nn.Module) -> State:
+        """Parameters and buffers of a module, each once."""
+        parameters = dict(module.named_parameters())
+        return State(
+            module,
+            {name: p for name, p in parameters.items() if p.requires_grad},
+            {name: p for name, p in parameters.items() if not p.requires_grad} | dict(module.named_buffers()),
+        )
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in order."""
+        return (*self.trained.values(), *self.constants.values())
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The same memory, without gradients."""
+        return tuple(t.detach() for t in self.tensors)
+
+
+def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, State]:
+    """Record what a step does, gradient included: `(*state.tensors, *batch)` to `[*results, norm, *gradients]`.
+
+    The program runs once on tensors without values, so that nothing that depends on a value can be baked in
+    unseen: a program that looks at one raises. Autograd runs too, and what it does is recorded like everything
+    else, custom functions and hooks inside the program included.
+
+    Args:
+        module: takes a batch, gives a tuple of 0-d tensors: results, of which the second is to be maximized.
+        batch: one batch; the graph holds for its shapes and dtypes.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    state = State.of(module)
+    count, places = len(state.trained), [id(t) for t in state.tensors]
+
+    def step(*tensors: Tensor) -> list[Tensor | None]:
+        parameters = [t.detach().requires_grad_() for t in tensors[:count]]
+        values = dict(zip(places, [*parameters, *tensors[count : len(places)]], strict=True))
+        with torch.enable_grad():
+            results = call_with(module, values, *tensors[len(places) :])
+            gradients = torch.autograd.grad(-results[1], parameters, allow_unused=True)
+        norm = nn.utils.get_total_norm([g for g in gradients if g is not None])
+        return [*(r.detach() for r in results), norm, *(None if g is None else g.contiguous() for g in gradients)]
+
+    traced = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)
+    simplify(traced)
+    _keep_apart(traced, count)
+    return traced, state
+
+
+def simplify(graph: fx.GraphModule) -> None:
+    """Remove what changes no bit: autograd's marks, operations that do nothing, and what is computed twice.
+
+    The order of what is left stays, and so do the random numbers.
+    """
+    for node in list(graph.graph.nodes):
+        if (same := _same_as(node)) is not None:
+            node.replace_all_uses_with(same)
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    if not any(_mutates(node) for node in graph.graph.nodes):
+        _merge(graph.graph)
+    graph.recompile()
+
+
+def record(
+    function: Callable[..., list[Tensor]],
+    inputs: Sequence[Tensor],
+    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
+) -> fx.GraphModule:
+    """Record what a function of tensors does, without gradient; parameters it reads are constants of the graph."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    table = None if decompositions is None else dict(decompositions)
+    with torch.no_grad():
+        traced = make_fx(function, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    simplify(traced)
+    return traced
+
+
+def _keep_apart(graph: fx.GraphModule, count: int) -> None:
+    """Give the last `count` results, the gradients, memory of their own, as `backward` does: clipping is in place."""
+    *_, output = graph.graph.nodes
+    results = list(output.args[0])
+    owned: set[fx.Node] = set()
+    for place in range(len(results) - count, len(results)):
+        gradient = results[place]
+        if gradient is not None:
+            base = gradient
+            while is_view(base):
+                base = base.args[0]
+            if base in owned or base.op != "call_function":
+                with graph.graph.inserting_before(output):
+                    gradient = graph.graph.call_function(aten.clone.default, (gradient,))
+            owned.add(base)
+        results[place] = gradient
+    output.args = (results,)
+    graph.recompile()
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether a node gives memory that another one made."""
+    schema = getattr(node.target, "_schema", None)
+    returned = None if schema is None else schema.returns[0].alias_info
+    return (returned is not None and not returned.is_write) or node.target is operator.getitem
+
+
+def _same_as(node: fx.Node) -> fx.Node | None:
+    """The argument that an operation only passes on."""
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    source = node.args[0]
+    before, after = source.meta.get("val"), node.meta.get("val")
+    if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
+        return None
+    unchanged = (before.shape, before.stride(), before.dtype) == (after.shape, after.stride(), after.dtype)
+    if not unchanged or any(_mutates(user) for user in (*node.users, *source.users)):
+        return None
+    if node.target in (aten.detach.default, aten.expand.default, aten.view.default, aten._unsafe_view.default):
+        return source
+    one = node.target in (aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
+    return source if one and not isinstance(node.args[1], fx.Node) and node.args[1] == 1 else None
+
+
+def _merge(graph: fx.Graph) -> None:
+    """Compute once what is computed several times from the same inputs."""
+    first: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or _is_random(node):
+            continue
+        try:
+            key = (node.target, _key(node.args), _key(node.kwargs))
+            earlier = first.setdefault(key, node)
+        except TypeError:  # an argument that cannot be compared
+            continue
+        if earlier is not node:
+            node.replace_all_uses_with(earlier)
+            graph.erase_node(node)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(_key(part) for part in value)
+    if isinstance(value, dict):
+        return tuple((k, _key(v)) for k, v in value.items())
+    hash(value)
+    return type(value), value, str(value)  # 0.0 and −0.0 are equal, and differ
+
+
+def _mutates(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _is_random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """A graph compiled by Inductor; random numbers stay torch's own, so that equal seeds give equal noise."""
+    import torch._inductor
+
+    from ppl_vae.compile.kernels.decompositions import decompositions
+    from ppl_vae.compile.kernels.products import has_own, with_own_products
+
+    on_cpu = all(t.device.type == "cpu" for t in inputs)
+    if on_cpu:
+        graph = record(graph, inputs, decompositions())
+        if has_own():
+            graph = with_own_products(graph)
+    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
+    log = logging.getLogger("torch._inductor")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of operations that it calls in a slower way, which is all there is to say
+    try:
+        run: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options=options)
+    finally:
+        log.setLevel(level)
+    return run

@@ -1,0 +1,1 @@
+"""Arithmetic that compiled graphs may take in place of torch's own."""

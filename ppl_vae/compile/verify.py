@@ -1,0 +1,81 @@
+"""Whether what takes a program's place leaves behind what the program does."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+GRADIENT = "the gradient of "
+PLAIN = (bool, int, float, str, type(None))
+
+
+class CaptureError(Exception):
+    """Why a step is taken in another way after all."""
+
+
+def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], how: str, *, exact: bool = False) -> None:
+    """Check that all tensors are the same, to the bit or to rounding.
+
+    Raises:
+        CaptureError: they are not; says which.
+    """
+    if expected.keys() != found.keys():
+        raise CaptureError(f"{how}, {min(expected.keys() ^ found.keys())} is missing")
+    # What ought to be zero, such as the gradient of a bias before batch norm, is rounding of what is not.
+    largest = max((float(g.abs().max()) for name, g in expected.items() if name.startswith(GRADIENT)), default=0.0)
+    for name, value in expected.items():
+        least = largest / 100 if name.startswith(GRADIENT) else 1e-30
+        if not (torch.equal(value, found[name]) if exact else _close(value, found[name], least)):
+            raise CaptureError(f"{how}, {name} differs from the eager one")
+
+
+def _close(expected: Tensor, found: Tensor, least: float) -> bool:
+    if not expected.is_floating_point():
+        return torch.equal(expected, found)
+    eps = torch.finfo(expected.dtype).eps
+    scale = expected.abs().max().clamp_min(least) if expected.numel() else expected.sum()
+    near = (expected - found).abs() <= 1e3 * eps * (expected.abs() + scale)
+    return bool((near | (expected == found)).all())  # infinities are not near each other
+
+
+def numbers(*parts: Any) -> dict[str, Any]:
+    """The plain numbers, flags and texts that modules hold as attributes: a graph holds for these alone."""
+    return {
+        f"{name}.{key}": value
+        for part in parts
+        if isinstance(part, nn.Module)
+        for name, module in part.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, PLAIN)
+    }
+
+
+def fingerprint(*parts: Any) -> Any:
+    """All of modules that a graph takes for granted: `numbers`, and where tensors lie and whether they are trained."""
+    tensors = [
+        (name, id(t), t.data_ptr(), t.shape, t.dtype, t.requires_grad)
+        for part in parts
+        if isinstance(part, nn.Module)
+        for name, t in (*part.named_parameters(), *part.named_buffers())
+        if not nn.parameter.is_lazy(t)
+    ]
+    return numbers(*parts), tensors
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, and at which line of the program."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "error:" in line] or lines  # of a compiler's
+    told = ": ".join([type(error).__name__, *telling[:1]])[:200]
+    here = Path(__file__).parent
+    theirs = tuple(
+        map(str, (Path(torch.__file__).parent, Path(pyro.__file__).parent, here / "stepper", here / "capture"))
+    )
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(theirs)]
+    return f"{told}, at {Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else told

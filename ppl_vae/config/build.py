@@ -1,0 +1,96 @@
+"""From a config to a dataset and a pair, in the order dataset, likelihood, model, guide."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ppl_vae.config.schema import conf_dir
+from ppl_vae.config.targets import build
+from ppl_vae.errors import CheckError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Dataset, Spec
+
+
+def build_dataset(config: Mapping[str, Any]) -> Dataset:
+    """The dataset of a checked config."""
+    from ppl_vae.datasets import Dataset
+    from ppl_vae.errors import DataError
+
+    data = build("dataset", config["dataset"])
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"dataset._target_: {config['dataset']['_target_']} gave a {type(data).__name__}, expected a "
+            "ppl_vae.datasets.Dataset: end it with `return ppl_vae.datasets.from_arrays(train, validation, test)`"
+        )
+    return data
+
+
+def build_vae(config: Mapping[str, Any], spec: Spec) -> VAE:
+    """The pair of a checked config, for data of this spec; constructors that name them get what they name."""
+    from ppl_vae.core.pair import VAE
+
+    likelihood = build("likelihood", config["likelihood"], spec=spec) if config.get("likelihood") else None
+    model = build("model", config["model"], spec=spec, likelihood=likelihood)
+    try:
+        guide = build("guide", config["guide"], spec=spec, likelihood=likelihood, model=model)
+    except (AttributeError, TypeError) as error:  # a size it reads from the model is not there, or another kind
+        names = [config[group]["_target_"] for group in ("guide", "model")]
+        if not names[0].startswith("ppl_vae."):
+            raise
+        raise CheckError(
+            f"guide {names[0]} does not go with model {names[1]} ({error}). Take {_guide_for(names[1])}guide=derived, "
+            "which fits any model, or one of your own."
+        ) from error
+    return VAE(model, guide, estimators=build_estimators(config.get("estimator")))
+
+
+def _guide_for(model: str) -> str:
+    """The guide that the option of a ready-made model names in its first line; amortized where it names none."""
+    options = sorted((conf_dir() / "model").glob("*.yaml"), reverse=True)
+    texts = [p.read_text(encoding="utf-8") for p in sorted(options, key=lambda p: len(p.stem))]
+    own = next((text for text in texts if f"_target_: {model}\n" in text), None)
+    if own is None:
+        return ""
+    named = re.search(r"guide=\w+( or \w+)?", own.splitlines()[0])
+    return f"{named[0] if named else 'guide=amortized'}, "
+
+
+def build_estimators(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """One estimator for all sites (`estimator._target_`), or one per site (`estimator.z._target_`)."""
+    if not node:
+        return None
+    if "_target_" in node:
+        return {"*": build("estimator", node)}
+    return {site: build(f"estimator.{site}", value) for site, value in node.items() if value}
+
+
+def concrete_likelihood(node: Mapping[str, Any] | None, spec: Spec) -> dict[str, Any] | None:
+    """`likelihood=auto` as the class it chose for this spec: what a saved config says."""
+    if not node:
+        return None
+    chosen = build("likelihood", node, spec=spec)
+    kind = type(chosen)
+    if node["_target_"].endswith("likelihood_for"):
+        public = kind.__module__.rsplit(".", 1)[0]  # the room's public name outlives the file's
+        home = public if getattr(sys.modules.get(public), kind.__name__, None) is kind else kind.__module__
+        return {"_target_": f"{home}.{kind.__qualname__}"}
+    return dict(node)
+
+
+def example_batch(spec: Spec, data: int = 2) -> tuple[torch.Tensor, ...]:
+    """A batch of the right shapes inside the support, for a pair whose parameters appear at its first call."""
+    import torch
+
+    inside = {"unit": 0.5, "positive": 1.0}
+    batch = []
+    for index, field in enumerate(spec.fields):
+        value = inside.get(spec.support, 0.0) if index == 0 else 0.0
+        batch.append(torch.full((data, *field.shape), value).to(getattr(torch, field.dtype)))
+    return tuple(batch)

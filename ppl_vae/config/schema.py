@@ -1,0 +1,324 @@
+"""What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
+
+Imports no torch: `--help`, `--cfg job` and completion answer from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ppl_vae.errors import PplVaeError, UsageError
+
+GROUPS = (
+    "dataset",
+    "likelihood",
+    "model",
+    "guide",
+    "estimator",
+    "objective",
+    "optimizer",
+    "scheduler",
+)
+"""The groups whose options name a `_target_`: their keys are checked against its signature."""
+
+RUN_OR_GROUPS = ("gradients", "check")
+"""The verbs that take a run, or a pair composed as for `train`."""
+
+
+class Format(Enum):
+    """How a verb prints its results."""
+
+    table = "table"
+    json = "json"
+
+
+class Part(Enum):
+    """A part of a dataset."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+@dataclass
+class Trainer:
+    """Keyword arguments of `ppl_vae.fit` that are numbers and switches."""
+
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 128
+    compile: str = "auto"
+    grad_clip: float | None = None
+    grad_clip_value: float | None = None
+    groups: Any = None
+    early_stopping: int | None = None
+    keep: str = "best"
+
+
+@dataclass
+class Engine:
+    """Where the tensors live."""
+
+    device: str = "auto"
+
+
+@dataclass
+class Results:
+    """What `train` makes once it has trained."""
+
+    num_particles: int = 100
+    figures: bool = True
+    posterior: bool = True
+    draws: int = 200
+    data: int = 100
+
+
+@dataclass
+class Train:
+    """Keys of `ppl-vae train`."""
+
+    name: str = MISSING
+    seed: int = 0
+    resume: str | None = None
+    format: Format = Format.table
+    dataset: Any = MISSING
+    likelihood: Any = None
+    model: Any = MISSING
+    guide: Any = MISSING
+    estimator: Any = None
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = None
+    trainer: Trainer = field(default_factory=Trainer)
+    engine: Engine = field(default_factory=Engine)
+    logger: Any = None
+    results: Results = field(default_factory=Results)
+
+
+@dataclass
+class Evaluate:
+    """Keys of `ppl-vae evaluate`."""
+
+    run: str = MISSING
+    split: Part = Part.test
+    num_particles: int = 1000
+    evidence: str = "importance"
+    gaps: bool = False
+    scores: list[str] = field(default_factory=list)
+    data: int = 100
+    features: str = "pixels"
+    statistics: Any = None
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Posterior:
+    """Keys of `ppl-vae posterior`."""
+
+    run: str = MISSING
+    split: Part = Part.test
+    data: int | None = 100
+    draws: int = 1000
+    resample: str | None = None
+    refine: int | None = None
+    figures: bool = True
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Generate:
+    """Keys of `ppl-vae generate`."""
+
+    run: str = MISSING
+    n: int = 64
+    figures: bool = True
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Report:
+    """Keys of `ppl-vae report`."""
+
+    run: str = MISSING
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Compare:
+    """Keys of `ppl-vae compare`."""
+
+    sweep: str = MISSING
+    format: Format = Format.table
+
+
+@dataclass
+class Check:
+    """Keys of `ppl-vae check`: a run, or groups as for `train`."""
+
+    run: str | None = None
+    seed: int = 0
+    format: Format = Format.table
+    batch_size: int = 128
+    dataset: Any = MISSING
+    likelihood: Any = None
+    model: Any = MISSING
+    guide: Any = MISSING
+    estimator: Any = None
+    objective: Any = MISSING
+    engine: Engine = field(default_factory=Engine)
+
+
+@dataclass
+class Gradients(Check):
+    """Keys of `ppl-vae gradients`: a run, or groups as for `train`."""
+
+    name: str = MISSING
+    samples: int = 500
+    figures: bool = True
+
+
+@dataclass
+class Calibrate:
+    """Keys of `ppl-vae calibrate`."""
+
+    run: str = MISSING
+    simulations: int = 2000
+    draws: int = 100
+    figures: bool = True
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Export:
+    """Keys of `ppl-vae export`."""
+
+    run: str = MISSING
+    seed: int = 0
+    format: Format = Format.table
+
+
+SCHEMAS: dict[str, type] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "posterior": Posterior,
+    "generate": Generate,
+    "report": Report,
+    "export": Export,
+    "compare": Compare,
+    "calibrate": Calibrate,
+    "gradients": Gradients,
+    "check": Check,
+}
+
+POSITIVE = (
+    "num_particles",
+    "draws",
+    "data",
+    "n",
+    "simulations",
+    "batch_size",
+    "results.num_particles",
+    "results.draws",
+    "results.data",
+)
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """Name the words close to a misspelt one, then all of them: `did you mean train? One of: …`."""
+    choices = sorted(words)
+    by_case = {w.lower(): w for w in choices}
+    close = [by_case[c] for c in difflib.get_close_matches(word.lower(), by_case, n=2, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}expected one of: {', '.join(choices)}" if choices else hint.strip()
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def verbs() -> tuple[str, ...]:
+    """The verbs there are: those with a primary config and a file in `cli/verbs`."""
+    written = Path(__file__).resolve().parents[1] / "cli" / "verbs"
+    return tuple(v for v in SCHEMAS if (conf_dir() / f"{v}.yaml").is_file() and (written / f"{v}.py").is_file())
+
+
+def register(verb: str) -> None:
+    """Tell Hydra the schema of one verb, as `VERB_schema`."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name=f"{verb}_schema", node=SCHEMAS[verb], provider="ppl_vae")
+
+
+def validated(verb: str, cfg: DictConfig) -> DictConfig:
+    """The config of a job, held to its schema and resolved.
+
+    Plain Hydra lets `+trainer.epoch=3` through; merging into the schema again does not.
+
+    Raises:
+        UsageError: naming the key, the legal ones, and the type that was expected.
+        PplVaeError: for a number out of range.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    schema = OmegaConf.structured(SCHEMAS[verb])
+    assert isinstance(plain, dict)
+    for path, key, legal in _unknown(plain, schema):
+        raise UsageError(f"{path}: no such key; {near(key, legal)}")
+    try:
+        merged = OmegaConf.merge(schema, plain)
+    except OmegaConfBaseException as error:
+        raise UsageError(type_error(error)) from None
+    assert isinstance(merged, DictConfig)
+    missing = sorted(OmegaConf.missing_keys(merged))
+    if missing:
+        example = "DIR" if missing[0] in ("run", "sweep") else "VALUE"
+        raise UsageError(f"{missing[0]} is needed and has no default: add {missing[0]}={example}")
+    if OmegaConf.select(merged, "name") == "":
+        raise UsageError("name: got an empty text, expected the name of a folder for the runs")
+    for path in POSITIVE:
+        value = OmegaConf.select(merged, path)
+        if value is not None and not value > 0:
+            raise PplVaeError(f"{path}: got {value}, expected a number above 0")
+    if OmegaConf.select(merged, "seed", default=0) < 0:
+        raise PplVaeError(f"seed: got {merged.seed}, expected a whole number of at least 0")
+    return merged
+
+
+def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[tuple[str, str, list[str]]]:
+    for key, value in plain.items():
+        legal = [str(k) for k in schema]
+        if key not in legal:
+            yield f"{prefix}{key}", str(key), legal
+            continue
+        node = None if OmegaConf.is_missing(schema, key) else schema[key]
+        if isinstance(node, DictConfig) and isinstance(value, dict):
+            yield from _unknown(value, node, f"{prefix}{key}.")
+
+
+def type_error(error: OmegaConfBaseException) -> str:
+    """One line for a value of the wrong type: the key, what was got, what was expected."""
+    key = getattr(error, "full_key", None) or getattr(error, "key", None)
+    first = str(error.msg if getattr(error, "msg", None) else error).splitlines()[0]
+    if first.endswith("is not Optional"):
+        first = "got null, expected a value"
+    return f"{key}: {first[0].lower() + first[1:]}" if key else first
+
+
+def describe(schema: type) -> list[str]:
+    """The names of the keys of a schema, for messages."""
+    return [f.name for f in fields(schema)]

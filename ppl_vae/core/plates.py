@@ -1,0 +1,234 @@
+"""What a pair looks like from outside: its data plate, its plate depth, and how its particles are drawn.
+
+It is learnt by running the two programs a few times on a batch (`probe`), and leaves the random number generators and
+the buffers of the pair as they were.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer.inspect import get_dependencies
+from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+
+from ppl_vae import rng
+from ppl_vae.core.batch import batch_length, take
+from ppl_vae.errors import CheckError
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+
+
+@dataclass(frozen=True)
+class PlateStructure:
+    """Where the sites of a pair's programs stand, and what they depend on.
+
+    Attributes:
+        data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.
+        depth: The number of plate dimensions of the deeper program; particles lie one to the left.
+        parents: The latent sites that each site of the model depends on.
+        local: The sites of both programs that stand in the data plate.
+        followed: Whether `parents` were found by following values, and are not every earlier site.
+        escaping: Latent sites on which a site outside one of their plates depends, each with one such site.
+    """
+
+    data_plates: frozenset[str]
+    depth: int
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    local: frozenset[str] = frozenset()
+    escaping: Mapping[str, str] = field(default_factory=dict)
+    followed: bool = True
+
+    @property
+    def particle_dim(self) -> int:
+        """The batch dimension of particles, counted from the right."""
+        return -(self.depth + 1)
+
+    def data_frame(self, stack: Iterable[CondIndepStackFrame]) -> CondIndepStackFrame | None:
+        """The frame of the data plate in a site's stack of plates, if it stands in it."""
+        for frame in stack:
+            if frame.name in self.data_plates and frame.vectorized:
+                return frame
+        return None
+
+
+def sample_sites(trace: Trace) -> dict[str, dict[str, Any]]:
+    """The sample sites of a trace, without those by which plates draw their indices."""
+    nodes: dict[str, Any] = trace.nodes
+    return {n: s for n, s in nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+
+
+@contextmanager
+def unchanged(vae: "VAE") -> Iterator[None]:
+    """Within, programs may run: random number generators and buffers are put back at the end."""
+    before = {name: buffer.clone() for name, buffer in vae.named_buffers()}
+    with rng.forked(vae.device):
+        yield
+    with torch.no_grad():
+        for name, buffer in vae.named_buffers():
+            if name in before:
+                buffer.copy_(before[name])
+
+
+DEEPEST = 12
+"""Plate dimensions that a program may have where it only runs with its sites enumerated."""
+
+
+def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
+    """The traces of the guide and of the model replayed on it, for one particle.
+
+    A program may need its enumerated axes, to index by them, say. It is run so where it fails without.
+    """
+    asked = _Asked(vae.estimators)
+    try:
+        with asked:
+            guide = poutine.trace(vae.run_guide).get_trace(*batch)
+            return guide, poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+    except Exception as plain:
+        if not asked.seen:
+            raise
+        try:
+            with EnumMessenger(first_available_dim=-1 - DEEPEST), asked:
+                guide = poutine.trace(vae.run_guide).get_trace(*batch)
+            with poutine.replay(trace=guide), EnumMessenger(), asked:
+                return guide, poutine.trace(vae.run_model).get_trace(*batch)
+        except Exception:
+            raise plain from None
+
+
+class _Asked(Messenger):
+    """Marks the sites that the user's estimators enumerate, and notes whether any site is marked."""
+
+    def __init__(self, estimators: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.names = {name for name, estimator in estimators.items() if estimator.enumerates}
+        self.seen = False
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names:
+            msg["infer"]["enumerate"] = "parallel"
+        self.seen |= bool(msg["infer"].get("enumerate"))
+
+
+def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
+    frames: dict[str, set[CondIndepStackFrame]] = {}
+    for trace in traces:
+        for site in sample_sites(trace).values():
+            for frame in site["cond_indep_stack"]:
+                if frame.vectorized:
+                    frames.setdefault(frame.name, set()).add(frame)
+    return frames
+
+
+def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
+    """The batch with its first datum once more (with one less, batch norm may have a single datum left)."""
+    return take(batch, torch.arange(length + 1) % length)
+
+
+def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Trace]:
+    """Find the data plate and the plate depth of a pair by running it.
+
+    The data plate is the one that `vae.data_plate` names; else the one whose size changes when the batch's does;
+    else the only one that subsamples by itself; else one named "data".
+
+    Returns:
+        What was found, and the traces of guide and model that it was found in.
+
+    Raises:
+        CheckError: `vae.data_plate` names a plate that no site stands in, or several plates follow the batch.
+    """
+    with torch.no_grad():
+        guide, model = run_pair(vae, batch)  # may create parameters: they are then there before any other run
+        frames = _frames(guide, model)
+        depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
+        with pyro.validation_enabled(False):
+            names = _data_plates(vae, batch, frames)
+            parents, followed = _parents(vae.run_model, batch, model)
+            above, _ = _parents(vae.run_guide, batch, guide)
+    local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
+    escaping = {**_escaping(guide, above), **_escaping(model, parents)}
+    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed), guide, model
+
+
+def _plates(site: dict[str, Any]) -> set[str]:
+    return {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def _parents(
+    program: Callable[..., Any], batch: tuple[Any, ...], trace: Trace
+) -> tuple[dict[str, frozenset[str]], bool]:
+    """The latent sites that each site of a program depends on directly.
+
+    Found by following values through the program; where it cannot be followed (False), every earlier site counts.
+    """
+    sites = sample_sites(trace)
+    earlier: set[str] = set()
+    assumed: dict[str, frozenset[str]] = {}
+    for name, site in sites.items():
+        assumed[name] = frozenset(earlier)
+        if not site["is_observed"]:
+            earlier.add(name)
+    try:
+        found: Any = get_dependencies(program, batch)["prior_dependencies"]
+    except Exception:  # any operation may refuse the tensors that carry provenance
+        return assumed, False
+    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}, True
+
+
+def _escaping(trace: Trace, parents: Mapping[str, frozenset[str]]) -> dict[str, str]:
+    """The latent sites on which, directly or through others, a site outside one of their plates depends."""
+    sites = sample_sites(trace)
+    found: dict[str, str] = {}
+    above: dict[str, set[str]] = {}
+    for name, site in sites.items():
+        above[name] = set(parents.get(name, ()))
+        for parent in tuple(above[name]):
+            above[name] |= above.get(parent, set())
+        if not site["infer"].get("_deterministic"):
+            for parent in above[name] & sites.keys():
+                if not _plates(sites[parent]) <= _plates(site):
+                    found.setdefault(parent, name)
+    return found
+
+
+def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]) -> frozenset[str]:
+    if vae.data_plate is not None:
+        if vae.data_plate not in frames:
+            raise CheckError(
+                f"data_plate={vae.data_plate!r} names no plate of the pair. Its plates: {sorted(frames) or 'none'}."
+            )
+        return frozenset({vae.data_plate})
+    follows: set[str] = set()
+    length = batch_length(batch)
+    if length is not None:
+        try:
+            other = _frames(*run_pair(vae, _resized(batch, length)))
+        except Exception:  # a program may accept one batch size only: then its plates tell
+            other = {}
+        sizes, others = ({n: {f.size for f in g if f.size > 0} for n, g in found.items()} for found in (frames, other))
+        changed = {n for n, group in others.items() if n in sizes and sizes[n].isdisjoint(group)}
+        follows = {n for n in changed if sizes[n] == {length}} or changed
+    if not follows:
+        drawn = {n: {f for f in g if (f.full_size or f.size) > f.size > 0} for n, g in frames.items()}
+        shapes = {(f.dim, f.size, f.full_size) for group in drawn.values() for f in group}
+        follows = {n for n, group in drawn.items() if group} if len(shapes) == 1 else set()  # of several, none is known
+    if not follows and length is not None and not other:
+        alike = {n for n, group in sizes.items() if group == {length}}
+        follows = alike if len(alike) == 1 else set()
+    if not follows and "data" in frames:
+        follows = {"data"}
+    dims = {f.dim for n in follows for f in frames[n]}
+    if len(dims) > 1 and len(follows) > 1:
+        raise CheckError(
+            f"Several plates follow the size of the batch: {sorted(follows)}. "
+            f"Name the one over data: VAE(model, guide, data_plate={min(follows)!r})."
+        )
+    return frozenset(follows)

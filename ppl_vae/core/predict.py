@@ -1,0 +1,99 @@
+"""Draws from the model with its observations released: new data, given latents or not."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae.core.batch import as_batch
+from ppl_vae.core.particles import Runner
+from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.run import prepare
+from ppl_vae.core.site import PARTICLES, Site
+from ppl_vae.errors import CheckError
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+
+Sites = dict[str, Site]
+
+
+def predict(
+    vae: "VAE", batch: Any, particles: int = 1, *, values: Mapping[str, Tensor] | None = None, mean: bool = False
+) -> tuple[Sites, Sites]:
+    """Run the model with its observations released.
+
+    Args:
+        vae: the pair.
+        batch: what the programs take; a model that only reads its shape gives new data of that shape.
+        particles: number of joint draws.
+        values: latents to hold, as `Site.raw` of as many particles of the guide; none to draw from the prior.
+        mean: give the mean of p(x | z) in place of a draw, where it has one.
+
+    Returns:
+        The sites that were observed, now drawn, and the latent ones; values are `(particles, data, …)` if
+        local, `(particles, …)` if global.
+
+    Raises:
+        CheckError: if a latent has a prior that cannot be drawn from, as in a deterministic autoencoder.
+    """
+    batch = as_batch(batch)
+    prepared = prepare(vae, batch, particles, mode="draw")
+    runner = Runner(vae, batch, prepared, particles, prepared.strategy if particles > 1 else "single")
+    runs: list[tuple[Sites, Sites]] = []
+    for k in range(runner.runs):
+        program = poutine.uncondition(vae.run_model)
+        if values:
+            held = values if runner.strategy != "loop" else {name: value[k] for name, value in values.items()}
+            program = poutine.condition(program, data=dict(held))
+        try:
+            with torch.no_grad():
+                trace = poutine.trace(runner._run).get_trace(program)
+        except NotImplementedError as error:
+            raise CheckError(
+                f"This model cannot generate: {_improper(vae, batch) or error}. Drawing new data takes a prior that "
+                "can be drawn from, such as that of model=vae; a deterministic autoencoder has none."
+            ) from error
+        runs.append(_read(runner, trace, mean))
+    drawn, latent = (runner._stack([run[i] for run in runs]) for i in (0, 1))
+    return drawn, latent
+
+
+def _read(runner: Runner, trace: Trace, mean: bool) -> tuple[Sites, Sites]:
+    sites = sample_sites(trace)
+    observed = {n for n, s in sites.items() if s["infer"].get("was_observed")}
+    for name in list(trace.nodes):
+        if name not in sites or name.startswith(PARTICLES) or sites[name]["infer"].get("_deterministic"):
+            trace.remove_node(name)
+        elif mean and name in observed:
+            node = trace.nodes[name]
+            drawn: Any = node["value"]
+            node["value"] = expected(node["fn"]).expand(drawn.shape)
+    read = runner._read(trace)
+    return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
+
+
+def _improper(vae: "VAE", batch: tuple[Any, ...]) -> str:
+    guide = poutine.trace(vae.run_guide).get_trace(*batch)
+    trace = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+    names = [name for name, site in sample_sites(trace).items() if isinstance(site["fn"], dist.ImproperUniform)]
+    return f"the prior of {', '.join(map(repr, names))} is improper" if names else ""
+
+
+def expected(fn: Any) -> Tensor:
+    """Give the mean of a distribution, or a draw where it has none."""
+    try:
+        mean = fn.mean
+    except (NotImplementedError, AttributeError):
+        return fn.sample()
+    return fn.sample() if bool(torch.isnan(mean).any()) else mean
+
+
+def expected_values(vae: "VAE", batch: Any, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give E[x | z] of every observed site for one value of the latents, `(data, …)`."""
+    drawn, _ = predict(vae, batch, values=latents, mean=True)
+    return {name: site.value[0] for name, site in drawn.items()}

@@ -1,0 +1,334 @@
+"""The whole evaluation of a pair on held-out data."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
+from ppl_vae.core.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
+from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
+from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
+from ppl_vae.runs.files import jsonable, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.core.terms import Terms
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; nats per datum.
+
+    Attributes:
+        table: a row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label`
+            where there are labels.
+        units: a row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
+        summary: plain numbers, see [`evaluate`][ppl_vae.diagnostics.evaluate.evaluate].
+        how: what computed the tiles: the program, or a graph of it.
+    """
+
+    table: "pd.DataFrame"
+    units: "pd.DataFrame"
+    summary: dict[str, Any]
+    how: str = "the program"
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(directory / "table.csv", self.table.to_csv())
+        write_atomically(directory / "units.csv", self.units.to_csv(index=False))
+        write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
+        return directory
+
+    def __str__(self) -> str:
+        s = self.summary
+        lines = [("data", f"{s['n']}"), ("particles", f"{s['num_particles']}")]
+        if s["reason"]:
+            lines += [("−log p(x)", "none: " + s["reason"])]
+        else:
+            lines += [
+                ("−log p(x)", f"{s['nll']:.4f} ± {s['nll_se']:.4f} (particles) ± {s['nll_se_data']:.4f} (data)"),
+                ("ELBO", f"{s['elbo']:.4f} ± {s['elbo_se']:.4f}"),
+                ("gap", f"{s['gap']:.4f}"),
+                ("KL", f"{s['kl']:.4f}"),
+                *((f"KL {name}", f"{v:.4f}") for name, v in s["kl_per_site"].items() if len(s["kl_per_site"]) > 1),
+                *((f"KL {name}, all data", f"{v:.4f}") for name, v in s["kl_global"].items()),
+            ]
+        lines += [("−log p(x | z)", f"{s['reconstruction']:.4f}")]
+        if s["num_units"]:
+            lines += [("active units", f"{s['active_units']} of {s['num_units']}")]
+        if not s["reason"] and not math.isnan(s["pareto_k"]):
+            bad = f"{s['pareto_k_bad']:.1%} above {THRESHOLD}"
+            lines += [("Pareto k̂", f"{bad}, mean {s['pareto_k']:.2f}, max {s['pareto_k_max']:.2f}")]
+            lines += [("ESS", f"{s['ess']:.1f}")]
+        width = max(len(name) for name, _ in lines)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def evaluate(
+    vae: "VAE",
+    data: Any,
+    num_particles: int = 5000,
+    *,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    r"""Estimate evidence, ELBO, KL, k̂ and active units of a pair on data, all unweighted (β = 1).
+
+    For each datum, with z₁ … z_K ~ q(z | x) and w_k = p(x, z_k) / q(z_k | x),
+
+    $$\widehat{\log p}(x) = \log \frac1K \sum_k w_k, \qquad \mathrm{elbo}(x) = \frac1K \sum_k \log w_k.$$
+
+    What is evaluated is the pair as it is declared: one draw from the guide's own distribution per particle, whatever
+    the estimators do in training. Discrete sites c that the estimators enumerate are summed over exactly: the evidence
+    takes w = Σ_c q(c) p(x, z, c) / q(z, c | x), the ELBO Σ_c q(c) (log p − log q). On these draws
+    elbo = −reconstruction − kl, and the gap is not negative.
+
+    The pair runs in evaluation mode, without gradients, in tiles of data and particles with a random stream
+    each, so that memory stays bounded and equal seeds give equal numbers; the caller's random state, modes and
+    gradients are untouched.
+
+    With global latents w the evidence is predictive, log E_{q(w)} p(x | w): w is drawn anew for each particle and
+    not charged again. k̂ and ESS are then conditional on one draw of w, the same for all data: they judge q(z | x, w).
+
+    Args:
+        vae: the pair.
+        data: a `Split`, a tensor `(data, …)` or a tuple of them.
+        num_particles: K per datum.
+        memory: upper limit of the working memory, bytes or such as `"512MB"`; no result depends on it.
+        seed: of the particles.
+        progress: called with the number of tiles done and of all tiles.
+
+    Returns:
+        Tables per datum and per unit, and a `summary`:
+
+        - `nll`: mean of −log p̂(x). `nll_se`: its Monte-Carlo standard error, √(Σ seᵢ²)/n with seᵢ by the delta
+          method: how much another seed would change it. `nll_se_data`: standard deviation of the data's nll
+          over √n: how much another test set of this size would change it.
+        - `elbo`, `elbo_se`; `gap` = −nll − elbo, what the guide loses; `reconstruction` = mean −log p(x | z).
+        - `kl`: total over local sites; `kl_per_site`; `kl_per_unit` by site; `kl_global` by site (nats in all, not
+          per datum).
+        - `active_units` of `num_units`: those with Var(E[z | x]) > 0.01.
+        - `pareto_k`: mean k̂ over data; `pareto_k_max`; `pareto_k_bad`: fraction of data above 0.7; `ess`: mean
+          effective number of particles.
+        - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None.
+
+    Raises:
+        CheckError: if the pair has no data plate: then the batch is one joint observation.
+        DataError: if there are no data.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
+
+    >>> import ppl_vae as pv, pyro, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):                                    # the exact posterior
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+    >>> evaluation = evaluate(pv.VAE(model, guide), torch.tensor([0.0, 1.0]), num_particles=100)
+    >>> evaluation.table["nll"].round(4).tolist()        # ½ log 4π + x²/4
+    [1.2655, 1.5155]
+    """
+    import pandas as pd
+
+    if num_particles < 1:
+        raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
+    split = as_split(data)
+    n = len(split)
+    columns: dict[str, list[Tensor]] = {}
+    means: dict[str, list[Tensor]] = {}
+    variances: dict[str, list[Tensor]] = {}
+    units: dict[str, list[Tensor]] = {}
+    shared: dict[str, list[Tensor]] = {}
+    errors: list[Tensor] = []
+    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    with inference(vae, first, sum_out=True) as draw:
+        probe = draw(first)
+        tiling = plan(vae, first, n, num_particles, memory, seed, copies=enumerated_copies(probe))
+        chunks = tiling.chunks(num_particles)
+        tiling.seed_all(0, 0)
+        held = {name: site.raw for name, site in draw(first).latents.items() if not site.is_local}
+        reason = no_evidence(probe)
+        if reason:
+            chunks = [1]  # the code is a function of x: further particles are the same
+        done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
+        measure = Measure(vae, draw, tiles)
+        for start in range(0, n, tiling.data):
+            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            tile = _Tile(sum(chunks))
+            for number, chunk in enumerate(chunks):
+                tiling.seed_all(start, number)
+                if not held:
+                    tile.update(measure(batch, chunk))
+                else:
+                    t = draw(batch, chunk)
+                    tile.update(TileStatistics.of(t))
+                    tile.joint.append((t.log_weights.double().cpu(), t.local_elbo.double().cpu()))
+                    tile.judge(draw(batch, chunk, values=_repeated(held, t)))
+                done += 1
+                if progress is not None:
+                    progress(done, tiles)
+            for name, column in tile.columns(evidence=not reason).items():
+                columns.setdefault(name, []).append(column)
+            errors.append(tile.errors())
+            for name, moments in tile.moments.items():
+                means.setdefault(name, []).append(moments.mean.cpu())
+                variances.setdefault(name, []).append(moments.variance.cpu())
+            for name, kl in tile.unit_kl.items():
+                units.setdefault(name, []).append((kl / sum(chunks)).cpu())
+            for name, value in tile.shared_kl.items():
+                shared.setdefault(name, []).append((value / sum(chunks)).cpu())
+    table = pd.DataFrame(
+        {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()},
+        index=pd.Index(split.indices.cpu().numpy(), name="datum"),
+    )
+    if split.labels is not None and split.labels.dim() == 1:
+        table["label"] = split.labels.cpu().numpy()
+    per_unit = _units(means, variances, units, sum(chunks), with_kl=not reason)
+    settings: dict[str, Any] = {
+        "num_particles": num_particles if not reason else 1,
+        "n": n,
+        "seed": seed,
+        "reason": reason,
+    }
+    shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
+    nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
+    settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
+    return Evaluation(table, per_unit, _summarize(table, per_unit, settings), measure.how or "the program")
+
+
+def _repeated(values: Mapping[str, Tensor], t: "Terms") -> dict[str, Tensor]:
+    """One draw of the global latents for all particles."""
+    if t.strategy != "loop":
+        return dict(values)
+    return {name: value.expand(t.num_particles, *value.shape) for name, value in values.items()}
+
+
+class _Tile:
+    """Running sums over the particles of one block of data."""
+
+    def __init__(self, num_particles: int) -> None:
+        self.evidence = StreamingEvidence(num_particles)
+        self.given_globals = StreamingEvidence(num_particles)
+        self.joint: list[tuple[Tensor, Tensor]] = []
+        self.log_likelihood: Tensor | float = 0.0
+        self.kl: dict[str, Tensor] = {}
+        self.unit_kl: dict[str, Tensor] = {}
+        self.shared_kl: dict[str, Tensor] = {}
+        self.moments: dict[str, UnitMoments] = {}
+
+    def update(self, pieces: TileStatistics) -> None:
+        self.evidence.update(pieces.log_weights, pieces.local_elbo)
+        particles = len(pieces.log_weights)
+        self.log_likelihood = self.log_likelihood + pieces.log_likelihood * particles
+        for sums, means in (
+            (self.kl, pieces.local_kl),
+            (self.shared_kl, pieces.shared_kl),
+            (self.unit_kl, pieces.unit_kl),
+        ):
+            for name, mean in means.items():
+                sums[name] = sums[name] + mean * particles if name in sums else mean * particles
+        for name, values in pieces.values.items():
+            self.moments.setdefault(name, UnitMoments()).update(values)
+
+    def judge(self, t: "Terms") -> None:
+        """Take log-weights given one draw of the global latents."""
+        self.given_globals.update(t.log_weights)
+
+    def errors(self) -> Tensor:
+        """Squared Monte-Carlo errors of the sums of nll and ELBO over this block.
+
+        Data that share draws of global latents have dependent errors: then those of the sums are taken, particle by
+        particle.
+        """
+        e, K = self.evidence.result(), self.evidence.num_particles
+        if not self.joint:
+            return torch.stack([e.log_evidence_se.square().sum(), e.elbo_se.square().sum()]).cpu()
+        log_w, elbo = (torch.cat(parts) for parts in zip(*self.joint, strict=True))
+        sums = torch.stack([(log_w - e.log_evidence.cpu()).exp().sum(1), elbo.sum(1)])
+        return sums.var(1) / K if K > 1 else torch.full((2,), torch.nan, dtype=sums.dtype)
+
+    def columns(self, evidence: bool) -> dict[str, Tensor]:
+        """The columns of the table for this block of data."""
+        e, K = self.evidence.result(), self.evidence.num_particles
+        judged = self.given_globals.result() if self.joint else e
+        assert isinstance(self.log_likelihood, Tensor)
+        nan = torch.full_like(e.elbo, torch.nan)
+        result = {
+            "elbo": e.elbo,
+            "elbo_se": e.elbo_se,
+            "nll": -e.log_evidence,
+            "nll_se": e.log_evidence_se,
+            "log_likelihood": self.log_likelihood / K,
+            "kl": torch.stack(list(self.kl.values())).sum(0) / K if self.kl else torch.zeros_like(e.elbo),
+            **({f"kl_{name}": kl / K for name, kl in self.kl.items()}),
+            "ess": judged.ess,
+            "pareto_k": judged.pareto_k,
+        }
+        return result if evidence else {name: c if name == "log_likelihood" else nan for name, c in result.items()}
+
+
+def _units(
+    means: Mapping[str, list[Tensor]],
+    variances: Mapping[str, list[Tensor]],
+    kl: Mapping[str, list[Tensor]],
+    particles: int,
+    with_kl: bool,
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for name, parts in means.items():
+        variance = variance_of_means(torch.cat(parts), torch.cat(variances[name]), particles)
+        known = torch.cat(kl[name]).mean(0) if name in kl and with_kl else torch.full((1,), torch.nan)
+        known = known if len(known) == len(variance) else known.new_full(variance.shape, torch.nan)
+        for unit, (v, k) in enumerate(zip(variance.tolist(), known.tolist(), strict=True)):
+            rows.append({"site": name, "unit": unit, "kl": k, "variance": v, "active": v > ACTIVE})
+    return pd.DataFrame(rows, columns=["site", "unit", "kl", "variance", "active"])
+
+
+def _summarize(table: "pd.DataFrame", units: "pd.DataFrame", settings: Mapping[str, Any]) -> dict[str, Any]:
+    n = len(table)
+    k = table["pareto_k"]
+    nll, elbo = float(table["nll"].mean()), float(table["elbo"].mean())
+    finite = k[np.isfinite(k)]
+    names = [str(c) for c in table if str(c).startswith("kl_")]
+    return {
+        "nll": nll,
+        "nll_se": settings["nll_se"],
+        "nll_se_data": float(table["nll"].std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
+        "elbo": elbo,
+        "elbo_se": settings["elbo_se"],
+        "gap": -nll - elbo,
+        "reconstruction": -float(table["log_likelihood"].mean()),
+        "kl": float(table["kl"].mean()),
+        "kl_per_site": {name.removeprefix("kl_"): float(table[name].mean()) for name in names},
+        "kl_per_unit": {
+            str(site): group["kl"].tolist()
+            for site, group in units.groupby("site", sort=False)
+            if group["kl"].notna().all()
+        },
+        "active_units": int(units["active"].sum()),
+        "num_units": len(units),
+        # k̂ is infinite where a datum's weights underflow: such data count as bad, and have no place in a mean.
+        "pareto_k": float((finite if len(finite) else k).mean()),
+        "pareto_k_max": float(k.max()),
+        "pareto_k_bad": math.nan if k.isna().all() else float((k > THRESHOLD).mean()),
+        "ess": float(table["ess"].mean()),
+        **settings,
+    }

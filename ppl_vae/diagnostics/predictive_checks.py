@@ -1,0 +1,147 @@
+"""Do new data look like the data? Posterior predictive checks and LOO-PIT, by statistics that the user names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppl_vae.core.predict import predict
+from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.diagnostics.calibration import uniformity_p
+from ppl_vae.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ppl_vae.core.pair import VAE
+
+Statistic = Callable[[Tensor], Tensor]
+
+STATISTICS: Mapping[str, Statistic] = {
+    "mean": lambda x: x.flatten(1).mean(1),
+    "deviation": lambda x: x.flatten(1).std(1, unbiased=False),
+    "largest": lambda x: x.flatten(1).amax(1),
+}
+"""What is looked at by default: mean, standard deviation and maximum of a datum."""
+
+
+@dataclass(frozen=True)
+class PredictiveChecks:
+    """What predictive checks found.
+
+    Attributes:
+        table: a row per statistic T: `observed`, the mean over data; `posterior` and `prior`, the same of new data
+            given the data's latents, and given none; `posterior_p` and `prior_p` = P(T of new ≥ T of observed),
+            T averaged over data; `pit_p`, p-value of uniform LOO-PIT values.
+        pit: by statistic, `(data,)` in [0, 1].
+    """
+
+    table: "pd.DataFrame"
+    pit: dict[str, NDArray[np.float64]]
+
+
+def predictive_checks(
+    vae: "VAE",
+    data: Any,
+    statistics: Mapping[str, Statistic] | None = None,
+    draws: int = 200,
+    *,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> PredictiveChecks:
+    """Compare statistics of the data with those of data that the model makes.
+
+    *Posterior*: x̃ᵢ ~ p(x | z), z ~ q(z | xᵢ). It uses each datum twice, so p-values are close to ½ unless the model
+    cannot even rebuild the statistic. *LOO-PIT*: the rank of T(xᵢ) among T(x̃), x̃ ~ p(x | all other data). Given the
+    parameters, data with latents of their own are independent, so that this is the model's p(x) itself: exact, with no
+    importance weights (those of `az.loo` over local latents are unreliable). On data that were not trained on, uniform
+    PIT values say that the model has the right distribution of T; a slope says that it is biased, a U that it is too
+    narrow. Global latents are drawn from the guide.
+
+    Args:
+        vae: the pair.
+        data: held-out data: a `Split`, a tensor or a tuple of them.
+        statistics: by name, functions of x `(rows, *shape)` that give `(rows,)`.
+        draws: new data per datum.
+        memory: upper limit of the working memory.
+        seed: of everything drawn; the caller's random state is untouched.
+        progress: called with the number of data done and of all data.
+
+    Raises:
+        DataError: for a statistic of the wrong shape.
+        CheckError: if the prior cannot be drawn from.
+
+    Reference:
+        Gelman, Meng, Stern (1996), Posterior predictive assessment of model fitness via realized discrepancies,
+        Statistica Sinica 6.
+        Gabry, Simpson, Vehtari, Betancourt, Gelman (2019), Visualization in Bayesian workflow, JRSS A 182.
+    """
+    import pandas as pd
+
+    statistics = STATISTICS if statistics is None else statistics
+    split = as_split(data)
+    n = len(split)
+    pit: dict[str, list[Tensor]] = {}
+    sums: dict[str, dict[str, Any]] = {name: {"observed": 0.0, "posterior": 0.0, "prior": 0.0} for name in statistics}
+    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    with inference(vae, first) as draw:
+        tiling = plan(vae, first, n, draws, memory, seed)
+        shared: dict[int, dict[str, Tensor]] = {}
+        for start in range(0, n, tiling.data):
+            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            new: dict[str, dict[str, list[Tensor]]] = {name: {"posterior": [], "prior": []} for name in statistics}
+            for number, chunk in enumerate(tiling.chunks(draws)):
+                tiling.seed_all(start, number)
+                t = draw(batch, chunk, values=shared.get(number))
+                latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
+                held = {
+                    name: latents[name] for name, site in t.latents.items() if not site.is_local and name in latents
+                }
+                shared.setdefault(number, held)
+                site = _site(t, batch)
+                for kind, values in (("posterior", latents), ("prior", held)):
+                    x = predict(vae, batch, chunk, values=values)[0][site].value
+                    for name, statistic in statistics.items():
+                        new[name][kind].append(_apply(name, statistic, x.flatten(0, 1)).reshape(x.shape[:2]))
+            observed = t.model[site].value[0]
+            for name, statistic in statistics.items():
+                truth = _apply(name, statistic, observed)
+                drawn = {kind: torch.cat(parts) for kind, parts in new[name].items()}
+                below, ties = (drawn["prior"] < truth).sum(0), (drawn["prior"] == truth).sum(0)
+                place = torch.rand(below.shape, dtype=torch.float64).to(below.device)
+                pit.setdefault(name, []).append(((below + place * (ties + 1)) / (draws + 1)).cpu())
+                sums[name]["observed"] = sums[name]["observed"] + truth.sum()
+                for kind, value in drawn.items():
+                    sums[name][kind] = sums[name][kind] + value.sum(1)
+            if progress is not None:
+                progress(min(start + tiling.data, n), n)
+    ranks = {name: torch.cat(parts).numpy() for name, parts in pit.items()}
+    rows = []
+    for name, of in sums.items():
+        row = {"statistic": name, "observed": float(of["observed"]) / n}
+        row |= {kind: float(of[kind].mean()) / n for kind in ("posterior", "prior")}
+        row |= {f"{kind}_p": float((of[kind] >= of["observed"]).double().mean()) for kind in ("posterior", "prior")}
+        rows.append({**row, "pit_p": float(uniformity_p(ranks[name][:, None])[0])})
+    return PredictiveChecks(pd.DataFrame(rows).set_index("statistic"), ranks)
+
+
+def _site(t: Any, batch: tuple[Any, ...]) -> str:
+    """The site that observes x: the last one of its shape."""
+    names = [n for n, s in t.model.items() if s.is_observed and s.is_local and s.fn is not None and s.value.numel()]
+    shape = tuple(batch[0].shape) if isinstance(batch[0], Tensor) else None
+    return [*names[:1], *(n for n in names if tuple(t.model[n].value.shape[1:]) == shape)][-1]
+
+
+def _apply(name: str, statistic: Statistic, x: Tensor) -> Tensor:
+    value = torch.as_tensor(statistic(x.unsqueeze(1) if x.dim() == 1 else x))
+    if value.shape != x.shape[:1]:
+        raise DataError(
+            f"Statistic {name!r} gave shape {tuple(value.shape)} for x of shape {tuple(x.shape)}, expected one number "
+            f"per row: ({len(x)},)."
+        )
+    return value.double()

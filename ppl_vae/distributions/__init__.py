@@ -1,0 +1,20 @@
+"""Distributions that torch and Pyro lack, or that lose digits there; each is exact for every real parameter."""
+
+from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulliLogits
+from ppl_vae.distributions.counts import NegativeBinomialLog, PoissonLog, ZeroInflatedNegativeBinomialLog
+from ppl_vae.distributions.elementwise import Elementwise
+from ppl_vae.distributions.improper import Flat
+from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
+from ppl_vae.distributions.multinomial import Multinomial
+
+__all__ = [
+    "BinomialLogits",
+    "ContinuousBernoulliLogits",
+    "DiscretizedLogisticLevels",
+    "Elementwise",
+    "Flat",
+    "Multinomial",
+    "NegativeBinomialLog",
+    "PoissonLog",
+    "ZeroInflatedNegativeBinomialLog",
+]

@@ -1,0 +1,1 @@
+"""Posterior draws as ArviZ's groups: drawn, written piece by piece, read."""

@@ -1,0 +1,350 @@
+"""Draws from a pair, in ArviZ's groups."""
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+
+from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
+from ppl_vae.core.predict import predict
+from ppl_vae.core.terms import Terms
+from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
+from ppl_vae.errors import CheckError
+from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
+from ppl_vae.inference_data.writer import PosteriorWriter
+from ppl_vae.rng import derive
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.core.site import Site
+
+Arrays = dict[str, dict[str, NDArray[Any]]]
+
+
+def posterior(
+    vae: "VAE",
+    data: Any,
+    draws: int = 1000,
+    *,
+    chains: int = 1,
+    predictive_draws: int | None = None,
+    spec: Any = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    resample: Literal["psis"] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Draw latents from the guide, and data from the model, as ArviZ knows them.
+
+    Groups: `posterior` and `prior` (latent sites), `posterior_predictive` and `prior_predictive` (observed
+    sites), `log_likelihood` (log p(x | z), nats), `sample_stats` (`log_weight` = log p(x, z) − log q(z | x) of
+    the local sites, and per datum `pareto_k` and `ess`), `observed_data`, `constant_data` (labels, further
+    inputs), and `unconstrained_posterior` where a latent does not range over all reals.
+
+    Dimensions: `chain`, `draw`, `datum` (labelled by the data's numbers), plates by their names, a latent's own
+    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. Draws of a guide are
+    independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
+
+    Args:
+        vae: the pair.
+        data: a `Split`, a tensor `(data, …)` or a tuple of them.
+        draws: draws per chain.
+        chains: number of chains.
+        predictive_draws: draws per chain of new data and from the prior; by default as many as fit into half
+            the memory, at most `draws`; 0 for none.
+        spec: the data's `Spec`, for names of columns and inputs.
+        dims: names of a site's own dimensions, in place of the default ones.
+        coords: labels along dimensions.
+        resample: `"psis"` resamples the draws of each datum by its Pareto-smoothed importance weights, so that they
+            come closer to p(z | x), where k̂ allows it; predictive draws are resampled among themselves. Only for
+            pairs without global latents.
+        path: a file in `.nc` (netCDF) or `.zarr` that draws are written to, some data at a time, so that memory stays
+            bounded whatever the number of data; the result is then read from it.
+        memory: upper limit for a working tile, and for the predictive draws (of a block of data, with `path`) when
+            their number is left open.
+        seed: of the draws; the caller's random state is untouched.
+        progress: called with the number of data done and of all data.
+
+    Returns:
+        `InferenceData` with ArviZ 0.23, `DataTree` with ArviZ ≥ 1.
+
+    Raises:
+        CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
+        DataError: if there are no data.
+
+    Reference:
+        Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
+
+    >>> import torch, ppl_vae as pv, pyro, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     with pyro.plate("data", x.shape[0]):
+    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+    >>> drawn = posterior(pv.VAE(model, guide), torch.tensor([0.0, 1.0]), draws=100)
+    >>> drawn["posterior"]["z"].dims, drawn["posterior"]["z"].shape
+    (('chain', 'draw', 'datum'), (1, 100, 2))
+    """
+    from ppl_vae.inference_data._arviz import from_tree
+
+    if draws < 1 or chains < 1:
+        raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
+    if resample not in (None, "psis"):
+        raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
+    split = as_split(data)
+    n, total = len(split), draws * chains
+    index = split.indices.cpu().numpy()
+    blocks: list[Arrays] = []
+    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    with inference(vae, first) as draw:
+        tiling = plan(vae, first, n, total, memory, seed)
+        probe = draw(first)
+        with_density = no_evidence(probe) is None
+        if resample and (probe.has_global_latents or not with_density):
+            raise CheckError(
+                "Draws are resampled datum by datum, with weights of their own: that takes a density and local latents "
+                "only. Leave out resample, or use pv.refine."
+            )
+        size = n if path is None else min(n, tiling.data)
+        kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
+        layout = layout_of(probe, spec, dims, coords, index)
+        local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
+        local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
+        inputs = constants(split, probe, spec)
+        names = frozenset(local | {"log_weight", "pareto_k", "ess"} | inputs.keys())
+        attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
+
+        def tree(blocks: Sequence[Arrays], at: slice) -> Any:
+            groups = _join(blocks, local, chains)
+            groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
+            here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
+            return datatree({group: part for group, part in groups.items() if part}, here, attrs)
+
+        shared: dict[int, dict[str, Tensor]] = {}
+        with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
+            for start in range(0, n, tiling.data):
+                at = slice(start, start + tiling.data)
+                batch = as_pair_takes(split.batch(at), vae)
+                sizes = (start, total, chains * kept)
+                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
+                if resample:
+                    _resample(block, derive(seed, start))
+                if stream is None:
+                    blocks.append(block)
+                else:
+                    stream.write(tree([block], at), start)
+                if progress is not None:
+                    progress(min(at.stop, n), n)
+    return from_tree(tree(blocks, slice(None)) if path is None else load(path))
+
+
+def _resample(block: Arrays, seed: int) -> None:
+    """Draw the draws anew, per datum with its smoothed weights; those of new data among themselves."""
+    rng = np.random.default_rng(seed)
+    log_weight = block["sample_stats"]["log_weight"]
+    for groups in (
+        ("posterior", "unconstrained_posterior", "log_likelihood", "sample_stats"),
+        ("posterior_predictive",),
+    ):
+        parts = [(group, name) for group in groups for name in block.get(group, {}) if name not in ("pareto_k", "ess")]
+        if not parts:
+            continue
+        count = len(block[parts[0][0]][parts[0][1]])
+        cumulative = np.exp(smooth(log_weight[:count])).cumsum(0)
+        points = rng.uniform(size=cumulative.shape) * cumulative[-1]
+        chosen = np.stack(
+            [np.searchsorted(c, p).clip(max=count - 1) for c, p in zip(cumulative.T, points.T, strict=True)], axis=1
+        )
+        for group, name in parts:
+            value = block[group][name]
+            at = chosen.reshape(chosen.shape + (1,) * (value.ndim - 2))
+            block[group][name] = np.take_along_axis(value, at, axis=0)
+
+
+def _block(
+    vae: "VAE",
+    draw: Callable[..., Terms],
+    batch: tuple[Any, ...],
+    size: tuple[int, int, int],
+    tiling: Tiling,
+    shared: dict[int, dict[str, Tensor]],
+    with_density: bool,
+    shrink: bool,
+) -> Arrays:
+    """All draws for one block of data; arrays start with the axis of draws."""
+    start, total, kept = size
+    parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
+
+    def put(group: str, name: str, value: Tensor) -> None:
+        if value.numel():  # a pyro.factor has no value
+            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else _array(value))
+
+    evidence = StreamingEvidence(total)
+    done = 0
+    for number, chunk in enumerate(tiling.chunks(total)):
+        tiling.seed_all(start, number)
+        # A global latent is drawn once for all data, not anew for each block.
+        t = draw(batch, chunk, values=shared.get(number))
+        for name, site in t.latents.items():
+            if name not in t.model and name not in t.contracted:
+                continue
+            if not site.is_local:
+                shared.setdefault(number, {})[name] = site.raw
+            put("posterior", name, site.value)
+            real = _unconstrained(site)
+            if real is not None:
+                put("unconstrained_posterior", name, real)
+        for name, log_prob in log_likelihoods(t).items():
+            put("log_likelihood", name, log_prob)
+        if with_density:
+            evidence.update(t.log_weights)
+            put("sample_stats", "log_weight", t.log_weights)
+        if done < kept:
+            latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
+            drawn, _ = predict(vae, batch, chunk, values=latents)
+            for name, site in drawn.items():
+                put("posterior_predictive", name, site.value[: kept - done])
+            if with_density:
+                drawn, latent = predict(vae, batch, chunk)
+                for name, site in drawn.items():
+                    put("prior_predictive", name, site.value[: kept - done])
+                for name, site in latent.items():
+                    put("prior", name, site.value[: kept - done])
+        done += chunk
+    result = {g: {n: np.concatenate(values) for n, values in part.items()} for g, part in parts.items()}
+    if with_density:
+        e = evidence.result()
+        result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
+    result["observed_data"] = observations(t) if shrink else observations(t, _array)
+    return result
+
+
+def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
+    """Give the data that the model observes, by site."""
+    return {
+        name: (array or _small)(site.value[0])
+        for name, site in t.observed.items()
+        if site.is_local and _has_value(site)
+    }
+
+
+def log_likelihoods(t: Terms) -> dict[str, Tensor]:
+    """Log p(x | z) of each observed local site, `(particles, data)`.
+
+    Sites with which others are summed out have one together, by their names.
+    """
+    found: dict[str, Tensor] = {}
+    for name, site in t.model.items():
+        if site.is_observed and not site.is_deterministic and site.is_local:
+            key = ", ".join(site.stands_for) or name
+            found[key] = found[key] + site.log_prob if key in found else site.log_prob
+    return found
+
+
+def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
+    """Join blocks of data, and cut the axis of draws into chains."""
+    groups: Arrays = {}
+    for group, first in blocks[0].items():
+        groups[group] = {}
+        for name, value in first.items():
+            by_datum = group == "observed_data" or name in ("pareto_k", "ess")
+            if by_datum or name in local or name == "log_weight":
+                value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
+            groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
+    return groups
+
+
+def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
+    if wanted is not None:
+        return min(wanted, draws)
+    every = {**t.latents, **t.model, **t.observed}.values()
+    sites = [site for site in every if not site.is_deterministic and _has_value(site)]
+    row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
+    return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
+
+
+def _has_value(site: "Site") -> bool:
+    """Whether a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
+    return site.fn is not None and site.value.numel() > 0
+
+
+def _is_discrete(site: "Site") -> bool:
+    return bool(getattr(site.fn.support, "is_discrete", False))
+
+
+def _array(value: Tensor) -> NDArray[Any]:
+    return np.asarray(value.detach().cpu().numpy())
+
+
+def _small(value: Tensor) -> NDArray[Any]:
+    """As an array; whole numbers in the smallest type in which their differences cannot overflow."""
+    array = _array(value)
+    if array.dtype.kind in "fiub" and array.size and bool((array == np.round(array)).all()):
+        largest = np.abs(array).max()
+        for kind in (np.int8, np.int16, np.int32):
+            if largest <= np.iinfo(kind).max // 2:
+                return array.astype(kind)
+    return array
+
+
+def _unconstrained(site: "Site") -> Tensor | None:
+    """The value mapped to all reals, where it does not range over them already."""
+    support: Any = site.fn.support
+    if site.is_observed or support.is_discrete or not site.value.is_floating_point():
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support in (constraints.real, constraints.real_vector):
+        return None
+    try:
+        return biject_to(support).inv(site.value)
+    except NotImplementedError:
+        return None
+
+
+def layout_of(
+    t: Terms, spec: Any, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None, index: NDArray[Any]
+) -> Layout:
+    """Name the dimensions of all sites: plates, pixels, features, units."""
+    names: dict[str, Sequence[str]] = {}
+    labels: dict[str, Any] = {DATUM: index}
+    observed = [name for name, site in t.observed.items() if site.is_local]
+    for name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
+        event = site.value.dim() - 1 - site.is_local - len(site.plates)
+        own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
+        if observed[:1] == [name] and event == 3:
+            own = ["channel", "height", "width"]
+        elif observed[:1] == [name] and event == 1:
+            own = ["feature"]
+            if spec is not None and spec.feature_names:
+                labels["feature"] = list(spec.feature_names)
+        names[name] = [*site.plates, *own]
+    if spec is not None and spec.factor_names:
+        labels["factor"] = list(spec.factor_names)
+    return Layout(frozenset(), {**names, "factors": ["factor"], **(dims or {})}, {**labels, **(coords or {})})
+
+
+def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
+    """Labels, known factors, and inputs that the model does not observe."""
+    constants = {}
+    if split.labels is not None:
+        constants["label"] = split.labels.cpu().numpy()
+    if getattr(split, "factors", None) is not None:
+        constants["factors"] = split.factors.cpu().numpy()
+    observed = [site.value[0] for site in t.observed.values() if site.is_local]
+    for i, tensor in enumerate(split.tensors[1:], 1):
+        head = tensor[: t.batch_size].to(t.log_weights.device)
+        if not any(o.shape == head.shape and bool((o == head).all()) for o in observed):
+            name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
+            constants[name] = tensor.cpu().numpy()
+    return constants

@@ -1,0 +1,151 @@
+"""A posterior written to its file block by block, so that it never has to fit into memory. Imports no torch."""
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import xarray as xr
+
+from ppl_vae.errors import DataError, RunError
+from ppl_vae.inference_data.groups import DATUM, skeleton
+
+
+class _Store(Protocol):
+    def write(self, group: str, name: str, value: xr.DataArray, shape: tuple[int, ...], at: slice) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PosteriorWriter:
+    """Writes blocks of data one after the other; the suffix of the path says the format: `.nc` or `.zarr`.
+
+    The file appears under its name when the block ends without an exception, whole or not at all.
+
+    Args:
+        path: where to.
+        datum: the labels of all data.
+
+    Raises:
+        DataError: for another suffix, or `.zarr` without zarr.
+        RunError: if the folder does not exist or cannot be written.
+
+    >>> import tempfile
+    >>> from ppl_vae.inference_data.groups import Layout, datatree, load
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "posterior.nc"
+    ...     with PosteriorWriter(path, np.arange(4)) as stream:
+    ...         for start in (0, 2):
+    ...             z = np.full((1, 3, 2), start)
+    ...             layout = Layout(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
+    ...             stream.write(datatree({"posterior": {"z": z}}, layout), start)
+    ...     load(path)["posterior"]["z"].values[0, 0].tolist()
+    [0, 0, 2, 2]
+    """
+
+    def __init__(self, path: str | os.PathLike[str], datum: np.ndarray) -> None:
+        self.path = Path(path)
+        self.datum = np.asarray(datum)
+        self.temporary = self.path.with_name(f".{self.path.name}.part{os.getpid()}")
+        if self.path.suffix not in (".nc", ".zarr"):
+            raise DataError(f"Got path={self.path.name!r}, expected a name that ends in .nc (netCDF) or .zarr (Zarr).")
+        if not self.path.parent.is_dir():
+            raise RunError(f"Cannot write {self.path}: no such folder. Choose one that exists and is yours.")
+        self.store: _Store | None = None
+
+    def write(self, tree: xr.DataTree, start: int) -> None:
+        """Write a block of data, of which `start` is the first.
+
+        A variable without the dimension `datum` is written with the first block.
+        """
+        if self.store is None:
+            self.store = self._open(tree)
+        for group, child in tree.children.items():
+            for name, value in child.data_vars.items():
+                if DATUM in value.dims:
+                    size = value.sizes[DATUM]
+                    shape = tuple(len(self.datum) if d == DATUM else n for d, n in value.sizes.items())
+                    self.store.write(group, str(name), value, shape, slice(start, start + size))
+                elif start == 0:
+                    self.store.write(group, str(name), value, value.shape, slice(None))
+
+    def _open(self, tree: xr.DataTree) -> _Store:
+        empty = skeleton(tree, self.datum)
+        return _Zarr(self.temporary, empty) if self.path.suffix == ".zarr" else _NetCDF(self.temporary, empty)
+
+    def __enter__(self) -> "PosteriorWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        if self.store is not None:
+            self.store.close()
+        if kind is None and self.temporary.exists():
+            _remove(self.path)
+            self.temporary.replace(self.path)
+        else:
+            _remove(self.temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.suffix == ".zarr" or path.name.startswith("."):
+        path.unlink(missing_ok=True)  # a netCDF file is replaced in one step
+
+
+def _index(value: xr.DataArray, at: slice) -> tuple[slice, ...]:
+    return tuple(at if dim == DATUM else slice(None) for dim in value.dims)
+
+
+def _chunks(shape: tuple[int, ...], dims: tuple[Any, ...], block: int) -> tuple[int, ...]:
+    """All draws of some data lie together: about a megabyte each."""
+    rest = int(np.prod([n for n, dim in zip(shape, dims, strict=True) if dim != DATUM]))
+    some = max(1, min(block, 2**18 // max(rest, 1)))
+    return tuple(max(1, min(n, some if dim == DATUM else n)) for n, dim in zip(shape, dims, strict=True))
+
+
+class _NetCDF:
+    def __init__(self, path: Path, empty: xr.DataTree) -> None:
+        import h5netcdf
+
+        empty.to_netcdf(path, engine="h5netcdf")
+        self.file = h5netcdf.File(path, "a")
+
+    def write(self, group: str, name: str, value: xr.DataArray, shape: tuple[int, ...], at: slice) -> None:
+        folder = self.file[group]
+        if name not in folder.variables:
+            options: dict[str, Any] = {}
+            if shape:
+                chunks = _chunks(shape, value.dims, value.sizes.get(DATUM, 1))
+                options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+            folder.create_variable(name, value.dims, value.dtype, **options)
+        folder.variables[name][_index(value, at)] = value.values
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Zarr:
+    def __init__(self, path: Path, empty: xr.DataTree) -> None:
+        try:
+            import zarr  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            raise DataError(
+                "Writing .zarr takes the package zarr: pip install zarr, or choose a name in .nc."
+            ) from None
+        empty.to_zarr(path, consolidated=False)
+        self.root = zarr.open_group(path, mode="r+")
+
+    def write(self, group: str, name: str, value: xr.DataArray, shape: tuple[int, ...], at: slice) -> None:
+        key = f"{group}/{name}"
+        if key not in self.root:
+            chunks = _chunks(shape, value.dims, value.sizes.get(DATUM, 1))
+            self.root.create_array(
+                key, shape=shape, dtype=value.dtype, chunks=chunks, dimension_names=[str(d) for d in value.dims]
+            )
+        self.root[key][_index(value, at)] = value.values
+
+    def close(self) -> None:
+        """Nothing is left to do: every write has reached the disk."""

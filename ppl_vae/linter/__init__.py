@@ -1,0 +1,6 @@
+"""The linter for a pair: one kind of finding per file."""
+
+from ppl_vae.linter.lint import check
+from ppl_vae.linter.report import Finding, Report
+
+__all__ = ["Finding", "Report", "check"]

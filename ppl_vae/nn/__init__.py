@@ -1,0 +1,25 @@
+"""Networks whose forward returns features or a distribution: encoders, decoders, heads, flows and priors."""
+
+from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
+from ppl_vae.nn.flows import Autoregressive, Coupling
+from ppl_vae.nn.heads import DiagonalNormal
+from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
+from ppl_vae.nn.priors import FlowPrior, MixturePrior, StandardNormal
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "Autoregressive",
+    "AutoregressiveDecoder",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Coupling",
+    "Decoder",
+    "DiagonalNormal",
+    "Encoder",
+    "FlowPrior",
+    "MixturePrior",
+    "StandardNormal",
+    "join",
+]

@@ -1,0 +1,152 @@
+"""Fully connected encoders and decoders."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import PplVaeError
+from ppl_vae.nn.features import DataSpec, Features
+
+Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus", "glu"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "glu": nn.GLU,
+}
+
+
+class MLP(nn.Sequential):
+    """Linear layers with an activation after each hidden one.
+
+    Args:
+        features: size of the last input axis.
+        out: size of the last output axis; None ends with the last hidden layer and its activation.
+        hidden: widths of the hidden layers.
+        activation: `glu` gates each hidden layer with a second linear map (van den Oord et al. 2016).
+
+    Raises:
+        PplVaeError: a size is not positive.
+
+    Example:
+        >>> import torch
+        >>> MLP(3, 2, hidden=[16, 16])(torch.zeros(7, 5, 3)).shape
+        torch.Size([7, 5, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        out: int | None = None,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+    ) -> None:
+        check_sizes(features=features, hidden=hidden, out=out or 1)
+        layers: list[nn.Module] = []
+        for width in hidden:
+            layers.append(nn.Linear(features, 2 * width if activation == "glu" else width))
+            layers.append(ACTIVATIONS[activation]())
+            features = width
+        if out is not None:
+            layers.append(nn.Linear(features, out))
+            features = out
+        super().__init__(*layers)
+        self.out_features = features
+
+
+class Encoder(nn.Module):
+    """A batch of data, flattened, to features.
+
+    Args:
+        spec: the dataset's spec.
+        hidden: widths of the hidden layers.
+        activation: after each of them.
+        extra: features that are appended to x (a label, an earlier latent).
+
+    Example:
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> spec = Spec(shape=(1, 8, 8), support="binary")
+        >>> Encoder(spec, hidden=[32])(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(
+        self, spec: DataSpec, hidden: Sequence[int] = (256,), activation: Activation = "relu", extra: int = 0
+    ) -> None:
+        super().__init__()
+        self.features = Features(spec)
+        self.net = MLP(self.features.out_features + extra, hidden=hidden, activation=activation)
+        self.out_features = self.net.out_features
+
+    def forward(self, x: Tensor, *extra: Tensor) -> Tensor:
+        """Data `(..., *shape)` and extras `(..., features)` to `(..., out_features)`."""
+        return self.net(join(self.features(x), *extra))
+
+
+class Decoder(nn.Module):
+    """Features to the parameters of a likelihood, starting at the training mean.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: tells how many parameters an element has and where they start.
+        features: size of the input's last axis, e.g. the latent dimension.
+        hidden: widths of the hidden layers.
+        activation: after each of them.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any,
+        features: int,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.out_shape = (likelihood.num_params, *spec.shape)
+        self.net = MLP(features, prod(self.out_shape), hidden=hidden, activation=activation)
+        start_at_mean(self.net[-1], likelihood)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Inputs `(..., features)`, joined, to `(..., num_params, *shape)`."""
+        return self.net(join(*inputs)).unflatten(-1, self.out_shape)
+
+
+def check_sizes(**sizes: int | Sequence[int]) -> None:
+    """Refuse sizes below 1, by name.
+
+    Raises:
+        PplVaeError: naming the size and its value.
+    """
+    for name, size in sizes.items():
+        if min(size if isinstance(size, Sequence) else [size], default=1) < 1:
+            raise PplVaeError(f"a network cannot be built with {name}={size}: every size must be at least 1.")
+
+
+def start_at_mean(layer: Any, likelihood: Any) -> None:
+    """Set a linear layer's bias to the likelihood's `initial_bias`, where it has one."""
+    bias = getattr(likelihood, "initial_bias", lambda: None)()
+    if bias is not None:
+        with torch.no_grad():
+            layer.bias.copy_(bias.flatten())
+
+
+def join(*inputs: Tensor) -> Tensor:
+    """Concatenate along the last axis; leading axes (particles, enumerated values) broadcast.
+
+    Example:
+        >>> import torch
+        >>> join(torch.zeros(128, 3), torch.zeros(10, 1, 1, 2)).shape
+        torch.Size([10, 1, 128, 5])
+    """
+    if len(inputs) == 1:
+        return inputs[0]
+    lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))
+    return torch.cat([t.expand(*lead, t.shape[-1]) for t in inputs], -1)

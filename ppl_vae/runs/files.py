@@ -1,0 +1,97 @@
+"""Files that are there in full or not at all, and values in JSON's own types."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.errors import RunError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Replace the file at `path` by `content`: temporary name, fsync, rename.
+
+    Whoever reads sees the old file or the new one, whenever this process is killed. The temporary name is
+    the same each time, so a kill leaves at most one, and the next write takes it over.
+
+    Raises:
+        RunError: where the file cannot be written; what was there before is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "result.txt"
+        >>> write_atomically(path, "42")
+        >>> path.read_text(), [p.name for p in path.parent.iterdir()]
+        ('42', ['result.txt'])
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        raise RunError(
+            f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to "
+            "with room "
+            "left on its disk. The file that was there before is unchanged."
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(temporary: Path) -> None:
+    """Take a temporary file away, where that is possible: on a read-only disk it is not even there."""
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets a directory be synced."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def jsonable(value: Any) -> Any:
+    """The value in JSON's own types: NaN and infinities are null, arrays are lists, paths are strings.
+
+    Example:
+        >>> jsonable({"nll": float("nan"), "shape": (1, 8)})
+        {'nll': None, 'shape': [1, 8]}
+    """
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy and torch, scalars too
+        return jsonable(value.tolist())
+    return str(value)
+
+
+def to_json(record: Any) -> str:
+    """One line of strict JSON."""
+    return json.dumps(jsonable(record), allow_nan=False)

@@ -1,0 +1,207 @@
+"""The life of a run directory: taken by one process, marked running, then finished, failed or interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from ppl_vae.errors import RunError
+from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.version import __version__
+
+LOCK = ".lock"
+RECORD = "run.json"
+CONFIG = "config.yaml"
+ERROR = "error.txt"
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoints/last.safetensors"
+
+
+class RunWriter:
+    """Writes `run.json` and holds the lock of one run directory.
+
+    Args:
+        directory: the run's folder, which may exist but may not hold a run, unless `resume`.
+        resume: go on with the run that is there.
+
+    Raises:
+        RunError: if the folder holds a run, another process has it, or it cannot be written.
+    """
+
+    def __init__(self, directory: Path, *, resume: bool = False) -> None:
+        self.directory = directory
+        self.record: dict[str, Any] = {}
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(directory / LOCK, timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first") from None
+        except OSError as error:
+            raise RunError(
+                f"{directory} cannot be written ({error.strerror}); choose another folder with hydra.run.dir=DIR"
+            ) from None
+        if (directory / RECORD).exists():
+            if not resume:
+                self.release()
+                raise RunError(
+                    f"{directory} holds a run already, expected a new folder; "
+                    f"go on with it by resume={directory}, or choose another hydra.run.dir"
+                )
+            self.record = read_record(directory)
+        elif runs := len(list(directory.glob(f"*/{RECORD}"))):
+            self.release()
+            (directory / LOCK).unlink(missing_ok=True)
+            raise RunError(
+                f"{directory} is the folder of {runs} runs, expected a new one: choose another hydra.run.dir"
+            )
+        self.began = False
+        self._started = time.monotonic()
+
+    def start(self, config: Mapping[str, Any], **facts: Any) -> None:
+        """Write `config.yaml` and mark the run as running.
+
+        Args:
+            config: resolved, enough to rebuild the pair.
+            facts: what else belongs in `run.json`, such as `seed` or `command`.
+        """
+        self.began = True
+        now = _now()
+        if self.record:
+            self.record.setdefault("resumed", []).append(now)
+        else:
+            self.record = {"started": now}
+        self.record.pop("error", None)
+        self.record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self._write()
+
+    def end(self, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
+        """Mark the run as finished, failed or interrupted."""
+        before = float(self.record.get("seconds") or 0)
+        self.record |= {
+            "status": status,
+            "finished": _now(),
+            "seconds": round(before + time.monotonic() - self._started, 3),
+        }
+        if result is not None:
+            self.record["result"] = jsonable(result)
+        if error is not None:
+            self.record["error"] = error
+        self._write()
+
+    def failed(self, error: BaseException, message: str) -> None:
+        """Mark the run as failed and keep the whole traceback in `error.txt`."""
+        if not self.record:
+            self.record = {"status": "failed", "started": _now(), "versions": versions()}
+        write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
+        error.add_note(f"the whole traceback is in {self.directory / ERROR}")
+        self.end("failed", error=message)
+
+    def discard(self) -> None:
+        """Remove what this run wrote: a run that is refused leaves nothing."""
+        self.release()
+        for name in (LOCK, RECORD, CONFIG, ERROR, METRICS, WEIGHTS):
+            (self.directory / name).unlink(missing_ok=True)
+        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        self._lock.release()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt) and self.record:
+            self.end("interrupted")
+        if error is not None and not self.record:
+            self.discard()  # it had not started
+        self.release()
+
+    def _write(self) -> None:
+        write_atomically(self.directory / RECORD, json.dumps(self.record, indent=2, allow_nan=False) + "\n")
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """Read `run.json`.
+
+    Raises:
+        RunError: if it is missing or damaged.
+    """
+    path = directory / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
+    if not isinstance(record, dict) or "status" not in record:
+        raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
+    return record
+
+
+def locked(directory: Path) -> bool:
+    """Whether a process holds the run."""
+    path = directory / LOCK
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a read-only run is nobody's
+        return False
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run depend on."""
+    found = {"python": platform.python_version(), "ppl_vae": __version__}
+    for package in ("torch", "pyro-ppl", "numpy", "hydra-core", "arviz"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command() -> list[str]:
+    """The command line as typed."""
+    return list(sys.orig_argv[1:] if hasattr(sys, "orig_argv") else sys.argv)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _git() -> dict[str, Any]:
+    """The commit of the working directory, if it is under git and has one."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+            done = subprocess.run(
+                ["git", *words], capture_output=True, text=True, timeout=5, check=False, env=environment
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    return {} if not commit else {"git": {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}}

@@ -1,0 +1,230 @@
+"""`Run`: a read-only view of a run directory, and how people name one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ppl_vae.config.schema import near
+from ppl_vae.config.targets import with_present_names
+from ppl_vae.errors import RunError, UsageError
+from ppl_vae.runs.recorder import CONFIG, METRICS, RECORD, WEIGHTS, locked, read_record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets import Dataset, Spec
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read when asked; nothing here writes.
+
+    Args:
+        directory: where it is.
+
+    Example:
+        >>> run = Run.load("outputs/vae_digits/2026-11-22_15-00-00_1f2e3d")  # doctest: +SKIP
+        >>> run.status, run.result["validation/bound"], run.vae  # doctest: +SKIP
+    """
+
+    directory: Path
+
+    @classmethod
+    def load(cls, name: str | Path) -> Run:
+        """The run in a folder, or the newest one for `"latest"`.
+
+        Raises:
+            RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
+        """
+        return cls(find(name))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """`run.json`: status, versions, seed, times, result."""
+        return read_record(self.directory)
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `failed` or `interrupted`; running without a process is interrupted."""
+        status = str(self.record["status"])
+        return "interrupted" if status == "running" and not locked(self.directory) else status
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The figures that `train` ended with, in nats per datum."""
+        return dict(self.record.get("result") or {})
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """`config.yaml`, resolved, read-only."""
+        path = self.directory / CONFIG
+        try:
+            config = OmegaConf.load(path)
+        except Exception as error:
+            raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
+        if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
+            raise RunError(f"{path} describes no pair; expected the config that `train` wrote")
+        config = OmegaConf.create(with_present_names(OmegaConf.to_container(config)))
+        OmegaConf.set_readonly(config, True)
+        return config
+
+    @property
+    def plain_config(self) -> dict[str, Any]:
+        """The config as dicts and lists."""
+        return OmegaConf.to_container(self.config)  # type: ignore[return-value]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """`metrics.jsonl`, a row an epoch; a torn last line is ignored."""
+        import pandas as pd
+
+        rows = []
+        path = self.directory / METRICS
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The spec of the data the pair was trained on."""
+        from ppl_vae.datasets import Spec
+
+        return Spec.from_dict(self.plain_config["spec"])
+
+    @cached_property
+    def vae(self) -> VAE:
+        """The pair with its best validation weights, on the CPU, in evaluation mode; needs no data.
+
+        Raises:
+            RunError: if there are no weights yet, or they do not fit.
+        """
+        from ppl_vae.config.build import build_vae, example_batch
+        from ppl_vae.core.run import prepare
+        from ppl_vae.runs.state import load_weights
+
+        path = self.directory / WEIGHTS
+        if not path.exists():
+            raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
+        with self.user_code(), self._found():
+            vae = build_vae(self.plain_config, self.spec)
+            prepare(vae, example_batch(self.spec))
+        load_weights(path, vae)
+        return vae.eval()
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The dataset, loaded again."""
+        from ppl_vae.config.build import build_dataset
+
+        with self.user_code(), self._found():
+            return build_dataset(self.plain_config)
+
+    def posterior(self) -> Any:
+        """`posterior.nc` as ArviZ's object.
+
+        Raises:
+            RunError: if it has not been made.
+        """
+        path = self.directory / "posterior.nc"
+        if not path.exists():
+            raise RunError(f"{path} is not there; make it with: ppl-vae posterior run={self.directory}")
+        from ppl_vae.inference_data._arviz import from_tree
+        from ppl_vae.inference_data.groups import load
+
+        return from_tree(load(path))
+
+    @contextlib.contextmanager
+    def _found(self) -> Iterator[None]:
+        """Say where the code of a run was, if it is not there any more."""
+        try:
+            yield
+        except UsageError as error:
+            was = ", ".join(self.record.get("user_modules", [])) or "an installed package"
+            raise RunError(
+                f"{self.directory}: {error}. Its code was in {was} when it was trained: put it back, or name its "
+                "folder in PYTHONPATH"
+            ) from None
+
+    @contextlib.contextmanager
+    def user_code(self) -> Iterator[None]:
+        """Let users' modules be imported from where they were when the run was trained."""
+        before = list(sys.path)
+        sys.path[:0] = [p for p in self.record.get("user_modules", []) if p not in sys.path and Path(p).is_dir()]
+        try:
+            yield
+        finally:
+            sys.path[:] = before
+
+    def __str__(self) -> str:
+        return str(self.directory)
+
+
+def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Path:
+    """The run directory that `run=NAME` means.
+
+    Raises:
+        RunError: naming what to type instead.
+    """
+    if str(name) == "latest":
+        return latest(root or Path("outputs"), key=key)
+    path = Path(name).expanduser().absolute()
+    if is_run(path):
+        return path
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        hint = f"{near(path.name, siblings[:20])} in {path.parent}" if siblings else f"{path.parent} holds no folder"
+        raise RunError(f"{key}={name}: there is no such folder; {hint}")
+    if path.is_file():
+        hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
+        raise RunError(f"{key}={name}: this is a file; {hint}")
+    runs = children(path)
+    if runs and runs[0].name.isdigit():
+        raise RunError(
+            f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
+            f"or compare all: ppl-vae compare sweep={path}"
+        )
+    inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
+    hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""
+    raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run directory."""
+    return (path / RECORD).is_file()
+
+
+def children(path: Path) -> list[Path]:
+    """The runs of a sweep's folder, in the order of their numbers."""
+    found = [p.parent for p in path.glob(f"*/{RECORD}")] if path.is_dir() else []
+    return sorted(found, key=lambda p: (not p.name.isdigit(), int(p.name) if p.name.isdigit() else 0, p.name))
+
+
+def latest(root: Path, *, key: str = "run") -> Path:
+    """The newest trained run under a folder of outputs, by the time it started.
+
+    Raises:
+        RunError: if there is none.
+    """
+    runs = [p.parent for depth in ("*", "*/*", "*/*/*") for p in root.glob(f"{depth}/{RECORD}")]
+    started: list[tuple[str, Path]] = []
+    for run in runs:
+        with contextlib.suppress(RunError):
+            record = read_record(run)
+            if record.get("verb", "train") == "train":
+                started.append((str(record.get("started", "")), run))
+    if not started:
+        raise RunError(f"{key}=latest: there is no run under {root.absolute()}; make one with: ppl-vae train")
+    return max(started)[1].absolute()

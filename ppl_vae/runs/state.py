@@ -1,0 +1,180 @@
+"""Nested state without pickle: tensors by safetensors, everything else as JSON in the same file's header."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import RunError
+from ppl_vae.runs import state as serialize
+from ppl_vae.runs.files import write_atomically
+
+# JSON has lists, strings, finite numbers, booleans and null; everything else is an object with a single such
+# key.
+_TENSOR, _ARRAY, _TUPLE, _DICT, _FLOAT = "$tensor", "$array", "$tuple", "$dict", "$float"
+
+
+def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
+    """Split nested dicts, lists and tuples into named tensors and a JSON value that refers to them.
+
+    Keys may be any scalars (`torch.optim` numbers its parameters), floats come back bit for bit, a tensor
+    that occurs twice is kept twice.
+
+    Raises:
+        RunError: for anything that is neither a container, a tensor, an array nor a scalar, naming its path.
+
+    Example:
+        >>> tensors, rest = flatten({"state": {0: {"step": torch.tensor(3.0), "max": float("inf")}}})
+        >>> list(tensors), unflatten(tensors, rest)
+        (['state/0/step'], {'state': {0: {'step': tensor(3.), 'max': inf}}})
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def encode(value: Any, path: tuple[str, ...]) -> Any:
+        if value is None or isinstance(value, bool | str):
+            return value
+        if isinstance(value, Tensor | np.ndarray):
+            name, tag = "/".join(path), _TENSOR if isinstance(value, Tensor) else _ARRAY
+            while name in tensors:  # {1: …, "1": …} have one path
+                name += "'"
+            tensors[name] = torch.as_tensor(value).detach()
+            return {tag: name}
+        if isinstance(value, int | np.integer):
+            return int(value)
+        if isinstance(value, float | np.floating):
+            return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
+        if isinstance(value, tuple):
+            return {_TUPLE: [encode(v, (*path, str(i))) for i, v in enumerate(value)]}
+        if isinstance(value, list):
+            return [encode(v, (*path, str(i))) for i, v in enumerate(value)]
+        if isinstance(value, Mapping):
+            if all(isinstance(k, str) and not k.startswith("$") for k in value):
+                return {k: encode(v, (*path, k)) for k, v in value.items()}
+            return {_DICT: [[encode(k, (*path, "key")), encode(v, (*path, str(k)))] for k, v in value.items()]}
+        raise RunError(
+            f"Got a {type(value).__module__}.{type(value).__qualname__} at {'/'.join(path) or 'the top'} of "
+            "a state to "
+            "save, expected tensors, numbers, strings, None and containers of these. Nothing is pickled, "
+            "because "
+            "loading a pickle runs whatever it says: let `state_dict()` give plain values."
+        )
+
+    return tensors, encode(state, ())
+
+
+def unflatten(tensors: Mapping[str, Tensor], value: Any) -> Any:
+    """Undo `flatten`."""
+    if isinstance(value, list):
+        return [unflatten(tensors, v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, content),) = value.items()
+        if tag == _TENSOR:
+            return tensors[content]
+        if tag == _ARRAY:
+            return tensors[content].numpy()
+        if tag == _TUPLE:
+            return tuple(unflatten(tensors, v) for v in content)
+        if tag == _DICT:
+            return {unflatten(tensors, k): unflatten(tensors, v) for k, v in content}
+        if tag == _FLOAT:
+            return float(content)
+    return {k: unflatten(tensors, v) for k, v in value.items()}
+
+
+def save(path: str | os.PathLike[str], state: Any, **header: str) -> None:
+    """Write nested state to one safetensors file, atomically; what is no tensor goes into its header."""
+    tensors, rest = flatten(state)
+    header = {"format": "pt", **header, "state": json.dumps(rest, allow_nan=False)}
+    write_atomically(path, safetensors.torch.save({k: _alone(t) for k, t in tensors.items()}, header))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what `save` wrote; tensors are on the CPU.
+
+    Raises:
+        RunError: where the file is missing, damaged, or not one of ours.
+    """
+    try:
+        tensors, header = read(path)
+        return unflatten(tensors, json.loads(header["state"]))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RunError(
+            f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
+        ) from error
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the header of a safetensors file."""
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="pt") as file:
+            # The file is memory-mapped: copies outlive its replacement.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise RunError(f"Got no file {Path(path)}, expected one that `fit` wrote. Is this the run's folder?") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"Got {path}, which cannot be read as safetensors ({error}); expected a file that `fit` wrote. "
+            "It is "
+            "damaged or something else: restore it from a copy, or train again."
+        ) from error
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Give the tensor on the CPU with storage of its own, as safetensors wants it: tied weights share."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:
+    """Put the weights in a `model.safetensors` into a module, all of them and no others.
+
+    Raises:
+        RunError: where the file is damaged, or its weights are not those of this module.
+    """
+    put_tensors(module, serialize.load(path), str(path))
+
+
+def take_tensors(module: Any) -> dict[str, Any]:
+    """Everything a module holds: its `state_dict()`, and buffers that it keeps out of that."""
+    if not isinstance(module, nn.Module):
+        return {}
+    return {**_passing_buffers(module), **module.state_dict()}
+
+
+def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
+    """Undo `take_tensors`, in place: parameters stay the same objects.
+
+    Raises:
+        RunError: the tensors are not those of this module.
+    """
+    if not isinstance(module, nn.Module):
+        return
+    passing = _passing_buffers(module)
+    with torch.no_grad():
+        for name, buffer in passing.items():
+            if name in tensors and tensors[name].shape == buffer.shape:
+                buffer.copy_(tensors[name])
+    try:
+        module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
+    except RuntimeError as error:
+        raise RunError(
+            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the "
+            "networks that were "
+            f"trained, with the same sizes. {error}"
+        ) from error
+
+
+def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:
+    kept = module.state_dict().keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}

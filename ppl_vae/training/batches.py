@@ -1,0 +1,62 @@
+"""Batches for training and validation, as the pair wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import DataError
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A split on the device of a pair, in batches of its dtype.
+
+    Args:
+        split: a `ppl_vae.datasets.Split`.
+        dtype: of floating-point tensors of a batch; None leaves them alone.
+    """
+
+    split: Any
+    dtype: torch.dtype | None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Any, ...]]:
+        """Go once through the data, shuffled where there is a generator; the last batch may be smaller."""
+        for batch in self.split.batches(size, shuffle=generator is not None, generator=generator):
+            yield tuple(self._cast(part) for part in batch)
+
+    def _cast(self, part: Any) -> Any:
+        if not isinstance(part, Tensor) or self.dtype in (None, part.dtype) or not part.is_floating_point():
+            return part
+        return part.to(self.dtype)
+
+
+def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches, Batches | None]:
+    """Give the training and the validation feed of a Dataset, a Split, or an array or tuple of arrays.
+
+    Raises:
+        DataError: no data to train on.
+    """
+    train, validation = data, None
+    if hasattr(data, "train") and hasattr(data, "validation"):
+        train, validation = data.train, data.validation
+    elif not hasattr(data, "batches"):
+        from ppl_vae.datasets import from_arrays
+
+        train = from_arrays(data).train
+    if train is None or len(train) == 0:
+        raise DataError("Got no data to train on, expected at least one datum in the training split.")
+    dtypes = {p.dtype for p in vae.parameters() if p.is_floating_point()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    held_out = validation if validation is not None and len(validation) else None
+    return (
+        Batches(train.to(device), dtype),
+        None if held_out is None else Batches(held_out.to(device), dtype),
+    )

@@ -1,0 +1,174 @@
+"""`fit`: train a pair by stochastic gradients."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppl_vae import rng
+from ppl_vae.errors import PplVaeError
+from ppl_vae.training.batches import batches_of
+from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.history import History, Row
+from ppl_vae.training.isolation import isolate_globals, modes_kept
+from ppl_vae.training.loop import INITIAL, Loop, Plan
+from ppl_vae.training.optimizers import OptimizerFactory
+from ppl_vae.training.signals import Interrupted, PostponedSignals
+
+adam = functools.partial(torch.optim.Adam, lr=1e-3)
+
+
+def fit(
+    vae: nn.Module,
+    data: Any,
+    objective: Any = None,
+    optimizer: OptimizerFactory = adam,
+    scheduler: Any = None,
+    *,
+    epochs: int = 20,
+    steps: int | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    compile: str = "auto",  # noqa: A002 - the name that torch gave it
+    grad_clip: float | None = None,
+    grad_clip_value: float | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    early_stopping: int | None = None,
+    keep: str = "best",
+    directory: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    callbacks: Sequence[Callable[[Row], object]] = (),
+) -> History:
+    """Train a pair by stochastic gradient ascent on an objective.
+
+    θ ← optimizer(θ, ∇ objective(batch)), over `epochs` passes through the training data in random order, the
+    last partial batch included. After each pass the validation data are evaluated: every schedule (β, …) at
+    its final value, the same noise each time. Pyro's parameter store, random number generators, default
+    dtype, threads and validation flags of the caller are left as found.
+
+    Args:
+        vae: the pair; it holds the best weights afterwards (see `keep`).
+        data: a Dataset, or training data alone: a Split, an array, or a tuple of arrays with one data axis.
+        objective: what to maximize; `ppl_vae.objectives.ELBO()` by default.
+        optimizer: takes parameters, gives a `torch.optim` optimizer; made fused where possible unless it says
+            otherwise.
+        scheduler: one of `ppl_vae.training.schedulers`, or takes the optimizer and gives a scheduler, stepped
+            per epoch.
+        epochs: passes through the data; 0 evaluates only.
+        steps: stop after so many steps, in place of `epochs`.
+        batch_size: data per step; at most all.
+        seed: of all random numbers: noise, order of the data, lazily made parameters.
+        compile: how steps are run: `"off"` (by the program), `"export"` (captured once, without Pyro, the same bits),
+            `"inductor"` (captured and compiled, with the update of the parameters where that is Adam's; the same to
+            rounding), or `"auto"`: captured where the number of steps pays for it, and compiled as soon as that
+            would have paid for itself, at a step that the captured graph alone decides: equal runs have equal bits.
+            What was done, with the reason, is in the history's `compiled`.
+        grad_clip: rescale gradients to at most this norm.
+        grad_clip_value: clamp every element of gradients to ± this.
+        groups: optimizer options per prefix of parameter names, such as `{"guide": {"lr": 1e-4}}`.
+        early_stopping: stop when the validation bound has not risen for so many epochs.
+        keep: the weights that the pair holds afterwards: `"best"` by validation bound, or `"last"`.
+        directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
+        resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
+            CPU.
+        progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
+        callbacks: each called after every epoch, with its row of metrics, in evaluation mode.
+
+    Returns:
+        The history: a row per epoch, in nats per datum.
+
+    Raises:
+        NonFiniteError: the bound became NaN or infinite; names epoch, step and site. The pair holds the
+            weights of before that step, the directory those after the last whole epoch.
+        KeyboardInterrupt: on Ctrl-C, after the step at hand was finished and its state saved, to go on from
+            there; its attribute `history` is the history. A second Ctrl-C stops at once.
+        RunError: the directory holds another run, or none that can be resumed.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, ppl_vae as pv
+        >>> def model(x):
+        ...     with pyro.plate("data", x.shape[0]):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> def guide(x):
+        ...     slope = pyro.param("slope", torch.tensor(0.0))
+        ...     with pyro.plate("data", x.shape[0]):
+        ...         pyro.sample("z", dist.Normal(slope * x, 0.5**0.5))
+        >>> vae = pv.VAE(model, guide)
+        >>> x = 2**0.5 * torch.randn(256, generator=torch.Generator().manual_seed(0))
+        >>> history = pv.fit(vae, x, optimizer=functools.partial(torch.optim.Adam, lr=0.02), progress=False)
+        >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
+        0.5
+    """
+    from ppl_vae.objectives import ELBO, as_objective
+
+    plan = Plan(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        grad_clip=grad_clip,
+        grad_clip_value=grad_clip_value,
+        early_stopping=early_stopping,
+        keep=keep,
+        compile=compile,
+    )
+    _refuse_nonsense(plan, directory, resume)
+    objective = ELBO() if objective is None else as_objective(objective)
+    device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
+    signals, history = PostponedSignals(), History()
+    try:
+        with isolate_globals(device), modes_kept(vae, objective), signals:
+            rng.seed_all(rng.derive(seed, INITIAL), device)
+            train, validation = batches_of(data, vae, device)
+            store = None if directory is None else Store(directory)
+            loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device)
+            loop.prepare(optimizer, scheduler, groups)
+            loop.start(resume)
+            loop.run(progress)
+        return history
+    except Interrupted:
+        history.status = "interrupted"
+    except BaseException as error:
+        history.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        error.history = history  # type: ignore[attr-defined]
+        raise
+    try:
+        signals.deliver()
+    except BaseException as error:
+        error.history = history  # type: ignore[attr-defined]
+        raise
+    raise AssertionError("unreachable: delivering a signal raises")
+
+
+def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
+    """Say what was got, what was expected and what to do, before anything is run or written."""
+
+    def whole(name: str, value: Any, least: int, advice: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise PplVaeError(f"Got {name}={value!r}, expected a whole number of at least {least}. {advice}")
+
+    whole("epochs", plan.epochs, 0, "epochs=0 evaluates only.")
+    whole("batch_size", plan.batch_size, 1, "The whole data at once: any number as large as they are many.")
+    whole("seed", plan.seed, 0, "Equal seeds give equal runs.")
+    if plan.steps is not None:
+        whole("steps", plan.steps, 1, "Leave it out to train for whole epochs.")
+    if plan.early_stopping is not None:
+        whole("early_stopping", plan.early_stopping, 1, "It counts epochs without a better validation bound.")
+    for name, value in (("grad_clip", plan.grad_clip), ("grad_clip_value", plan.grad_clip_value)):
+        if value is not None and not 0 < value < math.inf:
+            raise PplVaeError(f"Got {name}={value!r}, expected a number above 0, or None not to clip.")
+    if plan.keep not in ("best", "last"):
+        raise PplVaeError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
+    if resume and directory is None:
+        raise PplVaeError("Got resume=True without a directory, expected directory=… of the run to go on with.")
+    if plan.compile not in ("auto", "off", "export", "inductor"):
+        raise PplVaeError(f"Got compile={plan.compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")

@@ -1,0 +1,86 @@
+"""Posteriors written block by block: the same as in memory, and atomic."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from ppl_vae import posterior as draw
+from ppl_vae.core import tiles
+from ppl_vae.core.pair import VAE
+from ppl_vae.datasets.split import Split
+from ppl_vae.errors import DataError, RunError
+from ppl_vae.inference_data import _arviz
+from ppl_vae.inference_data.writer import PosteriorWriter
+from tests import oracles
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    monkeypatch.setattr(tiles, "TILE", 2_000)  # so that there are many blocks
+    return oracles.linear_gaussian(num_data=9)
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr"])
+def test_the_file_holds_what_memory_would(oracle, tmp_path, suffix):
+    if suffix == "zarr":
+        pytest.importorskip("zarr")
+    vae = VAE(*oracle.pair(diagonal=True))
+    data = Split((oracle.x,), labels=torch.arange(9) % 3)[1:]
+    seen = []
+    path = tmp_path / f"posterior.{suffix}"
+    options = {"draws": 12, "chains": 2, "predictive_draws": 5}
+    streamed = draw(vae, data, path=path, progress=lambda *a: seen.append(a), **options)
+    assert len(seen) > 1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    xr.testing.assert_equal(_arviz.to_tree(streamed), _arviz.to_tree(draw(vae, data, **options)))
+    assert _arviz.to_tree(streamed).attrs["draws"] == 12
+
+
+def test_global_latents_are_written_once(monkeypatch, tmp_path):
+    oracle = oracles.normal_hierarchy()
+    monkeypatch.setattr(tiles, "TILE", 500)
+    vae = VAE(oracle.model, oracle.guide())
+    streamed = _arviz.to_tree(draw(vae, oracle.x, draws=7, path=tmp_path / "p.nc"))
+    inside = _arviz.to_tree(draw(vae, oracle.x, draws=7, predictive_draws=streamed.attrs["predictive_draws"]))
+    xr.testing.assert_equal(streamed["posterior"].to_dataset(), inside["posterior"].to_dataset())
+
+
+def test_an_interrupted_stream_leaves_the_old_file(oracle, tmp_path):
+    vae, path = VAE(*oracle.pair()), tmp_path / "posterior.nc"
+    draw(vae, oracle.x, draws=5, path=path)
+    before = path.read_bytes()
+
+    def interrupt(done, total):
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(vae, oracle.x, draws=5, path=path, progress=interrupt)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_memory_is_bounded_by_a_block(oracle, tmp_path):
+    """The predictive draws that fit are counted for a block, not for all data."""
+    vae = VAE(*oracle.pair())
+    tree = _arviz.to_tree(draw(vae, oracle.x, draws=20, path=tmp_path / "p.nc", memory=4_000))
+    alone = _arviz.to_tree(draw(vae, oracle.x, draws=20, memory=4_000))
+    assert tree.attrs["predictive_draws"] > alone.attrs["predictive_draws"]
+
+
+def test_bad_paths(tmp_path):
+    with pytest.raises(DataError, match=r"\.nc"):
+        PosteriorWriter(tmp_path / "posterior.csv", np.arange(3))
+    with pytest.raises(RunError, match="no such folder"):
+        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", np.arange(3))
+
+
+def test_large_files_are_read_when_used(oracle, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["ppl_vae.inference_data.groups"], "LAZY", 100)
+    tree = _arviz.to_tree(draw(VAE(*oracle.pair()), oracle.x, draws=5, path=tmp_path / "p.nc"))
+    assert not tree["posterior"]["z"].variable._in_memory
+    assert tree["posterior"]["z"].shape == (1, 5, 9, 2)
+    tree.close()

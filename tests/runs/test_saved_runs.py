@@ -1,0 +1,74 @@
+"""A run directory written before the rooms had their present names still opens, is evaluated, and goes on.
+
+The fixture was made by `ppl-vae train trainer.epochs=2 dataset=digits dataset.binarization=none likelihood=normal
+model.hidden=[16] guide.hidden=[16] model.latent_dim=2 trainer.compile=off results.num_particles=8`, when likelihoods
+lay in `ppl_vae.conditionals`.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ppl_vae.__main__ import main
+from ppl_vae.config.targets import MOVED, locate, with_present_names
+from ppl_vae.errors import UsageError
+from ppl_vae.likelihoods import Normal
+from ppl_vae.runs.run import Run
+
+SAVED = Path(__file__).parent / "fixtures" / "rooms_before"
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(SAVED, tmp_path / "run"))
+
+
+def test_the_fixture_names_targets_that_have_moved_and_no_machine():
+    texts = {name: (SAVED / name).read_text(encoding="utf-8") for name in ("config.yaml", "run.json")}
+    assert "ppl_vae.conditionals.Normal" in texts["config.yaml"]
+    assert not any(os.sep + word in text for text in texts.values() for word in ("home", "root", "tmp", "work"))
+
+
+def test_it_opens_with_its_weights(saved):
+    run = Run.load(saved)
+    assert run.config.likelihood._target_ == "ppl_vae.likelihoods.Normal"
+    assert any(isinstance(part, Normal) for part in run.vae.model.modules())
+    assert len(run.metrics) == 2
+    assert "conditionals" in (saved / "config.yaml").read_text(encoding="utf-8")  # reading writes nothing
+
+
+def test_it_is_evaluated_to_the_figures_it_ended_with(saved, capsys):
+    assert main(["evaluate", f"run={saved}", "num_particles=8", "format=json"]) == 0
+    now = json.loads(capsys.readouterr().out)
+    then = Run.load(saved).result
+    for name in ("elbo", "nll", "kl", "reconstruction"):
+        assert now[name] == pytest.approx(then[f"test/{name}"], rel=1e-5)  # another processor may round elsewise
+
+
+def test_it_goes_on(saved, capsys):
+    assert main(["train", f"resume={saved}", "trainer.epochs=3", "format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 3
+    assert Run.load(saved).status == "finished"
+    assert "ppl_vae.conditionals" not in (saved / "config.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_every_target_that_moved_is_where_the_table_says_and_nowhere_else(old):
+    assert callable(locate(MOVED[old], "group"))
+    with pytest.raises(UsageError):
+        locate(old, "group")
+
+
+def test_targets_are_renamed_at_any_depth_and_nothing_else_is():
+    old = "ppl_vae.conditionals.Poisson"
+    saved = {"a": [{"_target_": old, "name": old}], "b": {"_target_": "mine.Model", "c": {"_target_": old}}, "d": None}
+    new = MOVED[old]
+    assert with_present_names(saved) == {
+        "a": [{"_target_": new, "name": old}],
+        "b": {"_target_": "mine.Model", "c": {"_target_": new}},
+        "d": None,
+    }
