@@ -1,9 +1,10 @@
 """Hold a pair's numbers against the exact ones: every number right, or a refusal that says why.
 
 A sampled number is judged twice. The first look takes few draws, and passes what lies within `FIRST` standard errors.
-What does not is drawn anew, with many more draws, and is wrong if it lies beyond `SECOND` standard errors. Of correct
-numbers the first look stops about one in a hundred (few calls, heavy tails); the second, independent of the first,
-misjudges one in 10⁵. (What lies beyond `GROSS` standard errors needs no second look.) With some twenty numbers a program the false-alarm rate of 10,000 programs is below 5 %.
+What does not is drawn anew, with many more draws, and is wrong if it lies beyond `SECOND` standard errors; what lies
+beyond `GROSS` needs no second look. Of correct numbers the first look stops about one in a hundred (few calls, heavy
+tails); the second, independent of the first, misjudges one in 10⁵. With some twenty numbers a program the false-alarm
+rate of 10,000 programs is a few per cent.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from ppl_vae.errors import PplVaeError
 
 from .oracle import Exact, enumerated, log_mean_exp
 from .printing import source
-from .program import INDEX, ONE_HOT, Program, tidy
+from .program import BINARY, INDEX, ONE_HOT, Program, tidy
 
 FIRST, SECOND, GROSS = 4.0, 5.0, 25.0
 EXACT = 2e-6
@@ -130,7 +131,7 @@ class Comparison:
             self.result.right.append("check")
         for part in (self._objective, self._evaluate, self._posterior):
             self._guard(part.__name__[1:], part)
-        if self.program.seed % 40 == 0 and "objective" in self.result.right:
+        if self.program.seed % 100 == 99 and "objective" in self.result.right:
             self._guard("fit", self._fit)
         return self.result
 
@@ -165,8 +166,7 @@ class Comparison:
 
     def _check(self) -> Any:
         n = self.names
-        report = pv.check(n["vae"], n["batch"], n["objective"], total=n["total"])
-        return report
+        return pv.check(n["vae"], n["batch"], n["objective"], total=n["total"])
 
     # --- the objective ----------------------------------------------------------------------------------------------
 
@@ -207,7 +207,9 @@ class Comparison:
             return None, None
         if kind == "PIWAE":  # the model's gradient is that of the tight bound, the guide's that of the loose one
             tight = exact.multisample(2, log_mean_exp)
-            model = torch.autograd.grad(tight, list(exact.model_parameters.values()), allow_unused=True, retain_graph=True)
+            model = torch.autograd.grad(
+                tight, list(exact.model_parameters.values()), allow_unused=True, retain_graph=True
+            )
             guide = torch.autograd.grad(value, list(exact.guide_parameters.values()), allow_unused=True)
             both = zip(exact.model_parameters, model, guide, strict=True)
             return tight, {n: sum(0.0 if g is None else float(g) for g in (m, q)) for n, m, q in both}
@@ -256,14 +258,26 @@ class Comparison:
         """A captured step has the bits of the program's own."""
         program, after = self.program, []
         for how in ("off", "export"):
+            torch.manual_seed(0)  # of baselines
             names = build(program)
             data = names["batch"] if len(names["batch"]) > 1 else names["batch"][0]
             sgd = functools.partial(torch.optim.SGD, lr=0.1)
-            pv.fit(names["vae"], data, names["objective"], sgd, steps=2, batch_size=program.size, compile=how, progress=False)
+            pv.fit(
+                names["vae"],
+                data,
+                names["objective"],
+                sgd,
+                steps=2,
+                batch_size=program.size,
+                compile=how,
+                progress=False,
+            )
             after.append(dict(names["vae"].named_parameters()))
         for name, parameter in after[0].items():
             if not torch.equal(parameter, after[1][name]):
-                self.result.wrong.append(Wrong("fit", f"captured {name}", float(parameter.sum()), float(after[1][name].sum())))
+                self.result.wrong.append(
+                    Wrong("fit", f"captured {name}", float(parameter.sum()), float(after[1][name].sum()))
+                )
         self.result.right.append("fit")
 
     # --- evaluation -------------------------------------------------------------------------------------------------
@@ -277,8 +291,8 @@ class Comparison:
         wanted = {
             f"{name} of datum {i}": float(exact[name][i])
             for name in ("elbo", "nll", "kl", "log_likelihood")
-            if name in exact and not (name == "nll" and float(exact["nll_sd"][i]) > 4)
             for i in range(program.size)
+            if not (name == "nll" and exact["nll_sd"][i] > 4)
         }
         data = names["batch"] if len(names["batch"]) > 1 else names["batch"][0]
 
@@ -326,7 +340,7 @@ class Comparison:
         for i in range(program.size):
             for name in ("nll", "elbo"):
                 sd = float(exact[f"{name}_sd"][i])
-                if name == "nll" and not 1e-3 < sd < 1.0 or sd < 1e-3:
+                if (name == "nll" and not 1e-3 < sd < 1.0) or sd < 1e-3:
                     continue
                 ratio = float(table[f"{name}_se"].iloc[i]) * math.sqrt(particles) / sd
                 if ratio > 1.6 or (drawn and ratio < 0.65):
@@ -357,7 +371,9 @@ class Comparison:
             seen = []  # what is summed out has no log p(x | z) of its own
         likelihood = {name: exact.likelihood_moments(name) for name in seen}
         wanted = {f"mean {n} {k}": float(v) for n, (m, _) in moments.items() for k, v in enumerate(m.flatten())}
-        wanted |= {f"log_likelihood {n} {k}": float(v) for n, (m, _) in likelihood.items() for k, v in enumerate(m.flatten())}
+        wanted |= {
+            f"log_likelihood {n} {k}": float(v) for n, (m, _) in likelihood.items() for k, v in enumerate(m.flatten())
+        }
         deviations = {f"mean {n} {k}": float(v) for n, (_, s) in moments.items() for k, v in enumerate(s.flatten())}
         deviations |= {
             f"log_likelihood {n} {k}": float(v) for n, (_, s) in likelihood.items() for k, v in enumerate(s.flatten())
@@ -373,9 +389,8 @@ class Comparison:
                     if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(-1) == 1).all()):
                         self.result.wrong.append(Wrong("posterior", f"one-hot {n}", 1.0, float(values.max())))
                     values = values.argmax(-1).astype(float)
-                elif site.law.support == INDEX or site.law.family == "bernoulli":
-                    if not (values == values.round()).all():
-                        self.result.wrong.append(Wrong("posterior", f"discrete {n}", 1.0, float(values.flat[0])))
+                elif site.law.support in (INDEX, BINARY) and (values != values.round()).any():
+                    self.result.wrong.append(Wrong("posterior", f"discrete {n}", 1.0, float(values.flat[0])))
                 if site.event:
                     values = values[..., 0]
                 mean = values.mean(0)
@@ -403,12 +418,12 @@ def bound_of(objective: str) -> Callable[[Tensor], Tensor]:
     if kind == "IWAE":
         return log_mean_exp
     if kind in ("MIWAE", "PIWAE"):
-        return (lambda l: l.mean(0)) if "num_groups=2" in arguments else log_mean_exp
+        return (lambda w: w.mean(0)) if "num_groups=2" in arguments else log_mean_exp
     if kind == "CIWAE":
         beta = float(arguments.split("beta=")[1].rstrip(")"))
-        return lambda l: beta * l.mean(0) + (1 - beta) * log_mean_exp(l)
+        return lambda w: beta * w.mean(0) + (1 - beta) * log_mean_exp(w)
     order = 1 - float(arguments.split(",")[0])
-    return lambda l: log_mean_exp(order * l) / order
+    return lambda w: log_mean_exp(order * w) / order
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:
@@ -431,4 +446,3 @@ def _from_us(error: BaseException) -> bool:
 def _from_pair(error: BaseException) -> bool:
     """Whether an error came up inside ppl_vae, and not in the oracle."""
     return any("/ppl_vae/" in file for file in _files(error))
-

@@ -35,7 +35,9 @@ def _features(program: Program) -> Iterator[str]:
     if program.net:
         yield program.net
     yield f"latent sites: {len([s for s in program.sites if s.is_latent])}"
-    parameters = [{w for s in program.sites if (law := getattr(s, which)) for _, w in law.terms} for which in ("model", "guide")]
+    parameters = [
+        {w for s in program.sites if (law := getattr(s, which)) for _, w in law.terms} for which in ("model", "guide")
+    ]
     if any(isinstance(w, str) for w in parameters[0] & parameters[1]):
         yield "parameters shared by model and guide"
     names = {s.name for s in program.sites if s.is_latent}
@@ -63,7 +65,12 @@ def _features(program: Program) -> Iterator[str]:
             yield f"latent: {site.law.family}"
             if site.law.support in CONTINUOUS | FINITE and site.event:
                 yield "events (to_event)"
-            yield "sites: " + {"data": "local", "inner": "in an inner plate", "global": "global", "outer": "global, in a plate"}[site.place]
+            yield (
+                "sites: "
+                + {"data": "local", "inner": "in an inner plate", "global": "global", "outer": "global, in a plate"}[
+                    site.place
+                ]
+            )
             if site.only_model:
                 yield "enumerated in the model"
             elif site.model is None:

@@ -189,7 +189,7 @@ class Draw:
                 family = rng.choice(("lognormal", "gamma"))
             guides[name] = self.law(family, rng.choice("gggs"), above, (0.75, 1.1))
         self.order = tuple(order)
-        infer = {n: "" for n in by_name}
+        infer = dict.fromkeys(by_name, "")
         for n in by_name:
             if n == only_model:
                 infer[n] = "model"
@@ -213,8 +213,9 @@ class Draw:
                     "categorical": lambda: rng.randrange(3),
                     "poisson": lambda: float(rng.randrange(4)),
                 }[family]
-                row = (lambda: tuple(draw() for _ in range(INNER))) if place == "inner" else draw
-                self.columns["y"] = tuple(row() for _ in range(self.size))
+                count = INNER if place == "inner" else 1
+                rows = [tuple(draw() for _ in range(count)) for _ in range(self.size)]
+                self.columns["y"] = tuple(rows if place == "inner" else [row[0] for row in rows])
             found.append(Site(name, place, law, column=name))
         return found
 
@@ -240,7 +241,9 @@ class Draw:
                     program = program.with_site(s.name, **laws)
             return program
         able = [s for s in program.sites if s.is_local and not s.only_model]
-        able = [s for s in able if not any(f == o.name for o in program.sites if o.only_model for f, _ in s.model.terms)]
+        able = [
+            s for s in able if not any(f == o.name for o in program.sites if o.only_model for f, _ in s.model.terms)
+        ]
         able = [s for s in able if not s.law.mask]
         if not able:
             return program
@@ -266,7 +269,7 @@ class Draw:
             return program
         self.columns["m"] = tuple(i == 0 or self.chance(0.5) for i in range(self.size))
         twin = name + "_unobserved"
-        above = self.some(list(program.order), 0.5) + ["u"]
+        above = [*self.some(list(program.order), 0.5), "u"]
         self.columns["u"] = self._reals()
         guide = self.law(site.law.family, "g", above, (0.75, 1.1))
         guide = replace(guide, mask=rng.choice(("missing", "missing", "")))
@@ -280,7 +283,9 @@ class Draw:
         sites = []
         for s in program.sites:
             if s.name != name:  # the guide has the column of what it cannot see as zero or not at all
-                guide_law = s.guide and replace(s.guide, terms=tuple(t if t[0] != name else ("u", t[1]) for t in s.guide.terms))
+                guide_law = s.guide and replace(
+                    s.guide, terms=tuple(t if t[0] != name else ("u", t[1]) for t in s.guide.terms)
+                )
                 sites.append(replace(s, guide=guide_law))
         sites += [latent, observed]
         if self.chance(0.6):  # a child

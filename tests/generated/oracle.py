@@ -71,7 +71,9 @@ def log_prob(law: Law, eta: Tensor, scale: Tensor, z: Tensor) -> Tensor:
         case "beta":
             return td.Beta(1.5 + eta.exp(), torch.tensor(2.0, dtype=F64), validate_args=False).log_prob(z)
         case "von_mises":
-            return 1.5 * torch.cos(z - eta) - math.log(2 * math.pi * float(torch.special.i0(torch.tensor(1.5, dtype=F64))))
+            return 1.5 * torch.cos(z - eta) - math.log(
+                2 * math.pi * float(torch.special.i0(torch.tensor(1.5, dtype=F64)))
+            )
         case "bernoulli":
             return z * eta - torch.nn.functional.softplus(eta)
         case "categorical" | "one_hot":
@@ -148,7 +150,7 @@ class Exact:
         return values.reshape(shape)
 
     def _values(self, site: Site) -> list[Tensor]:
-        """Per entry of the event, `(axes…, copies, 1)`, or `(axes…, copies, data)` where each datum has its own axes."""
+        """Per entry of the event: `(axes…, copies, 1)`, or `(axes…, copies, data)` where each datum has its axes."""
 
         def along(axis: int) -> Tensor:
             return self._along(axis, self.axes[axis].values)
@@ -178,7 +180,9 @@ class Exact:
         values = self.values[name]
         if not guide and site.law.mask == "missing":  # model sites see the observed value where there is one
             twin = self.program[name.removesuffix("_unobserved")]
-            values = [torch.where(self._column(site.law.masked_by), self._column(twin.column).to(F64), v) for v in values]
+            values = [
+                torch.where(self._column(site.law.masked_by), self._column(twin.column).to(F64), v) for v in values
+            ]
         total = sum(feature(site.law.family, v) for v in values)
         if here.place == "below" and site.is_local:
             return total.sum((-2, -1), keepdim=True)
@@ -230,7 +234,9 @@ class Exact:
             masked = masked - shift * self._masked_out(law, plain)
         if site.place in ("inner", "outer"):
             full = [max(n, m) for n, m in zip(plain.shape, [1] * len(self.axes) + [INNER, 1], strict=True)]
-            plain, masked = (t.expand(torch.broadcast_shapes(t.shape, full)).sum(-2, keepdim=True) for t in (plain, masked))
+            plain, masked = (
+                t.expand(torch.broadcast_shapes(t.shape, full)).sum(-2, keepdim=True) for t in (plain, masked)
+            )
         if site.is_local:
             plain, masked = (t.expand(*t.shape[:-1], self.program.size) for t in (plain, masked))
         return plain, masked
@@ -377,14 +383,15 @@ class Exact:
             drawn = [s for s in self.program.latents if s.name not in summed]
             if any(f in summed for s in drawn for f, _ in s.guide.terms):
                 return None
-            l, d = self._rao_blackwell(set(summed))
-        pairs = [l], d
+            l, d = self._rao_blackwell(set(summed))  # noqa: E741
+        draws, log_prob = [l], d
         if particles > 1:
             n = l.shape[1]
             index = torch.cartesian_prod(*[torch.arange(n)] * particles)
-            pairs = [l[:, index[:, k]] for k in range(particles)], sum(d[:, index[:, k]] for k in range(particles))
-        value = bound(torch.stack(pairs[0]))
-        return (dg.exp() * (g + self.scale * (value * pairs[1].exp()).sum(1).sum(-1))).sum() / self.total
+            draws = [l[:, index[:, k]] for k in range(particles)]
+            log_prob = sum(d[:, index[:, k]] for k in range(particles))
+        value = bound(torch.stack(draws))
+        return (dg.exp() * (g + self.scale * (value * log_prob.exp()).sum(1).sum(-1))).sum() / self.total
 
     def _rao_blackwell(self, summed: set[str]) -> tuple[Tensor, Tensor]:
         """Log-weights with these sites of the guide summed out, and the probabilities of the others."""
@@ -402,7 +409,10 @@ class Exact:
             d = d + self._along(a, self.axes[a].log_width).squeeze(-2)
         d = d.expand_as(joint)
         outer = math.prod(shape[a] for a in ahead)
-        flat = [t.permute(*ahead, *behind, *over, *self.only_model_axes, n).reshape(outer, -1, l.shape[-1]) for t in (joint, d)]
+        flat = [
+            t.permute(*ahead, *behind, *over, *self.only_model_axes, n).reshape(outer, -1, l.shape[-1])
+            for t in (joint, d)
+        ]
         return flat[0], flat[1]
 
     # --- what an evaluation reports ---------------------------------------------------------------------------------
@@ -498,4 +508,3 @@ def size(program: Program) -> tuple[int, int, int]:
             copies *= program.size if program.crossed and s.is_local else 1
             sizes[2 if s.only_model else 1 if s.is_local and not program.crossed else 0] *= count**copies
     return sizes[0], sizes[1], sizes[2]
-

@@ -47,8 +47,8 @@ class Law:
         family: A key of `SUPPORT`.
         terms: Pairs of a feature and its weight; their sum is the mean, the logit or the log rate.
         scale: Of normal and lognormal; a name stands for the exponential of a parameter.
-        mask: "" for none, "handler" for `poutine.mask`, "method" for `.mask()`; "handler off" and "method off" with `False`
-            in place of a column; "obs_mask" for what is observed in part, "missing" for its latent part.
+        mask: "" for none, "handler" for `poutine.mask`, "method" for `.mask()`; "handler off" and "method off" with
+            `False` in place of a column; "obs_mask" for what is observed in part, "missing" for its latent part.
         weight: Of `poutine.scale`.
         rsample: False for `.has_rsample_(False)`.
         masked_by: The column that masks.

@@ -37,7 +37,10 @@ def table(results: list[tuple[int, set[str], Verdict]]) -> str:
         for name in ["**all**", *found, *(["Pyro's own ELBO runs it"] if verdict.pyro else [])]:
             counts[name]["tried"] += 1
             counts[name][verdict.kind] += 1
-    lines = ["| feature | tried | right | partly right | refused | wrong |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| feature | tried | right | partly right | refused | wrong |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for name in sorted(counts, key=lambda n: (not n.startswith("*"), not n.startswith("Pyro"), n)):
         c = counts[name]
         lines.append(f"| {name} | {c['tried']} | " + " | ".join(str(c[kind]) for kind in KINDS) + " |")

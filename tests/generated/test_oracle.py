@@ -7,12 +7,13 @@ from dataclasses import replace
 import pyro
 import pytest
 import torch
+from pyro.infer import Trace_ELBO
+from torch import tensor
+
 from generated.compare import bound_of, build, double
 from generated.generate import generate
 from generated.oracle import Exact, log_mean_exp, log_prob, nodes
 from generated.program import SUPPORT, Law, Program, Site, tidy
-from pyro.infer import Trace_ELBO
-from torch import tensor
 
 X = (0.7, -1.1)
 

@@ -4,16 +4,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+import ppl_vae as pv
 from generated.compare import Comparison, double
 from generated.generate import generate
 from generated.program import Law, Program, Site, tidy
 from generated.shrink import shrink, simpler
 
-import ppl_vae as pv
-
 COLUMNS = (("x", (0.7, -1.1, 0.2)),)
 Z = Site("z0", "data", Law("normal", (), 1.0), Law("normal", (("1", "a"), ("x", 0.5)), "s"), estimator="Pathwise()")
-C = Site("z1", "data", Law("bernoulli", (("z0", "w"),)), Law("bernoulli", (("x", "b"), ("z0", 0.4)),))
+C = Site(
+    "z1",
+    "data",
+    Law("bernoulli", (("z0", "w"),)),
+    Law(
+        "bernoulli",
+        (("x", "b"), ("z0", 0.4)),
+    ),
+)
 SEEN = Site("x", "data", Law("normal", (("z0", 0.8), ("z1", "w")), 1.0), column="x")
 PARAMETERS = (("a", 0.3), ("s", -0.2), ("w", 0.7), ("b", 0.4))
 SCORED = replace(C, estimator="ScoreFunction()")

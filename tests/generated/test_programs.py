@@ -1,9 +1,11 @@
 """Every random program is right, or refused with the reason: 200 here, 3,000 more in the slow part.
 
-The false-alarm rate is that of `generated.compare`: below 5 % for 10,000 programs, below 0.1 % for 200. Seeds are fixed.
+The false-alarm rate is that of `generated.compare`: a few per cent for 10,000 programs, below 0.1 % for 200. Seeds are
+fixed.
 """
 
 import pytest
+
 from generated.compare import judge
 from generated.generate import generate
 from generated.search import standalone
