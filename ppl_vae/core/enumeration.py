@@ -26,6 +26,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _ENUM_ALLOCATOR
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ppl_vae.core.plates import PlateStructure, sample_sites
@@ -44,7 +45,7 @@ def enumerating_guide(prepared: Prepared) -> Iterator[None]:
     if not prepared.enumerates:
         yield
         return
-    with EnumMessenger(first_available_dim=prepared.plates.particle_dim - 1), _Mark(prepared.summed, markov=False):
+    with EnumMessenger(first_available_dim=prepared.plates.particle_dim - 1), _Mark(prepared.sums, markov=False):
         yield
 
 
@@ -62,19 +63,19 @@ def enumerating_model(prepared: Prepared, guide: Trace) -> Iterator[None]:
             _ENUM_ALLOCATOR.next_available_dim = min(_ENUM_ALLOCATOR.next_available_dim, dim - 1)
             _ENUM_ALLOCATOR.dim_to_id.update(msg["infer"]["_dim_to_id"])
     _ENUM_ALLOCATOR.next_available_id = max(_ENUM_ALLOCATOR.dim_to_id.values(), default=-1) + 1
-    with _Enumerating(first), _Mark(prepared.marginal):
+    with _Enumerating(first), _Mark(lambda msg: msg["name"] in prepared.marginal):
         yield
 
 
 class _Mark(Messenger):
     """Tells the messenger around it which sites are enumerated, whatever the program says itself."""
 
-    def __init__(self, names: Iterable[str], markov: bool = True) -> None:
+    def __init__(self, sums: Callable[[Any], bool], markov: bool = True) -> None:
         super().__init__()
-        self.names, self.markov = frozenset(names), markov
+        self.sums, self.markov = sums, markov
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.names and not (msg["done"] or msg["is_observed"]):
+        if not (msg["done"] or msg["is_observed"] or site_is_subsample(msg)) and self.sums(msg):
             msg["infer"]["enumerate"] = "parallel"
         else:
             msg["infer"].pop("enumerate", None)

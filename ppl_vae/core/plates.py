@@ -87,7 +87,7 @@ def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
 
     A program may need its enumerated axes, to index by them, say. It is run so where it fails without.
     """
-    asked = _Asked(vae.estimators)
+    asked = Asked(vae.estimators)
     try:
         with asked:
             guide = poutine.trace(vae.run_guide).get_trace(*batch)
@@ -104,7 +104,7 @@ def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
             raise plain from None
 
 
-class _Asked(Messenger):
+class Asked(Messenger):
     """Marks the sites that the user's estimators enumerate, and notes whether any site is marked."""
 
     def __init__(self, estimators: Mapping[str, Any]) -> None:

@@ -57,7 +57,13 @@ class Prepared:
     def estimator(self, msg: dict[str, Any]) -> Any:
         """The estimator of a latent site of the guide; in programs whose sites vary from run to run, by its message."""
         known = self.estimators.get(msg["name"])
-        return resolve(msg["name"], msg, self.named, escapes=True) if known is None else known
+        return resolve(msg["name"], msg, self.named, escapes=bool(self.plates.escaping)) if known is None else known
+
+    def sums(self, msg: dict[str, Any]) -> bool:
+        """Whether the guide sums over a latent site."""
+        if self.mode == "draw":
+            return False
+        return msg["name"] in self.summed or (msg["name"] not in self.estimators and self.estimator(msg).enumerates)
 
     def drawing(self, summable: frozenset[str] = frozenset()) -> "Prepared":
         """The pair as declared: every site one draw of its distribution, but those of `summable` summed out."""

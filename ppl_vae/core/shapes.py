@@ -29,7 +29,7 @@ def require_shapes(guide: Trace, model: Trace) -> None:
                             f"{plates[dim].name!r} at dim {dim} has size {size}. Make that axis {size} long, or move "
                             "the plate (dim=…)."
                         )
-                elif shape[dim] > 1 and dim < min(plates, default=0) and not _enumerated(site, dim):
+                elif shape[dim] > 1 and dim < min(plates, default=0) and not is_enumerated(site, dim):
                     raise CheckError(
                         f"Site {name!r} of the {program} has batch shape {shape}, and no plate declares axis {dim}. "
                         f"Add .to_event({-dim}) if it is a part of one event, or a pyro.plate of size {shape[dim]} if "
@@ -52,6 +52,6 @@ def require_shapes(guide: Trace, model: Trace) -> None:
             )
 
 
-def _enumerated(site: dict[str, Any], dim: int) -> bool:
+def is_enumerated(site: dict[str, Any], dim: int) -> bool:
     """Whether an axis is one of those that a first run with enumeration allocated."""
     return dim in site["infer"].get("_dim_to_id", {})

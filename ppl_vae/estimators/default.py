@@ -43,6 +43,6 @@ def resolve(name: str, site: dict[str, Any], named: Any, configurations: int = 1
     """
     if name in named:
         return named[name]
-    if "*" in named and not is_detached(site["fn"]):
+    if "*" in named and not (is_detached(site["fn"]) or "enumerate" in site["infer"]):
         return named["*"]
     return default_estimator(site, configurations, escapes)

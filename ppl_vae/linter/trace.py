@@ -4,7 +4,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,11 +14,12 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.plates import sample_sites, unchanged
+from ppl_vae.core.plates import DEEPEST, Asked, sample_sites, unchanged
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare
 from ppl_vae.errors import CheckError, PplVaeError
@@ -128,6 +129,9 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
             torch.set_rng_state(state)
             seen.run = run_once(vae, batch, seen.places)
         if seen.run.failure is not None:
+            with pyro.validation_enabled(True):  # Pyro's own words, where it has some
+                again = run_once(vae, batch, seen.places)
+            seen.run = seen.run if again.failure is None else again
             return seen
         with pyro.validation_enabled(True):
             seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if _is_silenced(s["fn"]))
@@ -170,20 +174,36 @@ def jittered(vae: "VAE") -> Iterator[None]:
 
 
 def run_once(vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None = None) -> Run:
-    """Both programs on a batch, as far as they go."""
+    """Both programs on a batch, as far as they go; with their sites enumerated where they only run so."""
+    asked = Asked(vae.estimators)
+    run = _run(vae, batch, places, asked, False)
+    if run.failure is not None and asked.seen:
+        again = _run(vae, batch, places, asked, True)
+        return run if again.failure is not None else again
+    return run
+
+
+def _run(
+    vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None, asked: Asked, enumerated: bool
+) -> Run:
     run = Run()
-    traces: dict[str, Trace] = {}
+    known: Trace | None = None
     for program in ("guide", "model"):
         body: Callable[..., Any] = vae.run_guide if program == "guide" else vae.run_model
-        if program == "model":
-            body = poutine.replay(body, trace=traces["guide"])
-        try:
-            with _Places(program, places), _Plates(run.plates), poutine.trace() as tracer:
+        with ExitStack() as handlers:
+            if known is not None:
+                handlers.enter_context(poutine.replay(trace=known))
+            if enumerated:
+                handlers.enter_context(EnumMessenger(None if known is not None else -1 - DEEPEST))
+            for handler in (asked, _Places(program, places), _Plates(run.plates)):
+                handlers.enter_context(handler)
+            tracer = handlers.enter_context(poutine.trace())
+            try:
                 body(*batch)
-        except Exception as failure:  # whatever a user's program may raise
-            run.failure, run.failed = failure, program
-        traces[program] = tracer.trace
-        setattr(run, program, sample_sites(tracer.trace))
+            except Exception as failure:  # whatever a user's program may raise
+                run.failure, run.failed = failure, program
+        known = tracer.trace
+        setattr(run, program, sample_sites(known))
         if run.failure is not None:
             break
     return run

@@ -23,7 +23,7 @@ def _():
     return lambda: pyro.factor("f", pyro.param("weight", torch.tensor(0.7))), lambda: None
 
 
-@group("factor_in_guide_error", pyro="illegal", why="missing specification of has_rsample")
+@group("factor_in_guide_error", pyro="illegal", why="has_rsample")
 def _():
     return lambda: None, lambda: pyro.factor("f", torch.tensor(0.7))
 

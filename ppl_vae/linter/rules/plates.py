@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ppl_vae.core.shapes import is_enumerated
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace, event_shape
 
@@ -34,7 +35,8 @@ def _undeclared(trace: PairTrace) -> Iterator[Finding]:
                         f"Make axis {dim} of the batch shape {frame.size} long, move the plate (dim=…), or declare "
                         "other axes as part of the event with .to_event(…).",
                     )
-            loose = [d for d in range(-len(shape), min(frames, default=0)) if d not in frames and shape[d] > 1]
+            left = range(-len(shape), min(frames, default=0))  # gaps right of a plate are Pyro's to sum
+            loose = [d for d in left if shape[d] > 1 and not is_enumerated(site, d)]
             if loose:
                 yield _loose(trace, program, name, shape, loose)
 
