@@ -16,7 +16,7 @@ TXT := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-all test-arviz newer resolve lint format types docs bench wheel clean
+.PHONY: help train test test-slow test-all test-arviz newer resolve numbers lint format types docs bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,11 @@ test-slow: .venv/.dev ## Run only the slow tests
 
 test-all: .venv/.dev ## Run every test, slow ones too
 	$(SINGLE) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+N ?= 10000
+
+numbers: .venv/.dev ## Judge N=10000 random programs against exact numbers
+	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) $(ARGS)
 
 # Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
 find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \
