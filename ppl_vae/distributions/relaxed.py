@@ -30,6 +30,7 @@ def relaxed_log_prob(q: Any, value: Tensor) -> Tensor:
     """The log-probability of a discrete distribution, continued linearly to relaxed values: Σ_c z_c log π_c.
 
     Example:
+        >>> import torch
         >>> q = dist.OneHotCategorical(probs=torch.tensor([0.25, 0.75]))
         >>> relaxed_log_prob(q, torch.tensor([0.0, 1.0])).exp()
         tensor(0.7500)

@@ -102,7 +102,7 @@ def _():
     return lambda: program(0.4), config_enumerate(lambda: program(chance()))
 
 
-@group("enum_discrete_parallel_ok", elbos=ENUM, options={"max_plate_nesting": 1})
+@group("enum_discrete_parallel_ok", elbos=ENUM, oracle="pyro", options={"max_plate_nesting": 1})
 def _():
     def guide():
         enumerated(coin("x", chance()), 2)
@@ -110,7 +110,7 @@ def _():
     return lambda: coin("x", 0.4), config_enumerate(guide, "parallel")
 
 
-@group("enum_discrete_parallel_nested_ok", elbos=ENUM, options={"max_plate_nesting": 1})
+@group("enum_discrete_parallel_nested_ok", elbos=ENUM, oracle="pyro", options={"max_plate_nesting": 1})
 def _():
     def program(two, three):
         a = enumerated(pyro.sample("a", dist.OneHotCategorical(two)), 2)
@@ -132,9 +132,7 @@ WAYS = {
 }
 SAMPLES = {"parallel, 3 samples": ("parallel", True, 3)}
 DRAWN = {
-    "ours": "refused",
-    "why": "(?i)num_samples",
-    "note": "The mark asks for several draws of a site in place of its values: local sampling, another estimate.",
+    "note": "The mark asks for several draws of a site in place of its values; a finite site is summed exactly here.",
 }
 
 
@@ -168,7 +166,7 @@ BELOW = "(?i)outside|plate|depends"
     elbos=ENUM,
     pyro="warning",
     **{
-        "None": {"pyro": "legal", "note": "Here x is enumerated where no estimator says otherwise."},
+        "None": {"pyro": "legal", "ours": "refused", "why": BELOW, "note": "y depends on a part of the data alone."},
         "parallel": {"ours": "refused", "why": BELOW},
         "sequential": {"ours": "refused", "why": BELOW},
     },
@@ -302,7 +300,7 @@ def _(mark, expand, samples):
     return lambda: program(torch.tensor(0.4), torch.tensor(1.1)), guide
 
 
-@group("enum_in_model_ok", elbos=ENUM, options={"max_plate_nesting": 0})
+@group("enum_in_model_ok", elbos=ENUM, oracle="pyro", options={"max_plate_nesting": 0})
 def _():
     def model(g):
         p = chance("p", 0.25)

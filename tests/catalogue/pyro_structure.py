@@ -395,7 +395,7 @@ def _():
         with pyro.plate("outer", 3, 2):
             rows = pyro.param("rows", torch.full((3, 7), 0.5), event_dim=1)
             assert rows.shape == (2, 7)
-            coin("x", pyro.param("px", torch.tensor([0.2, 0.5, 0.8]), event_dim=0))
+            coin("x", pyro.param("px", torch.tensor([0.2, 0.5, 0.8]), event_dim=0) * 4 * whole.mean() * rows.mean(-1))
             with pyro.plate("inner", 4, 2):
                 py = pyro.param("py", torch.linspace(0.1, 0.9, 12).reshape(4, 3), event_dim=0)
                 assert py.shape == (2, 2)

@@ -55,7 +55,6 @@ def test_the_catalogue_is_whole():
     assert set(OPEN) <= set(GROUPS)
 
 
-@pytest.mark.xfail(reason="estimators are kept by the names of one run", strict=True)
 def test_a_loop_over_a_subsample_is_enumerated_in_every_run():
     """Its sites have other names in each run: each is summed out by default, so every step has the exact gradient."""
 

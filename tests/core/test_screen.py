@@ -276,7 +276,9 @@ EACH = {
 }
 
 
-@pytest.mark.parametrize("size", [lambda x: 8, lambda x: 2, lambda x: 1, lambda x: min(8, len(x))], ids=str)
+@pytest.mark.parametrize(
+    "size", [lambda x: 8, lambda x: 2, lambda x: 1, lambda x: min(8, len(x))], ids=["8", "2", "1", "most"]
+)
 def test_a_plate_that_subsamples_trains_and_is_refused_where_each_datum_counts(size):
     x = torch.randn(24, D)
     report = pv.check(own(size), x)

@@ -179,7 +179,7 @@ def observation_forgotten():
     return model, good_guide(), params()
 
 
-@illegal("undeclared batch axis", mentions=("to_event(1)",))
+@illegal("undeclared batch axis", "warning", mentions=("to_event(1)",))
 def to_event_forgotten():
     net = nn.Linear(D, D)
 
