@@ -69,7 +69,9 @@ def gallery(
     split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
-    pixels = _Pixels(spec, x[0])
+    with inference(vae, x):
+        shown = _shown(terms(vae, x), x[0])
+    pixels = _Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     try:
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
@@ -78,7 +80,7 @@ def gallery(
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
-            result.figures["sample_marginals"] = draw.sample_marginals(pixels(x[0]), pixels(new), names)
+            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names)
     except CheckError as error:
         result.notes["samples"] = str(error)
     with inference(vae, x):
@@ -88,9 +90,9 @@ def gallery(
         latents = {n: s.raw for n, s in t.latents.items() if n in t.model}
         rebuilt = of_data(expected_values(vae, head, latents), head[0])
         if pixels.is_image:
-            result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
+            result.figures["reconstructions"] = draw.reconstructions(pixels(shown[: len(head[0])]), pixels(rebuilt))
         else:
-            result.figures["reconstructions"] = draw.feature_reconstructions(pixels(x[0]), pixels(rebuilt), names)
+            result.figures["reconstructions"] = draw.feature_reconstructions(pixels(shown), pixels(rebuilt), names)
         codes = encodings(vae, split[:most], seed=seed)
         if not codes:
             result.notes["latents"] = "No latent of real numbers to show: the codes are discrete or shared by all data."
@@ -106,6 +108,13 @@ def gallery(
         if figure is not None:
             result.figures["traversals"] = figure
     return result
+
+
+def _shown(t: Terms, x: Tensor) -> Tensor:
+    """The data as the model sees them: NaN where it masks them."""
+    observed = [site.seen[0] for site in t.model.values() if site.is_observed and site.is_local]
+    fitting = [value for value in observed if value.shape == x.shape]
+    return fitting[-1] if fitting else x
 
 
 def _traversals(
@@ -142,8 +151,8 @@ class _Pixels:
         self.is_image = x.dim() == 4 and x.shape[1] in (1, 2, 3)
         shown = self._restored(x)
         self.low, self.high = 0.0, 1.0
-        if self.is_image and (shown.min() < 0 or shown.max() > 1):
-            self.low, self.high = (float(v) for v in np.quantile(shown, [0.001, 0.999]))
+        if self.is_image and (np.nanmin(shown) < 0 or np.nanmax(shown) > 1):
+            self.low, self.high = (float(v) for v in np.nanquantile(shown, [0.001, 0.999]))
 
     def _restored(self, x: Tensor) -> Array:
         x = x.detach().cpu()
