@@ -29,7 +29,8 @@ what `ppl_vae.datasets.from_arrays` does, where it is asked to. Data are moved t
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from ppl_vae.core.screen import Data, count_missing, screen
-from ppl_vae.datasets.convert import as_tensor, as_tensors
+from ppl_vae.core.screen import Data, count_missing, refuse_infinite, screen
+from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
 
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 WHOLE = {torch.float16: 2**11, torch.bfloat16: 2**8, torch.float32: 2**24, torch.float64: 2**53}
 """The whole numbers up to which a dtype holds each."""
+
+
+_ARRAYS = (list, str, bytes, set, frozenset, Iterator, Number, np.generic, np.ndarray)
+"""What alone has to be an array: as one of several arguments, some of them pass as they are."""
 
 
 def as_batch(batch: Any) -> tuple[Any, ...]:
@@ -62,10 +67,16 @@ def as_batch(batch: Any) -> tuple[Any, ...]:
     batch = _opened(batch)
     if hasattr(batch, "batch"):
         return tuple(batch.batch())
-    if not isinstance(batch, tuple):
-        must = isinstance(batch, list | str | bytes)
-        return (as_tensor(batch, "data", exact=True) if must else _argument(batch, "data"),)
-    return _kept(batch, tuple(_argument(part, f"data[{i}]") for i, part in enumerate(batch)))
+    if isinstance(batch, tuple):
+        taken = _kept(batch, tuple(_argument(part, f"data[{i}]") for i, part in enumerate(batch)))
+    else:
+        is_array = isinstance(batch, _ARRAYS) or (isinstance(batch, Tensor) and not batch.dim())
+        taken = (as_tensor(batch, "data", exact=True) if is_array else _argument(batch, "data"),)
+    for i, part in enumerate(taken):
+        if isinstance(part, Tensor) and part.dim():
+            check_any(part, f"data[{i}]" if isinstance(batch, tuple) else "data", is_x=True)
+            break
+    return taken
 
 
 def as_split(data: Any) -> Split:
@@ -103,6 +114,7 @@ def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool 
     """
     batch = as_pair_takes(as_batch(batch), vae)
     if look:
+        refuse_infinite(batch)
         screen(vae, Data.of_batch(batch), every_datum=every_datum)
     return batch
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -22,6 +23,7 @@ from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.observed import Message, outside, support_of, visible
 from ppl_vae.core.plates import run_pair, sample_sites, unchanged
 from ppl_vae.core.programs import exclusive
+from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import CheckError, DataError, NonFiniteError, PplVaeError
 
 if TYPE_CHECKING:
@@ -119,18 +121,32 @@ def fault(vae: "VAE", batch: Batch) -> DataError | None:
     looking = _Screen(vae, Data.of_batch(batch))
     with _aside(vae):
         try:
-            guide, model = run_pair(vae, batch)
+            refuse_infinite(batch)
+            traces = run_pair(vae, batch)
+        except DataError as error:
+            return error
         except Exception as failure:
             why = looking.why(batch, 0, failure)
             return why if isinstance(why, DataError) else None
-        if not _has_nan(batch):
-            return None
         try:
-            looking.look(batch, 0)
-            looking.refuse_spread(batch, 0, guide, model)
+            if _has_nan(batch):
+                looking.look(batch, 0)
+            if looking.data.size > 2 and own_subsampling(batch, *traces) is None:
+                looking.try_two(always=False)
         except DataError as error:
             return error
         return None
+
+
+def refuse_infinite(batch: Batch) -> None:
+    """Refuse infinite values of a batch.
+
+    Raises:
+        DataError: naming the first.
+    """
+    for i, part in enumerate(batch):
+        if isinstance(part, Tensor) and part.dim():
+            check_finite(part, "data" if len(batch) == 1 else f"data[{i}]")
 
 
 @contextmanager
@@ -277,6 +293,9 @@ class _Screen:
             own = None
         if own is not None:
             return _cannot_tell_each(own, whole)
+        outside_of = self._outside_of_model(batch, start)
+        if outside_of is not None:
+            return outside_of
         kinds = [(i, p) for i, p in enumerate(batch) if isinstance(p, Tensor) and not p.is_floating_point()]
         floats = tuple(p.to(torch.get_default_dtype()) if isinstance(p, Tensor) else p for p in batch)
         if kinds and self._runs(floats):
@@ -285,6 +304,13 @@ class _Screen:
                 f"Got {_argument(batch, i)} of {str(part.dtype)[6:]}, expected floats, which the programs compute with "
                 f"({told}). Whole numbers and booleans stay what they are: give x.float(), or let the programs cast."
             )
+        whole_numbers = [i for i, p in enumerate(batch) if isinstance(p, Tensor) and _is_whole(p)]
+        if whole_numbers and self._runs(tuple(p.long() if i in whole_numbers else p for i, p in enumerate(batch))):
+            i = whole_numbers[0]
+            return DataError(
+                f"Got {_argument(batch, i)} of {str(batch[i].dtype)[6:]}, expected integers, which the programs index "
+                f"with ({told}). Give x.long(): its values are whole numbers."
+            )
         one = tuple(p.unsqueeze(0) if isinstance(p, Tensor) else p for p in whole)
         if self._runs(one):
             shapes = ", ".join(str(tuple(p.shape)) for p in whole if isinstance(p, Tensor))
@@ -292,6 +318,18 @@ class _Screen:
                 f"Got data of shape {shapes}, expected a first axis over data: the programs fail on them ({told}) and "
                 "run on them as one datum. Give x[None], or for a datum of many data[i : i + 1]."
             )
+        return None
+
+    def _outside_of_model(self, batch: Batch, start: int) -> DataError | None:
+        """Values outside a support that the guide failed on before the model could observe them."""
+        try:
+            model = poutine.trace(self.vae.run_model).get_trace(*batch)
+            for name, msg in _observed(model):
+                bad = outside(msg)
+                if bad is not None and bool(bad.any()):
+                    return DataError(self._told(name, msg, bad, _data_axis(msg, batch_length(batch)), start))
+        except Exception:
+            return None
         return None
 
     def _runs(self, batch: Batch) -> bool:
@@ -434,6 +472,10 @@ def _is_nan(value: Any, msg: Message) -> bool:
 
 def _has_nan(batch: Batch) -> bool:
     return any(isinstance(p, Tensor) and p.is_floating_point() and bool(p.isnan().any()) for p in batch)
+
+
+def _is_whole(part: Tensor) -> bool:
+    return part.is_floating_point() and bool((part == part.round()).all())
 
 
 def _filled(part: Any) -> Any:

@@ -100,10 +100,7 @@ def as_tensors(
     if not tensors:
         raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
     for tensor, n in zip(tensors, names, strict=True):
-        if len(tensor) == 0 or (tensor is tensors[0] and tensor.numel() == 0):
-            raise DataError(
-                f"Got {n} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum."
-            )
+        check_any(tensor, n, is_x=tensor is tensors[0])
         if len(tensor) != len(tensors[0]):
             raise DataError(
                 f"Got {len(tensors[0])} data in {names[0]} and {len(tensor)} in {n}, expected the same "
@@ -111,6 +108,16 @@ def as_tensors(
             )
         check_finite(tensor, n)
     return tensors
+
+
+def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
+    """Refuse a tensor of no data, or an x of no columns.
+
+    Raises:
+        DataError: if it is.
+    """
+    if len(tensor) == 0 or (is_x and tensor.numel() == 0):
+        raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
 
 
 def _dense(tensor: Tensor, what: str) -> Tensor:

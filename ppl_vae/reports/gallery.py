@@ -85,7 +85,9 @@ def gallery(
     split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
-    pixels = _Pixels(spec, x[0])
+    with inference(vae, x) as terms:
+        shown = _shown(terms(x), x[0])
+    pixels = _Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
@@ -94,7 +96,7 @@ def gallery(
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
-            result.figures["sample_marginals"] = draw.sample_marginals(pixels(x[0]), pixels(new), names)
+            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names)
     with inference(vae, x) as terms:
         torch.manual_seed(seed)
         with result.attempt("reconstructions"):
@@ -103,9 +105,9 @@ def gallery(
             latents = {n: s.raw for n, s in t.latents.items() if not s.is_auxiliary}
             rebuilt = of_data(expected_values(vae, head, latents), head[0])
             if pixels.is_image:
-                result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
+                result.figures["reconstructions"] = draw.reconstructions(pixels(shown[: len(head[0])]), pixels(rebuilt))
             else:
-                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(x[0]), pixels(rebuilt), names)
+                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(shown), pixels(rebuilt), names)
         codes: list[Encoding] = []
         with result.attempt("latents"):
             codes = encodings(vae, split[:most], seed=seed)
@@ -140,6 +142,13 @@ def _kl_of_all(codes: list[Encoding]) -> Figure:
         return draw.kl_per_unit(kl, active, codes[0].name)
     labels = [f"{code.name}[{i}]" for code, part in zip(codes, parts, strict=True) for i in range(len(part))]
     return draw.kl_per_unit(kl, active, f"{len(codes)} sites", labels)
+
+
+def _shown(t: Terms, x: Tensor) -> Tensor:
+    """The data as the model sees them: NaN where it masks them."""
+    observed = [site.seen[0] for site in t.observed.values() if site.is_local]
+    fitting = [value for value in observed if value.shape == x.shape]
+    return fitting[-1] if fitting else x
 
 
 def _traversals(
@@ -192,8 +201,8 @@ class _Pixels:
         self.is_image = x.dim() == 4 and x.shape[1] in (1, 2, 3)
         shown = self._restored(x)
         self.low, self.high = 0.0, 1.0
-        if self.is_image and (shown.min() < 0 or shown.max() > 1):
-            self.low, self.high = (float(v) for v in np.quantile(shown, [0.001, 0.999]))
+        if self.is_image and (np.nanmin(shown) < 0 or np.nanmax(shown) > 1):
+            self.low, self.high = (float(v) for v in np.nanquantile(shown, [0.001, 0.999]))
 
     def _restored(self, x: Tensor) -> Array:
         x = x.detach().cpu()
