@@ -30,7 +30,7 @@ from .oracle import Exact, enumerated, log_mean_exp
 from .printing import source
 from .program import BINARY, INDEX, ONE_HOT, Program, tidy
 
-FIRST, SECOND, GROSS = 4.0, 5.0, 25.0
+FIRST, SECOND, GROSS = 4.0, 5.0, 15.0
 EXACT = 2e-6
 """Rounding and quadrature, relative to 1 + |number|."""
 
@@ -238,13 +238,16 @@ class Comparison:
             return {n: _mean(v) for n, v in found.items() if n in wanted}
 
         shared = any(not s.is_local for s in program.latents)
-        looks = ((16, 8) if shared else (8, 24), (160, 64)) if program.replicable else ((24, 1), (600, 1))
+        looks = ((16, 8) if shared else (8, 24), (40, 32), (160, 64))
+        if not program.replicable:
+            looks = ((24, 1), (80, 1), (500, 1))
         self._judge("objective", wanted, draw, *looks)
         self.result.right.append("objective")
 
     def _judge(self, part: str, wanted: dict[str, float], draw: Callable, *looks: tuple[int, int]) -> None:
         suspicious = list(wanted)
-        for number, (limit, look) in enumerate(zip((FIRST, SECOND), looks, strict=True)):
+        for number, look in enumerate(looks):
+            limit = SECOND if look is looks[-1] else FIRST
             found = draw(*look, self.seed + number)
             suspicious = [n for n in suspicious if not _near(wanted[n], *found[n], limit)]
             gross = [n for n in suspicious if not _near(wanted[n], *found[n], GROSS)]
