@@ -12,6 +12,7 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
+from ppl_vae.core.observed import support_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
@@ -293,7 +294,7 @@ def _has_value(site: "Site") -> bool:
 
 
 def _is_discrete(site: "Site") -> bool:
-    return bool(getattr(site.fn.support, "is_discrete", False))
+    return bool(getattr(support_of(site.fn), "is_discrete", False))
 
 
 def _array(value: Tensor) -> NDArray[Any]:
@@ -313,8 +314,8 @@ def _small(value: Tensor) -> NDArray[Any]:
 
 def _unconstrained(site: "Site") -> Tensor | None:
     """The value mapped to all reals, where it does not range over them already."""
-    support: Any = site.fn.support
-    if site.is_observed or support.is_discrete or not site.value.is_floating_point():
+    support: Any = support_of(site.fn)
+    if support is None or site.is_observed or support.is_discrete or not site.value.is_floating_point():
         return None
     while isinstance(support, constraints.independent):
         support = support.base_constraint

@@ -48,7 +48,7 @@ def _between(trace: PairTrace, name: str, q: dict[str, Any], p: dict[str, Any]) 
     if wide is None or q["fn"].event_shape != p["fn"].event_shape:
         return
     names = f"{family(q['fn'])} in the guide, {family(p['fn'])} in the model"
-    draws = q["fn"].sample((_DRAWS,)) if not isinstance(q["fn"], dist.Delta) else q["value"]
+    draws = q["fn"](torch.Size((_DRAWS,))) if not isinstance(q["fn"], dist.Delta) else q["value"]
     if not bool(torch.isfinite(draws).all()):
         return  # told as a density that is not finite
     if _inside(wide, draws, q) is False:
