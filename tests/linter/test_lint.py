@@ -611,6 +611,19 @@ def enumerated_in_the_model():
 
 
 @legal
+def a_value_that_is_kept():
+    """`pyro.deterministic` takes all of a value as one event by default, the axis of the data with it."""
+
+    def model(x):
+        with data(x):
+            z = prior(x)
+            pyro.deterministic("twice", 2 * z)
+            pyro.sample("x", normal(z, 1.0).to_event(1), obs=x)
+
+    return model, good_guide(), params()
+
+
+@legal
 def scores_by_request():
     model, guide, batch = _discrete()
     return model, guide, batch, {"estimators": {"k": pv.estimators.ScoreFunction()}}

@@ -67,6 +67,8 @@ def _swallowed(trace: PairTrace) -> Iterator[Finding]:
         site = getattr(trace.run, program)[name]
         if program == "guide" and ("model", name) in sites:
             continue
+        if site["infer"].get("_deterministic"):
+            continue  # by default its whole value is one event, and it has no density
         joint = not trace.data_plates and not latent
         yield Finding(
             "to_event swallows the batch",
