@@ -350,6 +350,16 @@ def not_finite(vae: "VAE") -> Iterator[tuple[str, str]]:
             yield name, f"{number} NaN or infinite {'value' if number == 1 else 'values'} among {tensor.numel()}"
 
 
+def refusal(msg: Message) -> DataError | None:
+    """What is wrong with a site whose density was refused, if it is the data that it observes."""
+    bad = outside(msg) if msg["is_observed"] else None
+    if bad is None or not bool(bad.any()):
+        return None
+    fn, value = msg["fn"], msg["value"]
+    index = [int(i) for i in np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), bad.shape)]
+    return DataError(f"{describe(msg['name'], fn, value, bad, f'at {index}')} {advice(fn, value)}")
+
+
 def describe(name: str, fn: Any, value: Tensor, bad: Tensor, place: str) -> str:
     """Values outside a support, in a sentence.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
+from ppl_vae.core.screen import refusal
 from ppl_vae.distributions.relaxed import is_relaxed, relaxed_log_prob
 
 PARTICLES = "_particles"
@@ -214,7 +215,15 @@ def read_site(
         expect: An expectation to take of the log-density before plates are summed.
     """
     fn, value, infer = msg["fn"], msg["value"], msg["infer"]
-    log_prob = relaxed_log_prob(fn, value) if is_relaxed(value) else fn.log_prob(value, *msg["args"], **msg["kwargs"])
+    try:
+        log_prob = (
+            relaxed_log_prob(fn, value) if is_relaxed(value) else fn.log_prob(value, *msg["args"], **msg["kwargs"])
+        )
+    except ValueError as error:
+        why = refusal(msg)
+        if why is None:
+            raise
+        raise why from error
     log_prob = scale_and_mask(log_prob, 1.0, msg["mask"])
 
     def reduce(x: Tensor) -> Tensor:

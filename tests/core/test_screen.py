@@ -308,3 +308,13 @@ def test_supports_in_words():
     }
     for words, fn in told.items():
         assert looking.told(looking.support_of(fn)) == words
+
+
+@pytest.mark.parametrize("name", ["Bernoulli", "Poisson", "Gamma"])
+def test_terms_say_what_is_outside_a_support(name):
+    likelihood, good, bad, told = LIKELIHOODS[name]
+    x = torch.full((7, D), good)
+    x[3, 2] = bad
+    where = rf"the first {bad:g} at \[3, 2\].*expected .*{told}"
+    with pytest.raises(DataError, match=rf"Got 1 value outside the support of {name} at site 'x', {where}"):
+        pv.terms(pair(likelihood), x)
