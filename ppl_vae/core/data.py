@@ -38,7 +38,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from ppl_vae.core.screen import Data, count_missing, refuse_infinite, screen
+from ppl_vae.core.faults import Data, count_missing, refuse_infinite
+from ppl_vae.core.screen import screen
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
-from ppl_vae.core.screen import refusal
+from ppl_vae.core.supports import refusal
 from ppl_vae.distributions.relaxed import is_relaxed, relaxed_log_prob
 
 PARTICLES = "_particles"

@@ -18,8 +18,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.faults import subsampled
 from ppl_vae.core.plates import PlateStructure, sample_sites, unchanged
-from ppl_vae.core.screen import is_silenced, subsampled
+from ppl_vae.core.supports import is_silenced
 from ppl_vae.core.terms import prepare
 from ppl_vae.errors import CheckError, PplVaeError
 

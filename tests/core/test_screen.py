@@ -9,8 +9,9 @@ from pyro import poutine
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core import screen as looking
+from ppl_vae.core import supports as looking
 from ppl_vae.core.data import take_data
+from ppl_vae.core.observed import support_of
 from ppl_vae.errors import CheckError, DataError, NonFiniteError
 from ppl_vae.inference_data._arviz import to_tree
 
@@ -307,7 +308,7 @@ def test_supports_in_words():
         "the real line": dist.Normal(0.0, 1.0),
     }
     for words, fn in told.items():
-        assert looking.told(looking.support_of(fn)) == words
+        assert looking.told(support_of(fn)) == words
 
 
 @pytest.mark.parametrize("name", ["Bernoulli", "Poisson", "Gamma"])
