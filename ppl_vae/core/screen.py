@@ -26,6 +26,7 @@ from ppl_vae.core.faults import (
     own_subsampling,
     refuse_infinite,
 )
+from ppl_vae.core.misfit import misfit_told
 from ppl_vae.core.observed import Message, outside, support_of, visible
 from ppl_vae.core.plates import run_pair, sample_sites, unchanged
 from ppl_vae.core.programs import exclusive
@@ -55,7 +56,7 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, rows: int = 128)
         CheckError: for a plate that subsamples by itself, with `every_datum`.
     """
     looking = _Screen(vae, data)
-    with _aside(vae):
+    with _aside(vae), misfit_told(vae):
         head = data.taken(slice(0, rows))
         guide, model = looking.look(head, 0)
         own = own_subsampling(head, guide, model)

@@ -134,7 +134,7 @@ class Run:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
-        from ppl_vae.training.checkpoint import read_recipe
+        from ppl_vae.runs.recorder import read_recipe
 
         return read_recipe(self.directory)
 
