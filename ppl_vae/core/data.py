@@ -105,7 +105,9 @@ def as_pair_takes(batch: tuple[Any, ...], vae: "VAE") -> tuple[Any, ...]:
     return _kept(batch, tuple(cast(part, dtype, device) for part in batch))
 
 
-def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool = False) -> tuple[Any, ...]:
+def take_batch(
+    vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool = False, any_size: bool = False
+) -> tuple[Any, ...]:
     """A batch as a pair takes it: the door of `check`, `terms`, `gradients` and `generate`.
 
     Args:
@@ -113,11 +115,12 @@ def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool 
         batch: what its programs take.
         look: whether to look at the data as `take_data` does; Pyro's own validation looks at what `terms` is given.
         every_datum: see `take_data`.
+        any_size: whether the programs have to run on any number of data.
     """
     batch = as_pair_takes(as_batch(batch), vae)
     if look:
         refuse_infinite(batch)
-        screen(vae, Data.of_batch(batch), every_datum=every_datum)
+        screen(vae, Data.of_batch(batch), every_datum=every_datum, any_size=any_size)
     return batch
 
 

@@ -165,7 +165,7 @@ class Faults:
                 f"with ({told}). Give x.long(): its values are whole numbers."
             )
         one = tuple(p.unsqueeze(0) if isinstance(p, Tensor) else p for p in whole)
-        if self._runs(one):
+        if self._runs_as_one(one):
             shapes = ", ".join(str(tuple(p.shape)) for p in whole if isinstance(p, Tensor))
             return DataError(
                 f"Got data of shape {shapes}, expected a first axis over data: the programs fail on them ({told}) and "
@@ -184,6 +184,17 @@ class Faults:
         except Exception:
             return None
         return None
+
+    def _runs_as_one(self, one: Batch) -> bool:
+        """Whether the programs run on a datum and have a plate of one for it, not one of a size of their own."""
+        try:
+            traces = run_pair(self.vae, one)
+        except Exception:
+            return False
+        sizes = {
+            f.size for t in traces for s in sample_sites(t).values() for f in s["cond_indep_stack"] if f.vectorized
+        }
+        return not sizes or 1 in sizes
 
     def _runs(self, batch: Batch) -> bool:
         try:

@@ -41,13 +41,14 @@ BLOCK = 2**21
 
 
 @exclusive
-def screen(vae: "VAE", data: Data, *, every_datum: bool = True, rows: int = 128) -> None:
+def screen(vae: "VAE", data: Data, *, every_datum: bool = True, any_size: bool | None = None, rows: int = 128) -> None:
     """Refuse data that the programs of a pair cannot be right on.
 
     Args:
         vae: the pair; it is left as found, but for parameters that appear at a first run.
         data: all data.
-        every_datum: refuse a data plate that subsamples by itself, and programs that take one batch size only.
+        every_datum: refuse a data plate that subsamples by itself.
+        any_size: refuse programs that take one batch size only; by default with `every_datum`.
         rows: data in the first run.
 
     Raises:
@@ -63,7 +64,7 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, rows: int = 128)
         if own is not None and every_datum:
             raise cannot_tell_each(own, head)
         if own is None and data.size > 2:
-            looking.try_two(always=every_datum)
+            looking.try_two(always=every_datum if any_size is None else any_size)
         columns = _observed_columns(head, model)
         if columns is not None and not data.missing:
             many = max(rows, 2 * BLOCK // max(data.row_bytes, 1))
