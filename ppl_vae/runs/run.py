@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import ArgumentError, RunError, UsageError
-from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
+from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,8 +133,6 @@ class Run:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
-        from ppl_vae.training.checkpoint import read_recipe
-
         return read_recipe(self.directory)
 
     @cached_property
