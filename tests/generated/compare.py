@@ -183,7 +183,9 @@ class Comparison:
             bound = n["objective"](vae, batch, total=total)
             values.append(float(bound.value))
             parameters = dict(vae.named_parameters())
-            found = torch.autograd.grad(bound.surrogate, list(parameters.values()), allow_unused=True)
+            found = [None] * len(parameters)  # where all is masked
+            if bound.surrogate.requires_grad:
+                found = torch.autograd.grad(bound.surrogate, list(parameters.values()), allow_unused=True)
             gradients.append(dict(zip(parameters, found, strict=True)))
         collected = {}
         for name, _ in program.parameters:

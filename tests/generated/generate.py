@@ -433,8 +433,8 @@ class Draw:
             able = ["Pathwise()", score, score]
             if program.objective in ("ELBO(1)", "ELBO(2)", "ELBO(3)"):
                 able += ["StickingTheLanding()"] * 2
-            if site.guide.family == "normal":
-                able.append("Pathwise(antithetic=True)")
+            if site.guide.family == "normal" and program.objective.startswith("ELBO"):
+                able.append("Pathwise(antithetic=True)")  # under other bounds it makes another bound
             return rng.choice(able)
         able = [score, score]
         if site.law.support in FINITE and (program.objective.startswith("ELBO") or self.chance(0.2)):
