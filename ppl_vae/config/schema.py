@@ -7,6 +7,7 @@ defined there, in the signature; a test holds these, and the files in `conf/`, t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -328,6 +329,11 @@ def type_error(error: OmegaConfBaseException) -> str:
     first = str(error.msg if getattr(error, "msg", None) else error).splitlines()[0]
     if first.endswith("is not Optional"):
         first = "got null, expected a value"
+    if first.endswith("list index out of range") and (place := re.fullmatch(r"(.+)\[(-?\d+)\]", str(key))):
+        whole = place[1]
+        return (
+            f"{whole}.{place[2]}: the list has no element {place[2]}, counted from 0; give the whole list: {whole}=[…]"
+        )
     return f"{key}: {first[0].lower() + first[1:]}" if key else first
 
 
