@@ -16,7 +16,7 @@ TXT := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-all test-arviz newer lint format types docs bench wheel clean
+.PHONY: help train test test-slow test-all test-arviz newer resolve numbers lint format types docs bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,18 +34,23 @@ test-slow: .venv/.dev ## Run only the slow tests
 test-all: .venv/.dev ## Run every test, slow ones too
 	$(SINGLE) $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-# Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
-NEWER ?= $(shell for p in python3.12 python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23]*/bin/python; do \
-  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
+N ?= 10000
 
-test-arviz: ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, without torch
-	@test -n "$(NEWER)" || { echo "no Python 3.12 or later found: make test-arviz NEWER=python3.12"; exit 1; }
-	test -x .venv-arviz/bin/pytest || { $(NEWER) -m venv .venv-arviz && .venv-arviz/bin/python -m pip install -q \
-	  -c constraints.txt 'arviz[h5netcdf,matplotlib]' h5netcdf h5py filelock pytest; }
+numbers: .venv/.dev ## Judge N=10000 random programs against exact numbers
+	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) $(ARGS)
+
+# Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
+find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \
+  "$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { echo "$$p"; break; }; done)
+NEWER ?= $(or $(call find_python,3.12),$(call find_python,3.13))
+
+test-arviz: .venv-arviz/.ready ## Test what is handed to ArviZ 1.x, on Python 3.12 or later, without torch
 	.venv-arviz/bin/python -m pytest -q -p no:cacheprovider tests/inference_data/test_groups.py
 
 newer: ## Name the Python that test-arviz takes
 	@echo "$(NEWER)"
+
+resolve: .resolve-3.12 .resolve-3.13 ## Check that the pins resolve on newer Pythons, without downloading packages
 
 lint: .venv/.dev ## Check style and formatting
 	$(PY) -m ruff check .
@@ -69,14 +74,21 @@ wheel: .venv/.dev ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 clean: ## Remove what the other verbs made; outputs/ stays
-	rm -rf .venv .venv-bench build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-* build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------------------
 
-# --no-build-isolation: the build backend, too, comes from constraints.txt, whatever the age of pip.
+# What builds comes from constraints.txt, too: an isolated build would fetch the newest backend instead, since -c does
+# not reach into it, nor PIP_CONSTRAINT from pip 25.3 on. So .base holds the backends of all that is built here: hatchling
+# for this project, setuptools for the one package that comes as a source archive alone. (A new venv of Python 3.11
+# has a setuptools that cannot make wheels, one of 3.12 has none.) All else must be a wheel: another source
+# archive stops the set-up with its name, even where pip's cache holds a wheel of it from before.
+BACKENDS := hatchling setuptools
+WHEELS   := --only-binary=:all: --no-binary=antlr4-python3-runtime
+
 define install
-	$(PIP) install -q --no-build-isolation -c constraints.txt -e '.$(1)'
+	$(PIP) install -q --no-build-isolation $(WHEELS) -c constraints.txt -e '.$(1)'
 	@touch $@
 endef
 
@@ -86,7 +98,7 @@ endef
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; } || { rm -rf .venv; \
 	  echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (once; a few minutes) ..."
-	$(PIP) install -q -c constraints.txt hatchling
+	$(PIP) install -q $(WHEELS) -c constraints.txt $(BACKENDS)
 	@touch $@
 
 .venv/.run: .venv/.base
@@ -98,10 +110,32 @@ endef
 .venv/.docs: .venv/.dev
 	$(call install,[dev$(comma)docs])
 
-# The peers, apart: what they need must not decide what the project runs with. torch as in constraints.txt, for the CPU.
-.venv-bench/.ready: benchmarks/requirements.txt
+# The peers, apart: what they need must not decide what the project runs with. What both need is the same.
+.venv-bench/.ready: benchmarks/requirements.txt constraints.txt
+	rm -rf .venv-bench
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip --disable-pip-version-check install -q -r $<
+	.venv-bench/bin/python -m pip --disable-pip-version-check install -q $(WHEELS) -c constraints.txt -r $<
 	@touch $@
+
+.venv-arviz/.ready: constraints.txt
+	@test -n "$(NEWER)" || { echo "no Python 3.12 or later found: make test-arviz NEWER=python3.12"; exit 1; }
+	rm -rf .venv-arviz
+	$(NEWER) -m venv .venv-arviz
+	.venv-arviz/bin/python -m pip --disable-pip-version-check install -q $(WHEELS) -c constraints.txt \
+	  'arviz[h5netcdf,matplotlib]' h5netcdf h5py filelock pytest
+	@touch $@
+
+# The set-up's own command as a dry run, by that Python itself: pip judges `python_version` by the one it runs on. Before
+# version 23.3 pip fetches whole wheels even so. fast-deps reads the metadata inside a wheel where the package source
+# does not offer them apart: some 30 MB of lists and metadata, not torch's gigabytes.
+.PHONY: .resolve-3.12 .resolve-3.13
+.resolve-3.12 .resolve-3.13: .resolve-%:
+	@$(if $(call find_python,$*),,echo "no Python $* found: whether the pins resolve there is not checked"; exit 0;) set -e; \
+	  rm -rf .venv-resolve/$*; $(call find_python,$*) -m venv .venv-resolve/$*; \
+	  pip=".venv-resolve/$*/bin/python -m pip --disable-pip-version-check"; \
+	  $$pip install -q $(WHEELS) -c constraints.txt pip $(BACKENDS); \
+	  $$pip install -qq --dry-run --use-feature=fast-deps --report .venv-resolve/$*/report.json --no-build-isolation \
+	    $(WHEELS) -c constraints.txt -e ".[$$($(PYTHON) .ci/pinned.py --extras)]"; \
+	  $(PYTHON) .ci/pinned.py .venv-resolve/$*/report.json
 
 comma := ,

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
-sys.path.insert(0, str(Path(__file__).parent))  # pictures.py, for the pages' code
 
 from ppl_vae.version import __version__
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from ppl_vae.citations import citation
     from ppl_vae.core.generate import generate
     from ppl_vae.core.pair import VAE
+    from ppl_vae.core.run import prepare, terms
     from ppl_vae.core.site import Site
-    from ppl_vae.core.terms import Terms, prepare, terms
+    from ppl_vae.core.terms import Terms
     from ppl_vae.diagnostics.evaluate import Evaluation, evaluate
     from ppl_vae.diagnostics.gradients import GradientReport, gradients
     from ppl_vae.inference_data.draw import posterior
@@ -54,8 +55,8 @@ _HOMES = {
     "Site": "ppl_vae.core.site",
     "Terms": "ppl_vae.core.terms",
     "citation": "ppl_vae.citations",
-    "prepare": "ppl_vae.core.terms",
-    "terms": "ppl_vae.core.terms",
+    "prepare": "ppl_vae.core.run",
+    "terms": "ppl_vae.core.run",
 }
 _ROOMS = frozenset(
     {

@@ -122,8 +122,8 @@ def _parts(vae: Any, objective: Any) -> Iterator[Any]:
             values = vars(module).values() if hasattr(module, "__dict__") else ()
             yield from (value for value in values if inspect.isfunction(value))
     yield from (getattr(vae, "estimators", None) or {}).values()
-    layout = getattr(vae, "layout", None)
-    yield from (getattr(layout, "estimators", None) or {}).values()
+    for known in getattr(vae, "prepared", {}).values():  # the estimators that sites take by default
+        yield from known.estimators.values()
 
 
 def citation(vae: Any, objective: Any = None) -> str:

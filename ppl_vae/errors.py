@@ -12,6 +12,14 @@ class DataError(PplVaeError, ValueError):
     """Data that cannot be read, or whose shape, range or support does not fit."""
 
 
+class ArgumentError(PplVaeError, ValueError, TypeError):
+    """An argument of a Python function that cannot be meant: its kind, its value, or together with another."""
+
+
+class DataWarning(UserWarning):
+    """Data that are taken, but not without loss."""
+
+
 class UsageError(PplVaeError):
     """A request that cannot be meant: an unknown verb, key, option or type (exit code 2)."""
 

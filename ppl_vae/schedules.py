@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import ArgumentError
+
 
 class Schedule(nn.Module):
     """A number `f(step)` that training advances.
@@ -39,7 +41,7 @@ class Schedule(nn.Module):
     ) -> None:
         super().__init__()
         if unit not in ("steps", "epochs"):
-            raise ValueError(f"Expected unit='steps' or unit='epochs', got {unit!r}.")
+            raise ArgumentError(f"Got unit={unit!r}, expected 'steps' or 'epochs'.")
         self.f, self.until, self.final, self.unit, self.name = f, until, final, unit, name
         self.register_buffer("value", torch.tensor(float(f(0))))
 
@@ -119,10 +121,10 @@ def as_schedule(value: "float | Schedule", name: str) -> Schedule:
         return value
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"Expected a finite number for {name}, got {value!r}.")
+        raise ArgumentError(f"Got {name}={value!r}, expected a finite number.")
     return constant(number)
 
 
 def _positive(name: str, value: float) -> None:
     if not value > 0:
-        raise ValueError(f"Expected {name} > 0, got {value!r}.")
+        raise ArgumentError(f"Got {name}={value!r}, expected a number above 0.")

@@ -1,14 +1,18 @@
-"""Run the Python blocks of a page when it is built, and show under each block what it printed and drew.
+"""Run the blocks of a page when it is built, and show under each block what it printed and drew.
 
-Every fenced block marked ``python`` runs, in order, in one namespace per page; ``pycon``, ``console`` and the others do
-not. A block that raises fails the build. Figures left open by a block are saved as pictures; the first line of a
-figure's ``set_label`` text, if any, is the picture's description.
+Every fenced block marked ``python`` runs, in order, in one namespace per page, and every one marked ``console`` in a
+shell, all in one empty directory per page; see ``blocks`` for files and for what is left out. A block that raises, or a
+command that fails, fails the build. Figures left open by a block are saved as pictures; the name of a figure
+(``plt.figure("…")``), if any, is the picture's description.
 """
 
 import ast
 import contextlib
 import io
 import os
+import shlex
+import subprocess
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -16,12 +20,15 @@ from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import blocks
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+
+STYLE = Path(__file__).parent / "pages.mplstyle"  # how the pictures of all pages look
 
 
 def run(source: str, namespace: dict[str, Any], name: str) -> str:
@@ -38,9 +45,43 @@ def run(source: str, namespace: dict[str, Any], name: str) -> str:
     return printed.getvalue()
 
 
+def shell(source: str) -> str:
+    """Run commands in the present directory; return what they print, under each its own where there are several."""
+    commands = blocks.commands(source)
+    titles = [f"printf '%s\\n' {shlex.quote(f'$ {command}')}\n" for command in commands]
+    if len(commands) == 1:
+        titles = [""]
+    script = "\n".join(t + command for t, command in zip(titles, commands, strict=True))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout.replace(f"{Path.cwd()}{os.sep}", "")
+
+
+def reason(block: nodes.literal_block) -> str | None:
+    """Why the page says that a block is not run here, if it does."""
+    index = block.parent.index(block)
+    before = block.parent[index - 1] if index else None
+    return (
+        blocks.skipped(before.astext(), building=True)
+        if isinstance(before, nodes.raw)
+        else None
+    )
+
+
 def runs(block: nodes.literal_block) -> bool:
     """Whether a block is a page's own code; signatures in the reference are not."""
-    return block.get("language") == "python" and "signature" not in block.get("classes", [])
+    if block.get("language") not in blocks.LANGUAGES:
+        return False
+    return "signature" not in block.get("classes", []) and not reason(block)
 
 
 class Live(SphinxTransform):
@@ -51,8 +92,8 @@ class Live(SphinxTransform):
     def apply(self, **kwargs: Any) -> None:
         """Run the page."""
         page = self.env.docname
-        blocks = [node for node in self.document.findall(nodes.literal_block) if runs(node)]
-        if not blocks:
+        found = [node for node in self.document.findall(nodes.literal_block) if runs(node)]
+        if not found:
             return
         self.env.note_reread()  # its results depend on the package too, not on its text alone
         import matplotlib.pyplot as plt
@@ -62,12 +103,15 @@ class Live(SphinxTransform):
         namespace: dict[str, Any] = {"__name__": "__main__"}
         here = Path.cwd()
         with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+            stack.enter_context(plt.style.context(STYLE))
             stack.callback(plt.close, "all")
             os.chdir(directory)
             stack.callback(os.chdir, here)
-            for number, block in enumerate(blocks):
+            sys.path.insert(0, directory)  # where a prompt looks for modules
+            stack.callback(sys.path.remove, directory)
+            for number, block in enumerate(found):
                 try:
-                    text = run(block.astext(), namespace, f"{page}.md, line {block.line}")
+                    text = self.result(block, namespace)
                 except Exception:
                     message = f"this block raised\n{traceback.format_exc(limit=-3)}"
                     logger.warning(
@@ -78,6 +122,20 @@ class Live(SphinxTransform):
                 block.parent[
                     block.parent.index(block) + 1 : block.parent.index(block) + 1
                 ] = results
+            for name, module in list(sys.modules.items()):  # the page's own files
+                if Path(getattr(module, "__file__", None) or "/").parent == Path(directory):
+                    del sys.modules[name]
+
+    def result(self, block: nodes.literal_block, namespace: dict[str, Any]) -> str:
+        """What a block prints."""
+        source = block.astext() + "\n"
+        if block["language"] == "console":
+            return shell(source)
+        file = blocks.file_name(source)
+        if file:
+            Path(file).write_text(source, encoding="utf-8")
+            return ""
+        return run(source, namespace, f"{self.env.docname}.md, line {block.line}")
 
     def show(self, text: str) -> list[nodes.Node]:
         """What was printed, as a block of its own."""

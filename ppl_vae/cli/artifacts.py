@@ -86,13 +86,14 @@ def groups(drawn: Any) -> list[str]:
 
 
 def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
-    """Summary and table of `evaluate`, on test data before others."""
+    """Summary and table of `evaluate`, on test data before others; `split` in the summary says on which."""
     import pandas as pd
 
     folder = _latest(run)
     if folder is None:
         return None, None
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = {"split": folder.name, **summary}
     return summary, pd.read_csv(folder / "table.csv", index_col=0)
 
 

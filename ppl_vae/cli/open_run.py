@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,8 @@ def part(run: Run, name: str) -> Split:
             f"the data of {run} are not what they were: got {data.spec}, expected {run.spec}; "
             "put the old file back, or train again"
         )
+    if warning := replaced(run, name, data):
+        print(f"warning: {warning}", file=sys.stderr)
     split: Split = data.splits[name]
     if len(split) == 0:
         there = ", ".join(k for k, v in data.splits.items() if len(v))
@@ -45,12 +49,23 @@ def part(run: Run, name: str) -> Split:
     return split
 
 
+def replaced(run: Run, name: str, data: Dataset | None = None) -> str:
+    """What to say where one part of a run's data is not what it was when the run was trained; else nothing."""
+    from ppl_vae.training.recipe import changed_data, describe_data
+
+    then = run.recipe.get("data", {}).get(name)
+    if then is None:  # a run of an earlier version, which kept no checksums of its data
+        return ""
+    now = json.loads(json.dumps(describe_data((data or run.data).splits[name])))
+    how = changed_data(then, now)
+    told = f"the {name} data are not those of when {run} was trained: {how}; figures are of the data as they are"
+    return told if how else ""
+
+
 def conditions(run: Run) -> tuple[Any, ...]:
     """A batch for a model to generate from: one of x alone needs no data, others are given those of the test data."""
-    from ppl_vae.config.build import example_batch
-
-    if len(run.spec.fields) == 1:
-        return example_batch(run.spec)
+    if run.reference is not None and len(run.spec.fields) == 1:
+        return run.reference
     data = run.data
     return (data.test if len(data.test) else data.train).batch()
 

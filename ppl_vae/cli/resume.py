@@ -46,7 +46,12 @@ def prepare(arguments: Arguments) -> bool:
                 f"{near(key, MAY_CHANGE)} (for another setting start a new run)"
             )
     record = read_record(directory)
-    if (verb := record.get("verb", "train")) != "train":
+    if (verb := record.get("verb", "train")) == "fit":
+        raise RunError(
+            f"resume={directory}: this is a run of pv.fit, which no command can make again; go on with it in Python, "
+            "by the same call with resume=True"
+        )
+    if verb != "train":
         raise RunError(f"resume={directory}: this is a run of ppl-vae {verb}, expected one of ppl-vae train")
     config = _saved(directory)
     if _is_done(record, config, epochs) and not arguments.asks_only:

@@ -12,6 +12,10 @@ from torch import Tensor
 class Meter:
     """Σ_b B_b m_b / Σ_b B_b for metrics m_b of batches of B_b data: an average over data, not over batches.
 
+    A metric that some batches do not have is averaged over the others, but for the KL of a site (`kl/…`): a batch
+    without the site (a label that was observed there) has spent nothing on it, so that the KL of all sites, averaged
+    over all data, sum up to log_likelihood − elbo.
+
     Nothing is read before `read`: adding costs three small kernels and no synchronization. Because NaN and
     infinities never leave a sum, the sum is also its own alarm, see `finite`.
 
@@ -57,7 +61,8 @@ class Meter:
             for name, total in zip(names, sums.tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + total
                 weights[name] = weights.get(name, 0) + self._weights[names]
-        return {name: total / weights[name] for name, total in totals.items()}
+        everything = sum(self._weights.values())
+        return {n: total / (everything if n.startswith("kl/") else weights[n]) for n, total in totals.items()}
 
     def state(self) -> dict[str, Any]:
         """Everything, to go on in the middle of an epoch."""

@@ -12,8 +12,6 @@ from ppl_vae.config.targets import build
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
-    import torch
-
     from ppl_vae.core.pair import VAE
     from ppl_vae.datasets import Dataset, Spec
 
@@ -82,15 +80,3 @@ def concrete_likelihood(node: Mapping[str, Any] | None, spec: Spec) -> dict[str,
         home = public if getattr(sys.modules.get(public), kind.__name__, None) is kind else kind.__module__
         return {"_target_": f"{home}.{kind.__qualname__}"}
     return dict(node)
-
-
-def example_batch(spec: Spec, data: int = 2) -> tuple[torch.Tensor, ...]:
-    """A batch of the right shapes inside the support, for a pair whose parameters appear at its first call."""
-    import torch
-
-    inside = {"unit": 0.5, "positive": 1.0}
-    batch = []
-    for index, field in enumerate(spec.fields):
-        value = inside.get(spec.support, 0.0) if index == 0 else 0.0
-        batch.append(torch.full((data, *field.shape), value).to(getattr(torch, field.dtype)))
-    return tuple(batch)

@@ -1,46 +1,33 @@
-"""Which estimator each site takes when the user names none."""
+"""Which estimator each site of a pair takes, and which sites are summed out."""
 
 from typing import TYPE_CHECKING, Any
 
-import pyro
-import torch
+import pyro.distributions as dist
+from pyro.infer.inspect import get_dependencies
+from pyro.poutine import Trace
 
-from ppl_vae.core.plates import PlateStructure, run_pair, sample_sites
+from ppl_vae.core.plates import PlateStructure, sample_sites
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.distributions.unwrap import elements, is_detached
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators.enumerate import Enumerate
-from ppl_vae.estimators.implicit import has_implicit
-from ppl_vae.estimators.pathwise import Pathwise
+from ppl_vae.estimators.default import resolve
+from ppl_vae.estimators.implicit import Implicit
+from ppl_vae.estimators.pathwise import Reparameterized
 from ppl_vae.estimators.reparameterize import is_finite, support_size
-from ppl_vae.estimators.score_function import ScoreFunction
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-MOST_CONFIGURATIONS = 1024
-"""Sites are enumerated by default as long as their supports have no more values together."""
+def assign(
+    vae: "VAE", batch: tuple[Any, ...], plates: PlateStructure, guide_trace: Trace, model_trace: Trace
+) -> Prepared:
+    """The estimator of every latent site of the guide, and the sites that are summed out.
 
-
-def default_estimator(site: dict[str, Any], configurations: int = 1) -> Any:
-    """Pathwise where draws can be differentiated, enumeration where the support is small, else the score function.
-
-    Args:
-        site: The node of a trace.
-        configurations: The values that the sites enumerated before take together.
+    Raises:
+        CheckError: An estimator is named for no site, or for one that it does not fit.
     """
-    q = site["fn"]
-    if getattr(q, "has_rsample", False) or has_implicit(q):
-        return Pathwise()
-    in_markov = site["infer"].get("_markov_scope") is not None
-    if is_finite(q) and not in_markov and configurations * support_size(q) <= MOST_CONFIGURATIONS:
-        return Enumerate()
-    return ScoreFunction()
-
-
-def assign(vae: "VAE", batch: tuple[Any, ...], layout: PlateStructure) -> tuple[dict[str, Any], bool]:
-    """The estimator of every latent site of the guide, and whether any site of either program is enumerated."""
-    with torch.no_grad(), pyro.validation_enabled(False):
-        guide, model = (sample_sites(trace) for trace in run_pair(vae, batch))
+    guide, model = sample_sites(guide_trace), sample_sites(model_trace)
     latents = {n: s for n, s in guide.items() if not s["is_observed"]}
     only_model = {n: s for n, s in model.items() if n not in guide and not s["is_observed"]}
     observed = {n for n, s in (*model.items(), *guide.items()) if s["is_observed"]}  # latent in other batches, perhaps
@@ -53,17 +40,58 @@ def assign(vae: "VAE", batch: tuple[Any, ...], layout: PlateStructure) -> tuple[
     chosen: dict[str, Any] = {}
     configurations = 1
     for name, site in latents.items():
-        estimator = vae.estimators.get(name, vae.estimators.get("*"))
-        if estimator is None:
-            asked = site["infer"].get("enumerate")
-            estimator = Enumerate() if asked else default_estimator(site, configurations)
+        estimator = resolve(name, site, vae.estimators, configurations, name in plates.escaping)
+        if is_detached(site["fn"]) and isinstance(estimator, (Reparameterized, Implicit)):
+            raise CheckError(
+                f"{type(estimator).__name__} at site {name!r} differentiates its draws, and has_rsample_(False) of its "
+                "distribution forbids that. Leave out one of the two."
+            )
         if estimator.enumerates:
             if not is_finite(site["fn"], limit=10**6):
                 raise CheckError(
                     f"Enumerate at site {name!r}: {type(site['fn']).__name__} has no finite support to be listed. "
                     "Use ScoreFunction, or Pathwise for a continuous site."
                 )
+            if name in plates.escaping:
+                raise CheckError(
+                    f"Enumerate at site {name!r}, on which {plates.escaping[name]!r} depends outside of its plate: "
+                    f"each of its elements would be summed by itself. Put {plates.escaping[name]!r} into the plate, or "
+                    "use ScoreFunction."
+                )
             configurations *= support_size(site["fn"])
         chosen[name] = estimator
-    in_model = any(s["infer"].get("enumerate") or vae.estimators.get(n) is not None for n, s in only_model.items())
-    return chosen, in_model or any(e.enumerates for e in chosen.values())
+    for name, site in only_model.items():
+        if site["infer"].get("enumerate") == "sequential" or site["infer"].get("num_samples"):
+            raise CheckError(
+                f"Site {name!r}, which only the model has, is summed out exactly, and asks for "
+                f"{ {k: site['infer'][k] for k in ('enumerate', 'num_samples') if k in site['infer']} }. Use "
+                "infer={'enumerate': 'parallel'}, or draw the site in the guide."
+            )
+    marginal = {
+        n
+        for n, s in only_model.items()
+        if s["infer"].get("enumerate") or getattr(vae.estimators.get(n), "enumerates", False)
+    }
+    summed = frozenset(n for n, e in chosen.items() if e.enumerates)
+    lonely = {n for n, s in latents.items() if s["infer"].get("is_auxiliary") and n not in model}
+    unpaired = frozenset(lonely - _carried(vae, batch, latents)) if lonely else frozenset()
+    return Prepared(
+        plates, chosen, dict(vae.estimators), marginal=frozenset(marginal), summed=summed, unpaired=unpaired
+    )
+
+
+def _carried(vae: "VAE", batch: tuple[Any, ...], latents: dict[str, Any]) -> set[str]:
+    """The sites of a guide that a Delta depends on, as the latents of an autoguide depend on its auxiliary site.
+
+    Found by following values; where the guide cannot be followed, every site before a Delta counts.
+    """
+    try:
+        known: Any = get_dependencies(vae.run_guide, batch)["prior_dependencies"]
+    except Exception:  # any operation may refuse the tensors that carry provenance
+        known = {}
+    carried: set[str] = set()
+    names = list(latents)
+    for i, name in enumerate(names):
+        if isinstance(elements(latents[name]["fn"]), dist.Delta):
+            carried |= set(known.get(name, names[:i]))
+    return carried

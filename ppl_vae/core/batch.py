@@ -1,6 +1,6 @@
 """Batches as programs take them: tensors, packed sequences and what holds them, beside anything else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -84,17 +84,3 @@ def _take(part: Any, index: Tensor, length: int | None) -> Any:
     if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
         return type(part)(_take(inner, index, length) for inner in part)
     return part
-
-
-def as_batch(batch: Any) -> tuple[Any, ...]:
-    """A batch as the tuple that `model(*batch)` takes: one tensor alone becomes a tuple of one.
-
-    Example:
-        >>> len(as_batch(torch.zeros(3)))
-        1
-    """
-    if isinstance(batch, tuple):
-        return batch
-    if isinstance(batch, Tensor) or not isinstance(batch, Sequence):
-        return (batch,)
-    return tuple(batch)

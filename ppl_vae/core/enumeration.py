@@ -1,22 +1,22 @@
 """Exact sums over discrete sites.
 
 A site that the *guide* enumerates keeps an axis of its own, left of the particles, in every log-density that depends
-on it. The ELBO takes Σ_c q(c)(log p − log q) over these axes, weighted bounds logsumexp_c(log p − log q_rest).
-A site that only the *model* enumerates is summed out of the model here, by tensor variable elimination within its
-plates, and leaves one term in its place:
+on it; what is made of these axes is defined in `terms`. A site that only the *model* enumerates is summed out of the
+model here, by tensor variable elimination within its plates, and leaves terms in its place:
 
     log Σ_c p(c) ∏ p(· | c)
+
+A site that is summed out has a mass of one, masked or not: a mask takes away what the site costs, and not its law.
 
 References:
     Tensor Variable Elimination for Plated Factor Graphs (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from opt_einsum import shared_intermediates
 from pyro.ops import packed
 from pyro.ops.contract import contract_tensor_tree
@@ -24,179 +24,244 @@ from pyro.ops.rings import LogRing
 from pyro.poutine import Trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _ENUM_ALLOCATOR
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ppl_vae.core.plates import PlateStructure, sample_sites
-from ppl_vae.core.site import PARTICLES, Axes, Site, marginal_site
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.core.site import PARTICLES, Axes, Site, marginal_site, site_log_prob
 from ppl_vae.errors import CheckError
 
-if TYPE_CHECKING:
-    from ppl_vae.core.terms import Terms
+
+@contextmanager
+def enumerating_guide(prepared: Prepared) -> Iterator[None]:
+    """Within, the sites that the guide sums over take axes left of the particles.
+
+    Each takes an axis of its own, inside `pyro.markov` too, where Pyro would use axes again: expectations over the
+    guide are sums over all its axes together.
+    """
+    if not prepared.enumerates:
+        yield
+        return
+    with EnumMessenger(first_available_dim=prepared.plates.particle_dim - 1), _Mark(prepared.sums, markov=False):
+        yield
 
 
 @contextmanager
-def enumerating_guide(layout: PlateStructure) -> Iterator[None]:
-    """Within, sites marked for enumeration take axes left of the particles."""
-    if not layout.enumerates:
+def enumerating_model(prepared: Prepared, guide: Trace) -> Iterator[None]:
+    """Within, the model's own sums take axes left of those of this run of the guide."""
+    if not prepared.enumerates:
         yield
         return
-    with EnumMessenger(first_available_dim=layout.particle_dim - 1):
-        yield
-
-
-@contextmanager
-def enumerating_model(layout: PlateStructure, guide: Trace) -> Iterator[None]:
-    """Within, the model's own enumerated sites take axes left of those of this run of the guide."""
-    if not layout.enumerates:
-        yield
-        return
-    _ENUM_ALLOCATOR.set_first_available_dim(layout.particle_dim - 1)
+    first = prepared.plates.particle_dim - 1
+    _ENUM_ALLOCATOR.set_first_available_dim(first)
     for msg in sample_sites(guide).values():
         dim = msg["infer"].get("_enumerate_dim")
         if dim is not None:
             _ENUM_ALLOCATOR.next_available_dim = min(_ENUM_ALLOCATOR.next_available_dim, dim - 1)
             _ENUM_ALLOCATOR.dim_to_id.update(msg["infer"]["_dim_to_id"])
     _ENUM_ALLOCATOR.next_available_id = max(_ENUM_ALLOCATOR.dim_to_id.values(), default=-1) + 1
-    with EnumMessenger():
+    with _Enumerating(first), _Mark(lambda msg: msg["name"] in prepared.marginal):
         yield
 
 
+class _Mark(Messenger):
+    """Tells the messenger around it which sites are enumerated, whatever the program says itself."""
+
+    def __init__(self, sums: Callable[[Any], bool], markov: bool = True) -> None:
+        super().__init__()
+        self.sums, self.markov = sums, markov
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not (msg["done"] or msg["is_observed"] or site_is_subsample(msg)) and self.sums(msg):
+            msg["infer"]["enumerate"] = "parallel"
+        else:
+            msg["infer"].pop("enumerate", None)
+        if not self.markov:
+            msg["infer"].pop("_markov_scope", None)
+            msg["infer"].pop("num_samples", None)  # the sum is exact
+
+
+class _Enumerating(EnumMessenger):
+    """Enumerates, and refuses values that `pyro.markov` has forgotten: their axis may be another site's by then."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def _pyro_sample(self, msg: Any) -> None:
+        super()._pyro_sample(msg)
+        known = self._param_dims.get(msg["name"])
+        shape = getattr(msg["fn"], "batch_shape", ())
+        if known is None or msg["infer"].get("_markov_scope") is None:
+            return
+        if any(shape[dim] > 1 and dim not in known for dim in range(-len(shape), self.first + 1)):
+            raise CheckError(
+                f"Site {msg['name']!r} depends on an enumerated site further back than pyro.markov remembers. "
+                "Give the history that it needs: pyro.markov(…, history=2) for two steps back."
+            )
+
+
+Sites = dict[str, Site]
 Expectation = Callable[[Tensor, dict[str, Any]], Tensor]
 
 
-def inner_expectation(guide: Trace, layout: PlateStructure) -> Expectation | None:
+def inner_expectation(guide: Trace, plates: PlateStructure) -> Expectation | None:
     """The expectation of a log-density over sites that the guide enumerates within plates beside the one over data.
 
     Such a plate is summed when a site is read, so the expectation within it must be taken before.
     """
     inner = []
     for msg in sample_sites(guide).values():
-        plates = {f.name for f in msg["cond_indep_stack"] if f.vectorized}
-        plates -= {PARTICLES, *layout.data_plates}
+        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized} - {PARTICLES}
         dim = msg["infer"].get("_enumerate_dim")
-        if dim is not None and plates:
-            inner.append((dim, plates, msg["fn"].log_prob(msg["value"])))
+        if dim is not None and names - plates.data_plates:
+            inner.append((dim, names, msg["fn"].log_prob(msg["value"])))
     if not inner:
         return None
 
     def expect(log_prob: Tensor, msg: dict[str, Any]) -> Tensor:
-        plates = {f.name for f in msg["cond_indep_stack"] if f.vectorized}
-        within = [(dim, log_q) for dim, needed, log_q in inner if needed <= plates]
+        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized}
+        within = [(dim, log_q) for dim, needed, log_q in inner if needed <= names]
         if not any(log_prob.dim() >= -dim and log_prob.shape[dim] > 1 for dim, _ in within):
             return log_prob
-        log_weight = within[0][1]
-        for _, log_q in within[1:]:
-            log_weight = log_weight + log_q
-        return _weighted(log_prob, log_weight).sum([dim for dim, _ in within], keepdim=True)
+        return expectation(log_prob, [log_q for _, log_q in within], [dim for dim, _ in within])
 
     return expect
 
 
-def _weighted(f: Tensor, log_q: Tensor) -> Tensor:
-    """q·f, where 0·(−∞) is 0."""
-    q = log_q.exp()
-    return q * f.masked_fill((q == 0) & torch.isinf(f), 0.0)
+def expectation(f: Tensor, log_mass: list[Tensor], axes: list[int]) -> Tensor:
+    """Σ_c q(c) f(c) over some axes, which stay with size 1; where q is 0, an infinite f counts for nothing."""
+    total = log_mass[0]
+    for part in log_mass[1:]:
+        total = total + part
+    q = total.exp()
+    return (q * f.masked_fill((q == 0) & f.isinf(), 0.0)).sum(axes, keepdim=True)
 
 
 def contracted(
-    guide: Trace, model: Trace, axes: Callable[[tuple[CondIndepStackFrame, ...]], Axes], total: float | None
-) -> tuple[set[str], dict[str, Site]]:
+    guide: Trace,
+    model: Trace,
+    axes: Callable[[tuple[CondIndepStackFrame, ...]], Axes],
+    total: float | None,
+    prepared: Prepared,
+) -> tuple[set[str], Sites]:
     """Sum out the sites that only the model enumerates.
+
+    With latents z that are drawn and data x among the sites that depend on the sum, p(x, z) is kept as the prior
+    p(z) = Σ_c p(c) p(z | c), which a KL is taken against, and p(x | z) = p(x, z) / p(z).
 
     Args:
         guide: The trace of the guide.
         model: The trace of the model replayed on it.
         axes: Where a stack of plates has its axes.
         total: N, for the data plate's scale.
+        prepared: How the pair was run.
 
     Returns:
-        The names of the sites that took part in a sum, and one site per sum in their place.
+        The names of the sites that took part in a sum, and the sites in their place.
     """
     sites = sample_sites(model)
     summed = [n for n, s in sites.items() if n not in guide.nodes and s["infer"].get("_enumerate_dim") is not None]
     if not summed:
         return set(), {}
-    guide.compute_log_prob()
+    relaxed = prepared.relaxed
+    _require_own_axes(sites, prepared.plates)
+    for name in {*summed, *relaxed} & sites.keys():
+        node = sites[name]
+        node["unscaled_log_prob"] = site_log_prob(node, relaxed=name in relaxed, masked=name not in summed)
+        node["log_prob"], node["log_prob_sum"] = node["unscaled_log_prob"], node["unscaled_log_prob"].sum()
+    model.compute_log_prob(lambda name, site: name in sites)
     guide.pack_tensors()
-    model.compute_log_prob()
     model.pack_tensors(guide.plate_to_symbol)
     symbols = {sites[name]["infer"]["_enumerate_symbol"] for name in summed}
 
     frames: dict[str, CondIndepStackFrame] = {}
-    factors: OrderedDict[frozenset[str], list[Any]] = OrderedDict()
-    involved: dict[str, Any] = {}
+    factors: dict[str, tuple[frozenset[str], Tensor]] = {}
     sizes: dict[str, int] = {}
     for name, site in sites.items():
-        log_prob = packed.scale_and_mask(site["packed"]["unscaled_log_prob"], mask=site["packed"]["mask"])
+        mask = None if name in summed or name in relaxed else site["packed"]["mask"]
+        log_prob = packed.scale_and_mask(site["packed"]["unscaled_log_prob"], mask=mask)
         if name not in summed and symbols.isdisjoint(log_prob._pyro_dims):
             continue
         stack = {model.plate_to_symbol[f.name]: f for f in site["cond_indep_stack"] if f.vectorized}
         frames.update(stack)
-        factors.setdefault(frozenset(stack), []).append(log_prob)
         sizes.update(zip(log_prob._pyro_dims, log_prob.shape, strict=True))
-        involved[name] = site["scale"]
-    if len({float(scale) for scale in involved.values()}) > 1:
+        factors[name] = (frozenset(stack), log_prob)
+    scales = {name: sites[name]["scale"] for name in factors}
+    if len({float(scale) for scale in scales.values()}) > 1:
         raise CheckError(
             "Sites that are summed out together need one scale, but they have "
-            + ", ".join(f"{name!r}: {float(scale):.4g}" for name, scale in involved.items())
+            + ", ".join(f"{name!r}: {float(scale):.4g}" for name, scale in scales.items())
             + ". Apply poutine.scale, or a plate that subsamples, to all of them or to none."
         )
-    with shared_intermediates() as cache:
-        result = contract_tensor_tree(factors, symbols, ring=LogRing(cache=cache, dim_to_size=sizes))
-    made: dict[str, Site] = {}
-    for ordinal, tensors in result.items():
-        for tensor in tensors:
-            name = "sum over " + ", ".join(summed) + (f" ({len(made) + 1})" if made else "")
-            log_prob = packed.unpack(tensor, model.symbol_to_dim)
-            stack_axes = axes(tuple(frames[symbol] for symbol in sorted(ordinal)))
-            made[name] = marginal_site(name, log_prob, next(iter(involved.values())), stack_axes, total)
-    return set(involved), made
+    scale = next(iter(scales.values()))
+
+    def contract(names: Iterable[str]) -> list[tuple[Axes, Tensor]]:
+        tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
+        for name in names:
+            tree.setdefault(factors[name][0], []).append(factors[name][1])
+        try:
+            with shared_intermediates() as cache:
+                result = contract_tensor_tree(tree, symbols, ring=LogRing(cache=cache, dim_to_size=sizes))
+        except (ValueError, NotImplementedError) as error:
+            raise CheckError(
+                f"The model's sites {summed} cannot be summed out: {str(error).splitlines()[0]} A site outside a plate "
+                "may not depend on one that is summed out inside it. Draw the sites in the guide."
+            ) from None
+        found = []
+        for ordinal, tensors in result.items():
+            for tensor in tensors:
+                place = axes(tuple(frames[symbol] for symbol in sorted(ordinal)))
+                found.append((place, packed.unpack(tensor, model.symbol_to_dim)))
+        return found
+
+    label = "sum over " + ", ".join(summed)
+    made: Sites = {}
+    drawn = tuple(n for n in factors if n not in summed and not sites[n]["is_observed"])
+    observed = tuple(n for n in factors if sites[n]["is_observed"])
+
+    def keep(suffix: str, terms: list[tuple[Axes, Tensor]], sign: int, stands_for: tuple[str, ...]) -> None:
+        for number, (place, log_prob) in enumerate(terms, 1):
+            name = label + suffix + (f" ({number})" if number > 1 else "")
+            made[name] = marginal_site(name, sign * log_prob, scale, place, total, stands_for, suffix != ": prior")
+
+    whole = contract(factors)
+    if not all(place.data is not None for place, _ in whole):
+        _require_all_data(label, [axes(sites[n]["cond_indep_stack"]) for n in factors], total)
+    if not observed:
+        keep(": prior", whole, 1, drawn)
+        return set(factors), made
+    keep("", whole, 1, observed)
+    if drawn:
+        prior = contract(n for n in factors if n in summed or n in drawn)
+        keep(": prior", prior, 1, drawn)
+        keep(": data given the rest", prior, -1, observed)
+    return set(factors), made
 
 
-def expect_local(f: Tensor, t: "Terms") -> Tensor:
-    """E over the local sites that the guide enumerates, given the global ones; `(enumerated…, particles, data)`."""
-    return _expect(f, [s for s in t.guide.values() if s.is_local and s.enum_dim is not None], t, True)
+def _require_own_axes(sites: dict[str, Any], plates: PlateStructure) -> None:
+    """Refuse a site two of whose parents lie on one axis, as `pyro.markov` gives axes out again."""
+    if not plates.followed:
+        return
+    for name in sites:
+        seen: dict[int, str] = {}
+        for parent in sorted({name, *plates.parents.get(name, ())} & sites.keys()):
+            dim = sites[parent]["infer"].get("_enumerate_dim")
+            if dim is not None and seen.setdefault(dim, parent) != parent:
+                raise CheckError(
+                    f"Site {name!r} depends on {seen[dim]!r} and {parent!r}, which pyro.markov has put on one axis. "
+                    "Give the history that it needs (pyro.markov(…, history=2)), or mark fewer loops as markov."
+                )
 
 
-def expect_global(f: Tensor, t: "Terms") -> Tensor:
-    """E over the global sites that the guide enumerates: `(enumerated…, particles)` → `(particles,)`."""
-    return squeezed(_expect(f, [s for s in t.guide.values() if not s.is_local and s.enum_dim is not None], t, False), 1)
-
-
-def _expect(f: Tensor, sites: list[Site], t: "Terms", local: bool) -> Tensor:
-    sites = [s for s in sites if not s.plates]
-    if not sites:
-        return f
-    log_q = sites[0].log_prob
-    for site in sites[1:]:
-        log_q = log_q + site.log_prob
-    axes = [_axis(s, t.layout, local) for s in sites]
-    return _weighted(f, log_q).sum(axes, keepdim=True)
-
-
-def marginalize_local(log_weights: Tensor, t: "Terms") -> Tensor:
-    """Logsumexp over the local sites that the guide enumerates; the log-weights must not hold their log q."""
-    sites = [s for s in t.guide.values() if s.is_local and s.enum_dim is not None]
-    if any(s.plates for s in sites):
-        raise CheckError(
-            f"Site {next(s.name for s in sites if s.plates)!r} is enumerated by the guide within a plate of its own; a "
-            "bound with importance weights sums it out in the model only. Drop it from the guide and mark it "
-            "infer={'enumerate': 'parallel'} in the model."
-        )
-    if not sites:
-        return log_weights
-    return squeezed(torch.logsumexp(log_weights, [_axis(s, t.layout, True) for s in sites], keepdim=True), 2)
-
-
-def squeezed(x: Tensor, dims: int) -> Tensor:
-    """`x` without leading axes of size 1, down to `dims` axes."""
-    while x.dim() > dims and x.shape[0] == 1:
-        x = x.squeeze(0)
-    return x
-
-
-def _axis(site: Site, layout: PlateStructure, local: bool) -> int:
-    """Where a site's enumerated axis lies in `(enumerated…, particles, data)` or `(enumerated…, particles)`."""
-    assert site.enum_dim is not None
-    return site.enum_dim + layout.depth - (1 if local else 0)
+def _require_all_data(label: str, places: list[Axes], total: float | None) -> None:
+    """Refuse a sum over data inside a logarithm, where the batch is a part of them."""
+    for place in places:
+        if place.data is not None and float(place.scales(total)[2]) != 1:
+            raise CheckError(
+                f"The {label} stands outside the data plate, so that all data belong inside its logarithm, and this "
+                "batch is a part of them. Train on all data at once (batch_size=None), or let the guide draw the site."
+            )

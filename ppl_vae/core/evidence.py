@@ -151,7 +151,7 @@ class Evidence:
     """Estimates per datum; every tensor is `(data,)`, in nats where it has a unit.
 
     Attributes:
-        elbo: mean of the log-weights.
+        elbo: mean of log p − log q, in expectation over enumerated sites.
         elbo_se: its standard error over particles.
         log_evidence: log of the mean weight; biased downward by about `log_evidence_se`² / 2.
         log_evidence_se: its standard error over particles, by the delta method.
@@ -197,12 +197,18 @@ class StreamingEvidence:
         self._seen = 0
         self._keep = tail_length(num_particles) + 1
 
-    def update(self, log_weights: Tensor) -> None:
-        """Take a chunk of log-weights, `(particles, data)`, unweighted and unscaled."""
+    def update(self, log_weights: Tensor, elbo: Tensor | None = None) -> None:
+        """Take a chunk of log-weights, `(particles, data)`, unweighted and unscaled.
+
+        Args:
+            log_weights: log w, with enumerated sites summed out.
+            elbo: what the ELBO averages, where that is not log w: with enumerated sites, Σ_c q(c) (log p − log q).
+        """
         lw = log_weights.detach().double()
         chunk, n = lw.shape[0], self._seen
-        mean = lw.mean(0)
-        square = (lw - mean).square().sum(0)
+        terms = lw if elbo is None else elbo.detach().double()
+        mean = terms.mean(0)
+        square = (terms - mean).square().sum(0)
         if n == 0:
             self._log_sum, self._log_sum_sq = lw.logsumexp(0), (2 * lw).logsumexp(0)
             self._mean, self._square = mean, square
@@ -245,7 +251,8 @@ def no_evidence(t: "Terms") -> str | None:
     if any(site.is_auxiliary for site in t.guide.values()):
         return None  # autoguides carry their density in an auxiliary site
     for name, site in t.latents.items():
-        prior = t.model[name].fn if name in t.model else None
+        known = t.model.get(name) or t.contracted.get(name)
+        prior = known.fn if known is not None else None
         for fn in (site.fn, prior):
             while isinstance(fn, torch.distributions.Independent):
                 fn = fn.base_dist

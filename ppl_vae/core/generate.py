@@ -8,59 +8,127 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.call import named_arguments, require_pair
+from ppl_vae.core.data import as_pair_takes
+from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs
 from ppl_vae.core.predict import predict
+from ppl_vae.core.run import prepare
 from ppl_vae.core.simulate import reference_batch
-from ppl_vae.core.tiles import as_pair_takes, inference, plan
+from ppl_vae.core.tiles import inference, plan
+from ppl_vae.errors import ArgumentError
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
+@named_arguments
 def generate(
-    vae: "VAE", n: int = 64, *, like: Any = None, mean: bool = False, seed: int | None = None, memory: int | str = "1GB"
+    vae: "VAE",
+    n: int = 64,
+    *,
+    like: Any = None,
+    given: Mapping[str, Any] | None = None,
+    mean: bool = False,
+    seed: int | None = None,
+    memory: int | str = "1GB",
 ) -> Any:
-    r"""Draw new data from the model, z ~ p(z), x ~ p(x | z).
+    r"""Draw new data from the model, z ~ p(z), x ~ p(x | z), or x ~ p(x | z, y) for a y that is given.
+
+    A model of x alone needs nothing else. One that takes more, such as a label, a library size or lengths of
+    sequences, is told what they are: by name (`given`), or by a batch of data that have them (`like`).
 
     Args:
         vae: the pair.
         n: how many.
-        like: a batch whose shapes the new data take, and whose other inputs (conditions) are used, cycled to n
-            data; by default the first batch the pair has seen.
+        like: a batch whose shapes the new data take, and whose other inputs are used, cycled to n data; by default
+            shapes are those of the first data that the pair has seen.
+        given: a value, or n of them, by the name of an argument of the model, `{"y": 3}`: what it takes beside the
+            data, or data that it observes and that depend on no latent.
         mean: give E[x | z] in place of x ~ p(x | z), where the likelihood has a mean.
         seed: of the draws; None goes on with the caller's random state, an integer leaves it untouched.
         memory: upper limit of the working memory.
 
     Returns:
-        New x `(n, *shape)`; a dict by site where the model observes several.
+        New x `(n, *shape)`; a dict by site where the model observes several, those given among them.
 
     Raises:
+        ArgumentError: if n or `given` cannot be meant, or the model takes what neither `given` nor `like` says.
         CheckError: if the pair has never seen a batch, has no data plate, or its prior cannot be drawn from.
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist
-    >>> def model(x):
+    >>> def model(x, dose):
     ...     with pyro.plate("data", x.shape[0]):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-    >>> def guide(x):
+    ...         pyro.sample("x", dist.Normal(z + dose, 1.0), obs=x)
+    >>> def guide(x, dose):
     ...     with pyro.plate("data", x.shape[0]):
-    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
-    >>> generate(pv.VAE(model, guide), 5, like=torch.zeros(2), seed=0).shape
-    torch.Size([5])
+    ...         pyro.sample("z", dist.Normal((x - dose) / 2, 0.5**0.5))
+    >>> vae = pv.VAE(model, guide)
+    >>> batch = torch.zeros(2), torch.ones(2)
+    >>> generate(vae, 5, given={"dose": 100.0}, like=batch, mean=True).round(decimals=-2)
+    tensor([100., 100., 100., 100., 100.])
     """
-    if n < 1:
-        raise ValueError(f"Got n={n}, expected at least 1.")
+    require_pair(vae)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ArgumentError(f"Got n={n!r}, expected a whole number of at least 1.")
     batch = as_pair_takes(reference_batch(vae, like), vae)
+    values = given_values(vae, batch, given or {}, n)
+    defaults = list(arguments(vae.model, len(batch)).values())
+    batch = (*batch, *defaults[len(batch) : max(values, default=-1) + 1])
+
+    def part(first: int, size: int) -> tuple[Any, ...]:
+        cycled = take(batch, torch.arange(first, first + size) % (batch_length(batch) or 1))
+        own = {k: v[first : first + size] if is_per_datum(v, n) else v for k, v in values.items()}
+        return tuple(own.get(place, value) for place, value in enumerate(cycled))
+
     # Without a seed, one is drawn from the caller's stream, which so goes on.
     start = int(torch.randint(2**31, ())) if seed is None else seed
     parts: list[dict[str, Tensor]] = []
-    with inference(vae, batch):
+    few = part(0, min(n, 2))
+    with inference(vae, few):
+        held = _held(vae, few, values, like)
         pyro.set_rng_seed(start)
-        size = plan(vae, batch, n, 1, memory, start).data
+        size = plan(vae, few, n, 1, memory, start).data
         for first in range(0, n, size):
-            drawn, _ = predict(vae, _cycled(batch, first, min(size, n - first)), mean=mean)
-            parts.append({name: site.value[0] for name, site in drawn.items()})
+            inputs = part(first, min(size, n - first))
+            own = {site: inputs[place] for site, place in held.items()}
+            drawn, _ = predict(vae, inputs, values=own, mean=mean)
+            parts.append({name: own.get(name, site.value[0]) for name, site in drawn.items()})
     result = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     return next(iter(result.values())) if len(result) == 1 else result
+
+
+def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], like: Any) -> dict[str, int]:
+    """The observed sites that are given, with the place of the argument that they are; refuse what is not said.
+
+    Raises:
+        ArgumentError: see `generate`.
+    """
+    inputs, observed = inputs_of(vae, batch), observed_inputs(vae, batch)
+    unsaid = [i.name for place, i in enumerate(inputs) if i.is_needed and place not in values]
+    if unsaid and like is None:
+        names = " and ".join(unsaid)
+        raise ArgumentError(
+            f"Got no {names} for a model that takes {names} beside the data it observes, expected values: what it "
+            f"draws may depend on them. Pass given={{{', '.join(f'{name!r}: …' for name in unsaid)}}} (a value, or one "
+            "per datum), or a batch of data that have them: like=batch."
+        )
+    held = {site: place for place, i in enumerate(inputs) if place in values for site in i.sites}
+    parents = prepare(vae, batch, mode="draw").plates.parents
+    for site, place in held.items():
+        name = inputs[place].name
+        if len(held) == len(observed):
+            raise ArgumentError(
+                f"Got given={{{name!r}: …}}, expected something left to draw: the model observes nothing else. For "
+                "data like given ones, use pv.posterior and its predictive draws."
+            )
+        if latents := sorted(parents.get(site, ())):
+            raise ArgumentError(
+                f"Got given={{{name!r}: …}}, expected inputs of the model, or data that depend on no latent: "
+                f"{site!r} depends on {', '.join(map(repr, latents))}, so that its value says something of them. Use "
+                "pv.posterior for latents given data."
+            )
+    return held
 
 
 def of_data(values: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -72,7 +140,3 @@ def of_data(values: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """
     fitting = [value for value in values.values() if value.shape[1:] == x.shape[1:]]
     return fitting[-1] if fitting else next(iter(values.values()))
-
-
-def _cycled(batch: tuple[Any, ...], first: int, n: int) -> tuple[Any, ...]:
-    return take(batch, torch.arange(first, first + n) % (batch_length(batch) or 1))

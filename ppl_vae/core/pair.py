@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.core.functional import call_with
+from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator, require_kind
 
 
 class VAE(nn.Module):
@@ -16,7 +19,7 @@ class VAE(nn.Module):
 
     The pair owns the parameters and buffers of both: they are in `parameters()`, `state_dict()` and `.to(device)`, and
     Pyro's global store is neither read nor changed. Programs that create parameters when first run
-    (`pyro.param`, autoguides) have them after [`prepare`][ppl_vae.core.terms.prepare] or any call on a batch.
+    (`pyro.param`, autoguides) have them after [`prepare`][ppl_vae.core.run.prepare] or any call on a batch.
 
     Args:
         model: Called as `model(*batch)`; its observed sites are the data.
@@ -54,13 +57,13 @@ class VAE(nn.Module):
         self.guide = as_module(guide)
         self.params = Parameters()
         self.data_plate = data_plate
-        self.estimators = dict(estimators or {})
+        self.estimators = _named(estimators)
         # Baselines and temperatures are parameters and buffers of the pair.
         self.estimator_modules = nn.ModuleDict(
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
         )
-        self.layouts: dict[Any, Any] = {}  # what `prepare` learnt of the two programs, per structure of a batch
-        self.structure: Any = None
+        self.prepared: dict[Any, Any] = {}  # what `prepare` learnt, under all that it depends on
+        self.reference_batch: tuple[Any, ...] | None = None  # the first data that the pair has seen
         self._awaited: dict[str, Tensor] = {}
         self._ran: set[str] = set()
         self.register_load_state_dict_pre_hook(_await)
@@ -68,7 +71,7 @@ class VAE(nn.Module):
     def forward(self, program: str, *batch: Any) -> Any:
         """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
         try:
-            with self.params.owned(), SizedPlates():
+            with self.params.owned(), SizedPlates(), Missing():
                 result = getattr(self, program)(*batch)
         except Exception:
             _forget_plates(self)
@@ -113,14 +116,12 @@ class VAE(nn.Module):
         constants = {id(p): p.detach() for p in self.parameters()}
         return lambda *batch: call_with(self, constants, "guide", *batch)
 
-    @property
-    def layout(self) -> Any:
-        """The shape of the two programs on batches like the last one (see `prepare`), or None before the first."""
-        return self.layouts.get(self.structure)
-
-    @layout.setter
-    def layout(self, layout: Any) -> None:
-        self.layouts[self.structure] = layout
+    def sharing(self, estimators: Mapping[str, Any]) -> "VAE":
+        """A pair of the same programs, parameters and buffers with other estimators."""
+        other = VAE(self.model, self.guide, estimators=estimators, data_plate=self.data_plate)
+        other.params, other.reference_batch = self.params, self.reference_batch
+        other._ran |= self._ran
+        return other.train(self.training) if self.training != other.training else other
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +132,24 @@ class VAE(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(f"{site}={estimator!r}" for site, estimator in self.estimators.items())
+
+
+def _named(estimators: Any) -> dict[str, Estimator]:
+    """Estimators by site.
+
+    Raises:
+        ArgumentError: no mapping, or what is no estimator.
+    """
+    if estimators is None:
+        return {}
+    if not isinstance(estimators, Mapping):
+        raise ArgumentError(
+            f"Got estimators={estimators!r:.60}, expected a mapping from sites to estimators. Write "
+            "estimators={'z': pv.estimators.Pathwise()}, or {'*': …} for all sites."
+        )
+    for name, estimator in estimators.items():
+        require_kind(estimator, Estimator, f"the estimator of site {name!r}", "pv.estimators.Pathwise()")
+    return dict(estimators)
 
 
 def _await(vae: VAE, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -5,7 +5,7 @@ A plate left of the programs' own plates is fastest, and silently wrong for prog
 alone, must give the same log-densities. The loop is always right.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.enumeration import Expectation, contracted, enumerating_guide, enumerating_model, inner_expectation
-from ppl_vae.core.plates import PlateStructure, sample_sites
+from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import PARTICLES, Axes, Site, read_site, stack_sites
-from ppl_vae.estimators.messenger import Draw, Mark
+from ppl_vae.errors import CheckError
+from ppl_vae.estimators.messenger import Draw
 from ppl_vae.estimators.particle_axes import ParticleAxes
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Runner:
     Args:
         vae: The pair.
         batch: What the programs take.
+        prepared: What is known of the pair, and how its sites are drawn.
         particles: K.
         strategy: `"single"` (for K = 1), `"plate"`, `"tile"` or `"loop"`.
         total: N, for the scale of the data plate.
@@ -46,6 +49,7 @@ class Runner:
 
     vae: "VAE"
     batch: tuple[Any, ...]
+    prepared: Prepared
     particles: int = 1
     strategy: str = "single"
     total: float | None = None
@@ -68,67 +72,72 @@ class Runner:
             shared_global: Draw global latents once for all particles.
         """
         program = self.vae.run_guide if program is None else program
-        layout = self.layout
+        plates = self.prepared.plates
         noise: dict[str, list[Tensor]] = {}
 
         def shared(msg: Any) -> bool:
-            return shared_global and layout.data_frame(msg["cond_indep_stack"]) is None
+            return shared_global and plates.data_frame(msg["cond_indep_stack"]) is None
 
         traces: list[Trace] = []
         for k in range(self.runs):
             given = _particle(values, k) if self.strategy == "loop" else dict(values or {})
             if shared_global and traces:
                 for name, msg in sample_sites(traces[0]).items():
-                    if layout.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
+                    if plates.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
-            place = partial(self._place, k, noise)
-            with enumerating_guide(layout), Draw(layout.estimators, place, shared, given, redraw):
+            draw = Draw(self._estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
+            with draw, enumerating_guide(self.prepared):
                 traces.append(poutine.trace(self._run).get_trace(program))
-        expects = [inner_expectation(trace, layout) if layout.enumerates else None for trace in traces]
-        return traces, self._stack([self._read(t, e) for t, e in zip(traces, expects, strict=True)])
+        expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
+        return traces, self._stack([self._read(t, e, drawn=True) for t, e in zip(traces, expects, strict=True)])
 
     @exclusive
-    def model(self, guide: list[Trace], *, values: Mapping[str, Tensor] | None = None) -> Sites:
-        """Trace the model replayed on the guide, or on `values` in place of the guide's."""
-        runs = []
+    def model(self, guide: list[Trace], *, values: Mapping[str, Tensor] | None = None) -> tuple[Sites, Sites]:
+        """Trace the model replayed on the guide, or on `values` in place of the guide's.
+
+        Returns:
+            Its sites, with sums in the place of what is summed out; and the sites that the sums took the place of.
+        """
+        runs: list[tuple[Sites, Sites]] = []
         for k, trace in enumerate(guide):
             if values is not None:
                 given = _particle(values, k) if self.strategy == "loop" else values
                 trace = trace.copy()
                 for name, value in given.items():
                     trace.nodes[name] = {**trace.nodes[name], "value": value}
-            with enumerating_model(self.layout, trace), Mark(self.vae.estimators):
-                model = poutine.trace(poutine.replay(self._run, trace=trace)).get_trace(self.vae.run_model)
-            if self.layout.enumerates:
-                summed, made = contracted(trace, model, self._axes, self.total)
-                sites = self._read(model, inner_expectation(trace, self.layout), summed)
-                runs.append({**sites, **made})
+            with poutine.replay(trace=trace), enumerating_model(self.prepared, trace):
+                model = poutine.trace(self._run).get_trace(self.vae.run_model)
+            if self.prepared.enumerates:
+                summed, made = contracted(trace, model, self._axes, self.total, self.prepared)
+                sites = self._read(model, inner_expectation(trace, self.prepared.plates))
+                kept = {name: site for name, site in sites.items() if name not in summed}
+                runs.append(({**kept, **made}, {name: sites[name] for name in summed}))
             else:
-                runs.append(self._read(model))
-        return self._stack(runs)
-
-    @property
-    def layout(self) -> PlateStructure:
-        """The shape of the pair's programs."""
-        return self.vae.layout
+                runs.append((self._read(model), {}))
+        return self._stack([run[0] for run in runs]), self._stack([run[1] for run in runs])
 
     @property
     def runs(self) -> int:
         """How often a program runs."""
         return self.particles if self.strategy == "loop" else 1
 
+    def _estimator(self, msg: Any) -> Any:
+        """What draws a site; None: its distribution."""
+        return self.prepared.estimator(msg) if self.prepared.mode == "estimate" else None
+
     def _run(self, program: Program) -> Any:
         if self.strategy == "plate":
-            with pyro.plate(PARTICLES, self.particles, dim=self.layout.particle_dim):
+            with pyro.plate(PARTICLES, self.particles, dim=self.prepared.plates.particle_dim):
                 return program(*self.batch)
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
-    def _place(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> ParticleAxes:
+    def _particle_axes(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> ParticleAxes:
         """Where particles and data lie in a site's draw, in run k."""
-        data = self.layout.data_frame(msg["cond_indep_stack"])
+        plates = self.prepared.plates
+        data = plates.data_frame(msg["cond_indep_stack"])
         return ParticleAxes(
             self.particles,
-            particle_dim=self.layout.particle_dim if self.strategy == "plate" else None,
+            particle_dim=plates.particle_dim if self.strategy == "plate" else None,
             data_dim=None if data is None else data.dim,
             tiled=self.strategy == "tile",
             particle=k if self.strategy == "loop" else None,
@@ -137,18 +146,30 @@ class Runner:
 
     def _axes(self, stack: tuple[CondIndepStackFrame, ...]) -> Axes:
         particles = 1 if self.strategy == "loop" else self.particles
-        return Axes(stack, self.layout, particles, self.strategy == "tile")
+        return Axes(stack, self.prepared.plates, particles, self.strategy == "tile")
 
-    def _read(self, trace: Trace, expect: Expectation | None = None, without: Collection[str] = ()) -> Sites:
+    def _read(self, trace: Trace, expect: Expectation | None = None, drawn: bool = False) -> Sites:
         return {
-            name: read_site(msg, self._axes(msg["cond_indep_stack"]), total=self.total, expect=expect)
+            name: read_site(
+                msg,
+                self._axes(msg["cond_indep_stack"]),
+                total=self.total,
+                expect=expect,
+                relaxed=name in self.prepared.relaxed,
+                drawn=drawn,
+                estimator=self.prepared.estimator(msg) if drawn and not msg["is_observed"] else None,
+            )
             for name, msg in sample_sites(trace).items()
-            if name not in without
         }
 
     def _stack(self, runs: list[Sites]) -> Sites:
         if self.strategy != "loop":
             return runs[0]
+        if any(run.keys() != runs[0].keys() for run in runs):
+            raise CheckError(
+                "The sites of the programs differ from run to run, as in a sequential plate that subsamples, so that "
+                "several particles cannot be laid side by side. Use num_particles=1, or a vectorized plate."
+            )
         return {name: stack_sites([run[name] for run in runs]) for name in runs[0]}
 
 
@@ -161,7 +182,7 @@ def tile(batch: tuple[Any, ...], particles: int) -> tuple[Any, ...]:
     return take(batch, torch.arange(batch_length(batch) or 0).repeat(particles))
 
 
-def choose(vae: "VAE", batch: tuple[Any, ...]) -> tuple[str, dict[str, str]]:
+def choose(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> tuple[str, dict[str, str]]:
     """The first strategy that gives, for two particles, what each gives alone; and why others were passed over."""
     reasons: dict[str, str] = {}
     dropout = own_noise(vae)
@@ -170,7 +191,7 @@ def choose(vae: "VAE", batch: tuple[Any, ...]) -> tuple[str, dict[str, str]]:
     try:
         with torch.no_grad(), pyro.validation_enabled(False):
             for strategy in ("plate", "tile"):
-                reason = _differs(vae, batch, strategy)
+                reason = _differs(vae, batch, prepared, strategy)
                 if reason is None:
                     return strategy, reasons
                 reasons[strategy] = reason
@@ -185,15 +206,15 @@ def own_noise(program: nn.Module) -> list[nn.Module]:
     return [m for m in program.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
 
 
-def _differs(vae: "VAE", batch: tuple[Any, ...], strategy: str, particles: int = 2) -> str | None:
+def _differs(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, strategy: str, particles: int = 2) -> str | None:
     """Why a strategy is wrong for this pair, or None where it is right."""
-    if strategy == "tile" and (not vae.layout.data_plates or batch_length(batch) is None):
+    if strategy == "tile" and (not prepared.plates.data_plates or batch_length(batch) is None):
         return "no data plate follows the first axis of the batch"
-    alone_runner = Runner(vae, batch)
-    together = Runner(vae, batch, particles, strategy)
+    alone_runner = Runner(vae, batch, prepared)
+    together = Runner(vae, batch, prepared, particles, strategy)
     try:
         traces, guide = together.guide()
-        model = together.model(traces)
+        model = together.model(traces)[0]
     except Exception as error:  # whatever a program may raise when its values have an axis more
         return f"{type(error).__name__}: {error}".splitlines()[0]
     alone = alone_runner.guide()[1]
@@ -207,11 +228,11 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], strategy: str, particles: int =
             return f"site {name!r} has {site.raw.numel()} values, expected {alone[name].raw.numel()} a particle"
     for k in range(particles):
         values = {
-            name: _alone(site, k, vae.layout, strategy, particles).reshape(alone[name].raw.shape)
+            name: _alone(site, k, prepared.plates.particle_dim, strategy, particles).reshape(alone[name].raw.shape)
             for name, site in latents.items()
         }
         traces, expected_guide = alone_runner.guide(values=values)
-        for program, expected in ((guide, expected_guide), (model, alone_runner.model(traces))):
+        for program, expected in ((guide, expected_guide), (model, alone_runner.model(traces)[0])):
             if program.keys() != expected.keys():
                 return "its sites differ from those of a single run"
             for name, site in program.items():
@@ -222,11 +243,11 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], strategy: str, particles: int =
     return None
 
 
-def _alone(site: Site, k: int, layout: PlateStructure, strategy: str, particles: int) -> Tensor:
+def _alone(site: Site, k: int, particle_dim: int, strategy: str, particles: int) -> Tensor:
     """Particle k's value, without an axis for particles."""
     event_dim = getattr(site.fn, "event_dim", 0)
     if strategy == "plate":
-        axis = layout.particle_dim - event_dim
+        axis = particle_dim - event_dim
         return site.raw.select(axis, k) if site.raw.dim() >= -axis else site.raw
     assert site.data_dim is not None
     axis = site.data_dim - event_dim

@@ -4,7 +4,7 @@ It is learnt by running the two programs a few times on a batch (`probe`), and l
 the buffers of the pair as they were.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ import torch
 from pyro import poutine
 from pyro.infer.inspect import get_dependencies
 from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from ppl_vae import rng
@@ -27,25 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlateStructure:
-    """The shape of a pair's programs.
+    """Where the sites of a pair's programs stand, and what they depend on.
 
     Attributes:
         data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.
         depth: The number of plate dimensions of the deeper program; particles lie one to the left.
-        strategy: How several particles are drawn: `"plate"`, `"tile"` or `"loop"`; empty until it is needed.
-        estimators: The gradient estimator of each latent site of the guide.
-        parents: The latent sites of the model that each of them depends on.
-        enumerates: Whether a site of either program is enumerated.
-        reasons: Why each strategy before the chosen one was passed over.
+        parents: The latent sites that each site of the model depends on.
+        local: The sites of both programs that stand in the data plate.
+        followed: Whether `parents` were found by following values, and are not every earlier site.
+        escaping: Latent sites on which a site outside one of their plates depends, each with one such site.
     """
 
     data_plates: frozenset[str]
     depth: int
-    strategy: str = ""
-    estimators: dict[str, Any] = field(default_factory=dict)
-    parents: dict[str, frozenset[str]] = field(default_factory=dict)
-    enumerates: bool = False
-    reasons: dict[str, str] = field(default_factory=dict)
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    local: frozenset[str] = frozenset()
+    escaping: Mapping[str, str] = field(default_factory=dict)
+    followed: bool = True
 
     @property
     def particle_dim(self) -> int:
@@ -78,11 +78,44 @@ def unchanged(vae: "VAE") -> Iterator[None]:
                 buffer.copy_(before[name])
 
 
+DEEPEST = 12
+"""Plate dimensions that a program may have where it only runs with its sites enumerated."""
+
+
 def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
-    """The traces of the guide and of the model replayed on it, for one particle."""
-    guide = poutine.trace(vae.run_guide).get_trace(*batch)
-    model = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
-    return guide, model
+    """The traces of the guide and of the model replayed on it, for one particle.
+
+    A program may need its enumerated axes, to index by them, say. It is run so where it fails without.
+    """
+    asked = Asked(vae.estimators)
+    try:
+        with asked:
+            guide = poutine.trace(vae.run_guide).get_trace(*batch)
+            return guide, poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+    except Exception as plain:
+        if not asked.seen:
+            raise
+        try:
+            with EnumMessenger(first_available_dim=-1 - DEEPEST), asked:
+                guide = poutine.trace(vae.run_guide).get_trace(*batch)
+            with poutine.replay(trace=guide), EnumMessenger(), asked:
+                return guide, poutine.trace(vae.run_model).get_trace(*batch)
+        except Exception:
+            raise plain from None
+
+
+class Asked(Messenger):
+    """Marks the sites that the user's estimators enumerate, and notes whether any site is marked."""
+
+    def __init__(self, estimators: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.names = {name for name, estimator in estimators.items() if estimator.enumerates}
+        self.seen = False
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names:
+            msg["infer"]["enumerate"] = "parallel"
+        self.seen |= bool(msg["infer"].get("enumerate"))
 
 
 def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
@@ -100,35 +133,70 @@ def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     return take(batch, torch.arange(length + 1) % length)
 
 
-def probe(vae: "VAE", batch: tuple[Any, ...]) -> PlateStructure:
+def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Trace]:
     """Find the data plate and the plate depth of a pair by running it.
 
     The data plate is the one that `vae.data_plate` names; else the one whose size changes when the batch's does;
-    else one that subsamples the data by itself; else one named "data".
+    else the only one that subsamples by itself; else one named "data".
+
+    Returns:
+        What was found, and the traces of guide and model that it was found in.
 
     Raises:
         CheckError: `vae.data_plate` names a plate that no site stands in, or several plates follow the batch.
     """
-    with torch.no_grad(), pyro.validation_enabled(False):
+    with torch.no_grad():
         guide, model = run_pair(vae, batch)  # may create parameters: they are then there before any other run
         frames = _frames(guide, model)
         depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
-        names = _data_plates(vae, batch, frames)
-        parents = latent_parents(vae, batch, model)
-    return PlateStructure(names, depth, parents=parents)
+        with pyro.validation_enabled(False):
+            names = _data_plates(vae, batch, frames)
+            parents, followed = _parents(vae.run_model, batch, model)
+            above, _ = _parents(vae.run_guide, batch, guide)
+    local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
+    escaping = {**_escaping(guide, above), **_escaping(model, parents)}
+    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed), guide, model
 
 
-def latent_parents(vae: "VAE", batch: tuple[Any, ...], model: Trace) -> dict[str, frozenset[str]]:
-    """The latent sites that each latent site of the model depends on.
+def _plates(site: dict[str, Any]) -> set[str]:
+    return {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
 
-    Found by following values through the program; where a program cannot be followed, every earlier site counts.
+
+def _parents(
+    program: Callable[..., Any], batch: tuple[Any, ...], trace: Trace
+) -> tuple[dict[str, frozenset[str]], bool]:
+    """The latent sites that each site of a program depends on directly.
+
+    Found by following values through the program; where it cannot be followed (False), every earlier site counts.
     """
-    latents = [n for n, s in sample_sites(model).items() if not s["is_observed"]]
+    sites = sample_sites(trace)
+    earlier: set[str] = set()
+    assumed: dict[str, frozenset[str]] = {}
+    for name, site in sites.items():
+        assumed[name] = frozenset(earlier)
+        if not site["is_observed"]:
+            earlier.add(name)
     try:
-        found = get_dependencies(vae.run_model, batch)["prior_dependencies"]
-        return {n: frozenset(found[n]) - {n} for n in latents}  # type: ignore[index]
+        found: Any = get_dependencies(program, batch)["prior_dependencies"]
     except Exception:  # any operation may refuse the tensors that carry provenance
-        return {n: frozenset(latents[:i]) for i, n in enumerate(latents)}
+        return assumed, False
+    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}, True
+
+
+def _escaping(trace: Trace, parents: Mapping[str, frozenset[str]]) -> dict[str, str]:
+    """The latent sites on which, directly or through others, a site outside one of their plates depends."""
+    sites = sample_sites(trace)
+    found: dict[str, str] = {}
+    above: dict[str, set[str]] = {}
+    for name, site in sites.items():
+        above[name] = set(parents.get(name, ()))
+        for parent in tuple(above[name]):
+            above[name] |= above.get(parent, set())
+        if not site["infer"].get("_deterministic"):
+            for parent in above[name] & sites.keys():
+                if not _plates(sites[parent]) <= _plates(site):
+                    found.setdefault(parent, name)
+    return found
 
 
 def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]) -> frozenset[str]:
@@ -149,7 +217,9 @@ def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondI
         changed = {n for n, group in others.items() if n in sizes and sizes[n].isdisjoint(group)}
         follows = {n for n in changed if sizes[n] == {length}} or changed
     if not follows:
-        follows = {n for n, group in frames.items() if any((f.full_size or f.size) > f.size > 0 for f in group)}
+        drawn = {n: {f for f in g if (f.full_size or f.size) > f.size > 0} for n, g in frames.items()}
+        shapes = {(f.dim, f.size, f.full_size) for group in drawn.values() for f in group}
+        follows = {n for n, group in drawn.items() if group} if len(shapes) == 1 else set()  # of several, none is known
     if not follows and length is not None and not other:
         alike = {n for n, group in sizes.items() if group == {length}}
         follows = alike if len(alike) == 1 else set()

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.core.batch import as_batch, batch_length, take
+from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import terms
+from ppl_vae.core.run import terms
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ def reference_batch(vae: "VAE", like: Any) -> tuple[Any, ...]:
     Raises:
         CheckError: if none is given and the pair has seen none.
     """
-    like = getattr(vae, "template", None) if like is None else like
+    like = vae.reference_batch if like is None else like
     if like is None:
         raise CheckError("The pair has not seen any data, so the shape of x is unknown. Pass a batch: like=batch.")
-    return as_batch(like.batch() if hasattr(like, "batch") else like)
+    return take_batch(vae, like, look=True, every_datum=True)
 
 
 def simulate(vae: "VAE", batch: tuple[Any, ...], n: int, start: int = 0) -> tuple[tuple[Any, ...], dict[str, "Site"]]:
@@ -49,14 +50,14 @@ def simulate(vae: "VAE", batch: tuple[Any, ...], n: int, start: int = 0) -> tupl
 
 
 def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) -> tuple[Any, ...]:
-    observed = {name: site.value[0] for name, site in terms(vae, inputs).model.items() if site.is_observed}
+    observed = {name: site.value[0] for name, site in terms(vae, inputs, mode="draw").observed.items()}
     result = list(inputs)
     for name, value in drawn.items():
         seen = observed[name]
         places = [
             i
             for i, part in enumerate(inputs)
-            if isinstance(part, Tensor) and part.shape == seen.shape and bool((part == seen).all())
+            if isinstance(part, Tensor) and part.shape == seen.shape and _same(part, seen)
         ]
         if not places:
             raise CheckError(
@@ -65,3 +66,8 @@ def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) 
             )
         result[places[0]] = value.to(inputs[places[0]])
     return tuple(result)
+
+
+def _same(part: Tensor, seen: Tensor) -> bool:
+    """Whether an input is what is observed; where a value is missing, anything may be seen."""
+    return bool(((part == seen) | (part != part)).all())

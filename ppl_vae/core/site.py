@@ -10,8 +10,11 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
-from ppl_vae.distributions.relaxed import is_relaxed, relaxed_log_prob
+from ppl_vae.distributions.relaxed import relaxed_log_prob
+from ppl_vae.distributions.unwrap import is_masked, unmasked
+from ppl_vae.errors import CheckError
 
 PARTICLES = "_particles"
 """The name of the plate of particles."""
@@ -40,10 +43,15 @@ class Site:
         raw: The value as the program saw it, a node of its autograd graph.
         data_dim: The batch dimension of the data plate in `fn` and `raw`, counted from the right.
         enum_dim: The batch dimension of the site's own enumeration, if the guide enumerates it.
+        log_mass: Log q of a site of the guide, never masked: what its draws or values weigh. None in the model.
         mask: The site's mask, as the program gave it.
+        is_masked: Whether the site is masked, by the program or by its distribution.
         particle_axis: The axis of particles in `value`, counted from the left: 0 if nothing is enumerated.
         plates: The names of its plates beside those of particles and data, in the order of the axes of `value`.
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
+        estimator: The gradient estimator of a latent site of the guide.
+        stands_for: The sites whose density this is, latent or observed ones, where others were summed out of it.
+        shown: Gives the value with NaN where it is masked, for an observed site that is.
     """
 
     name: str
@@ -60,10 +68,20 @@ class Site:
     raw: Tensor
     data_dim: int | None
     enum_dim: int | None
+    log_mass: Tensor | None
     mask: bool | Tensor | None
+    is_masked: bool
     particle_axis: int
     plates: tuple[str, ...]
     reduce: Callable[[Tensor], Tensor] = field(repr=False)
+    estimator: Any = None
+    stands_for: tuple[str, ...] = ()
+    shown: Callable[[], Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def seen(self) -> Tensor:
+        """The value, with NaN where the program does not look at it."""
+        return self.value if self.shown is None else self.shown()
 
     def term(self, weighted: bool = False) -> Tensor:
         """The log-density scaled for inner plates that subsample, and by the user's weight if asked for."""
@@ -86,20 +104,20 @@ class Axes:
 
     Args:
         stack: The site's stack of plates.
-        layout: The shape of the pair's programs.
+        structure: The shape of the pair's programs.
         particles: K.
         tiled: Whether the particles lie in the data plate, one batch after the other.
     """
 
     stack: tuple[CondIndepStackFrame, ...]
-    layout: PlateStructure
+    structure: PlateStructure
     particles: int
     tiled: bool = False
 
     @cached_property
     def data(self) -> CondIndepStackFrame | None:
         """The frame of the data plate."""
-        return self.layout.data_frame(self.stack)
+        return self.structure.data_frame(self.stack)
 
     @cached_property
     def frames(self) -> list[CondIndepStackFrame]:
@@ -135,7 +153,7 @@ class Axes:
 
     def expand(self, x: Tensor, event_dim: int = 0) -> Tensor:
         """`x` with at least `depth + 1` batch axes, those of its plates and of the particles at full size."""
-        while x.dim() < self.layout.depth + 1 + event_dim:
+        while x.dim() < self.structure.depth + 1 + event_dim:
             x = x.unsqueeze(0)
         sizes = list(x.shape)
         for f in self.frames:
@@ -143,7 +161,7 @@ class Axes:
                 assert f.dim is not None
                 sizes[f.dim - event_dim] = f.size
         if self.copies == 1:
-            sizes[self.layout.particle_dim - event_dim] = self.particles
+            sizes[self.structure.particle_dim - event_dim] = self.particles
         return x.expand(sizes)
 
     def reduce(self, x: Tensor) -> Tensor:
@@ -158,7 +176,7 @@ class Axes:
         weight = self.expand(weight)
         for dim in self._others:
             if bool((weight != weight.narrow(dim, 0, 1)).any()):
-                raise ValueError(
+                raise CheckError(
                     "poutine.scale varies within a plate other than the one over data; such a weight cannot be told "
                     "apart from the log-density. Give one weight per datum, or weight the density in a pyro.factor."
                 )
@@ -167,7 +185,7 @@ class Axes:
     def canonical(self, value: Tensor, event_dim: int) -> Tensor:
         """A value as `(…, particles, data, other plates…, event…)`."""
         x = self.expand(value, event_dim)
-        first = x.dim() - event_dim - self.layout.depth  # the axis right of the particles
+        first = x.dim() - event_dim - self.structure.depth  # the axis right of the particles
         if self.data is not None:
             assert self.data.dim is not None
             x = x.movedim(self.data.dim - event_dim, first)
@@ -184,10 +202,28 @@ class Axes:
 
     @cached_property
     def _others(self) -> list[int]:
-        return [dim for dim in range(-self.layout.depth, 0) if self.data is None or dim != self.data.dim]
+        return [dim for dim in range(-self.structure.depth, 0) if self.data is None or dim != self.data.dim]
 
     def _untile(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-2], self.copies, -1) if self.copies > 1 else x
+
+
+def site_log_prob(msg: dict[str, Any], *, relaxed: bool = False, masked: bool = True) -> Tensor:
+    """The log-density of a site of a trace at its value, in its batch shape, without scale.
+
+    Args:
+        msg: The node of a trace.
+        relaxed: Whether the value is a relaxed one of a discrete site.
+        masked: Whether to apply the masks.
+    """
+    fn = msg["fn"] if masked else unmasked(msg["fn"])
+    if relaxed and not msg["is_observed"]:
+        log_prob = relaxed_log_prob(fn, msg["value"])
+    else:
+        log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+    if not isinstance(log_prob, Tensor):  # a number, of a distribution that is masked as a whole
+        log_prob = torch.full(fn.batch_shape, float(log_prob), dtype=torch.get_default_dtype())
+    return scale_and_mask(log_prob, 1.0, msg["mask"]) if masked else log_prob
 
 
 def read_site(
@@ -196,6 +232,9 @@ def read_site(
     *,
     total: float | None = None,
     expect: Callable[[Tensor, dict[str, Any]], Tensor] | None = None,
+    relaxed: bool = False,
+    drawn: bool = False,
+    estimator: Any = None,
 ) -> Site:
     """The site that a trace recorded.
 
@@ -204,21 +243,29 @@ def read_site(
         axes: Where its plates have their axes.
         total: N, for the data plate's scale.
         expect: An expectation to take of the log-density before plates are summed.
+        relaxed: Whether the value is a relaxed one of a discrete site.
+        drawn: Whether it is a site of the guide.
+        estimator: Its estimator, if it is a latent one of the guide.
     """
     fn, value, infer = msg["fn"], msg["value"], msg["infer"]
-    log_prob = relaxed_log_prob(fn, value) if is_relaxed(value) else fn.log_prob(value, *msg["args"], **msg["kwargs"])
-    log_prob = scale_and_mask(log_prob, 1.0, msg["mask"])
+    enum_dim = infer.get("_enumerate_dim")
 
     def reduce(x: Tensor) -> Tensor:
         return axes.reduce(x if expect is None else expect(x, msg))
 
     own, inner, data = axes.scales(total)
     weight = msg["scale"] if is_one(own) else msg["scale"] / own
+    log_prob = reduce(site_log_prob(msg, relaxed=relaxed))
+    masked = isinstance(msg["mask"], Tensor) or msg["mask"] is False or is_masked(fn)
+    mass = log_prob if drawn else None
+    if drawn and (masked or enum_dim is not None):
+        full = site_log_prob(msg, relaxed=relaxed, masked=False)
+        mass = reduce(full) if enum_dim is None else axes.reduce(full)
     return Site(
         name=msg["name"],
         fn=fn,
         value=axes.canonical(value, getattr(fn, "event_dim", 0)),
-        log_prob=reduce(log_prob),
+        log_prob=log_prob,
         is_observed=msg["is_observed"],
         is_auxiliary=bool(infer.get("is_auxiliary", False)),
         is_deterministic=bool(infer.get("_deterministic", False)),
@@ -228,23 +275,36 @@ def read_site(
         weight=axes.place(weight) if isinstance(weight, Tensor) and weight.dim() else weight,
         raw=value,
         data_dim=None if axes.data is None else axes.data.dim,
-        enum_dim=infer.get("_enumerate_dim"),
+        enum_dim=enum_dim,
+        log_mass=mass,
         mask=msg["mask"],
-        particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.layout.depth - 1, 0),
+        is_masked=masked,
+        particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.structure.depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
+        estimator=estimator,
+        shown=(lambda: axes.canonical(hidden(msg), getattr(fn, "event_dim", 0))) if msg["is_observed"] else None,
     )
 
 
-def marginal_site(name: str, log_prob: Tensor, scale: Scale, axes: Axes, total: float | None) -> Site:
+def marginal_site(
+    name: str,
+    log_prob: Tensor,
+    scale: Scale,
+    axes: Axes,
+    total: float | None,
+    stands_for: tuple[str, ...],
+    is_observed: bool,
+) -> Site:
     """What is left of the model where sites were summed out: a log-density without a distribution or a value."""
     own, inner, data = axes.scales(total)
+    reduced = axes.reduce(log_prob)
     return Site(
         name=name,
         fn=None,
-        value=axes.reduce(log_prob),
-        log_prob=axes.reduce(log_prob),
-        is_observed=True,
+        value=reduced,
+        log_prob=reduced,
+        is_observed=is_observed,
         is_auxiliary=False,
         is_deterministic=False,
         is_local=axes.data is not None,
@@ -254,10 +314,13 @@ def marginal_site(name: str, log_prob: Tensor, scale: Scale, axes: Axes, total: 
         raw=log_prob,
         data_dim=None if axes.data is None else axes.data.dim,
         enum_dim=None,
+        log_mass=None,
         mask=None,
+        is_masked=False,
         particle_axis=0,
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=axes.reduce,
+        stands_for=stands_for,
     )
 
 
@@ -265,9 +328,11 @@ def stack_sites(sites: list[Site]) -> Site:
     """One site of K particles from K sites of one."""
     first = sites[0]
     axis = first.log_prob.dim() - (2 if first.is_local else 1)
+    masses = [s.log_mass for s in sites if s.log_mass is not None]
     return replace(
         first,
         value=torch.cat([s.value for s in sites], first.particle_axis),
         log_prob=torch.cat([s.log_prob for s in sites], axis),
+        log_mass=None if first.log_mass is None else torch.cat(masses, axis),
         raw=torch.stack([s.raw for s in sites]),
     )

@@ -1,35 +1,33 @@
-"""Run a pair, and give the log-density of every site, per particle and datum.
+"""The log-density of every site of a pair, per particle and datum, and what is defined by it.
 
-Everything that is a number about a VAE is a short function of these terms: the ELBO, importance-weighted bounds,
-evidence estimates, Pareto k̂, KL per site. Log-densities carry masks and no scale; two scales are kept beside them:
+Everything that is a number about a VAE is a short function of these terms, written here once: log-weight, ELBO,
+KL per site, reconstruction. Log-densities carry masks and no scale; two scales are kept beside them:
 
 - `plate_scale`: subsampling, N/B for the data plate;
 - `weight`: the user's `poutine.scale`, which weights a training bound and nothing else.
+
+With sites c that the guide enumerates, the ELBO takes Σ_c q(c)(log p − log q), and a log-weight logsumexp_c(log q(c) +
+log p − log q). The mass q(c) is the distribution's own: a mask takes away log p − log q of the site, and never q(c).
 """
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyro.distributions as dist
 import torch
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
+from torch.distributions import kl_divergence
 
-from ppl_vae import rng
-from ppl_vae.core.assign import assign
-from ppl_vae.core.batch import as_batch, batch_length, structure
-from ppl_vae.core.enumeration import expect_global, expect_local, marginalize_local, squeezed
-from ppl_vae.core.kl import site_kl
-from ppl_vae.core.particles import Runner, choose, own_noise
-from ppl_vae.core.plates import PlateStructure, probe, unchanged
-from ppl_vae.core.programs import exclusive
-from ppl_vae.core.site import Site
+from ppl_vae.core.enumeration import expectation
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.core.site import Site, is_one
+from ppl_vae.distributions.unwrap import mask_of
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators.baselines import Neural
 
-if TYPE_CHECKING:
-    from ppl_vae.core.pair import VAE
+Replay = Callable[[Mapping[str, Tensor]], dict[str, Site]]
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,22 @@ class Terms:
     """The sites of a pair on one batch.
 
     Attributes:
-        vae: The pair.
-        batch: What its programs were given.
+        batch: What the programs were given.
+        prepared: How they were run.
         guide: Sites of the guide by name, in the order of the program.
         model: Sites of the model by name.
         num_particles: K.
         batch_size: B, the data in the batch; 1 if the pair has no data plate.
         total: N, the data in the data set: nats per datum are nats divided by N.
-        strategy: How the particles were drawn.
-        layout: The shape of the pair's programs on this batch.
-        noise: The state of the generators before the guide ran, kept where the guide has noise of its own (dropout).
-        leaves: The latent values at which the graph was cut, as leaves of autograd (see `cut`).
         data_scale: By how much sums over local terms are scaled: N/B, or what a plate that subsamples itself says.
+        strategy: How the particles were drawn.
+        replay: The guide at given latent values, with constant parameters.
+        contracted: Sites of the model that others took the place of, as sites that only the model has were summed out.
+        leaves: The latent values at which the graph was cut, as leaves of autograd.
     """
 
-    vae: "VAE"
     batch: tuple[Any, ...]
+    prepared: Prepared
     guide: dict[str, Site]
     model: dict[str, Site]
     num_particles: int
@@ -60,24 +58,24 @@ class Terms:
     total: float
     data_scale: float | Tensor
     strategy: str
-    layout: PlateStructure
-    noise: dict[str, Any] | None = None
+    replay: Replay = field(repr=False)
+    contracted: dict[str, Site] = field(default_factory=dict)
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def guide_path(self) -> dict[str, Site]:
         """The guide replayed on its own draws with all its parameters constant: log q as a function of z alone."""
-        values = {name: site.raw for name, site in self.latents.items()}
-        return guide_path(self._runner, values, self.noise)
+        return self.replay({name: site.raw for name, site in self.latents.items()})
 
     @cached_property
     def leaf_guide(self) -> dict[str, Site]:
         """The guide at the leaves, with constant parameters: log q as a function of the cut latents."""
-        return guide_path(self._runner, self.leaves, self.noise)
+        return self.replay(self.leaves)
 
     @property
-    def _runner(self) -> Runner:
-        return Runner(self.vae, self.batch, self.num_particles, self.strategy, self.total)
+    def estimators(self) -> Mapping[str, Any]:
+        """The gradient estimator of each latent site of the guide, as it was drawn here."""
+        return {name: site.estimator for name, site in self.latents.items()}
 
     @property
     def latents(self) -> dict[str, Site]:
@@ -85,9 +83,42 @@ class Terms:
         return {name: site for name, site in self.guide.items() if not site.is_observed}
 
     @property
+    def observed(self) -> dict[str, Site]:
+        """Sites of the model whose values are data, as the model gave them."""
+        found = {**self.model, **self.contracted}
+        return {n: s for n, s in found.items() if s.is_observed and s.fn is not None and not s.is_deterministic}
+
+    def prior(self, name: str) -> Site:
+        """The site of the model by which a latent is drawn.
+
+        Raises:
+            CheckError: Another site is summed out of it.
+        """
+        if name in self.contracted:
+            raise CheckError(
+                f"The prior of {name!r} is a sum over sites that only the model has, and no single distribution. "
+                "Let the guide draw these sites, or use the ELBO."
+            )
+        return self.model[name]
+
+    @property
     def has_global_latents(self) -> bool:
         """Whether a latent site stands outside the data plate."""
         return any(not site.is_local for site in self.latents.values())
+
+    @property
+    def coupling(self) -> list[str]:
+        """Sites of the model outside the data plate that depend on latents inside it: they tie the data together."""
+        local = {name for name, site in self.latents.items() if site.is_local}
+        local |= self.prepared.marginal & self.prepared.plates.local
+        parents = self.prepared.plates.parents
+        return [
+            name
+            for name, site in self.model.items()
+            if not (site.is_local or site.is_deterministic) and parents.get(name, frozenset()) & local
+        ]
+
+    # --- sums over sites ---------------------------------------------------------------------------------------
 
     def sum(
         self,
@@ -108,7 +139,7 @@ class Terms:
             weighted: Whether to apply the user's `poutine.scale`.
 
         Returns:
-            `(particles, data)` if `local`, else `(particles,)`; in nats.
+            `(particles, data)` if `local`, else `(particles,)`; in nats; with the axes that the guide enumerates.
         """
         parts = [
             site.term(weighted) if weight is None else weight(site) * site.term(weighted)
@@ -124,33 +155,40 @@ class Terms:
             total = total + part
         return total
 
-    @cached_property
-    def log_weights(self) -> Tensor:
-        """Σ over local sites of log p − log q, `(particles, data)`: log importance weights, unweighted.
+    def ratio(self, local: bool, *, weighted: bool = False) -> Tensor:
+        """Log p − log q of the local (or the global) sites, with the axes that the guide enumerates."""
+        return self.sum(self.model, local, weighted=weighted) - self.sum(self.guide, local, weighted=weighted)
 
-        Sites that the guide enumerates are summed out of the weights.
+    # --- expectations over what the guide enumerates ------------------------------------------------------------
+
+    def _enumerated(self, local: bool) -> list[Site]:
+        return [s for s in self.guide.values() if s.enum_dim is not None and s.is_local == local and not s.plates]
+
+    def axis(self, site: Site, local: bool) -> int:
+        """Where the axis of an enumerated site lies: in `(enumerated…, particles, data)`, or without data."""
+        assert site.enum_dim is not None
+        return site.enum_dim + self.prepared.plates.depth - (1 if local else 0)
+
+    def expect_local(self, f: Tensor, but: Tensor | None = None) -> Tensor:
+        """E over the local sites that the guide enumerates, given the global ones; `(enumerated…, particles, data)`.
+
+        Args:
+            f: What is averaged.
+            but: Keep the axes that this one has.
         """
-        self.require_data_plate("log_weights")
-        drawn = self.sum(self.guide, True, where=lambda site: site.enum_dim is None)
-        return marginalize_local(self.sum(self.model, True) - drawn, self)
+        return self._expect(f, True, but)
 
-    @cached_property
-    def global_log_weights(self) -> Tensor:
-        """Σ over global sites of log p − log q, `(particles,)`, unweighted."""
-        return self.expect(None, self.sum(self.model, False) - self.sum(self.guide, False))
+    def expect_global(self, f: Tensor, but: Tensor | None = None) -> Tensor:
+        """E over the global sites that the guide enumerates: `(enumerated…, particles)` → `(particles,)`."""
+        return squeezed(self._expect(f, False, but), 1)
 
-    @cached_property
-    def log_likelihood(self) -> Tensor:
-        """Σ over observed local sites of log p(x | z), `(particles, data)`, unweighted."""
-        likelihood = self.sum(self.model, True, where=lambda site: site.is_observed)
-        return squeezed(expect_local(likelihood, self), 2)
-
-    @cached_property
-    def elbo(self) -> Tensor:
-        """The unweighted ELBO by sampling, a 0-d tensor in nats per datum."""
-        local = self.sum(self.model, True) - self.sum(self.guide, True)
-        joint = self.sum(self.model, False) - self.sum(self.guide, False)
-        return self.expect(local, joint).mean() / self.total
+    def _expect(self, f: Tensor, local: bool, but: Tensor | None) -> Tensor:
+        sites = [s for s in self._enumerated(local) if but is None or not _has_axis(but, self.axis(s, local))]
+        if not sites:
+            return f
+        return expectation(
+            f, [s.log_mass for s in sites if s.log_mass is not None], [self.axis(s, local) for s in sites]
+        )
 
     def expect(self, local: Tensor | None, joint: Tensor) -> Tensor:
         """G + (N/B) Σᵢ fᵢ, its expectation taken over all sites that the guide enumerates, per particle.
@@ -160,20 +198,171 @@ class Terms:
             joint: g, `(enumerated…, particles)`.
         """
         if local is not None:
-            joint = joint + self.data_scale * expect_local(local, self).sum(-1)
-        return expect_global(joint, self)
+            joint = joint + self.data_scale * self.expect_local(local).sum(-1)
+        return self.expect_global(joint)
+
+    # --- the quantities ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def local_ratio(self) -> Tensor:
+        """Log p − log q of the local sites, `(enumerated…, particles, data)`."""
+        return self.ratio(True)
+
+    @cached_property
+    def local_elbo(self) -> Tensor:
+        """E_q(c)[Σ over local sites of log p − log q], `(particles, data)`: its mean is the datum's ELBO, unweighted.
+
+        With `kl` and `log_likelihood`, draw by draw: local_elbo = log_likelihood − Σ over local sites of KL.
+        """
+        self.require_data_plate("local_elbo")
+        return squeezed(self.expect_local(self.local_ratio), 2)
+
+    @cached_property
+    def elbo(self) -> Tensor:
+        """The unweighted ELBO, a 0-d tensor in nats per datum."""
+        return self.expect(self.local_ratio, self.ratio(False)).mean() / self.total
+
+    @cached_property
+    def log_weights(self) -> Tensor:
+        """Σ over local sites of log p − log q, `(particles, data)`: log importance weights, unweighted.
+
+        Sites that the guide enumerates are summed out of the weights.
+        """
+        return self.weights()
+
+    def weights(self, *, weighted: bool = False) -> Tensor:
+        r"""Log importance weights per datum, $\log \sum_c q(c)\, p(x, z, c) / q(z, c)$, `(particles, data)`.
+
+        Args:
+            weighted: Whether to apply the user's `poutine.scale`.
+
+        Raises:
+            CheckError: The data have no weights of their own.
+        """
+        self.require_weights()
+        sites = self._enumerated(True)
+        if not sites:
+            return self.ratio(True, weighted=True) if weighted else self.local_ratio
+        f = self.sum(self.model, True, weighted=weighted)
+        f = f - self.sum(self.guide, True, where=lambda s: s.enum_dim is None, weighted=weighted)
+        for site in sites:
+            if site.is_masked or (weighted and not is_one(site.weight)):
+                assert site.log_mass is not None
+                left = site.log_mass - site.term(weighted)  # 0 where the site is neither masked nor weighted
+                f = f + torch.where(site.log_mass.isinf(), site.log_mass, left)
+        axes = [self.axis(s, True) for s in sites]
+        return squeezed(torch.logsumexp(f, axes, keepdim=True), 2)
+
+    def require_weights(self) -> None:
+        """Refuse weights per datum where the pair has none.
+
+        Raises:
+            CheckError: No plate follows the data, a plate within a datum subsamples, data are tied together, or the
+                guide enumerates within a plate of its own.
+        """
+        self.require_data_plate("log_weights")
+        self.require_whole(local_only=True)
+        for site in self.guide.values():
+            if site.is_local and site.log_mass is not None and site.enum_dim is not None and site.plates:
+                raise CheckError(
+                    f"Site {site.name!r} is enumerated by the guide within a plate of its own; an importance weight "
+                    "sums it out in the model only. Drop it from the guide and mark it "
+                    "infer={'enumerate': 'parallel'} in the model."
+                )
+        if shared := self._enumerated(False):
+            raise CheckError(
+                f"Enumerate at the global site {shared[0].name!r} has no bound with several particles per datum. "
+                "Use ELBO, or ScoreFunction at this site."
+            )
+        if self.coupling:
+            raise CheckError(
+                f"Site {self.coupling[0]!r} of the model stands outside the data plate and depends on latents inside "
+                "it: the data are tied together, and none has a weight of its own. Use the ELBO on all data, a joint "
+                "bound (IWAE(joint=True)), or put the site into the plate."
+            )
+
+    @cached_property
+    def global_log_weights(self) -> Tensor:
+        """Σ over global sites of log p − log q, `(particles,)`, unweighted."""
+        return self.expect(None, self.ratio(False))
+
+    @cached_property
+    def log_likelihood(self) -> Tensor:
+        """Σ over observed local sites of log p(x | z), `(particles, data)`, unweighted: minus the reconstruction."""
+        likelihood = self.sum(self.model, True, where=lambda site: site.is_observed)
+        return squeezed(self.expect_local(likelihood), 2)
 
     def kl(self) -> dict[str, Tensor]:
-        """KL(q ‖ p) per latent site: analytic where the two distributions allow it, else the sampled estimate.
+        r"""KL(q ‖ p) of each latent site on these draws, in nats.
 
-        `(particles, data)` for a local site, `(particles,)` for a global one, in nats. Auxiliary sites of the guide
-        have no counterpart; they are charged together as `"auxiliary"`.
+        $$\mathrm{KL}_s = \mathbb{E}_{q(c)}[\log q(z_s \mid \cdot) - \log p(z_s \mid \cdot)]$$
+
+        `(particles, data)` for a local site, `(particles,)` for a global one or a group of both. Its mean over draws
+        is the divergence; draw by draw it may be negative. Sites that have no KL of their own share one: auxiliary
+        sites of a guide and those that they serve, as `"auxiliary"`; latents whose prior is a sum over one site, by
+        their names.
         """
-        return site_kl(self)
+        groups: dict[str, list[tuple[int, Site]]] = {}
+        priors = [s for s in self.model.values() if s.stands_for and not s.is_observed]
+        shared = {name: ", ".join(s.stands_for) for s in priors for name in s.stands_for}
+        auxiliary = any(site.is_auxiliary for site in self.latents.values())
+        for name, q in self.guide.items():
+            if q.is_deterministic:
+                continue
+            p = self.model.get(name)
+            alone = p is None or (auxiliary and isinstance(q.fn, dist.Delta))
+            key = shared.get(name) or ("auxiliary" if alone and not q.is_observed else name)
+            groups.setdefault(key, []).append((1, q))
+            if p is not None and not p.is_observed:
+                groups[key].append((-1, p))
+        for p in priors:
+            groups[", ".join(p.stands_for)].append((-1, p))
+        return {key: self._group(members) for key, members in groups.items()}
+
+    def _group(self, members: list[tuple[int, Site]]) -> Tensor:
+        sums: dict[bool, Tensor] = {}
+        for sign, site in members:
+            term = sign * site.term()
+            sums[site.is_local] = sums[site.is_local] + term if site.is_local in sums else term
+        if False not in sums:
+            return squeezed(self.expect_local(sums[True]), 2)
+        local = self.data_scale * self.expect_local(sums[True]).sum(-1) if True in sums else 0.0
+        return self.expect_global(sums[False] + local)
+
+    def require_whole(self, local_only: bool = False) -> None:
+        """Refuse sites in a plate beside the one over data that subsamples, where they would stand in a logarithm."""
+        for site in (*self.guide.values(), *self.model.values()):
+            if not is_one(site.inner_scale) and (site.is_local or not local_only):
+                raise CheckError(
+                    f"Site {site.name!r} stands in a plate beside the one over data that subsamples: its scale would "
+                    "stand inside the logarithm of an importance weight, which is then no estimate of the evidence. "
+                    "Use all of that plate (no subsample_size), or the ELBO, which is linear in log p."
+                )
+
+    def require_elbo(self) -> None:
+        """Refuse an ELBO that the batch does not determine.
+
+        Raises:
+            CheckError: Data are tied together by a site outside their plate, and the batch is a part of them, or the
+                guide enumerates a latent that the site depends on.
+        """
+        if not self.coupling:
+            return
+        name = self.coupling[0]
+        if not is_one(self.data_scale):
+            raise CheckError(
+                f"Site {name!r} of the model stands outside the data plate and depends on latents inside it, of which "
+                "this batch has a part only. Train on all data at once, or put the site into the plate."
+            )
+        if enumerated := self._enumerated(True):
+            raise CheckError(
+                f"Site {name!r} of the model stands outside the data plate and depends on latents inside it, and "
+                f"{enumerated[0].name!r} is enumerated for each datum apart. Use ScoreFunction there."
+            )
 
     def require_data_plate(self, what: str) -> None:
         """Refuse a quantity per datum where the batch is one joint observation."""
-        if not self.layout.data_plates:
+        if not self.prepared.plates.data_plates:
             raise CheckError(
                 f"{what} is a quantity per datum, but no plate of the pair follows the batch, which is therefore one "
                 "joint observation. Put the data in `with pyro.plate('data', x.shape[0])`, or name your plate: "
@@ -181,138 +370,57 @@ class Terms:
             )
 
 
-@exclusive
-def prepare(vae: "VAE", batch: Any, particles: int = 1) -> PlateStructure:
-    """Learn once how a pair is run: its parameters, its data plate, and how its particles are drawn.
+def _has_axis(x: Tensor, axis: int) -> bool:
+    return x.dim() >= -axis and x.shape[axis] > 1
 
-    Batches of another structure (labelled and unlabelled ones, sequences of another length) are learnt apart, since
-    their sites may differ. `terms` and `fit` call it when needed. It leaves random number generators and buffers as
-    they were.
+
+def squeezed(x: Tensor, dims: int) -> Tensor:
+    """`x` without leading axes of size 1, down to `dims` axes."""
+    while x.dim() > dims and x.shape[0] == 1:
+        x = x.squeeze(0)
+    return x
+
+
+def analytic_kl(t: Terms, name: str) -> Tensor | None:
+    """The closed form of a site's KL, or None where there is none or where it may not be used.
+
+    It may be used for a site whose parents in the model are drawn before it in the guide: then they are given when the
+    expectation over the site is taken. (If z₂ is a parent of z₁ in the model, and the guide draws z₁ first, then
+    log p(z₁ | z₂) depends on z₁ through z₂ too.)
     """
-    batch = as_batch(batch)
-    vae.structure = structure(batch)
-    if vae.layout is None:
-        with unchanged(vae):
-            layout = probe(vae, batch)
-            estimators, enumerates = assign(vae, batch, layout)
-            vae.layout = replace(layout, estimators=estimators, enumerates=enumerates)
-            with torch.no_grad():
-                for module in vae.modules():
-                    if isinstance(module, Neural):
-                        module.predict(batch)  # lazy networks take their size before an optimizer sees them
-            vae.template = batch if len(vae.layouts) == 1 else vae.template
-    if particles > 1 and not vae.layout.strategy:
-        with unchanged(vae):
-            strategy, reasons = choose(vae, batch)
-        vae.layout = replace(vae.layout, strategy=strategy, reasons=reasons)
-    return vae.layout
+    q, p = t.guide[name], t.model.get(name)
+    if p is None or p.is_observed or q.is_auxiliary or isinstance(q.fn, dist.Delta):
+        return None  # a Delta's log_density is no part of torch's KL
+    if name in t.prepared.relaxed or not (same(q.mask, p.mask) and same(mask_of(q.fn), mask_of(p.fn))):
+        return None  # log p − log q is then no KL
+    before = list(t.guide)
+    before = before[: before.index(name)]
+    if not t.prepared.plates.parents.get(name, frozenset()) <= set(before):
+        return None
+    value = closed_kl(q.fn, p.fn)
+    if value is None:
+        return None
+    value = q.reduce(scale_and_mask(value, 1.0, q.mask))
+    return value if is_one(q.inner_scale) else value * q.inner_scale
 
 
-def terms(
-    vae: "VAE",
-    batch: Any,
-    particles: int = 1,
-    *,
-    total: float | None = None,
-    values: Mapping[str, Tensor] | None = None,
-    shared_global: bool = False,
-    strategy: str | None = None,
-    cut: bool = False,
-) -> Terms:
-    """Run the guide, then the model replayed on it, and give the log-density of every site.
-
-    Args:
-        vae: The pair.
-        batch: A tensor, or a tuple of what the programs take.
-        particles: K, the number of joint draws.
-        total: N, the size of the data set that the batch is a part of; by default the batch is the data set.
-        values: Latent values to use in place of draws, in the shape the program gives them.
-        shared_global: Draw global latents once for all particles.
-        strategy: How particles are drawn: `"plate"`, `"tile"` or `"loop"`; by default the first that gives right
-            values for this pair, found by a check made once.
-        cut: Run the model on copies of the latent values that are leaves of the graph (`Terms.leaves`), so that the
-            direct gradient of the model and the gradient that enters each latent can be weighted apart.
-
-    Raises:
-        CheckError: A latent site of one program has no counterpart in the other.
-
-    Example:
-        >>> import ppl_vae as pv, pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", x.shape[0]):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> def guide(x):
-        ...     with pyro.plate("data", x.shape[0]):
-        ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
-        >>> t = pv.terms(pv.VAE(model, guide), torch.tensor([0.0, 1.0]), particles=3)
-        >>> t.log_weights.mean(0)  # the exact posterior: log p(x) in every draw
-        tensor([-1.2655, -1.5155])
-    """
-    if particles < 1:
-        raise ValueError(f"Expected particles ≥ 1, got {particles}.")
-    batch = as_batch(batch)
-    layout = prepare(vae, batch, particles)
-    if strategy is None:
-        strategy = layout.strategy if particles > 1 else "single"
-    runner = Runner(vae, batch, particles, strategy, total)
-    noise = rng.capture(vae.device) if own_noise(vae.guide) else None
-    traces, guide = runner.guide(values=values, shared_global=shared_global)
-    leaves = _leaves(guide) if cut else {}
-    model = runner.model(traces, values=leaves or None)
-    _match(guide, model)
-
-    local = next((s for s in (*model.values(), *guide.values()) if s.is_local), None)
-    size = 1 if local is None else local.log_prob.shape[-1]
-    scale = 1.0 if local is None else local.plate_scale / local.inner_scale
-    count: Any = (batch_length(batch) or 1) if local is None else size * scale
-    if total is not None:
-        count = total
-    return Terms(vae, batch, guide, model, particles, size, count, scale, strategy, layout, noise, leaves)
+def closed_kl(q: Any, p: Any) -> Tensor | None:
+    """Torch's KL(q ‖ p) where it has one, over batch shapes that broadcast (its own do not for every family)."""
+    try:
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = (d if d.batch_shape == shape else d.expand(shape) for d in (q, p))
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None
 
 
-def _leaves(guide: Mapping[str, Site]) -> dict[str, Tensor]:
-    """The latent values as leaves, where a gradient can be taken."""
-    return {
-        name: site.raw.detach().requires_grad_() if site.raw.is_floating_point() else site.raw
-        for name, site in guide.items()
-        if not site.is_observed
-    }
+def same(a: Any, b: Any) -> bool:
+    """Whether two masks, or two scales, are equal."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a is b or (a.shape == b.shape and bool((a == b).all()))
+    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b
 
 
-def guide_path(runner: Runner, values: Mapping[str, Tensor], noise: dict[str, Any] | None = None) -> dict[str, Site]:
-    """The guide at given draws, with every parameter constant.
-
-    Args:
-        runner: As the draws were made.
-        values: The draws, as the program sees them.
-        noise: The state of the generators before they were drawn, where the guide has noise of its own.
-    """
-    program = runner.vae.detached_guide()
-    if noise is None:
-        return runner.guide(program, values=values)[1]
-    with rng.forked(runner.vae.device):
-        rng.restore(noise, runner.vae.device)
-        return runner.guide(program, values=values, redraw=True)[1]
-
-
-def _match(guide: Mapping[str, Site], model: Mapping[str, Site]) -> None:
-    """Every latent site of the model has one in the guide; every one of the guide, unless auxiliary, in the model."""
-    drawn = {n for n, s in guide.items() if not s.is_observed}
-    latent = {n for n, s in model.items() if not s.is_observed}
-    missing = latent - drawn
-    extra = {n for n in drawn - latent if not guide[n].is_auxiliary}
-    if not missing and not extra:
-        return
-    lines = []
-    for name in sorted(missing):
-        near = difflib.get_close_matches(name, extra, 1)
-        hint = f"; did the guide's {near[0]!r} mean it?" if near else ""
-        lines.append(f"the model samples {name!r}, which the guide does not{hint}")
-    lines += [f"the guide samples {name!r}, which is no latent site of the model" for name in sorted(extra)]
-    raise CheckError(
-        "Model and guide do not match: "
-        + "; ".join(lines)
-        + ". Give each latent site of the model one of the same name in "
-        "the guide, observe it (obs=…), or mark a site that only serves others infer={'is_auxiliary': True}."
-    )
+def latent_names(sites: Iterable[Site]) -> set[str]:
+    """The latent sites of the guide that sites of the model stand for."""
+    return {name for site in sites if not site.is_observed for name in (site.stands_for or (site.name,))}

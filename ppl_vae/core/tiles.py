@@ -2,9 +2,10 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,15 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.core.terms import prepare, terms
+from ppl_vae.core.misfit import misfit_told
+from ppl_vae.core.prepared import Mode
+from ppl_vae.core.run import prepare, terms
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError, DataError
 from ppl_vae.rng import derive, forked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
-    from ppl_vae.core.terms import Terms
 
 TILE = 16 * 2**20
 """Bytes that a tile aims at on a CPU: large enough for fast matrix products, small enough for its caches."""
@@ -122,17 +125,15 @@ def parse_bytes(memory: int | str) -> int:
     return size
 
 
-def enumerated_copies(t: "Terms") -> int:
+def enumerated_copies(t: Terms) -> int:
     """Give the number of joint values of the sites that are summed over."""
     sizes = [s.log_prob.numel() // max(s.log_prob.shape[-2:].numel(), 1) for s in t.guide.values() if s.is_local]
     return max([1, *sizes])
 
 
 @contextmanager
-def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> Iterator[None]:
-    """Within, the pair is in evaluation mode, without gradients, and every latent of the guide is drawn.
-
-    Modes and random streams are then put back.
+def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> Iterator[Callable[..., Terms]]:
+    """Within, the pair is in evaluation mode, without gradients; modes and random streams are then put back.
 
     Args:
         vae: the pair.
@@ -140,60 +141,26 @@ def inference(vae: "VAE", batch: tuple[Any, ...], *, sum_out: bool = False) -> I
         sum_out: sum over the discrete latents that the pair enumerates in training, where they stand in the data
             plate and in no other.
 
+    Yields:
+        `terms` of the pair as declared: every latent of the guide is one draw from its distribution.
+
     Raises:
         CheckError: if the pair has no data plate.
     """
-    trained = prepare(vae, batch)
-    if not trained.data_plates:
-        raise CheckError(
-            "No plate of the pair follows the batch, which is therefore one joint observation: it has no evidence, "
-            "posterior or draw per datum. Put the data in `with pyro.plate('data', x.shape[0])`, or name your plate: "
-            "VAE(model, guide, data_plate='…')."
-        )
     modes = [(module, module.training) for module in vae.modules()]
     vae.eval()
-    drawn = {name: estimator for name, estimator in trained.estimators.items() if not estimator.enumerates}
+    mode: Mode = "sum" if sum_out else "draw"
     try:
         with torch.no_grad(), pyro.validation_enabled(False), forked(vae.device):
-            if not sum_out or any(
-                site.enum_dim is not None and (site.plates or not site.is_local)
-                for site in terms(vae, batch).guide.values()
-            ):
-                vae.layout = replace(trained, estimators=drawn)
-            yield
+            with misfit_told(vae):
+                prepared = prepare(vae, batch, mode=mode)
+            if not prepared.plates.data_plates:
+                raise CheckError(
+                    "No plate of the pair follows the batch, which is therefore one joint observation: it has no "
+                    "evidence, posterior or draw per datum. Put the data in `with pyro.plate('data', x.shape[0])`, or "
+                    "name your plate: VAE(model, guide, data_plate='…')."
+                )
+            yield partial(terms, vae, mode=mode)
     finally:
-        vae.layout = replace(trained, strategy=vae.layout.strategy, reasons=vae.layout.reasons)
-        for module, mode in modes:
-            module.training = mode
-
-
-def as_split(data: Any) -> Any:
-    """Take a split as it is, and arrays as `fit` takes them: as a data set of one split.
-
-    Raises:
-        DataError: if there are no data, or a whole data set is given.
-    """
-    if hasattr(data, "splits"):
-        raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
-    if not hasattr(data, "batch"):
-        from ppl_vae.datasets import from_arrays
-
-        if not len(data) or not len(data[0] if isinstance(data, tuple) else data):
-            raise DataError("Got 0 data, expected at least one.")
-        data = from_arrays(data).train
-    if len(data) == 0:
-        raise DataError("Got a split of 0 data, expected at least one: was a share of the data set reserved for it?")
-    return data
-
-
-def as_pair_takes(batch: tuple[Any, ...], vae: "VAE") -> tuple[Any, ...]:
-    """Bring a batch to the device of a pair, and its floating-point tensors to the one dtype of its parameters."""
-    dtypes = {p.dtype for p in vae.parameters() if p.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-
-    def move(part: Any) -> Any:
-        if not isinstance(part, Tensor):
-            return part
-        return part.to(vae.device, dtype if part.is_floating_point() else None)
-
-    return tuple(move(part) for part in batch)
+        for module, mode_before in modes:
+            module.training = mode_before

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from ppl_vae.datasets import policies as policy
-from ppl_vae.datasets.convert import as_dtype, as_tensor
+from ppl_vae.datasets.convert import as_dtype, as_tensor, as_tensors
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.labels import encode_labels
 from ppl_vae.datasets.layout import Channels, channels_first
 from ppl_vae.datasets.policies import Binarization, Dequantization, Policies, Standardize
 from ppl_vae.datasets.spec import Field, Spec, Support
 from ppl_vae.datasets.split import Split, split_indices
-from ppl_vae.datasets.support import check_finite, find_support
+from ppl_vae.datasets.support import find_support, has_nan
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
@@ -65,17 +65,19 @@ def from_arrays(
         binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or
             ``threshold``.
         dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` divides grey levels by levels − 1, ``none`` leaves them integers.
+        scaling: ``unit`` divides grey levels by levels − 1, and gives 8-bit data as floats; ``none`` leaves them
+            integers.
         standardization: ``none`` or ``zscore`` (per column or channel, with training statistics).
-        dtype: of floating-point values in batches; see `as_tensor` for the default.
+        dtype: of floating-point values in batches; see `as_tensor` for the default. Other integers than 8-bit ones,
+            and booleans, stay what they are where no policy makes them floats.
         seed: of the splits, and of static binarization.
         name: of the data set.
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
 
     Raises:
-        DataError: for arrays that are empty, of unequal length or shape, NaN or infinite, or outside the
-            support.
+        DataError: for arrays that are empty, of unequal length, shape or kind, infinite, or outside the support. NaN
+            is a missing value, which stays, for programs that mask it.
 
     Example:
         >>> data = from_arrays(torch.rand(100, 5), validation=0.1, test=20)
@@ -88,7 +90,7 @@ def from_arrays(
     given = {key: value.tensors if isinstance(value, TensorDataset) else value for key, value in given.items()}
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
     parts = {
-        key: _tensors(value, key, wanted, standardization != "none")
+        key: as_tensors(value, key, wanted, exact_x=standardization != "none")
         for key, value in given.items()
         if key not in shares
     }
@@ -97,8 +99,15 @@ def from_arrays(
     _check_alike(parts)
     parts = {key: (channels_first(x, channels, key), *others) for key, (x, *others) in parts.items()}
     stored, levels = find_support({key: tensors[0] for key, tensors in parts.items()}, support, levels)
-    seen_dtype = wanted or _natural_dtype(given["train"], parts["train"][0])
-    if stored == "binary" or (stored == "integers" and (levels or 0) <= 256):
+    x = parts["train"][0]
+    seen_dtype = _kept(x.dtype, choices, stored) or wanted or _natural_dtype(given["train"], x)
+    missing = any(has_nan(x) for x, *_ in parts.values())
+    if missing and (binarization, dequantization) != ("none", "none"):
+        raise DataError(
+            f"Got NaN in x with binarization={binarization!r} and dequantization={dequantization!r}, expected no "
+            "missing value, or neither of the two: leave these data out, or fill in the values."
+        )
+    if not missing and (stored == "binary" or (stored == "integers" and (levels or 0) <= 256)):
         parts = {key: (x.to(torch.uint8), *others) for key, (x, *others) in parts.items()}
 
     codes, classes, num_classes = encode_labels(_per_part(labels, len(parts), "labels"), class_names)
@@ -112,6 +121,7 @@ def from_arrays(
     splits = _carve(splits, shares, seed)
     columns = feature_names or getattr(train, "columns", None)
     columns = None if columns is None else tuple(str(column) for column in columns)
+    splits = {key: replace(split, columns=columns) for key, split in splits.items()}
     splits, seen, seen_levels = policy.apply(choices, splits, stored, levels, seen_dtype, seed, columns)
 
     fields = _fields(splits["train"], with_labels)
@@ -139,43 +149,24 @@ def from_arrays(
     return Dataset(name, spec, splits["train"], splits["validation"], splits["test"], provenance)
 
 
-def _tensors(arrays: Arrays, name: str, dtype: torch.dtype | None, exact: bool) -> tuple[Tensor, ...]:
-    """Convert one split's array or tuple of arrays, and refuse what cannot be data."""
-    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
-        raise DataError(
-            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
-            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
-        )
-    several = isinstance(arrays, tuple)
-    names = [f"{name}[{i}]" for i in range(len(arrays))] if several else [name]
-    entries = arrays if several else (arrays,)
-    tensors = tuple(
-        as_tensor(a, n, dtype, exact=exact and i == 0) for i, (a, n) in enumerate(zip(entries, names, strict=True))
-    )
-    if not tensors:
-        raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
-    for tensor, n in zip(tensors, names, strict=True):
-        if len(tensor) == 0 or (tensor is tensors[0] and tensor.numel() == 0):
-            raise DataError(
-                f"Got {n} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum."
-            )
-        if len(tensor) != len(tensors[0]):
-            raise DataError(
-                f"Got {len(tensors[0])} data in {names[0]} and {len(tensor)} in {n}, expected the same "
-                "number: the arrays of a tuple share their first axis."
-            )
-        check_finite(tensor, n)
-    return tensors
-
-
 def _check_alike(parts: Mapping[str, tuple[Tensor, ...]]) -> None:
     kind = [tuple(t.shape[1:]) for t in parts["train"]]
+    values = [_kind(t) for t in parts["train"]]
     for key, tensors in parts.items():
         if (other := [tuple(t.shape[1:]) for t in tensors]) != kind:
             raise DataError(
                 f"Got data of shapes {kind} in train and {other} in {key}, expected the same in every split "
                 "(without the first axis)."
             )
+        if (held := [_kind(t) for t in tensors]) != values:
+            raise DataError(
+                f"Got {', '.join(values)} in train and {', '.join(held)} in {key}, expected the same kind of values in "
+                "every split: convert one of them."
+            )
+
+
+def _kind(x: Tensor) -> str:
+    return "booleans" if x.dtype == torch.bool else "floats" if x.is_floating_point() else "integers"
 
 
 def _per_part(value: Any, number: int, what: str) -> list[Any]:
@@ -236,6 +227,18 @@ def _carve(splits: Mapping[str, Split], shares: Mapping[str, Any], seed: int) ->
     train = numbered.pop("train") if whole else numbered.pop("train")[carved["train"]]
     out = {"train": train, **held_out, **numbered}
     return {key: out[key] for key in ("train", "validation", "test")}
+
+
+def _kept(kind: torch.dtype, policies: Policies, support: Support) -> torch.dtype | None:
+    """What x stays in batches if it is no float and no policy makes it one; grey levels of 8 bits are pixels."""
+    makes_floats = (
+        kind.is_floating_point
+        or policies.dequantization != "none"
+        or policies.standardization != "none"
+        or (policies.binarization != "none" and support != "binary")
+        or (policies.scaling == "unit" and (support == "integers" or kind == torch.uint8))
+    )
+    return None if makes_floats else kind if kind == torch.bool else torch.int64
 
 
 def _natural_dtype(train: Arrays, x: Tensor) -> torch.dtype:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from ppl_vae.datasets.memory import check_fits
+from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import DataError
 
 # torch computes with few unsigned types: the next signed one that holds all values
@@ -18,6 +22,8 @@ _WIDER = {
     "float16": np.float32,
     "longdouble": np.float64,
 }
+_UNSIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+_MOST = 2**63 - 1
 
 
 def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact: bool = False) -> Tensor:
@@ -25,27 +31,33 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact:
 
     Tensors keep their dtype and device, for they were chosen; numpy's float64 is numpy's default rather than
     a choice, and becomes torch's default dtype. Integers and booleans stay what they are, in a type torch
-    computes with.
+    computes with. An array that is mapped from a file stays mapped where torch can compute with its type.
 
     Args:
-        array: a numpy array, a torch tensor, nested lists of numbers, or a table with ``to_numpy``.
+        array: a numpy array, a torch tensor, nested lists of numbers, a table with ``to_numpy``, a sparse matrix.
         what: its name in messages, such as ``train``.
         dtype: what floating-point values become instead.
         exact: lose no digit yet: keep float64 where it comes from, whatever `dtype`.
 
     Raises:
-        DataError: for anything else: text, objects, ragged lists, complex or sparse or masked values,
-            scalars.
+        DataError: for anything else: text, objects, ragged lists, complex values, scalars; integers above 2⁶³ − 1.
+
+    Example:
+        >>> as_tensor([[1, 2], [3, 4]], "x")
+        tensor([[1, 2],
+                [3, 4]])
     """
     if isinstance(array, Tensor):
-        if array.layout != torch.strided:
-            raise DataError(f"Got a sparse tensor as {what}, expected a dense one: call .to_dense() on it.")
-        tensor = array.detach()
-        if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
-            tensor = tensor.to(torch.int32 if tensor.dtype == torch.uint16 else torch.int64)
+        tensor = _dense(array.detach(), what)
+        if tensor.dtype in _UNSIGNED:
+            wide = tensor.to(_UNSIGNED[tensor.dtype])
+            if tensor.dtype == torch.uint64 and bool((wide < 0).any()):
+                _too_large(what)
+            tensor = wide
     else:
-        tensor = torch.from_numpy(_as_native(array, what))
-        if dtype is None and tensor.dtype == torch.float64 and not exact:
+        tensor = _from_numpy(_as_native(array, what))
+        mapped = isinstance(array, np.memmap)
+        if dtype is None and tensor.dtype == torch.float64 and not exact and not mapped:
             tensor = tensor.to(torch.get_default_dtype())
     if tensor.ndim == 0:
         raise DataError(f"Got a single number as {what}, expected an array with a first axis over data.")
@@ -56,13 +68,78 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact:
     return tensor.contiguous()
 
 
+def as_tensors(
+    arrays: Any, name: str, dtype: torch.dtype | None = None, *, exact: bool = False, exact_x: bool = False
+) -> tuple[Tensor, ...]:
+    """Convert one split's array or tuple of arrays, and refuse what cannot be data.
+
+    Args:
+        arrays: an array, a tuple of arrays that share their first axis, or a `TensorDataset`.
+        name: of the split, for messages.
+        dtype: see `as_tensor`.
+        exact: see `as_tensor`.
+        exact_x: the same for the first of them alone.
+
+    Raises:
+        DataError: for no data, several numbers of data, infinite values, and what `as_tensor` refuses.
+    """
+    if isinstance(arrays, TensorDataset):
+        arrays = arrays.tensors
+    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
+        raise DataError(
+            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
+            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+        )
+    several = isinstance(arrays, tuple)
+    names = [f"{name}[{i}]" for i in range(len(arrays))] if several else [name]
+    entries = arrays if several else (arrays,)
+    tensors = tuple(
+        as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
+        for i, (a, n) in enumerate(zip(entries, names, strict=True))
+    )
+    if not tensors:
+        raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
+    for tensor, n in zip(tensors, names, strict=True):
+        check_any(tensor, n, is_x=tensor is tensors[0])
+        if len(tensor) != len(tensors[0]):
+            raise DataError(
+                f"Got {len(tensors[0])} data in {names[0]} and {len(tensor)} in {n}, expected the same "
+                "number: the arrays of a tuple share their first axis."
+            )
+        check_finite(tensor, n)
+    return tensors
+
+
+def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
+    """Refuse a tensor of no data, or an x of no columns.
+
+    Raises:
+        DataError: if it is.
+    """
+    if len(tensor) == 0 or (is_x and tensor.numel() == 0):
+        raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
+
+
+def _dense(tensor: Tensor, what: str) -> Tensor:
+    if tensor.layout == torch.strided:
+        return tensor
+    check_fits(tensor.numel() * tensor.element_size(), f"a sparse {what}", "Take fewer columns, or fewer data.")
+    return tensor.to_dense()
+
+
+def _from_numpy(values: np.ndarray[Any, Any]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of read-only memory: batches are copies, see `Split.batch`
+        return torch.from_numpy(values)
+
+
 def _as_native(array: Any, what: str) -> np.ndarray[Any, Any]:
     if hasattr(array, "toarray") and not isinstance(array, np.ndarray):
-        raise DataError(f"Got a sparse matrix as {what}, expected a dense array: call .toarray() on it.")
-    if isinstance(array, np.ma.MaskedArray) and array.mask.any():
-        raise DataError(
-            f"Got {int(array.mask.sum())} masked values in {what}, expected none: fill them or drop the data."
-        )
+        size = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
+        check_fits(size, f"a sparse {what}", "Take fewer columns, or fewer data.")
+        array = array.toarray()
+    if isinstance(array, np.ma.MaskedArray):
+        array = _filled(array, what)
     if isinstance(array, str | bytes | dict) or hasattr(array, "read"):
         raise DataError(
             f"Got {type(array).__name__} as {what}, expected an array. For a file use "
@@ -70,9 +147,11 @@ def _as_native(array: Any, what: str) -> np.ndarray[Any, Any]:
         )
     try:
         values = np.asarray(array)
-    except ValueError as error:
+        if values.dtype.kind == "O" and hasattr(array, "to_numpy"):  # pandas' nullable types, booleans beside numbers
+            values = array.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
         raise DataError(
-            f"Got {what} that is no array ({error}), expected every datum to have the same shape."
+            f"Got {what} that is no array ({error}), expected every datum to have the same shape, of numbers."
         ) from None
     if values.dtype.kind not in "biufc":
         first = repr(values.flat[0])[:40] if values.size else "nothing"
@@ -80,9 +159,29 @@ def _as_native(array: Any, what: str) -> np.ndarray[Any, Any]:
             f"Got {what} of dtype {values.dtype} (first value {first}), expected numbers: encode text or "
             "categories as numbers first, or give them as labels."
         )
+    if values.dtype.kind == "u" and values.dtype.itemsize == 8 and values.size and int(values.max()) > _MOST:
+        _too_large(what)
     values = values.astype(_WIDER.get(values.dtype.name, values.dtype.newbyteorder("=")), copy=False)
-    # torch refuses read-only memory (a memory-mapped file) and negative strides
-    return np.require(values, requirements=["C", "W"])
+    return np.require(values, requirements="C")  # torch refuses negative strides
+
+
+def _filled(array: np.ma.MaskedArray[Any, Any], what: str) -> np.ndarray[Any, Any]:
+    """A masked array with NaN where it is masked."""
+    if not array.mask.any():
+        return array.data
+    if array.dtype.kind != "f":
+        raise DataError(
+            f"Got {int(array.mask.sum())} masked values in {what} of {array.dtype}, expected none: missing values are "
+            "NaN, which only floats hold. Give array.astype(float), or a mask as a further array of a tuple."
+        )
+    return array.filled(np.nan)
+
+
+def _too_large(what: str) -> None:
+    raise DataError(
+        f"Got integers above 2⁶³ − 1 in {what}, expected such as int64 holds: hash codes, for instance, can be "
+        "numbered from 0 (numpy.unique(…, return_inverse=True))."
+    )
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from ppl_vae.datasets.files import existing_file
+from ppl_vae.datasets.memory import check_fits
 from ppl_vae.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -77,6 +78,8 @@ def _read(stream: GzipFile | IO[bytes], file: Path, size: int | None) -> np.ndar
     start = 4 + 4 * axes
     if size is not None and size - start < expected:
         raise _truncated(file, size - start, expected, shape)
+    if size is not None:
+        check_fits(expected, str(file), "Take a part of it.")
     values = bytearray()
     while len(values) <= expected and (chunk := stream.read(min(_CHUNK, expected + 1 - len(values)) or 1)):
         values += chunk

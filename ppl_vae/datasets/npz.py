@@ -16,7 +16,9 @@ from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import existing_file, naming, with_files
 from ppl_vae.datasets.layout import Channels
+from ppl_vae.datasets.memory import check_fits
 from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
+from ppl_vae.datasets.sparse import is_sparse, read_sparse
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
@@ -103,6 +105,11 @@ def _read(stream: Any, size: int, what: str) -> np.ndarray[Any, Any]:
             f"Got {what} with {left} bytes of values, expected {expected} for the shape {shape} of {dtype} "
             "in its header: the file is truncated; copy or download it again."
         )
+    check_fits(
+        expected,
+        what,
+        "An npy file can be used without reading it: pv.datasets.from_arrays(numpy.load(path, mmap_mode='r')).",
+    )
     values = bytearray(expected)
     filled, view = 0, memoryview(values)
     while filled < expected and (got := stream.readinto(view[filled:])):
@@ -148,6 +155,7 @@ def npz(
 ) -> Dataset:
     """Load arrays from an npz archive; no pickled object is ever loaded.
 
+    A sparse matrix that ``scipy.sparse.save_npz`` wrote is read as the matrix that it is, rows first.
     Arrays are found by their usual names (``x_train``, ``y_train``, ``x_test``, ``images``, ``labels`` and
     the like); an archive of one array needs no name at all.
 
@@ -175,7 +183,15 @@ def npz(
     Raises:
         DataError: for a damaged archive, a name that is not in it, or data that do not fit.
     """
-    archive = Archive(path)
+    archive: Archive | _Whole = Archive(path)
+    if is_sparse(archive.members):
+        if wrong := [name for name in (x, x_validation, x_test, labels, labels_validation, labels_test) if name]:
+            raise DataError(
+                f"Got {wrong[0]!r} of {archive.file}, which holds one sparse matrix, expected no name: its rows are "
+                "the data. Labels can be given with pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
+            )
+        whole = read_sparse({name: archive[name] for name in archive.members}, str(archive.file))
+        archive = _Whole(archive.file, whole)
     asked = {
         "x": x,
         "x_validation": x_validation,
@@ -225,7 +241,18 @@ def npz(
     return with_files(data, [archive.file])
 
 
-def _find(archive: Archive, role: str, name: str | None) -> str | None:
+class _Whole:
+    """One array in the place of an archive."""
+
+    def __init__(self, file: Path, array: np.ndarray[Any, Any]) -> None:
+        self.file, self.members = file, {"x": None}
+        self.array = array
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        return self.array
+
+
+def _find(archive: Archive | _Whole, role: str, name: str | None) -> str | None:
     if name is not None:
         if name not in archive.members:
             raise DataError(

@@ -8,7 +8,7 @@ fills the gap between integers. Standardization: zero mean and unit variance per
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -117,7 +117,7 @@ class Standardization:
 
 
 def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None) -> Standardization:
-    """Take mean and standard deviation over the data and all event axes but the first.
+    """Take mean and standard deviation over the data and all event axes but the first, missing values left out.
 
     Args:
         chunks: gives the training data afresh, ``(data, columns)`` or ``(data, channels, height, width)``, in
@@ -129,16 +129,16 @@ def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[
     """
 
     def average(part: Callable[[Tensor], Tensor]) -> Tensor:
-        total, count = torch.zeros((), dtype=torch.float64), 0
+        total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for x in chunks():
             axes = [d for d in range(x.ndim) if d != 1]
-            total = total.to(x.device) + part(x.double()).sum(axes, keepdim=True)[0]
-            count += x.numel() // x.shape[1] if x.ndim > 1 else len(x)
+            total = total.to(x.device) + part(x.double()).nansum(axes, keepdim=True)[0]
+            count = count.to(x.device) + (~x.isnan()).double().sum(axes, keepdim=True)[0]
         return total / count
 
     location = average(lambda x: x)
     scale = average(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
-    constant = (scale <= 1e-12 * location.abs()).flatten().nonzero().flatten().tolist()
+    constant = (~(scale > 1e-12 * location.abs())).flatten().nonzero().flatten().tolist()
     if constant:
         shown = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
         value = location.flatten()[constant[0]].item()
@@ -186,7 +186,7 @@ def apply(
     splits: dict[str, Split],
     support: Support,
     levels: int | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     seed: int,
     names: Sequence[str] | None = None,
 ) -> tuple[dict[str, Split], Support, int | None]:
@@ -247,11 +247,11 @@ def _binarized(split: Split, policies: Policies, peak: float, seed: int) -> Spli
         x = static_binarization(x, split.indices, peak, seed)
     else:
         x = threshold_binarization(x, peak)
-    return Split((x, *others), split.labels, split.factors, split.transform, split.indices)
+    return replace(split, tensors=(x, *others))
 
 
 def _with(split: Split, transform: Transform) -> Split:
-    return Split(split.tensors, split.labels, split.factors, transform, split.indices)
+    return replace(split, transform=transform)
 
 
 def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Standardization:
@@ -264,10 +264,12 @@ def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Sta
 
 
 def mean(split: Split, chunk: int = 4096) -> Tensor:
-    """Give the mean of x over a split as a model sees it, ``(*shape)``, policies' noise averaged out."""
+    """Give the mean of x over a split as a model sees it, ``(*shape)``: policies' noise averaged out, NaN left out."""
     x = split.tensors[0]
-    total = sum((part.double().sum(0) for part in x.split(chunk)), torch.zeros(x.shape[1:], dtype=torch.float64))
-    return split.transform.mean(total.to(x.device) / len(x))
+    total, count = torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64)
+    for part in (p.double() for p in x.split(chunk)):
+        total, count = total.to(x.device) + part.nansum(0), count.to(x.device) + (~part.isnan()).sum(0)
+    return split.transform.mean(total / count.clamp(min=1))
 
 
 def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:

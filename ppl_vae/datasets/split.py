@@ -29,6 +29,7 @@ class Split:
         factors: known generating factors, int64 ``(data, factors)``, kept apart too.
         transform: turns stored x into the x of a batch.
         indices: the number of each datum in its source, int64 ``(data,)``; follows the datum through slices.
+        columns: names of the columns of x, for messages.
 
     Raises:
         DataError: where the tensors disagree about the number of data.
@@ -44,6 +45,7 @@ class Split:
     factors: Tensor | None = None
     transform: Transform = field(default_factory=Transform, repr=False)
     indices: Tensor = field(default_factory=_no_indices, repr=False)
+    columns: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.tensors:
@@ -97,7 +99,7 @@ class Split:
         )
 
     def batch(self, index: Index | None = None, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        """Give what ``model(*batch)`` takes: processed x, then the other tensors.
+        """Give what ``model(*batch)`` takes: processed x, then the other tensors; copies, which a program may change.
 
         Args:
             index: which data; all of them by default.
@@ -105,7 +107,7 @@ class Split:
                 one the noise of a datum is always the same, whatever batch it comes in.
         """
         at = slice(None) if index is None else _as_index(index, len(self), self.device)
-        x, *others = (_take(t, at) for t in self.tensors)
+        x, *others = (_copy(t, at) for t in self.tensors)
         return (self.transform(x, _take(self.indices, at), generator), *others)
 
     def batches(
@@ -131,7 +133,7 @@ class Split:
         many = batch_size * max(1, BLOCK // max(1, size))  # gathering one small batch costs more calls than copying
         for start in range(0, len(self), many):
             block = slice(start, start + many)
-            gathered = (_take(t, block if order is None else order[block]).split(batch_size) for t in everything)
+            gathered = (_copy(t, block if order is None else order[block]).split(batch_size) for t in everything)
             for x, *others, indices in zip(*gathered, strict=True):
                 yield (self.transform(x, indices, generator), *others)
 
@@ -162,11 +164,16 @@ def _take(x: Tensor, at: slice | Tensor) -> Tensor:
     return x[at] if isinstance(at, slice) else x.index_select(0, at)  # ten times faster than x[at]
 
 
+def _copy(x: Tensor, at: slice | Tensor) -> Tensor:
+    """What programs get is theirs: memory may be the user's own array, or a file's that may not be written."""
+    return x[at].clone() if isinstance(at, slice) else x.index_select(0, at)
+
+
 def count(share: float | None, size: int, name: str) -> int:
     """Read a share of `size` data as a number of data.
 
     Args:
-        share: a fraction in (0, 1), a number of data, or 0 or None for none.
+        share: a fraction in (0, 1), a number of data (also as a float, but for 1.0), or 0 or None for none.
         size: how many data there are.
         name: of the split, for messages.
 
@@ -175,6 +182,8 @@ def count(share: float | None, size: int, name: str) -> int:
     """
     if share is None or share is False or share == 0:
         return 0
+    if isinstance(share, float) and share > 1 and share.is_integer():
+        share = int(share)  # 200.0, as what passed a `float` annotation on its way here
     whole = isinstance(share, Integral) and not isinstance(share, bool)
     if (not whole and not (isinstance(share, float) and 0 < share < 1)) or share < 0:
         raise DataError(

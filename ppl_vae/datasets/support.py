@@ -13,31 +13,38 @@ from ppl_vae.errors import DataError
 
 
 def check_finite(x: Tensor, what: str) -> None:
-    """Refuse NaN and infinite values, saying how many there are and where the first is.
+    """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value.
 
     Raises:
         DataError: if there are any.
     """
     if not x.is_floating_point() or not len(x) or torch.isfinite(x.sum()):
         return  # neither NaN nor infinities leave a sum, which needs no memory
-    bad = ~torch.isfinite(x)
-    if number := int(bad.sum()):
-        data = int(bad.flatten(1).any(1).sum()) if x.ndim > 1 else number
-        raise DataError(
-            f"Got {_several(number)} of {what} NaN or infinite, in {data} of {len(x)} data "
-            f"({_first(x, bad)}), expected finite numbers: drop these data or fill in the values."
-        )
+    for start in range(0, len(x), 4096):
+        part = x[start : start + 4096]
+        bad = part.isinf()
+        if bool(bad.any()):
+            number = int(sum(int(p.isinf().sum()) for p in x.split(4096)))
+            raise DataError(
+                f"Got {_several(number)} of {what} infinite ({_first(part, bad, start)}), expected finite numbers, or "
+                "NaN where a value is missing: drop these data or fill in the values."
+            )
+
+
+def has_nan(x: Tensor) -> bool:
+    """Whether values are missing."""
+    return x.is_floating_point() and x.numel() > 0 and not bool(torch.isfinite(x.sum())) and bool(x.isnan().any())
 
 
 def _several(number: int) -> str:
     return f"{number} value{'' if number == 1 else 's'}"
 
 
-def _first(x: Tensor, bad: Tensor) -> str:
+def _first(x: Tensor, bad: Tensor, start: int = 0) -> str:
     """Where the first bad value is, without a list of all of them."""
     datum, *element = np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), x.shape)
     place = f" at {[int(i) for i in element]}" if element else ""
-    return f"the first is {x[(datum, *element)].item():g} in datum {datum}{place}"
+    return f"the first is {x[(datum, *element)].item():g} in datum {int(datum) + start}{place}"
 
 
 def find_support(
@@ -47,7 +54,8 @@ def find_support(
 
     Left to itself, the dtype decides, then the values: booleans and values of 0 and 1 only are ``binary``;
     uint8 is ``integers`` with 256 levels; other integers are ``counts``, or ``real`` where negative;
-    floating-point values are ``unit`` if they lie in [0, 1], else ``real``.
+    floating-point values are ``unit`` if they lie in [0, 1], ``counts`` if they are whole numbers of at least 0
+    (as single-cell tables hold them), else ``real``. Missing values (NaN) are left out.
 
     Args:
         parts: x of each split, by the split's name.
@@ -79,7 +87,8 @@ def find_support(
 
 def _guess(parts: list[Tensor]) -> tuple[Support, int | None]:
     filled = [p for p in parts if p.numel()]
-    low, high = min(float(p.min()) for p in filled), max(float(p.max()) for p in filled)
+    lows, highs = zip(*(_range(p) for p in filled), strict=True)
+    low, high = min(lows), max(highs)
     whole = all(not p.is_floating_point() for p in parts)
     if low >= 0 and high <= 1 and (whole or all(map(_is_binary, parts))):
         return "binary", None
@@ -87,12 +96,28 @@ def _guess(parts: list[Tensor]) -> tuple[Support, int | None]:
         return "integers", 256
     if whole:
         return ("counts" if low >= 0 else "real"), None
-    return ("unit" if low >= 0 and high <= 1 else "real"), None
+    if low >= 0 and high <= 1:
+        return "unit", None
+    return ("counts" if low >= 0 and all(map(_is_whole, parts)) else "real"), None
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    """The least and the largest value, those that are missing left out."""
+    low, high = (float(v) for v in torch.aminmax(x))
+    if low == low:
+        return low, high
+    there = [part[~part.isnan()] for part in x.split(4096)]
+    ranges = [torch.aminmax(part) for part in there if part.numel()]
+    return min((float(r.min) for r in ranges), default=0.0), max((float(r.max) for r in ranges), default=0.0)
 
 
 def _is_binary(x: Tensor) -> bool:
     """Part by part: most real values are told by the first, and no part needs much memory."""
-    return all(bool(((part == 0) | (part == 1)).all()) for part in x.split(4096))
+    return all(bool(((part == 0) | (part == 1) | (part != part)).all()) for part in x.split(4096))
+
+
+def _is_whole(x: Tensor) -> bool:
+    return all(bool(((part == part.round()) | (part != part)).all()) for part in x.split(4096))
 
 
 _ALLOWED: dict[Support, str] = {
@@ -114,6 +139,8 @@ def _check(x: Tensor, name: str, support: Support, levels: int | None) -> None:
         "positive": lambda: x <= 0,
         "real": lambda: torch.zeros_like(x, dtype=torch.bool),
     }[support]()
+    if x.is_floating_point():
+        bad = bad & ~x.isnan()
     if number := int(bad.sum()):
         expected = f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
         raise DataError(

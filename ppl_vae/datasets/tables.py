@@ -16,12 +16,16 @@ import torch
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import existing_file, naming, with_files
+from ppl_vae.datasets.memory import check_fits
 from ppl_vae.datasets.policies import Binarization, Standardize
 from ppl_vae.datasets.spec import Support
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LARGER = "Write its numbers to an npy file, and map it: pv.datasets.from_arrays(numpy.load(path, mmap_mode='r'))."
+"""What to do with a table that is larger than memory."""
 
 
 def select(
@@ -46,7 +50,7 @@ def select(
         x, ``(rows, columns)``; the labels, ``(rows,)``, or None; the names of x's columns.
 
     Raises:
-        DataError: for names that are not there, no rows or columns, missing or infinite values, and text.
+        DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
     """
     frame = frame.rename(columns=str)
     label = None if label is None else str(label)
@@ -69,16 +73,16 @@ def select(
         raise DataError(f"Got {file} without rows, expected at least one below the names of the columns.")
     if not chosen:
         raise DataError(f"Got no column of {file} for x, expected at least one of {', '.join(names)}.")
-    for name in chosen if label is None else [*chosen, label]:
-        _refuse_missing(frame[name], name, file, first_line)
+    if label is not None:
+        _refuse_missing(frame[label], label, file, first_line)
     text = [name for name in chosen if frame[name].dtype.kind not in "biuf"]
     if text:
         raise DataError(_not_numbers(frame, text, file, first_line))
     values = frame[chosen].to_numpy()
     if values.dtype.kind == "O":  # a mixture of booleans and numbers, or pandas' nullable types
         values = frame[chosen].astype("float64").to_numpy()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
         raise DataError(
             f"Got an infinite value in {file}, {_where(row, chosen[column], first_line)}, expected finite "
             "numbers: mend or drop the row."
@@ -183,8 +187,8 @@ def csv(
         seed: of the splits.
 
     Raises:
-        DataError: for a damaged file, names that are not there, missing values, text, or columns that never
-            vary.
+        DataError: for a damaged file, names that are not there, missing labels, text, or columns that never
+            vary. Missing values of x are NaN, for programs that mask them.
     """
     file = existing_file(path, "a csv file")
     frame = _read(file, delimiter, header)
@@ -215,6 +219,7 @@ def csv(
 def _read(file: Path, delimiter: str, header: bool) -> pd.DataFrame:
     import pandas as pd
 
+    check_fits(file.stat().st_size, str(file), LARGER)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -297,12 +302,13 @@ def parquet(
         seed: of the splits.
 
     Raises:
-        DataError: for a damaged file, names that are not there, missing values, text, or columns that never
-            vary.
+        DataError: for a damaged file, names that are not there, missing labels, text, or columns that never
+            vary. Missing values of x are NaN, for programs that mask them.
     """
     import pandas as pd
 
     file = existing_file(path, "a parquet file")
+    check_fits(file.stat().st_size, str(file), LARGER)
     try:
         frame = pd.read_parquet(file)
     except ImportError:

@@ -105,12 +105,12 @@ class Transform:
 
     Args:
         steps: the policies in order.
-        dtype: of what comes out.
+        dtype: of what comes out; None for what it is.
         seed: key of the noise where no generator is given; see `keyed_uniform`.
     """
 
     steps: tuple[Step, ...] = ()
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = None
     seed: int = 0
 
     def __call__(self, x: Tensor, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -125,13 +125,14 @@ class Transform:
 
         for step in self.steps:
             x = step(x, draw)
-        return x if x.dtype == self.dtype else x.to(self.dtype)  # even where it does nothing, `to` takes time
+        return x if self.dtype in (None, x.dtype) else x.to(self.dtype)  # even where it does nothing, `to` takes time
 
     def mean(self, x: Tensor) -> Tensor:
         """Give the mean of processed x, ``(*shape)``, from the stored mean (all are affine)."""
         for step in self.steps:
             x = step.mean(x)
-        return x.to(self.dtype)
+        wanted = self.dtype is not None and self.dtype.is_floating_point
+        return x.to(self.dtype if wanted else torch.get_default_dtype())
 
     def to(self, device: torch.device | str) -> Transform:
         """Give the same transform with the tensors that its steps hold on `device`."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.data import as_pair_takes, as_split, take_data
+from ppl_vae.core.tiles import inference, plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,15 +48,15 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     """
     import pandas as pd
 
-    split = as_split(data)[:most]
+    split = take_data(vae, as_split(data)[:most])
     n = len(split)
     found: dict[str, dict[str, list[Tensor]]] = {}
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, 1, "1GB", seed)
         for start in range(0, n, tiling.data):
             tiling.seed_all(start, 0)
-            t = terms(vae, as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
+            t = draw(as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
             for name, q in t.latents.items():
                 normal, p = _factor(q.fn), t.model.get(name)
                 prior = None if p is None else _factor(p.fn)

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.simulate import reference_batch, simulate
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, inference, plan
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.runs.files import jsonable, write_atomically
 
@@ -297,7 +297,7 @@ def calibrate(
         raise ValueError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
     batch = as_pair_takes(reference_batch(vae, like), vae)
     ranks: dict[str, list[Array]] = {}
-    with inference(vae, batch):
+    with inference(vae, batch) as draw:
         tiling = plan(vae, batch, simulations, draws, memory, seed)
         tiling.seed_all(simulations, 0)  # no block begins there
         tarp = Tarp(*simulate(vae, batch, 500))
@@ -310,7 +310,7 @@ def calibrate(
             nearer = tarp.start(simulated, truths)
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number + 1)
-                t = terms(vae, simulated, chunk)
+                t = draw(simulated, chunk)
                 for name, truth in truths.items():
                     if name not in t.latents:
                         continue

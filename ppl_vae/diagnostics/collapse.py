@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.core.tiles import as_split
+from ppl_vae.core.data import as_split, take_data
 from ppl_vae.diagnostics.latents import encodings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CollapseAlarm:
         below: float = 0.5,
         warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.vae, self.data = vae, as_split(data)[:most]
+        self.vae, self.data = vae, take_data(vae, as_split(data)[:most])
         self.patience, self.after, self.below = patience, after, below
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.history: list[dict[str, int]] = []

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, enumerated_copies, inference, plan
+from ppl_vae.core.tiles import enumerated_copies, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
 from ppl_vae.runs.files import jsonable, write_atomically
@@ -92,9 +92,14 @@ def evaluate(
 
     $$\widehat{\log p}(x) = \log \frac1K \sum_k w_k, \qquad \mathrm{elbo}(x) = \frac1K \sum_k \log w_k.$$
 
+    What is evaluated is the pair as it is declared: one draw from the guide's own distribution per particle, whatever
+    the estimators do in training. Discrete sites c that the estimators enumerate are summed over exactly: the evidence
+    takes w = Σ_c q(c) p(x, z, c) / q(z, c | x), the ELBO Σ_c q(c) (log p − log q). On these draws
+    elbo = −reconstruction − kl, and the gap is not negative.
+
     The pair runs in evaluation mode, without gradients, in tiles of data and particles with a random stream
     each, so that memory stays bounded and equal seeds give equal numbers; the caller's random state, modes and
-    gradients are untouched. Discrete latents that the pair enumerates are summed out, not drawn.
+    gradients are untouched.
 
     With global latents w the evidence is predictive, log E_{q(w)} p(x | w): w is drawn anew for each particle and
     not charged again. k̂ and ESS are then conditional on one draw of w, the same for all data: they judge q(z | x, w).
@@ -144,7 +149,7 @@ def evaluate(
 
     if num_particles < 1:
         raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     columns: dict[str, list[Tensor]] = {}
     means: dict[str, list[Tensor]] = {}
@@ -153,17 +158,17 @@ def evaluate(
     shared: dict[str, list[Tensor]] = {}
     errors: list[Tensor] = []
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first, sum_out=True):
-        probe = terms(vae, first)
+    with inference(vae, first, sum_out=True) as draw:
+        probe = draw(first)
         tiling = plan(vae, first, n, num_particles, memory, seed, copies=enumerated_copies(probe))
         chunks = tiling.chunks(num_particles)
         tiling.seed_all(0, 0)
-        held = {name: site.raw for name, site in terms(vae, first).latents.items() if not site.is_local}
+        held = {name: site.raw for name, site in draw(first).latents.items() if not site.is_local}
         reason = no_evidence(probe)
         if reason:
             chunks = [1]  # the code is a function of x: further particles are the same
         done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
-        measure = Measure(vae, tiles)
+        measure = Measure(vae, draw, tiles)
         for start in range(0, n, tiling.data):
             batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
             tile = _Tile(sum(chunks))
@@ -172,10 +177,10 @@ def evaluate(
                 if not held:
                     tile.update(measure(batch, chunk))
                 else:
-                    t = terms(vae, batch, chunk)
+                    t = draw(batch, chunk)
                     tile.update(TileStatistics.of(t))
-                    tile.joint.append(t.log_weights.double().cpu())
-                    tile.judge(terms(vae, batch, chunk, values=_repeated(held, t)))
+                    tile.joint.append((t.log_weights.double().cpu(), t.local_elbo.double().cpu()))
+                    tile.judge(draw(batch, chunk, values=_repeated(held, t)))
                 done += 1
                 if progress is not None:
                     progress(done, tiles)
@@ -221,7 +226,7 @@ class _Tile:
     def __init__(self, num_particles: int) -> None:
         self.evidence = StreamingEvidence(num_particles)
         self.given_globals = StreamingEvidence(num_particles)
-        self.joint: list[Tensor] = []
+        self.joint: list[tuple[Tensor, Tensor]] = []
         self.log_likelihood: Tensor | float = 0.0
         self.kl: dict[str, Tensor] = {}
         self.unit_kl: dict[str, Tensor] = {}
@@ -229,7 +234,7 @@ class _Tile:
         self.moments: dict[str, UnitMoments] = {}
 
     def update(self, pieces: TileStatistics) -> None:
-        self.evidence.update(pieces.log_weights)
+        self.evidence.update(pieces.log_weights, pieces.local_elbo)
         particles = len(pieces.log_weights)
         self.log_likelihood = self.log_likelihood + pieces.log_likelihood * particles
         for sums, means in (
@@ -255,8 +260,8 @@ class _Tile:
         e, K = self.evidence.result(), self.evidence.num_particles
         if not self.joint:
             return torch.stack([e.log_evidence_se.square().sum(), e.elbo_se.square().sum()]).cpu()
-        log_w = torch.cat(self.joint)
-        sums = torch.stack([(log_w - e.log_evidence.cpu()).exp().sum(1), log_w.sum(1)])
+        log_w, elbo = (torch.cat(parts) for parts in zip(*self.joint, strict=True))
+        sums = torch.stack([(log_w - e.log_evidence.cpu()).exp().sum(1), elbo.sum(1)])
         return sums.var(1) / K if K > 1 else torch.full((2,), torch.nan, dtype=sums.dtype)
 
     def columns(self, evidence: bool) -> dict[str, Tensor]:

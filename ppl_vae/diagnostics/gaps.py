@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import Evidence, StreamingEvidence
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.mcmc.hmc import AnnealedPath, Point
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def gaps(
     """
     import pandas as pd
 
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     tables = []
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         rows = plan(vae, first, n * samples, 1, memory, seed)
         size = max(1, rows.data // samples)
         for begin in range(0, n, size):
@@ -80,7 +80,7 @@ def gaps(
             rows.seed_all(begin, 0)
             amortized = StreamingEvidence(num_particles)
             for chunk in _chunks(num_particles, samples):
-                amortized.update(terms(vae, batch, chunk).log_weights)
+                amortized.update(draw(batch, chunk).log_weights)
             local = _local(vae, batch, family, steps, samples, lr, num_particles)
             tables.append(_table(amortized.result(), local))
             if progress is not None:

@@ -1,9 +1,8 @@
 """Gradients, measured: bias, variance, signal and cost of each estimator, per site and group of parameters."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +11,12 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.core.batch import as_batch
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.pair import VAE
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import unchanged
-from ppl_vae.core.terms import prepare
+from ppl_vae.core.run import prepare
+from ppl_vae.distributions.unwrap import is_detached
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.estimators.implicit import has_implicit
@@ -100,11 +100,12 @@ def gradients(
     """
     if samples < 10:
         raise ValueError(f"Expected samples ≥ 10, got {samples}: a variance needs some.")
-    batch = as_batch(batch)
-    if objective is None:
-        from ppl_vae.objectives import ELBO
+    batch = take_batch(vae, batch, look=True)
+    from ppl_vae.objectives import ELBO, as_objective
 
+    if objective is None:
         objective = ELBO()
+    objective = as_objective(objective)
     prepare(vae, batch, int(getattr(objective, "num_particles", 1)))
     candidates = dict(estimators) if estimators is not None else legal_candidates(vae, batch, objective)
     groups = parameter_groups(vae, batch)
@@ -122,14 +123,15 @@ def gradients(
 
 def legal_candidates(vae: VAE, batch: tuple[Any, ...], objective: Any) -> dict[str, Any]:
     """The estimators that every latent site and the objective admit, from the noisiest to the quietest."""
-    fns = [site.fn for site in Runner(vae, batch).guide()[1].values() if not site.is_observed]
+    guide = Runner(vae, batch, prepare(vae, batch, mode="draw")).guide()[1]
+    fns = [site.fn for site in guide.values() if not site.is_observed]
     several = getattr(objective, "num_particles", 1) > 1
     baseline = ("leave-one-out", LeaveOneOut) if several else ("average", DecayingAverage)
     candidates: dict[str, Any] = {
         "score function": ScoreFunction(),
         f"score function, {baseline[0]}": ScoreFunction(baseline[1]()),
     }
-    if all(getattr(fn, "has_rsample", False) or has_implicit(fn) for fn in fns):
+    if all(not is_detached(fn) and (getattr(fn, "has_rsample", False) or has_implicit(fn)) for fn in fns):
         candidates["pathwise"] = Pathwise()
         candidates["sticking the landing"] = StickingTheLanding()
     if all(is_finite(fn) for fn in fns):
@@ -146,14 +148,14 @@ def parameter_groups(vae: VAE, batch: tuple[Any, ...]) -> dict[tuple[str, str], 
 
     A parameter that several sites depend on (a shared encoder) is in the group of each.
     """
-    runner = Runner(vae, batch)
+    runner = Runner(vae, batch, prepare(vae, batch))
     names = {name: p for name, p in vae.named_parameters() if p.requires_grad}
     found: dict[tuple[str, str], list[str]] = {}
     with unchanged(vae), pyro.validation_enabled(False):
         traces, guide = runner.guide()
         values = {n: s.raw.detach() for n, s in guide.items() if not s.is_observed and s.enum_dim is None}
         traces, guide = runner.guide(values=values)
-        for program, sites in (("guide", guide), ("model", runner.model(traces))):
+        for program, sites in (("guide", guide), ("model", runner.model(traces)[0])):
             for site in sites.values():
                 total = site.log_prob.sum()
                 if site.is_deterministic or not total.requires_grad:
@@ -167,19 +169,11 @@ def parameter_groups(vae: VAE, batch: tuple[Any, ...]) -> dict[tuple[str, str], 
     return found
 
 
-@contextmanager
-def using(vae: VAE, estimators: Any) -> Iterator[None]:
-    """Within, the pair's sites have other estimators."""
+def with_estimators(vae: VAE, estimators: Any) -> VAE:
+    """A pair of the same programs and parameters whose sites have other estimators; those not named keep theirs."""
     named = dict(estimators) if isinstance(estimators, Mapping) else {"*": estimators}
-    layout, before = vae.layout, vae.estimators
-    chosen = {n: named.get(n, named.get("*", old)) for n, old in layout.estimators.items()}
-    enumerates = layout.enumerates or any(e.enumerates for e in chosen.values())
-    try:
-        vae.estimators = named
-        vae.layout = replace(layout, estimators=chosen, enumerates=enumerates)
-        yield
-    finally:
-        vae.estimators, vae.layout = before, layout
+    known = vae.estimators if "*" not in named else {}
+    return vae.sharing({**known, **named})
 
 
 @dataclass
@@ -220,10 +214,11 @@ def _measure(
     zeros = torch.zeros(size, dtype=torch.float64)
     moments = _Moments(0, zeros, zeros.clone(), [], [], index)
     burn_in = max(20, samples // 10)  # for baselines that learn
-    with using(vae, estimators), pyro.validation_enabled(False):
+    other = with_estimators(vae, estimators)
+    with pyro.validation_enabled(False):
         for step in range(burn_in + samples):
             start = time.perf_counter()
-            bound: Bound = objective(vae, batch)
+            bound: Bound = objective(other, batch)
             grads = torch.autograd.grad(bound.surrogate, wanted, allow_unused=True)
             elapsed = time.perf_counter() - start
             if step < burn_in:

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Independent
 
-from ppl_vae.core.enumeration import expect_local
-from ppl_vae.core.kl import analytic_kl
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.data import as_pair_takes, as_split, take_data
+from ppl_vae.core.terms import analytic_kl, closed_kl
+from ppl_vae.core.tiles import inference, plan
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -40,11 +39,12 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     if p is None or q.is_auxiliary:
         return None
     q_unit, p_unit = _factor(q.fn), _factor(p.fn)
-    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.mask is not None:
+    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
         return None
-    if analytic_kl(t, name) is not None:
-        kl = kl_divergence(q_unit, p_unit)
-    elif t.num_particles > 1 and t.layout.strategy == "loop":
+    closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
+    if closed is not None:
+        kl = closed
+    elif t.num_particles > 1 and t.strategy == "loop":
         return None  # the distribution at hand is the first particle's only
     else:
         kl = q_unit.log_prob(q.raw) - p_unit.log_prob(q.raw)
@@ -67,7 +67,7 @@ def _expected(f: Tensor, t: "Terms") -> Tensor:
     depth = max((s.log_prob.dim() for s in t.guide.values() if s.is_local and s.enum_dim is not None), default=2)
     while f.dim() < depth + 1:
         f = f.unsqueeze(1)
-    f = expect_local(f, t)
+    f = t.expect_local(f)
     return f.reshape(f.shape[0], *f.shape[-2:]).movedim(0, -1)
 
 
@@ -161,13 +161,13 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
         draws: per datum, whose mean is taken.
         seed: of the draws.
     """
-    split = as_split(data)
+    split = take_data(vae, data)
     moments: dict[str, list[Tensor]] = {}
     kl: dict[str, list[Tensor]] = {}
     spread: dict[str, list[Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     first = as_pair_takes(split.batch(slice(0, 2)), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, len(split), draws, "1GB", seed)
         for start in range(0, len(split), tiling.data):
             batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
@@ -175,7 +175,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
             units: dict[str, Tensor] = {}
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number)
-                t = terms(vae, batch, chunk)
+                t = draw(batch, chunk)
                 for name, site in t.latents.items():
                     if not site.is_local or name not in t.model or not site.value.is_floating_point():
                         continue

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.diagnostics.calibration import uniformity_p
 from ppl_vae.errors import DataError
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Statistic = Callable[[Tensor], Tensor]
 
 STATISTICS: Mapping[str, Statistic] = {
-    "mean": lambda x: x.flatten(1).mean(1),
-    "deviation": lambda x: x.flatten(1).std(1, unbiased=False),
-    "largest": lambda x: x.flatten(1).amax(1),
+    "mean": lambda x: x.flatten(1).nanmean(1),
+    "deviation": lambda x: (x.flatten(1) - x.flatten(1).nanmean(1, keepdim=True)).square().nanmean(1).sqrt(),
+    "largest": lambda x: x.flatten(1).nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1),
 }
-"""What is looked at by default: mean, standard deviation and maximum of a datum."""
+"""What is looked at by default: mean, standard deviation and maximum of a datum, missing values left out."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PredictiveChecks:
         table: a row per statistic T: `observed`, the mean over data; `posterior` and `prior`, the same of new data
             given the data's latents, and given none; `posterior_p` and `prior_p` = P(T of new ≥ T of observed),
             T averaged over data; `pit_p`, p-value of uniform LOO-PIT values.
-        pit: by statistic, `(data,)` in [0, 1].
+        pit: by statistic, `(data,)` in [0, 1], without data that are masked as a whole.
     """
 
     table: "pd.DataFrame"
@@ -67,7 +67,8 @@ def predictive_checks(
     Args:
         vae: the pair.
         data: held-out data: a `Split`, a tensor or a tuple of them.
-        statistics: by name, functions of x `(rows, *shape)` that give `(rows,)`.
+        statistics: by name, functions of x `(rows, *shape)` that give `(rows,)`. Where the model masks values of a
+            datum, both it and the new data in its place hold NaN there; data masked as a whole are left out.
         draws: new data per datum.
         memory: upper limit of the working memory.
         seed: of everything drawn; the caller's random state is untouched.
@@ -85,33 +86,41 @@ def predictive_checks(
     import pandas as pd
 
     statistics = STATISTICS if statistics is None else statistics
-    split = as_split(data)
-    n = len(split)
+    split = take_data(vae, data)
+    n, count = len(split), 0
     pit: dict[str, list[Tensor]] = {}
     sums: dict[str, dict[str, Any]] = {name: {"observed": 0.0, "posterior": 0.0, "prior": 0.0} for name in statistics}
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, draws, memory, seed)
         shared: dict[int, dict[str, Tensor]] = {}
         for start in range(0, n, tiling.data):
             batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+            observed: Tensor | None = None
             new: dict[str, dict[str, list[Tensor]]] = {name: {"posterior": [], "prior": []} for name in statistics}
             for number, chunk in enumerate(tiling.chunks(draws)):
                 tiling.seed_all(start, number)
-                t = terms(vae, batch, chunk, values=shared.get(number))
+                t = draw(batch, chunk, values=shared.get(number))
                 latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
                 held = {
                     name: latents[name] for name, site in t.latents.items() if not site.is_local and name in latents
                 }
                 shared.setdefault(number, held)
                 site = _site(t, batch)
+                if observed is None:
+                    observed = t.model[site].seen[0]
+                    gaps = observed.isnan() if observed.is_floating_point() else torch.zeros_like(observed).bool()
+                    there = ~gaps.reshape(len(gaps), -1).all(1)
                 for kind, values in (("posterior", latents), ("prior", held)):
                     x = predict(vae, batch, chunk, values=values)[0][site].value
+                    if bool(gaps.any()):
+                        x = torch.where(gaps, torch.nan, x)[:, there]
                     for name, statistic in statistics.items():
                         new[name][kind].append(_apply(name, statistic, x.flatten(0, 1)).reshape(x.shape[:2]))
-            observed = t.model[site].value[0]
+            assert observed is not None
+            count += int(there.sum())
             for name, statistic in statistics.items():
-                truth = _apply(name, statistic, observed)
+                truth = _apply(name, statistic, observed[there])
                 drawn = {kind: torch.cat(parts) for kind, parts in new[name].items()}
                 below, ties = (drawn["prior"] < truth).sum(0), (drawn["prior"] == truth).sum(0)
                 place = torch.rand(below.shape, dtype=torch.float64).to(below.device)
@@ -124,8 +133,8 @@ def predictive_checks(
     ranks = {name: torch.cat(parts).numpy() for name, parts in pit.items()}
     rows = []
     for name, of in sums.items():
-        row = {"statistic": name, "observed": float(of["observed"]) / n}
-        row |= {kind: float(of[kind].mean()) / n for kind in ("posterior", "prior")}
+        row = {"statistic": name, "observed": float(of["observed"]) / max(count, 1)}
+        row |= {kind: float(of[kind].mean()) / max(count, 1) for kind in ("posterior", "prior")}
         row |= {f"{kind}_p": float((of[kind] >= of["observed"]).double().mean()) for kind in ("posterior", "prior")}
         rows.append({**row, "pit_p": float(uniformity_p(ranks[name][:, None])[0])})
     return PredictiveChecks(pd.DataFrame(rows).set_index("statistic"), ranks)
@@ -139,6 +148,7 @@ def _site(t: Any, batch: tuple[Any, ...]) -> str:
 
 
 def _apply(name: str, statistic: Statistic, x: Tensor) -> Tensor:
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     value = torch.as_tensor(statistic(x.unsqueeze(1) if x.dim() == 1 else x))
     if value.shape != x.shape[:1]:
         raise DataError(

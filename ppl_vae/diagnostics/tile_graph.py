@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ppl_vae import rng
-from ppl_vae.core.terms import terms
 from ppl_vae.diagnostics.latents import unit_kl, unit_values
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ class TileStatistics:
 
     Attributes:
         log_weights: `(particles, data)`.
+        local_elbo: What the ELBO averages, `(particles, data)`.
         log_likelihood: Its mean over particles, `(data,)`.
         local_kl: Per local site, its mean over particles, `(data,)`.
         shared_kl: Per other site, its mean over particles, 0-d.
@@ -34,6 +34,7 @@ class TileStatistics:
     """
 
     log_weights: Tensor
+    local_elbo: Tensor
     log_likelihood: Tensor
     local_kl: dict[str, Tensor]
     shared_kl: dict[str, Tensor]
@@ -56,7 +57,8 @@ class TileStatistics:
                 units[name] = unit.double()
             if site.value.is_floating_point():
                 values[name] = unit_values(t, name)
-        return TileStatistics(t.log_weights, t.log_likelihood.double().mean(0), local_kl, shared_kl, units, values)
+        mean = t.log_likelihood.double().mean(0)
+        return TileStatistics(t.log_weights, t.local_elbo, mean, local_kl, shared_kl, units, values)
 
     def flat(self) -> list[Tensor]:
         """All tensors in order."""
@@ -83,14 +85,15 @@ class Measure:
 
     Args:
         vae: the pair, in evaluation mode.
+        draw: gives its terms.
         tiles: tiles ahead.
 
     Attributes:
         how: what computes the tiles, with the reason where that is less than what would pay; empty: the program.
     """
 
-    def __init__(self, vae: "VAE", tiles: int) -> None:
-        self.vae, self.tiles = vae, tiles
+    def __init__(self, vae: "VAE", draw: Callable[..., "Terms"], tiles: int) -> None:
+        self.vae, self.draw, self.tiles = vae, draw, tiles
         self._graphs: dict[Any, Callable[..., TileStatistics] | None] = {}
         self._seen: set[Any] = set()
         self.how = ""
@@ -103,7 +106,7 @@ class Measure:
             return graph(*batch)
         if shape not in self._seen or shape in self._graphs or self.tiles < WORTHWHILE or None in shape:
             self._seen.add(shape)
-            return TileStatistics.of(terms(self.vae, batch, particles))
+            return TileStatistics.of(self.draw(batch, particles))
         return self._capture(batch, particles, shape)
 
     def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> TileStatistics:
@@ -116,10 +119,10 @@ class Measure:
         other = tuple(x.flip(0) for x in batch)
         rng.seed_all(1, device)
         with contextlib.suppress(Exception):  # whatever a program does that cannot be recorded: it is run as it is
-            graph = record(lambda *batch: TileStatistics.of(terms(self.vae, batch, particles)).flat(), other)
+            graph = record(lambda *batch: TileStatistics.of(self.draw(batch, particles)).flat(), other)
         rng.restore(before, device)
         # Last, so that it keeps tensors with values if any.
-        expected = TileStatistics.of(terms(self.vae, batch, particles))
+        expected = TileStatistics.of(self.draw(batch, particles))
         after = rng.capture(device)
         if graph is None:
             return expected

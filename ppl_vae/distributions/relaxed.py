@@ -4,7 +4,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch.nn.functional as F
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
+
+from ppl_vae.distributions.unwrap import elements
 
 
 def relaxable(q: Any) -> Any:
@@ -13,9 +16,7 @@ def relaxable(q: Any) -> Any:
     Raises:
         ValueError: for any but OneHotCategorical and Bernoulli.
     """
-    base = q
-    while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
-        base = base.base_dist
+    base = elements(q)
     if not isinstance(base, (dist.OneHotCategorical, dist.Bernoulli)):
         raise ValueError(
             f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index "
@@ -25,24 +26,20 @@ def relaxable(q: Any) -> Any:
     return base
 
 
-def is_relaxed(value: Any) -> bool:
-    """Whether a value was drawn by `Concrete`."""
-    return getattr(value, "_relaxed", False)
-
-
 def relaxed_log_prob(q: Any, value: Tensor) -> Tensor:
     """The log-probability of a discrete distribution, continued linearly to relaxed values: Σ_c z_c log π_c.
 
     Example:
+        >>> import torch
         >>> q = dist.OneHotCategorical(probs=torch.tensor([0.25, 0.75]))
         >>> relaxed_log_prob(q, torch.tensor([0.0, 1.0])).exp()
         tensor(0.7500)
     """
+    if isinstance(q, dist.MaskedDistribution):
+        return scale_and_mask(relaxed_log_prob(q.base_dist, value), 1.0, q._mask)
+    if isinstance(q, dist.Independent):
+        return relaxed_log_prob(q.base_dist, value).sum(tuple(range(-q.reinterpreted_batch_ndims, 0)))
     base = relaxable(q)
     if isinstance(base, dist.OneHotCategorical):
-        log_prob = (value * F.log_softmax(base.logits, -1)).sum(-1)
-    else:
-        log_prob = value * F.logsigmoid(base.logits) + (1 - value) * F.logsigmoid(-base.logits)
-    while log_prob.dim() > len(q.batch_shape) and isinstance(q, dist.Independent):
-        log_prob = log_prob.sum(-1)
-    return log_prob
+        return (value * F.log_softmax(base.logits, -1)).sum(-1)
+    return value * F.logsigmoid(base.logits) + (1 - value) * F.logsigmoid(-base.logits)

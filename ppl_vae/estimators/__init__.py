@@ -4,6 +4,7 @@ An estimator says how its site is drawn (`draw`) and which gradient its draws ca
 surrogate from that. None of them renames or replaces a site.
 """
 
+from ppl_vae.estimators.base import Baseline, Estimator
 from ppl_vae.estimators.baselines import DecayingAverage, LeaveOneOut, Neural
 from ppl_vae.estimators.concrete import Concrete
 from ppl_vae.estimators.enumerate import Enumerate
@@ -12,10 +13,12 @@ from ppl_vae.estimators.pathwise import DoublyReparameterized, Pathwise, Stickin
 from ppl_vae.estimators.score_function import ScoreFunction
 
 __all__ = [
+    "Baseline",
     "Concrete",
     "DecayingAverage",
     "DoublyReparameterized",
     "Enumerate",
+    "Estimator",
     "Implicit",
     "LeaveOneOut",
     "Neural",

@@ -1,18 +1,20 @@
 """What to expect of a cost before the draw is known; subtracted, it lowers the variance of the score function."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Baseline, Prediction
+
 if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
 
-Baseline = tuple[Tensor | float, Tensor | None]
 
-
-class DecayingAverage(nn.Module):
+@final
+class DecayingAverage(Baseline):
     r"""The decaying average of past costs, one number a site.
 
     $$b \leftarrow \gamma\, b + (1 - \gamma)\, \overline{f}$$
@@ -34,12 +36,12 @@ class DecayingAverage(nn.Module):
     def __init__(self, decay: float = 0.9) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"Expected 0 ≤ decay < 1, got {decay}.")
+            raise ArgumentError(f"Got decay={decay}, expected a number in [0, 1).")
         self.decay = decay
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("started", torch.zeros(()))
 
-    def forward(self, cost: Tensor, t: "Terms | None", axis: int = -2) -> Baseline:
+    def forward(self, cost: Tensor, t: Any, axis: int = -2) -> Prediction:
         """The average before this cost; in training mode the cost then enters it."""
         before = self.average.clone()
         if self.training:
@@ -50,7 +52,8 @@ class DecayingAverage(nn.Module):
         return before, None
 
 
-class Neural(nn.Module):
+@final
+class Neural(Baseline):
     """A network from the batch to an expected cost per datum, trained by squared error along with the pair.
 
     Args:
@@ -72,7 +75,7 @@ class Neural(nn.Module):
         self.network = network
         self.inputs = inputs
 
-    def forward(self, cost: Tensor, t: "Terms", axis: int = -2) -> Baseline:
+    def forward(self, cost: Tensor, t: "Terms", axis: int = -2) -> Prediction:
         """The prediction, a constant, and the squared error per datum by which it learns."""
         prediction = self.predict(t.batch)
         if axis == -1:  # a global site: the cost of the whole
@@ -87,7 +90,8 @@ class Neural(nn.Module):
         return self.network(x if weight is None else x.to(weight.dtype)).reshape(-1)
 
 
-class LeaveOneOut(nn.Module):
+@final
+class LeaveOneOut(Baseline):
     r"""The mean cost of the other particles.
 
     $$b_k = \frac{1}{K - 1} \sum_{j \ne k} f_j$$
@@ -99,7 +103,7 @@ class LeaveOneOut(nn.Module):
         Variational Inference for Monte Carlo Objectives (Mnih and Rezende, 2016), https://arxiv.org/abs/1602.06725
     """
 
-    def forward(self, cost: Tensor, t: "Terms | None", axis: int = -2) -> Baseline:
+    def forward(self, cost: Tensor, t: Any, axis: int = -2) -> Prediction:
         """The mean of the others."""
         particles = cost.shape[axis]
         self.check(particles)
@@ -109,7 +113,7 @@ class LeaveOneOut(nn.Module):
     def check(particles: int) -> None:
         """Refuse a single particle."""
         if particles < 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"A leave-one-out baseline needs at least 2 particles, got {particles}. "
                 "Use num_particles=2 or more, or DecayingAverage()."
             )

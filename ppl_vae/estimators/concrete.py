@@ -1,6 +1,6 @@
 """Concrete: a discrete draw relaxed to a continuous one, or straightened back."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import pyro.distributions as dist
 import torch
@@ -8,11 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppl_vae.distributions.relaxed import relaxable
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.schedules import Schedule, as_schedule
 
 
-class Concrete(nn.Module):
+@final
+class Concrete(Estimator, nn.Module):
     r"""Draw a relaxed one-hot (or binary) value, and differentiate through it (Gumbel-softmax).
 
     $$z = \mathrm{softmax}\big((\log \pi + g) / \tau\big), \qquad g_c \sim \mathrm{Gumbel}(0, 1)$$
@@ -31,17 +34,16 @@ class Concrete(nn.Module):
         Categorical Reparameterization with Gumbel-Softmax (Jang, Gu and Poole, 2017), https://arxiv.org/abs/1611.01144
     """
 
-    score: ClassVar[bool] = False
-    enumerates: ClassVar[bool] = False
+    relaxes: ClassVar[bool] = True
 
     def __init__(self, temperature: float | Schedule = 0.5, straight_through: bool = False) -> None:
         super().__init__()
         self.temperature = as_schedule(temperature, "temperature")
         if not float(self.temperature.value) > 0:
-            raise ValueError(f"Expected temperature > 0, got {float(self.temperature.value)}.")
+            raise ArgumentError(f"Got temperature={float(self.temperature.value)}, expected a number above 0.")
         self.straight_through = straight_through
 
-    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
         """A relaxed draw that carries a gradient."""
         base = relaxable(q)
         tau = self.temperature.value
@@ -53,9 +55,7 @@ class Concrete(nn.Module):
         else:
             soft = torch.sigmoid((base.logits + torch.log(u) - torch.log1p(-u)) / tau)
             hard = (soft > 0.5).to(soft)
-        z = hard + soft - soft.detach() if self.straight_through else soft
-        z._relaxed = True  # type: ignore[attr-defined]  # tells `relaxed_log_prob` that the value is not discrete
-        return z
+        return hard + soft - soft.detach() if self.straight_through else soft
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"straight_through={self.straight_through}"

@@ -1,15 +1,17 @@
 """Enumerate: the exact expectation over a discrete site."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
+from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
+@final
 @dataclass(frozen=True)
-class Enumerate:
+class Enumerate(Estimator):
     r"""Take every value of a finite site in parallel, each weighted by its probability.
 
     $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \nabla_\phi \sum_c q_\phi(c)\, f(c)$$
@@ -22,9 +24,8 @@ class Enumerate:
         Pyro's TraceEnum_ELBO; Tensor Variable Elimination (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
     """
 
-    score: ClassVar[bool] = False
     enumerates: ClassVar[bool] = True
 
-    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
         """A draw, for uses that want one (a posterior sample, say)."""
         return q.sample()

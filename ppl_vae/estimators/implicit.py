@@ -1,18 +1,22 @@
 """Implicit reparameterization: differentiate a draw through its distribution function."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, final
 
 import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ppl_vae.distributions.unwrap import elements
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
+@final
 @dataclass(frozen=True)
-class Implicit:
+class Implicit(Estimator):
     r"""Draw z by any sampler, and differentiate it as if it had been drawn by inverting its distribution function F.
 
     $$\nabla_\phi z = -\frac{\nabla_\phi F(z; \phi)}{q_\phi(z)}$$
@@ -25,13 +29,10 @@ class Implicit:
         Implicit Reparameterization Gradients (Figurnov, Mohamed and Mnih, 2018), https://arxiv.org/abs/1805.08498
     """
 
-    score: ClassVar[bool] = False
-    enumerates: ClassVar[bool] = False
-
-    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
         """A draw that carries a gradient."""
         if not has_implicit(q):
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(q).__name__} has no distribution function that can be differentiated. "
                 "Use Pathwise() where it has rsample, else ScoreFunction()."
             )
@@ -45,7 +46,7 @@ def has_implicit(q: Any) -> bool:
         >>> has_implicit(dist.VonMises(torch.tensor(0.0), torch.tensor(1.0))), has_implicit(dist.Poisson(1.0))
         (True, False)
     """
-    q = _elements(q)
+    q = elements(q)
     if isinstance(q, dist.VonMises):
         return True
     if q.event_shape or getattr(q.support, "is_discrete", True):
@@ -59,7 +60,7 @@ def has_implicit(q: Any) -> bool:
 
 def implicit_draw(q: Any) -> Tensor:
     """A draw z₀ plus a term of value 0 whose gradient is that of z."""
-    base = _elements(q)
+    base = elements(q)
     with torch.no_grad():
         z = base.sample()
     if isinstance(base, dist.VonMises):
@@ -67,13 +68,6 @@ def implicit_draw(q: Any) -> Tensor:
     density = base.log_prob(z).detach().exp()
     value = base.cdf(z)
     return z - (value - value.detach()) / density
-
-
-def _elements(q: Any) -> Any:
-    """The distribution of single elements."""
-    while isinstance(q, (dist.Independent, dist.MaskedDistribution)):
-        q = q.base_dist
-    return q
 
 
 _NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(48))

@@ -1,18 +1,59 @@
 """Pathwise gradients flow through the draw; also without the score term, and doubly reparameterized."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from ppl_vae.errors import ArgumentError
+from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
 from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.estimators.reparameterize import explicit
 
 
 @dataclass(frozen=True)
-class Pathwise:
+class Reparameterized(Estimator):
+    """Draws z = g(ε; φ) that carry a gradient; what is below says which part of log q carries one, too.
+
+    Args:
+        antithetic: Draw particles in pairs ε, −ε (for noise that is symmetric about its mean). Each draw has the right
+            law, and the mean over particles a smaller variance wherever f is close to linear.
+        common: Give every datum of the batch the same ε. Each draw has the right law; data differ by data alone.
+    """
+
+    antithetic: bool = False
+    common: bool = False
+
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+        """A draw that carries a gradient."""
+        transport = explicit(q)
+        if transport is None:
+            if self.antithetic or self.common:
+                raise ArgumentError(
+                    f"Antithetic and common noise need an explicit z = g(ε; φ); {type(q).__name__} has none. "
+                    "Use Pathwise() at this site."
+                )
+            if not q.has_rsample and not has_implicit(q):
+                raise ArgumentError(
+                    f"{type(q).__name__} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
+                    "Concrete() for a discrete site."
+                )
+            return q() if q.has_rsample else implicit_draw(q)  # called: adapters of flows have no rsample of their own
+        noise, g = transport
+        with torch.no_grad():
+            eps = noise.sample()
+            if axes is not None and self.antithetic:
+                eps = axes.mirror(eps, noise)
+            if axes is not None and self.common:
+                eps = axes.share(eps, noise.event_dim)
+        return g(eps)
+
+
+@final
+@dataclass(frozen=True)
+class Pathwise(Reparameterized):
     r"""Draw z = g(ε; φ) with ε free of parameters, and differentiate through g.
 
     $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{p(\epsilon)}[\nabla_z f(z)\, \nabla_\phi g(\epsilon; \phi)]$$
@@ -31,39 +72,10 @@ class Pathwise:
         Implicit Reparameterization Gradients (Figurnov et al., 2018), https://arxiv.org/abs/1805.08498
     """
 
-    antithetic: bool = False
-    common: bool = False
 
-    score: ClassVar[bool] = False
-    enumerates: ClassVar[bool] = False
-
-    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
-        """A draw that carries a gradient."""
-        transport = explicit(q)
-        if transport is None:
-            if self.antithetic or self.common:
-                raise ValueError(
-                    f"Antithetic and common noise need an explicit z = g(ε; φ); {type(q).__name__} has none. "
-                    "Use Pathwise() at this site."
-                )
-            if not q.has_rsample and not has_implicit(q):
-                raise ValueError(
-                    f"{type(q).__name__} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
-                    "Concrete() for a discrete site."
-                )
-            return q.rsample() if q.has_rsample else implicit_draw(q)
-        noise, g = transport
-        with torch.no_grad():
-            eps = noise.sample()
-            if place is not None and self.antithetic:
-                eps = place.mirror(eps, noise)
-            if place is not None and self.common:
-                eps = place.share(eps, noise.event_dim)
-        return g(eps)
-
-
+@final
 @dataclass(frozen=True)
-class StickingTheLanding(Pathwise):
+class StickingTheLanding(Reparameterized):
     r"""Pathwise draws, with log q evaluated at constant parameters.
 
     $$\nabla_\phi \mathbb{E}[\log p(x, z) - \log q_{\bar\phi}(z)],
@@ -78,8 +90,9 @@ class StickingTheLanding(Pathwise):
     """
 
 
+@final
 @dataclass(frozen=True)
-class DoublyReparameterized(Pathwise):
+class DoublyReparameterized(Reparameterized):
     r"""Pathwise draws; the gradient that enters each latent is weighted by the square of its normalized weight.
 
     $$\nabla_\phi \mathbb{E}\Big[\log \tfrac1K \sum_k w_k\Big] = \mathbb{E}\Big[\sum_k \tilde w_k^2\,

@@ -1,11 +1,12 @@
 """Score function: the gradient for draws that no gradient can flow through."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.estimators.base import Baseline, Estimator, require_kind
 from ppl_vae.estimators.baselines import LeaveOneOut
 from ppl_vae.estimators.particle_axes import ParticleAxes
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 Advantage = tuple[Tensor, Tensor | None]
 
 
-class ScoreFunction(nn.Module):
+@final
+class ScoreFunction(Estimator, nn.Module):
     r"""Draw without a gradient, and weight the score of q by the cost.
 
     $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{q_\phi}\big[(f(z) - b)\, \nabla_\phi \log q_\phi(z)
@@ -34,16 +36,17 @@ class ScoreFunction(nn.Module):
     """
 
     score: ClassVar[bool] = True
-    enumerates: ClassVar[bool] = False
 
-    def __init__(self, baseline: Any = None) -> None:
+    def __init__(self, baseline: Baseline | None = None) -> None:
         super().__init__()
+        if baseline is not None:
+            require_kind(baseline, Baseline, "baseline", "DecayingAverage() or LeaveOneOut()")
         self.baseline = baseline
 
-    def draw(self, q: Any, place: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
         """A draw that carries no gradient."""
         with torch.no_grad():
-            return q.sample()
+            return q()
 
     def advantage(self, cost: Tensor, t: "Terms", axis: int = -2) -> Advantage:
         """The cost minus the baseline, and the baseline's own loss, if it learns.
@@ -53,6 +56,9 @@ class ScoreFunction(nn.Module):
                 constant for autograd.
             t: The terms.
             axis: The axis of particles: −2 for a local site, −1 for a global one.
+
+        Enumerated sites below this one are summed out of the cost, so that what a baseline predicts from other
+        particles does not depend on this one's draw.
         """
         if self.baseline is None:
             return cost, None

@@ -63,7 +63,9 @@ class Continuous(Family):
 
     def __init__(self, fn: Any) -> None:
         super().__init__(fn)
-        self.shape = tuple(biject_to(support_of(fn)).inverse_shape(fn.event_shape))
+        # Of the whole shape: bounds that differ between data have batch axes of their own.
+        batch = tuple(fn.batch_shape)
+        self.shape = tuple(biject_to(support_of(fn)).inverse_shape(torch.Size((*batch, *fn.event_shape))))[len(batch) :]
         support = _innermost(support_of(fn))
         half_line = isinstance(support, constraints.greater_than | constraints.greater_than_eq)
         self.is_positive = half_line and bool(torch.as_tensor(support.lower_bound == 0).all())

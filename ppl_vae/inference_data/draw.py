@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
+from ppl_vae.core.observed import support_of
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import Terms, terms
-from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, parse_bytes, plan
+from ppl_vae.core.terms import Terms
+from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
+from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
 from ppl_vae.rng import derive
 
@@ -50,8 +53,9 @@ def posterior(
     inputs), and `unconstrained_posterior` where a latent does not range over all reals.
 
     Dimensions: `chain`, `draw`, `datum` (labelled by the data's numbers), plates by their names, a latent's own
-    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. Draws of a guide are
-    independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
+    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. A site whose name is a
+    dimension's, or holds a slash, is renamed (see `variable_names`). Observed data hold NaN where they are masked.
+    Draws of a guide are independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
 
     Args:
         vae: the pair.
@@ -62,7 +66,7 @@ def posterior(
             the memory, at most `draws`; 0 for none.
         spec: the data's `Spec`, for names of columns and inputs.
         dims: names of a site's own dimensions, in place of the default ones.
-        coords: labels along dimensions.
+        coords: labels along dimensions, that of the data (`datum`) too, by their names.
         resample: `"psis"` resamples the draws of each datum by its Pareto-smoothed importance weights, so that they
             come closer to p(z | x), where k̂ allows it; predictive draws are resampled among themselves. Only for
             pairs without global latents.
@@ -78,7 +82,8 @@ def posterior(
 
     Raises:
         CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
-        DataError: if there are no data.
+        DataError: for data that `ppl_vae.core.data` refuses, and for `dims` and `coords` that do not fit: both before
+            anything is drawn.
 
     Reference:
         Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
@@ -101,14 +106,14 @@ def posterior(
         raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
         raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
-    split = as_split(data)
+    split = take_data(vae, data)
     n, total = len(split), draws * chains
     index = split.indices.cpu().numpy()
     blocks: list[Arrays] = []
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    with inference(vae, first):
+    with inference(vae, first) as draw:
         tiling = plan(vae, first, n, total, memory, seed)
-        probe = terms(vae, first)
+        probe = draw(first)
         with_density = no_evidence(probe) is None
         if resample and (probe.has_global_latents or not with_density):
             raise CheckError(
@@ -117,14 +122,22 @@ def posterior(
             )
         size = n if path is None else min(n, tiling.data)
         kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
-        layout = layout_of(probe, spec, dims, coords, index)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
+        local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
         inputs = constants(split, probe, spec)
-        names = frozenset(local | {"log_weight", "pareto_k", "ess"} | inputs.keys())
-        attrs = {"seed": seed, "draws": draws, "chains": chains, "predictive_draws": kept, "resample": resample or ""}
+        layout, variables = layout_of(probe, spec, dims, coords, index, chains, inputs.keys())
+        index = np.asarray(layout.coords[DATUM])
+        names = frozenset({variables.get(name, name) for name in local} | {*STATISTICS} | inputs.keys())
+        attrs: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains}
+        attrs |= {"predictive_draws": kept, "resample": resample or ""}
+        if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
+            attrs["renamed_sites"] = ", ".join(renamed)
 
         def tree(blocks: Sequence[Arrays], at: slice) -> Any:
-            groups = _join(blocks, local, chains)
+            groups = {
+                group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
+                for group, values in _join(blocks, local, chains).items()
+            }
             groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
             here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
             return datatree({group: part for group, part in groups.items() if part}, here, attrs)
@@ -134,7 +147,8 @@ def posterior(
             for start in range(0, n, tiling.data):
                 at = slice(start, start + tiling.data)
                 batch = as_pair_takes(split.batch(at), vae)
-                block = _block(vae, batch, start, total, chains * kept, tiling, shared, with_density, path is None)
+                sizes = (start, total, chains * kept)
+                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
                 if resample:
                     _resample(block, derive(seed, start))
                 if stream is None:
@@ -154,7 +168,7 @@ def _resample(block: Arrays, seed: int) -> None:
         ("posterior", "unconstrained_posterior", "log_likelihood", "sample_stats"),
         ("posterior_predictive",),
     ):
-        parts = [(group, name) for group in groups for name in block.get(group, {}) if name not in ("pareto_k", "ess")]
+        parts = [(group, name) for group in groups for name in block.get(group, {}) if not _by_datum(group, name)]
         if not parts:
             continue
         count = len(block[parts[0][0]][parts[0][1]])
@@ -171,16 +185,16 @@ def _resample(block: Arrays, seed: int) -> None:
 
 def _block(
     vae: "VAE",
+    draw: Callable[..., Terms],
     batch: tuple[Any, ...],
-    start: int,
-    total: int,
-    kept: int,
+    size: tuple[int, int, int],
     tiling: Tiling,
     shared: dict[int, dict[str, Tensor]],
     with_density: bool,
     shrink: bool,
 ) -> Arrays:
     """All draws for one block of data; arrays start with the axis of draws."""
+    start, total, kept = size
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
@@ -192,9 +206,9 @@ def _block(
     for number, chunk in enumerate(tiling.chunks(total)):
         tiling.seed_all(start, number)
         # A global latent is drawn once for all data, not anew for each block.
-        t = terms(vae, batch, chunk, values=shared.get(number))
+        t = draw(batch, chunk, values=shared.get(number))
         for name, site in t.latents.items():
-            if name not in t.model:
+            if name not in t.model and name not in t.contracted:
                 continue
             if not site.is_local:
                 shared.setdefault(number, {})[name] = site.raw
@@ -202,14 +216,13 @@ def _block(
             real = _unconstrained(site)
             if real is not None:
                 put("unconstrained_posterior", name, real)
-        for name, site in t.model.items():
-            if site.is_observed and not site.is_deterministic and site.is_local:
-                put("log_likelihood", name, site.log_prob)
+        for name, log_prob in log_likelihoods(t).items():
+            put("log_likelihood", name, log_prob)
         if with_density:
             evidence.update(t.log_weights)
             put("sample_stats", "log_weight", t.log_weights)
         if done < kept:
-            latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
+            latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
             drawn, _ = predict(vae, batch, chunk, values=latents)
             for name, site in drawn.items():
                 put("posterior_predictive", name, site.value[: kept - done])
@@ -229,12 +242,23 @@ def _block(
 
 
 def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
-    """Give the data that the model observes, by site."""
+    """Give the data that the model observes, by site; NaN where it masks them."""
     return {
-        name: (array or _small)(site.value[0])
-        for name, site in t.model.items()
-        if site.is_observed and not site.is_deterministic and site.is_local and _has_value(site)
+        name: (array or _small)(site.seen[0]) for name, site in t.observed.items() if site.is_local and _has_value(site)
     }
+
+
+def log_likelihoods(t: Terms) -> dict[str, Tensor]:
+    """Log p(x | z) of each observed local site, `(particles, data)`.
+
+    Sites with which others are summed out have one together, by their names.
+    """
+    found: dict[str, Tensor] = {}
+    for name, site in t.model.items():
+        if site.is_observed and not site.is_deterministic and site.is_local:
+            key = ", ".join(site.stands_for) or name
+            found[key] = found[key] + site.log_prob if key in found else site.log_prob
+    return found
 
 
 def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
@@ -243,17 +267,23 @@ def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
     for group, first in blocks[0].items():
         groups[group] = {}
         for name, value in first.items():
-            by_datum = group == "observed_data" or name in ("pareto_k", "ess")
-            if by_datum or name in local or name == "log_weight":
+            by_datum = _by_datum(group, name)
+            if by_datum or name in local or (group, name) == ("sample_stats", "log_weight"):
                 value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
             groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
     return groups
 
 
+def _by_datum(group: str, name: str) -> bool:
+    """Whether an array has an axis of data and none of draws."""
+    return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
+
+
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:
     if wanted is not None:
         return min(wanted, draws)
-    sites = [site for site in t.model.values() if not site.is_deterministic and _has_value(site)]
+    every = {**t.latents, **t.model, **t.observed}.values()
+    sites = [site for site in every if not site.is_deterministic and _has_value(site)]
     row = sum(s.value[0, 0].numel() * (1 if s.is_observed and _is_discrete(s) else 8) for s in sites if s.is_local)
     return int(min(draws, max(1, memory // 2 // max(2 * chains * n * row, 1))))
 
@@ -264,7 +294,7 @@ def _has_value(site: "Site") -> bool:
 
 
 def _is_discrete(site: "Site") -> bool:
-    return bool(getattr(site.fn.support, "is_discrete", False))
+    return bool(getattr(support_of(site.fn), "is_discrete", False))
 
 
 def _array(value: Tensor) -> NDArray[Any]:
@@ -284,8 +314,8 @@ def _small(value: Tensor) -> NDArray[Any]:
 
 def _unconstrained(site: "Site") -> Tensor | None:
     """The value mapped to all reals, where it does not range over them already."""
-    support: Any = site.fn.support
-    if site.is_observed or support.is_discrete or not site.value.is_floating_point():
+    support: Any = support_of(site.fn)
+    if support is None or site.is_observed or support.is_discrete or not site.value.is_floating_point():
         return None
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -298,25 +328,49 @@ def _unconstrained(site: "Site") -> Tensor | None:
 
 
 def layout_of(
-    t: Terms, spec: Any, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None, index: NDArray[Any]
-) -> Layout:
-    """Name the dimensions of all sites: plates, pixels, features, units."""
+    t: Terms,
+    spec: Any,
+    dims: Mapping[str, Sequence[str]] | None,
+    coords: Mapping[str, Any] | None,
+    index: NDArray[Any],
+    chains: int = 1,
+    others: Collection[str] = (),
+) -> tuple[Layout, dict[str, str]]:
+    """Name the dimensions of all sites (plates, pixels, features, units), and the variable of each site.
+
+    Raises:
+        DataError: for `dims` and `coords` of what is not there, or of another size.
+    """
+    sites = {**t.latents, **t.model}
+    plates = {plate for site in sites.values() for plate in site.plates}
+    pictured = {"channel", "height", "width", "feature", "factor"}
+    given = {dim for named in (dims or {}).values() for dim in ([named] if isinstance(named, str) else named)}
+    variables = variable_names(sites, {*others, *plates, *pictured, *given, *(coords or {})})
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
-    observed = [name for name, site in t.model.items() if site.is_observed and site.is_local]
-    for name, site in (*t.latents.items(), *t.model.items()):
+    sizes = {"chain": chains, DATUM: len(index)}
+    observed = [name for name, site in t.observed.items() if site.is_local]
+    for site_name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
+        name = variables[site_name]
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
-        if observed[:1] == [name] and event == 3:
+        if observed[:1] == [site_name] and event == 3:
             own = ["channel", "height", "width"]
-        elif observed[:1] == [name] and event == 1:
+        elif observed[:1] == [site_name] and event == 1:
             own = ["feature"]
             if spec is not None and spec.feature_names:
                 labels["feature"] = list(spec.feature_names)
-        names[name] = [*site.plates, *own]
+        names[name] = [*(plate.replace("/", ".") for plate in site.plates), *own]
+    by_site = {site: names[name] for site, name in variables.items()}
+    check_dims(dims, {**by_site, **names})
+    names |= {variables.get(name, name): list(named) for name, named in (dims or {}).items()}
+    for site_name, site in sites.items():
+        shape = site.value.shape[1 + site.is_local :]
+        sizes |= dict(zip(names[variables[site_name]], map(int, shape), strict=True))
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)
-    return Layout(frozenset(), {**names, "factors": ["factor"], **(dims or {})}, {**labels, **(coords or {})})
+    check_coords(coords, {**sizes, **({"factor": len(labels["factor"])} if "factor" in labels else {})})
+    return Layout(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
 
 
 def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
@@ -326,10 +380,10 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
         constants["label"] = split.labels.cpu().numpy()
     if getattr(split, "factors", None) is not None:
         constants["factors"] = split.factors.cpu().numpy()
-    observed = [site.value[0] for site in t.model.values() if site.is_observed and site.is_local]
+    observed = [site.value[0] for site in t.observed.values() if site.is_local]
     for i, tensor in enumerate(split.tensors[1:], 1):
         head = tensor[: t.batch_size].to(t.log_weights.device)
-        if not any(o.shape == head.shape and bool((o == head).all()) for o in observed):
+        if not any(o.shape == head.shape and bool(((o == head) | (head != head)).all()) for o in observed):
             name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
             constants[name] = tensor.cpu().numpy()
     return constants

@@ -120,7 +120,10 @@ class _NetCDF:
             if shape:
                 chunks = _chunks(shape, value.dims, value.sizes.get(DATUM, 1))
                 options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
-            folder.create_variable(name, value.dims, value.dtype, **options)
+            whole = value.dtype == bool  # netCDF has no booleans: xarray's way to write, and to read, them
+            folder.create_variable(name, value.dims, np.int8 if whole else value.dtype, **options)
+            if whole:
+                folder.variables[name].attrs["dtype"] = "bool"
         folder.variables[name][_index(value, at)] = value.values
 
     def close(self) -> None:

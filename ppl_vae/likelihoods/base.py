@@ -1,6 +1,7 @@
 """What all likelihoods share: the support they accept and the bias a decoder starts from."""
 
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ REMEDY = {
 """The likelihoods that fit each support."""
 
 
-class Likelihood(nn.Module):
+class Likelihood(ABC, nn.Module):
     """p(x | parameters) for one dataset: refuses a support that its density does not fit.
 
     A convenience, not a requirement: any module that has `num_params` and whose forward takes
@@ -45,6 +46,10 @@ class Likelihood(nn.Module):
         self.shape = tuple(spec.shape)
         # Only the first bias of a fresh decoder needs the mean: it is neither saved nor moved.
         self.mean = None if spec.mean is None else spec.mean.detach().cpu().double()
+
+    @abstractmethod
+    def forward(self, params: Tensor) -> Any:
+        """p(x | params): parameters `(..., num_params, *shape)` to a distribution with event shape `shape`."""
 
     def split(self, params: Tensor) -> tuple[Tensor, ...]:
         """Parameters `(..., num_params, *shape)` as `num_params` tensors `(..., *shape)`."""

@@ -1,6 +1,6 @@
 """Bernoulli likelihood for binary data."""
 
-from typing import Any
+from typing import Any, final
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -8,6 +8,15 @@ from torch import Tensor
 from ppl_vae.likelihoods.base import Likelihood
 
 
+class BernoulliLogits(dist.Bernoulli):
+    """A Bernoulli whose data may be booleans or integers."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log probability in nats."""
+        return super().log_prob(value.to(self.logits.dtype))
+
+
+@final
 class Bernoulli(Likelihood):
     r"""Independent binary elements, parameterized by logits.
 
@@ -33,7 +42,7 @@ class Bernoulli(Likelihood):
     def forward(self, params: Tensor) -> Any:
         """Logits `(..., 1, *shape)` to a distribution over `(*shape)`."""
         (logits,) = self.split(params)
-        return dist.Bernoulli(logits=logits).to_event(len(self.shape))
+        return BernoulliLogits(logits=logits).to_event(len(self.shape))
 
     def inverse_link(self, mean: Tensor) -> Tensor:
         """Logit of the mean, kept within ±6.9 as in the reference code of Burda et al. (2016)."""

@@ -1,6 +1,6 @@
 """Likelihoods for counts 0, 1, 2, …: Poisson, negative binomial, zero-inflated negative binomial."""
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from ppl_vae.distributions.counts import NegativeBinomialLog, PoissonLog, ZeroIn
 from ppl_vae.likelihoods.base import Likelihood
 
 
+@final
 class Poisson(Likelihood):
     """Independent Poisson elements, parameterized by the log rate.
 
@@ -28,6 +29,7 @@ class Poisson(Likelihood):
         return mean.clamp(min=1e-3).log().unsqueeze(0)
 
 
+@final
 class NegativeBinomial(Likelihood):
     """Independent negative binomial elements: counts with more variance than a Poisson has.
 
@@ -50,6 +52,7 @@ class NegativeBinomial(Likelihood):
         return torch.stack([mean.clamp(min=1e-3).log(), torch.zeros_like(mean)])
 
 
+@final
 class ZeroInflatedNegativeBinomial(Likelihood):
     """Independent zero-inflated negative binomial elements: counts with dropout.
 

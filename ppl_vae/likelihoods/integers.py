@@ -1,6 +1,6 @@
 """Likelihoods for integers 0 … levels-1: categorical, binomial, discretized logistic."""
 
-from typing import Any
+from typing import Any, final
 
 import pyro.distributions as dist
 import torch
@@ -12,6 +12,7 @@ from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import inverse_softplus, positive
 
 
+@final
 class Categorical(Likelihood):
     r"""Independent elements with a free probability for each level.
 
@@ -31,6 +32,7 @@ class Categorical(Likelihood):
         return dist.Categorical(logits=params.movedim(-1 - event_dim, -1)).to_event(event_dim)
 
 
+@final
 class Binomial(Likelihood):
     r"""Independent binomial elements with n = levels - 1: as if each were the count of n binary pixels.
 
@@ -55,6 +57,7 @@ class Binomial(Likelihood):
         return (mean / self.total_count).clamp(1e-3, 1 - 1e-3).logit().unsqueeze(0)
 
 
+@final
 class DiscretizedLogistic(Likelihood):
     """Independent integer elements whose neighbouring levels are alike: a discretized logistic.
 

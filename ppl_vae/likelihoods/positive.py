@@ -1,6 +1,6 @@
 """Gamma and log-normal likelihoods for positive data."""
 
-from typing import Any
+from typing import Any, final
 
 import pyro.distributions as dist
 import torch
@@ -10,6 +10,7 @@ from ppl_vae.likelihoods.base import Likelihood
 from ppl_vae.nn.heads import inverse_softplus, positive
 
 
+@final
 class Gamma(Likelihood):
     r"""Independent Gamma elements, parameterized by mean m and concentration a.
 
@@ -32,6 +33,7 @@ class Gamma(Likelihood):
         return softplus_inverse(torch.stack([mean, torch.ones_like(mean)]))
 
 
+@final
 class LogNormal(Likelihood):
     r"""Independent elements whose logarithm is normal: $\log x \sim \mathrm{Normal}(\mu, \sigma)$.
 

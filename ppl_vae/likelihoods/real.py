@@ -1,7 +1,7 @@
 """Likelihoods on the real line with a location and a scale: Normal, Laplace, Student-t."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import pyro.distributions as dist
 import torch
@@ -80,6 +80,7 @@ class LocationScale(Likelihood):
         return torch.stack([mean, *[torch.full_like(mean, self.scale.start)] * self.scale.num_params])
 
 
+@final
 class Normal(LocationScale):
     r"""Independent normal elements.
 
@@ -98,6 +99,7 @@ class Normal(LocationScale):
         return dist.Normal(loc, scale)
 
 
+@final
 class Laplace(LocationScale):
     r"""Independent Laplace elements: absolute error, $\log p = -|x - \mu|/b - \log 2b$.
 
@@ -112,6 +114,7 @@ class Laplace(LocationScale):
         return dist.Laplace(loc, scale)
 
 
+@final
 class StudentT(LocationScale):
     r"""Independent Student-t elements, robust against outliers.
 

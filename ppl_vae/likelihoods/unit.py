@@ -1,6 +1,6 @@
 """Likelihoods for values in [0, 1]: continuous Bernoulli and Beta."""
 
-from typing import Any
+from typing import Any, final
 
 import pyro.distributions as dist
 import torch
@@ -12,6 +12,7 @@ from ppl_vae.likelihoods.positive import softplus_inverse
 from ppl_vae.nn.heads import positive
 
 
+@final
 class ContinuousBernoulli(Likelihood):
     r"""Independent elements in [0, 1] with density proportional to $e^{\eta x}$.
 
@@ -43,6 +44,7 @@ class ContinuousBernoulli(Likelihood):
         return low.unsqueeze(0)
 
 
+@final
 class Beta(Likelihood):
     r"""Independent Beta elements with both concentrations from the network.
 

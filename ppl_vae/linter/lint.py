@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.core.batch import as_batch
+from ppl_vae.core.data import take_batch
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
+from ppl_vae.core.screen import family
 from ppl_vae.errors import CheckError
 from ppl_vae.linter.report import Finding, Report
-from ppl_vae.linter.rules import amortization, data_axis, plates, scales, sites, supports
+from ppl_vae.linter.rules import amortization, data_axis, parameters, plates, scales, sites, supports
 from ppl_vae.linter.rules import gradients as training
 from ppl_vae.linter.trace import PairTrace, place_of, trace
-from ppl_vae.objectives import ELBO
+from ppl_vae.objectives import ELBO, as_objective
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -53,18 +54,25 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
         particles: plate
         no warnings
     """
-    batch = as_batch(batch)
+    batch = take_batch(vae, batch)
     with unchanged(vae):
-        seen = trace(vae, batch, ELBO() if objective is None else objective, total)
+        first = (
+            list(parameters.find(vae))
+            or list(data_axis.at_fault(vae, batch))
+            or list(parameters.find(vae))  # those that the first run has made
+        )
+        if first:  # whatever else would be found follows from it
+            raise CheckError(_message(first), first)
+        seen = trace(vae, batch, ELBO() if objective is None else as_objective(objective), total)
         findings = _find(seen)
     errors = [f for f in findings if f.severity == "error"]
     warnings = tuple(f for f in findings if f.severity == "warning")
     if errors:
         raise CheckError(_message(findings), findings)
-    layout = seen.layout
-    assert layout is not None
-    told = {name: (type(e).__name__, _why(seen, name, e)) for name, e in layout.estimators.items()}
-    return Report(warnings, layout.data_plates, told, layout.strategy, dict(layout.reasons))
+    known = seen.prepared
+    assert known is not None
+    told = {name: (type(e).__name__, _why(seen, name, e)) for name, e in known.estimators.items()}
+    return Report(warnings, known.plates.data_plates, told, known.strategy, dict(known.reasons))
 
 
 def _find(seen: PairTrace) -> list[Finding]:
@@ -110,7 +118,7 @@ def _why(seen: PairTrace, name: str, estimator: Any) -> str:
         return "as the pair says"
     if site is None:
         return "as found when the pair was prepared"
-    kind = supports._name(site["fn"])
+    kind = family(site["fn"])
     if getattr(estimator, "enumerates", False):
         asked = site["infer"].get("enumerate")
         return "the program asks for it" if asked else f"{kind} has a small finite support, which is summed exactly"

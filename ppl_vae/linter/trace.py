@@ -4,7 +4,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,12 +14,15 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.plates import PlateStructure, sample_sites, unchanged
-from ppl_vae.core.terms import prepare
+from ppl_vae.core.plates import DEEPEST, Asked, sample_sites, unchanged
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.core.run import prepare
+from ppl_vae.core.screen import is_silenced, subsampled
 from ppl_vae.errors import CheckError, PplVaeError
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class Run:
         guide: The guide's sample sites, in order.
         model: The model's, replayed on the guide.
         plates: The frames of non-vectorized plates, too, by name, with their sizes.
+        subsampled: The plates that subsample by themselves, by name: how many of how many.
         failure: What a program raised.
         failed: Which program that was.
     """
@@ -45,6 +49,7 @@ class Run:
     guide: Sites = field(default_factory=dict)
     model: Sites = field(default_factory=dict)
     plates: dict[str, int] = field(default_factory=dict)
+    subsampled: dict[str, tuple[int, int]] = field(default_factory=dict)
     failure: Exception | None = None
     failed: str = ""
 
@@ -68,7 +73,7 @@ class PairTrace:
         resized: Both programs on the batch with its first datum once more, if it has a length.
         moved: Both programs on the batch, and with its data in another order, drawn with the same random numbers; at
             the parameters as they are, and a little off them.
-        layout: What `prepare` learnt, if it could.
+        prepared: What `prepare` learnt, if it could.
         refusal: Why it could not.
         silenced: Sites of the model whose distribution has `validate_args=False`.
     """
@@ -81,7 +86,7 @@ class PairTrace:
     run: Run = field(default_factory=Run)
     resized: Run | None = None
     moved: list[tuple[Run, Run]] = field(default_factory=list)
-    layout: PlateStructure | None = None
+    prepared: Prepared | None = None
     refusal: PplVaeError | None = None
     silenced: frozenset[str] = frozenset()
 
@@ -93,7 +98,7 @@ class PairTrace:
     @property
     def data_plates(self) -> frozenset[str]:
         """The names of the plate over data."""
-        return frozenset() if self.layout is None else self.layout.data_plates
+        return frozenset() if self.prepared is None else self.prepared.plates.data_plates
 
     def is_local(self, site: dict[str, Any]) -> bool:
         """Whether a site stands in the data plate."""
@@ -127,16 +132,19 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
             torch.set_rng_state(state)
             seen.run = run_once(vae, batch, seen.places)
         if seen.run.failure is not None:
+            with pyro.validation_enabled(True):  # Pyro's own words, where it has some
+                again = run_once(vae, batch, seen.places)
+            seen.run = seen.run if again.failure is None else again
             return seen
         with pyro.validation_enabled(True):
-            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if _is_silenced(s["fn"]))
+            seen.silenced = frozenset(n for n, s in run_once(vae, batch).model.items() if is_silenced(s["fn"]))
         try:
-            seen.layout = prepare(vae, batch, 2)
+            seen.prepared = prepare(vae, batch)
+            seen.prepared = prepare(vae, batch, 2)
         except PplVaeError as refusal:
             seen.refusal = refusal
         except Exception as failure:  # densities that raise: an index out of range, a matrix that is not positive
             seen.refusal = CheckError(f"{type(failure).__name__}: {failure}")
-            seen.layout = vae.layout
         length = seen.length
         if not length:
             return seen
@@ -169,32 +177,40 @@ def jittered(vae: "VAE") -> Iterator[None]:
 
 
 def run_once(vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None = None) -> Run:
-    """Both programs on a batch, as far as they go."""
-    run = Run()
-    traces: dict[str, Trace] = {}
-    for program in ("guide", "model"):
-        body: Callable[..., Any] = vae.run_guide if program == "guide" else vae.run_model
-        if program == "model":
-            body = poutine.replay(body, trace=traces["guide"])
-        try:
-            with _Places(program, places), _Plates(run.plates), poutine.trace() as tracer:
-                body(*batch)
-        except Exception as failure:  # whatever a user's program may raise
-            run.failure, run.failed = failure, program
-        traces[program] = tracer.trace
-        setattr(run, program, sample_sites(tracer.trace))
-        if run.failure is not None:
-            break
+    """Both programs on a batch, as far as they go; with their sites enumerated where they only run so."""
+    asked = Asked(vae.estimators)
+    run = _run(vae, batch, places, asked, False)
+    if run.failure is not None and asked.seen:
+        again = _run(vae, batch, places, asked, True)
+        return run if again.failure is not None else again
     return run
 
 
-def _is_silenced(fn: Any) -> bool:
-    """Whether the user switched validation off for a distribution, given that it is on by default."""
-    while fn is not None:
-        if fn.__dict__.get("_validate_args") is False:
-            return True
-        fn = getattr(fn, "base_dist", None)
-    return False
+def _run(
+    vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None, asked: Asked, enumerated: bool
+) -> Run:
+    run = Run()
+    known: Trace | None = None
+    for program in ("guide", "model"):
+        body: Callable[..., Any] = vae.run_guide if program == "guide" else vae.run_model
+        with ExitStack() as handlers:
+            if known is not None:
+                handlers.enter_context(poutine.replay(trace=known))
+            if enumerated:
+                handlers.enter_context(EnumMessenger(None if known is not None else -1 - DEEPEST))
+            for handler in (asked, _Places(program, places), _Plates(run.plates)):
+                handlers.enter_context(handler)
+            tracer = handlers.enter_context(poutine.trace())
+            try:
+                body(*batch)
+            except Exception as failure:  # whatever a user's program may raise
+                run.failure, run.failed = failure, program
+        known = tracer.trace
+        run.subsampled |= subsampled(known)
+        setattr(run, program, sample_sites(known))
+        if run.failure is not None:
+            break
+    return run
 
 
 def _same(a: Any, b: Any) -> bool:

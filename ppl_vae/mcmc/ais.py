@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence
 from ppl_vae.core.simulate import reference_batch, simulate
-from ppl_vae.core.tiles import Tiling, as_pair_takes, as_split, inference, plan
+from ppl_vae.core.tiles import Tiling, inference, plan
 from ppl_vae.mcmc.hmc import AnnealedPath, Point, Start, hmc
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def ais(
     """
     import pandas as pd
 
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     tables = []

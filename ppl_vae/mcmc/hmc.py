@@ -11,7 +11,8 @@ from torch.distributions import biject_to
 from ppl_vae.core.batch import take
 from ppl_vae.core.evidence import no_evidence
 from ppl_vae.core.predict import predict
-from ppl_vae.core.terms import Terms, terms
+from ppl_vae.core.run import terms
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class AnnealedPath:
 
     def __init__(self, vae: "VAE", batch: tuple[Any, ...], chains: int, start: Start) -> None:
         self.vae, self.chains, self.kind = vae, chains, start
-        size = terms(vae, batch).batch_size
+        size = terms(vae, batch, mode="draw").batch_size
         self.index = torch.arange(size).repeat(chains)
         self.batch = take(batch, self.index)
-        t = terms(vae, self.batch)
+        t = terms(vae, self.batch, mode="draw")
         if start not in ("guide", "prior"):
             raise ValueError(f"Got start={start!r}, expected 'guide' or 'prior'.")
         for name, site in t.latents.items():
@@ -76,7 +77,7 @@ class AnnealedPath:
         if self.kind == "prior":
             sites = predict(self.vae, self.batch)[1]
             return self.unconstrained({name: sites[name].raw for name in self.axis})
-        latents = terms(self.vae, self.batch).latents
+        latents = terms(self.vae, self.batch, mode="draw").latents
         return self.unconstrained({name: latents[name].raw for name in self.axis})
 
     def unconstrained(self, values: Point, repeat: bool = False) -> Point:
@@ -88,7 +89,7 @@ class AnnealedPath:
     def __call__(self, point: Point) -> "_Densities":
         """Evaluate log f₀ and log f₁, `(rows,)`."""
         values = {name: self.transform[name](u) for name, u in point.items()}
-        t: Terms = terms(self.vae, self.batch, values=values)
+        t: Terms = terms(self.vae, self.batch, values=values, mode="draw")
         volume = torch.zeros((), device=t.log_weights.device)
         for name, u in point.items():
             volume = volume + self.rows(name, self.transform[name].log_abs_det_jacobian(u, values[name]), u.dim())

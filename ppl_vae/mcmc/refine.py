@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppl_vae.core.terms import terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference, plan
+from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.run import terms
+from ppl_vae.core.tiles import inference, plan
 from ppl_vae.inference_data.draw import constants, layout_of, observations
 from ppl_vae.inference_data.groups import Layout, datatree
 from ppl_vae.mcmc.hmc import AnnealedPath, hmc
@@ -63,12 +64,12 @@ def refine(
 
     if draws < 1 or chains < 1 or warmup < 0:
         raise ValueError(f"Got draws={draws}, chains={chains}, warmup={warmup}, expected at least 1, 1 and 0.")
-    split = as_split(data)
+    split = take_data(vae, data)
     n = len(split)
     first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
     blocks: list[dict[str, dict[str, NDArray[Any]]]] = []
-    with inference(vae, first):
-        probe = terms(vae, first)
+    with inference(vae, first) as draw:
+        probe = draw(first)
         tiling = plan(vae, first, n * chains, 1, memory, seed)
         size = max(1, tiling.data // chains)
         starts = range(0, n, size)
@@ -84,11 +85,14 @@ def refine(
 
             blocks.append(_block(vae, batch, draws, chains, warmup, leapfrog, tick))
     groups: dict[str, dict[str, NDArray[Any]]] = {}
-    for group, variables in blocks[0].items():
+    inputs = constants(split, probe, spec)
+    others = {*inputs, *blocks[0]["sample_stats"]}
+    layout, names = layout_of(probe, spec, None, None, split.indices.cpu().numpy(), chains, others)
+    for group, values in blocks[0].items():
         axis = 0 if group == "observed_data" else 2  # (chain, draw, datum, …)
-        groups[group] = {name: np.concatenate([b[group][name] for b in blocks], axis) for name in variables}
-    groups["constant_data"] = constants(split, probe, spec)
-    layout = layout_of(probe, spec, None, None, split.indices.cpu().numpy())
+        joined = {name: np.concatenate([b[group][name] for b in blocks], axis) for name in values}
+        groups[group] = {names.get(name, name): value for name, value in joined.items()}
+    groups["constant_data"] = inputs
     local = frozenset(name for variables in groups.values() for name in variables)
     attrs = {"seed": seed, "draws": draws, "chains": chains, "warmup": warmup, "sampler": "HMC from the guide's draws"}
     present = {group: variables for group, variables in groups.items() if variables}
@@ -105,7 +109,7 @@ def _block(
     tick: Callable[[int], None],
 ) -> dict[str, dict[str, NDArray[Any]]]:
     path = AnnealedPath(vae, batch, chains, "guide")
-    t = terms(vae, batch)
+    t = terms(vae, batch, mode="draw")
     one = torch.ones((), dtype=torch.float64, device=vae.device)
     point = path.begin()
     now = path(point)

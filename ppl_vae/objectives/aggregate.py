@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.core.run import terms
 from ppl_vae.core.site import Site
-from ppl_vae.core.terms import Terms, terms
+from ppl_vae.core.terms import Terms
 from ppl_vae.errors import CheckError
 from ppl_vae.objectives.base import Bound
 

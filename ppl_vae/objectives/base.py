@@ -1,91 +1,19 @@
-"""What objectives share: their result, schedules that advance, metrics, the surrogate of score functions, legality."""
+"""What an objective is, and what all share: their result, metrics, the surrogate of score functions, legality."""
 
-from collections.abc import Sequence
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ppl_vae.core.enumeration import expect_local
-from ppl_vae.core.kl import same
-from ppl_vae.core.terms import Terms
-from ppl_vae.errors import CheckError
+from ppl_vae.core.terms import Terms, analytic_kl, same, squeezed
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.schedules import Schedule
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from ppl_vae.core.terms import Terms
-
-
-def advance(objective: "nn.Module", step: int, epoch: float) -> None:
-    """Set every schedule inside an objective (or a pair) for a step and an epoch."""
-    for module in objective.modules():
-        if isinstance(module, Schedule):
-            module.advance(step, epoch)
-
-
-def metrics(t: "Terms") -> dict[str, Tensor]:
-    """The unweighted ELBO, log p(x | z) and KL per site, nats per datum, detached."""
-    scale = t.data_scale / t.total
-    result = {"elbo": t.elbo.detach()}
-    result["log_likelihood"] = t.log_likelihood.detach().sum(-1).mean() * scale
-    result |= {f"kl/{name}": kl.detach() for name, kl in mean_kl(t).items()}
-    return result
-
-
-def mean_kl(t: "Terms", weighted: bool = False) -> dict[str, Tensor]:
-    """KL per latent site, analytic where that is known and legal, 0-d, nats per datum.
-
-    Args:
-        t: The terms.
-        weighted: Whether to apply the user's `poutine.scale`.
-    """
-    result = {}
-    for name, kl in t.kl().items():
-        if weighted and name in t.guide:
-            q = t.guide[name]
-            kl = kl * q.weight if alike(t, name) else q.term(True) - t.model[name].term(True)
-        result[name] = (kl.sum(-1) * t.data_scale if kl.dim() > 1 else kl).mean() / t.total
-    return result
-
-
-def alike(t: "Terms", name: str) -> bool:
-    """Whether both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
-    q, p = t.guide[name], t.model.get(name)
-    return p is None or (same(q.weight, p.weight) and same(q.mask, p.mask))
-
-
-def require(t: "Terms", legal: Sequence[type], objective: str, why: str) -> None:
-    """Refuse estimators that are biased or undefined under an objective, naming the legal ones."""
-    for name, estimator in t.layout.estimators.items():
-        if type(estimator) not in legal:
-            raise CheckError(
-                f"{type(estimator).__name__} at site {name!r} cannot be used with {objective}: {why}. "
-                f"Legal here: {', '.join(e.__name__ for e in legal)}."
-            )
-
-
-def local_only(t: "Terms", objective: str, what: str) -> None:
-    """Refuse global latents where an objective is defined per datum."""
-    shared = [name for name, site in t.latents.items() if not site.is_local]
-    if shared:
-        raise CheckError(
-            f"{objective} {what}, and is not defined for global latents, here {shared}. "
-            "Legal with global latents: ELBO, IWAE, MIWAE, PIWAE, CIWAE, Renyi."
-        )
-
-
-def positive(name: str, number: int) -> int:
-    """A number of at least 1."""
-    if number < 1:
-        raise ValueError(f"Expected {name} ≥ 1, got {number}.")
-    return number
-
-
-def describe(**settings: Any) -> str:
-    """Settings as they are written in a call."""
-    return ", ".join(f"{k}={v!r}" for k, v in settings.items())
+    from ppl_vae.core.pair import VAE
 
 
 @dataclass(frozen=True)
@@ -103,30 +31,183 @@ class Bound:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Objective(ABC, nn.Module):
+    """What a pair is trained by: from a batch to a bound. Its parameters and schedules are trained and advanced, too.
+
+    Attributes:
+        num_particles: The draws per datum that it takes.
+        legal: The estimators that have a gradient under it.
+    """
+
+    num_particles: int = 1
+    legal: ClassVar[Sequence[type] | None] = None
+
+    @abstractmethod
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """The bound on one batch of a data set of `total` data, 0-d tensors in nats per datum."""
+
+
+class Function(Objective):
+    """A user's own function (or module) of a pair, a batch and N that returns a `Bound`."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.num_particles = int(getattr(function, "num_particles", 1))
+
+    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
+        """What the function returns.
+
+        Raises:
+            ArgumentError: It is no `Bound`.
+        """
+        bound = self.function(vae, batch, total=total)
+        if not isinstance(bound, Bound):
+            raise ArgumentError(
+                f"Got {type(bound).__name__} from the objective {_name(self.function)}, expected a Bound. "
+                "Return pv.objectives.Bound(value=…, surrogate=…): the number to report, and what to differentiate."
+            )
+        return bound
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return "" if isinstance(self.function, nn.Module) else _name(self.function)
+
+
+def _name(function: Any) -> str:
+    return repr(getattr(function, "__qualname__", type(function).__name__))
+
+
+def as_objective(objective: Any) -> Objective:
+    """An objective as it is, or a user's function as one.
+
+    Raises:
+        ArgumentError: a class, a name, an ELBO of Pyro's, or what takes other arguments.
+
+    Example:
+        >>> as_objective(lambda vae, batch, total=None: Bound(value=0.0, surrogate=0.0)).num_particles
+        1
+    """
+    if isinstance(objective, Objective):
+        return objective
+    expected = "expected an objective of ppl_vae, or a function of (vae, batch, total) that returns a Bound"
+    if isinstance(objective, type):
+        raise ArgumentError(f"Got the class {objective.__name__}, {expected}. Make one of it: {objective.__name__}().")
+    if type(objective).__module__.split(".")[0] == "pyro":
+        raise ArgumentError(
+            f"Got {type(objective).__name__} of Pyro, {expected}. Use pv.objectives.ELBO(): it takes what Trace_ELBO, "
+            "TraceMeanField_ELBO, TraceGraph_ELBO and TraceEnum_ELBO are for, by the estimators of the sites."
+        )
+    if not callable(objective):
+        raise ArgumentError(f"Got {objective!r:.60}, {expected}, such as pv.objectives.ELBO().")
+    try:
+        inspect.signature(objective).bind(None, None, total=None)
+    except TypeError as error:
+        raise ArgumentError(f"Got {_name(objective)}, {expected}; called so, it fails: {error}.") from None
+    except ValueError:  # a callable without a signature
+        pass
+    return Function(objective)
+
+
+def advance(objective: "nn.Module", step: int, epoch: float) -> None:
+    """Set every schedule inside an objective (or a pair) for a step and an epoch."""
+    for module in objective.modules():
+        if isinstance(module, Schedule):
+            module.advance(step, epoch)
+
+
+def metrics(t: Terms) -> dict[str, Tensor]:
+    """The unweighted ELBO, log p(x | z) and KL per site, on the same draws, nats per datum, detached."""
+    scale = t.data_scale / t.total
+    result = {"elbo": t.elbo.detach(), "log_likelihood": t.log_likelihood.detach().sum(-1).mean() * scale}
+    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in t.kl().items()}
+
+
+def per_datum(t: Terms, kl: Tensor) -> Tensor:
+    """A KL `(particles, data)`, or `(particles,)` of global sites, 0-d, in nats per datum."""
+    return (kl.sum(-1) * t.data_scale if kl.dim() > 1 else kl).mean() / t.total
+
+
+def charged_kl(t: Terms) -> dict[str, Tensor]:
+    """The KL of each site as objectives charge it, 0-d, nats per datum: weighted, and analytic where that is legal."""
+    result = {}
+    for name, kl in t.kl().items():
+        if name in t.latents and name in t.model:
+            q, p = t.guide[name], t.model[name]
+            exact = analytic_kl(t, name) if alike(t, name) else None
+            expect = t.expect_local if q.is_local else t.expect_global
+            kl = expect(q.term(True) - p.term(True) if exact is None else exact * q.weight)
+            kl = squeezed(kl, 2) if q.is_local else kl
+        result[name] = per_datum(t, kl)
+    return result
+
+
+def alike(t: Terms, name: str) -> bool:
+    """Whether both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
+    q, p = t.guide[name], t.model.get(name)
+    return p is None or (same(q.weight, p.weight) and same(q.mask, p.mask))
+
+
+def require(t: Terms, legal: Sequence[type], objective: str, why: str, sites: Container[str] | None = None) -> None:
+    """Refuse estimators that are biased or undefined under an objective, naming the legal ones."""
+    for name, estimator in t.estimators.items():
+        if type(estimator) not in legal and (sites is None or name in sites):
+            raise CheckError(
+                f"{type(estimator).__name__} at site {name!r} cannot be used with {objective}: {why}. "
+                f"Legal here: {', '.join(e.__name__ for e in legal)}."
+            )
+
+
+def local_only(t: Terms, objective: str, what: str) -> None:
+    """Refuse global latents where an objective is defined per datum."""
+    shared = [name for name, site in t.latents.items() if not site.is_local]
+    if shared:
+        raise CheckError(
+            f"{objective} {what}, and is not defined for global latents, here {shared}. "
+            "Legal with global latents: ELBO, IWAE, MIWAE, PIWAE, CIWAE, Renyi."
+        )
+
+
+def positive(name: str, number: int) -> int:
+    """A number of at least 1."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ArgumentError(f"Got {name}={number!r}, expected a whole number of at least 1.")
+    return number
+
+
+def describe(**settings: Any) -> str:
+    """Settings as they are written in a call."""
+    return ", ".join(f"{k}={v!r}" for k, v in settings.items())
+
+
 def score_function_surrogate(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
     r"""A surrogate whose gradient estimates that of E[g + (N/B) Σᵢ fᵢ] / N.
 
     Pathwise draws carry their gradient inside f and g. A score-function site adds (log q − stop(log q))·stop(cost − b),
     whose value is 0 and whose gradient is the score times the cost. The cost of a local site is its own datum's f: the
-    other data's terms have expectation 0 against its score; that of a global site is g + (N/B) Σᵢ fᵢ.
+    other data's terms have expectation 0 against its score; that of a global site is g + (N/B) Σᵢ fᵢ. Where sites
+    outside the plate depend on local latents, g is a part of the cost of these. What the guide enumerates below a site
+    is summed out of its cost first; log q is that of the draw, masked or not.
 
     Args:
         t: The terms.
-        local: f, `(particles, data)`.
-        joint: g, `(particles,)`.
+        local: f, `(enumerated…, particles, data)`.
+        joint: g, `(enumerated…, particles)`.
     """
-    total = (joint + t.data_scale * expect_local(local, t).sum(-1)).detach()
-    for name, estimator in t.layout.estimators.items():
+    cost = local.detach()
+    total = (joint + t.data_scale * t.expect_local(local).sum(-1)).detach()
+    if t.coupling:
+        cost = cost + (joint.detach() / t.data_scale)[..., None]
+    for name, estimator in t.estimators.items():
         if not estimator.score:
             continue
         site = t.guide[name]
-        score = site.log_prob - site.log_prob.detach()
-        advantage, loss = estimator.advantage(
-            (local if site.is_local else total).detach(), t, -2 if site.is_local else -1
-        )
+        assert site.log_mass is not None
+        score = site.log_mass - site.log_mass.detach()
         if site.is_local:
+            advantage, loss = estimator.advantage(t.expect_local(cost, but=score), t, -2)
             local = local + score * advantage
         else:
+            advantage, loss = estimator.advantage(t.expect_global(total, but=score), t, -1)
             joint = joint + score * advantage
         if loss is not None:
             joint = joint - loss

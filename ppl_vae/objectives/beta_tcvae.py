@@ -1,18 +1,18 @@
 """The KL of a code in three parts, each with a weight of its own."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, plus
-from ppl_vae.objectives.base import Bound, describe, positive, require
+from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Sampling = Literal["stratified", "weighted"]
 
 
-class BetaTCVAE(nn.Module):
+@final
+class BetaTCVAE(Objective):
     r"""The ELBO with its KL decomposed, and the total correlation of codes weighted by β.
 
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \alpha\, \mathrm{I}_q(x; z)
@@ -69,7 +70,7 @@ class BetaTCVAE(nn.Module):
     ) -> None:
         super().__init__()
         if sampling not in ("stratified", "weighted"):
-            raise ValueError(f"Expected sampling='stratified' or sampling='weighted', got {sampling!r}.")
+            raise ArgumentError(f"Got {sampling!r}, expected sampling='stratified' or sampling='weighted'.")
         self.num_particles = positive("num_particles", num_particles)
         self.beta = as_schedule(beta, "beta")
         self.alpha, self.gamma, self.sampling, self.site = alpha, gamma, sampling, site
@@ -102,7 +103,7 @@ def decompose(t: Terms, site: Site, sampling: Sampling = "stratified") -> tuple[
     log_q_given_x = pairs.diagonal().sum(0)
     log_q = torch.logsumexp(shares + pairs.sum(-1), 1)
     log_q_by_dimension = torch.logsumexp(shares[..., None] + pairs, 1).sum(-1)
-    log_p = t.model[site.name].log_prob[0]
+    log_p = t.prior(site.name).log_prob[0]
     parts = (log_q_given_x - log_q, log_q - log_q_by_dimension, log_q_by_dimension - log_p)
     information, correlation, marginal = (part.mean() for part in parts)
     return information, correlation, marginal

@@ -1,13 +1,14 @@
 """Disentangled inferred prior: codes whose covariance is the identity."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.core.terms import Terms
+from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators import Pathwise, StickingTheLanding
 from ppl_vae.objectives.aggregate import averaged, code_site, moments, plus
-from ppl_vae.objectives.base import Bound, describe, positive, require
+from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class DIP(nn.Module):
+@final
+class DIP(Objective):
     r"""The ELBO less the distance of the covariance of codes from the identity.
 
     $$\mathcal{L} = \mathcal{L}_{\mathrm{ELBO}} - \lambda_{od} \sum_{i \ne j} C_{ij}^2
@@ -55,7 +57,7 @@ class DIP(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in ("I", "II"):
-            raise ValueError(f"Expected kind='I' or kind='II', got {kind!r}.")
+            raise ArgumentError(f"Got {kind!r}, expected kind='I' or kind='II'.")
         self.num_particles = positive("num_particles", num_particles)
         self.kind, self.site = kind, site
         self.off_diagonal = as_schedule(off_diagonal, "off_diagonal")

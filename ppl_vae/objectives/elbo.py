@@ -1,23 +1,33 @@
 """The evidence lower bound."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppl_vae.core.kl import analytic_kl
+from ppl_vae.core.run import terms
 from ppl_vae.core.site import Site
-from ppl_vae.core.terms import Terms, terms
-from ppl_vae.errors import CheckError
+from ppl_vae.core.terms import Terms, analytic_kl
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
-from ppl_vae.objectives.base import Bound, alike, describe, metrics, require, score_function_surrogate
+from ppl_vae.objectives.base import (
+    Bound,
+    Objective,
+    alike,
+    describe,
+    metrics,
+    positive,
+    require,
+    score_function_surrogate,
+)
 from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class ELBO(nn.Module):
+@final
+class ELBO(Objective):
     r"""The evidence lower bound, with particles, analytic KL, β and weights per site.
 
     $$\mathcal{L} = \mathbb{E}_{q(z \mid x)}\Big[\log p(x \mid z)
@@ -56,11 +66,9 @@ class ELBO(nn.Module):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if num_particles < 1:
-            raise ValueError(f"Expected num_particles ≥ 1, got {num_particles}.")
         if kl not in ("sampled", "analytic"):
-            raise ValueError(f"Expected kl='sampled' or kl='analytic', got {kl!r}.")
-        self.num_particles = num_particles
+            raise ArgumentError(f"Got kl={kl!r}, expected 'sampled' or 'analytic'.")
+        self.num_particles = positive("num_particles", num_particles)
         self.kl = kl
         self.beta = as_schedule(beta, "beta")
         self.weights = dict(weights or {})
@@ -73,6 +81,7 @@ class ELBO(nn.Module):
         """The bound from terms that were made already, with another β if one is given."""
         require(t, self.legal, "ELBO", "it has no gradient of that form")
         self._check(t)
+        t.require_elbo()
         local, joint = self._costs(t, self.beta.value if beta is None else beta)
         value = t.expect(local, joint).mean() / t.total
         surrogate = score_function_surrogate(t, local, joint)
@@ -82,13 +91,20 @@ class ELBO(nn.Module):
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
         closed = [n for n in t.latents if alike(t, n)] if self.kl == "analytic" else []
         exact = {n: k for n in closed if (k := analytic_kl(t, n)) is not None}
-        path = {n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)}
+        path = {n for n, e in t.estimators.items() if isinstance(e, StickingTheLanding)}
         log_q = {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
 
         def weight(site: Site) -> Tensor | float:
-            if site.name not in t.guide:
+            names = site.stands_for or (site.name,)
+            if names[0] not in t.guide:
                 return 1.0  # observed
-            return beta * self.weights.get(site.name, 1.0)
+            weights = {self.weights.get(name, 1.0) for name in names}
+            if len(weights) > 1:
+                raise CheckError(
+                    f"The prior of {list(names)} is one sum over a site that only the model has, so that they take one "
+                    f"weight together; got {sorted(weights)}."
+                )
+            return beta * weights.pop()
 
         def sampled(site: Site) -> bool:
             return site.name not in exact
@@ -108,7 +124,7 @@ class ELBO(nn.Module):
         if unknown:
             raise CheckError(f"weights names {sorted(unknown)}; the guide's latent sites are {sorted(t.latents)}.")
         if self.kl == "analytic":
-            stl = [n for n, e in t.layout.estimators.items() if isinstance(e, StickingTheLanding)]
+            stl = [n for n, e in t.estimators.items() if isinstance(e, StickingTheLanding)]
             if stl:
                 raise CheckError(
                     f"StickingTheLanding at {stl} removes the score from a sampled log q, and analytic KL has none. "

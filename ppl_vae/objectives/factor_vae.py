@@ -1,7 +1,7 @@
 """Total correlation by a discriminator."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ppl_vae.core.functional import call_with
 from ppl_vae.core.terms import Terms
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, codes, plus
-from ppl_vae.objectives.base import Bound, describe, positive, require
+from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class FactorVAE(nn.Module):
+@final
+class FactorVAE(Objective):
     r"""The ELBO less the total correlation of codes, which a discriminator estimates.
 
     $$\mathcal{L} = \mathcal{L}_{\mathrm{ELBO}} - \gamma\, \mathbb{E}_{q(z)}[d(z)], \qquad
@@ -62,7 +63,7 @@ class FactorVAE(nn.Module):
     ) -> None:
         super().__init__()
         if latent_dim is not None and discriminator is not None:
-            raise ValueError("Expected latent_dim, the size of a code, or a discriminator of your own; got both.")
+            raise ArgumentError("Got latent_dim and a discriminator of your own, expected one of the two.")
         self.num_particles = positive("num_particles", num_particles)
         self.gamma = as_schedule(gamma, "gamma")
         self.latent_dim, self.site = latent_dim, site

@@ -1,17 +1,17 @@
 """A KL below which nothing is gained, or one held at a capacity that training raises."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_vae.core.kl import analytic_kl
-from ppl_vae.core.terms import Terms, terms
-from ppl_vae.errors import CheckError
+from ppl_vae.core.run import terms
+from ppl_vae.core.terms import Terms, analytic_kl
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
-from ppl_vae.objectives.base import Bound, alike, describe, mean_kl, positive, require
+from ppl_vae.objectives.base import Bound, Objective, alike, charged_kl, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class FreeBits(nn.Module):
+@final
+class FreeBits(Objective):
     r"""The ELBO where each group of latents may spend λ nats of KL for free, so that none is given up at the start.
 
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \sum_g \max\Big(\lambda,\ \frac1B \sum_i \mathrm{KL}_{gi}\Big)$$
@@ -51,9 +52,9 @@ class FreeBits(nn.Module):
     ) -> None:
         super().__init__()
         if per not in ("dimension", "site"):
-            raise ValueError(f"Expected per='dimension' or per='site', got {per!r}.")
+            raise ArgumentError(f"Got {per!r}, expected per='dimension' or per='site'.")
         if isinstance(nats, (int, float)) and nats < 0:
-            raise ValueError(f"Expected nats ≥ 0, got {nats}.")
+            raise ArgumentError(f"Got {nats}, expected nats ≥ 0.")
         self.num_particles = positive("num_particles", num_particles)
         self.nats, self.per = as_schedule(nats, "nats"), per
 
@@ -62,7 +63,7 @@ class FreeBits(nn.Module):
         t = terms(vae, batch, self.num_particles, total=total)
         require(t, self.legal, "FreeBits", "the KL is compared with λ, and needs a gradient of its own")
         charged = torch.zeros((), dtype=t.log_likelihood.dtype, device=t.log_likelihood.device)
-        for name, kl in mean_kl(t, weighted=True).items():
+        for name, kl in charged_kl(t).items():
             if name not in t.guide or t.guide[name].is_local:
                 groups = kl_by_dimension(t, name) if self.per == "dimension" else kl
                 kl = torch.maximum(groups, self.nats.value.to(kl)).sum()
@@ -77,13 +78,13 @@ class FreeBits(nn.Module):
 def kl_by_dimension(t: Terms, name: str) -> Tensor:
     """The closed-form KL of each dimension of a local site, its mean over particles and data, `(dimensions,)`."""
     if name in t.guide and analytic_kl(t, name) is not None:
-        site, p = t.guide[name], t.model[name].fn
+        site, p = t.guide[name], t.prior(name).fn
         q, p = _elementwise(site.fn), _elementwise(p)
         if q.event_dim == p.event_dim == 0 and site.mask is None and _plain_weight(t, name):
             assert site.data_dim is not None
             kl = kl_divergence(q, p) * site.weight
             kl = kl.movedim(site.data_dim - site.fn.event_dim, 0).mean(0)
-            while kl.dim() > t.layout.depth - 1 + site.fn.event_dim:
+            while kl.dim() > t.prepared.plates.depth - 1 + site.fn.event_dim:
                 kl = kl.mean(0)  # particles
             return kl.flatten()
     raise CheckError(
@@ -102,7 +103,8 @@ def _elementwise(d: Any) -> Any:
     return d
 
 
-class Capacity(nn.Module):
+@final
+class Capacity(Objective):
     r"""The reconstruction, with the KL drawn towards a capacity C that grows while training.
 
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \gamma\, \Big|\frac1B \sum_i \mathrm{KL}_i - C\Big|$$
@@ -138,7 +140,7 @@ class Capacity(nn.Module):
         """The bound on one batch of a data set of `total` data."""
         t = terms(vae, batch, self.num_particles, total=total)
         require(t, self.legal, "Capacity", "the KL is compared with a capacity, and needs a gradient of its own")
-        kl = torch.stack(list(mean_kl(t, weighted=True).values())).sum()
+        kl = torch.stack(list(charged_kl(t).values())).sum()
         excess = self.gamma.value * (kl - self.capacity.value).abs()
         bound = ELBO().of(t, beta=0.0)
         return Bound(bound.value - excess.detach(), bound.surrogate - excess, bound.metrics)

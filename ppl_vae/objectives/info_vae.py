@@ -1,15 +1,16 @@
 """A divergence between all codes and the prior in place of, or beside, that of each."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.core.terms import Terms
+from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators import Pathwise, StickingTheLanding
 from ppl_vae.objectives.aggregate import averaged, by_datum, code_site, codes, plus
-from ppl_vae.objectives.base import Bound, describe, positive, require
+from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -20,7 +21,8 @@ Kernel = Callable[[Tensor], Tensor]
 """From squared distances to similarities."""
 
 
-class InfoVAE(nn.Module):
+@final
+class InfoVAE(Objective):
     r"""The ELBO with its KL weighted by 1 − α, and the maximum mean discrepancy between all codes and the prior.
 
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - (1 - \alpha)\, \mathrm{KL}(q(z \mid x) \,\|\, p(z))
@@ -64,9 +66,11 @@ class InfoVAE(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(kernel, str) and kernel not in KERNELS:
-            raise ValueError(f"Expected kernel='imq', kernel='rbf' or a function of squared distances, got {kernel!r}.")
+            raise ArgumentError(
+                f"Got {kernel!r}, expected kernel='imq', kernel='rbf' or a function of squared distances."
+            )
         if not bandwidth > 0:
-            raise ValueError(f"Expected bandwidth > 0, got {bandwidth}.")
+            raise ArgumentError(f"Got {bandwidth}, expected bandwidth > 0.")
         self.num_particles = positive("num_particles", num_particles)
         self.alpha = as_schedule(alpha, "alpha")
         self.lambda_, self.kernel, self.bandwidth, self.site = lambda_, kernel, bandwidth, site
@@ -79,7 +83,7 @@ class InfoVAE(nn.Module):
         """The bound from the terms of one particle."""
         require(t, self.legal, "InfoVAE", "the discrepancy needs a gradient through the codes")
         site = code_site(t, self.site)
-        prior = t.model[site.name].fn
+        prior = t.prior(site.name).fn
         draws = prior.rsample() if prior.has_rsample else prior.sample()
         discrepancy = mmd(codes(site), by_datum(site, draws), self.similarity)
         alpha = self.alpha.value

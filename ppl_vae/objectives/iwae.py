@@ -1,23 +1,24 @@
-"""Importance-weighted bounds: IWAE, its mix with the ELBO, means of several, one each for model and guide."""
+"""The importance-weighted bound and its relatives: what each makes of K log-weights."""
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.core.terms import Terms
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Concrete, DoublyReparameterized, Enumerate, Implicit, Pathwise, ScoreFunction
-from ppl_vae.objectives.base import Bound, describe, metrics, positive, require
-from ppl_vae.objectives.joint import joint_bound, joint_terms
-from ppl_vae.objectives.multisample import latent_surrogate, log_mean_exp, multisample, nested_terms, scores
+from ppl_vae.objectives.base import Bound, Objective, describe, metrics, positive, require
+from ppl_vae.objectives.multisample import Multisample, latent_surrogate, log_mean_exp, nested_terms, scores
 from ppl_vae.schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class IWAE(nn.Module):
+@final
+class IWAE(Multisample):
     r"""The importance-weighted evidence lower bound of K particles per datum.
 
     $$\mathcal{L}_K = \sum_i \mathbb{E}\Big[\log \frac1K \sum_{k=1}^K \frac{p(x_i, z_{ki})}{q(z_{ki} \mid x_i)}\Big]$$
@@ -44,27 +45,23 @@ class IWAE(nn.Module):
     legal = (Pathwise, Implicit, Concrete, DoublyReparameterized, ScoreFunction, Enumerate)
 
     def __init__(self, num_particles: int = 5, joint: bool = False) -> None:
-        super().__init__()
-        if num_particles < 1:
-            raise ValueError(f"Expected num_particles ≥ 1, got {num_particles}.")
-        self.num_particles, self.joint = num_particles, joint
+        super().__init__(num_particles, joint)
+
+    def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
+        return log_mean_exp(log_w)
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
-        if self.joint:
-            return joint_bound(joint_terms(vae, batch, self.num_particles, total), log_mean_exp)
-        doubly = any(isinstance(e, DoublyReparameterized) for e in (*vae.estimators.values(),))
-        t = nested_terms(vae, batch, self.num_particles, total, cut=doubly)
+        if self.joint or not any(isinstance(e, DoublyReparameterized) for e in vae.estimators.values()):
+            return super().forward(vae, batch, total)
+        t = nested_terms(vae, batch, self.num_particles, total, cut=True)
         require(t, self.legal, "IWAE", "its gradient would be biased")
-        return doubly_reparameterized(t) if doubly else multisample(t, log_mean_exp)
-
-    def extra_repr(self) -> str:  # noqa: D102
-        return describe(num_particles=self.num_particles, joint=self.joint)
+        return doubly_reparameterized(t)
 
 
 def doubly_reparameterized(t: Terms) -> Bound:
     """The importance-weighted bound with weight w̃ on the model's direct gradient and w̃² on that into each latent."""
-    others = [n for n, e in t.layout.estimators.items() if not isinstance(e, DoublyReparameterized)]
+    others = [n for n, e in t.estimators.items() if not isinstance(e, DoublyReparameterized)]
     if others or t.has_global_latents:
         what = f"site {others[0]!r} has another estimator" if others else "the guide has global latents"
         raise CheckError(
@@ -77,11 +74,12 @@ def doubly_reparameterized(t: Terms) -> Bound:
     scale: float | Tensor = t.data_scale / t.total
     value = scale * log_mean_exp(log_w).sum()
     surrogate = scale * (normalized * log_p).sum() + scale * latent_surrogate(t, (normalized**2 * log_w).sum())
-    joint = (t.sum(t.model, False, weighted=True) - t.sum(t.guide, False, weighted=True)).mean() / t.total
+    joint = t.ratio(False, weighted=True).mean() / t.total
     return Bound((value + joint).detach(), surrogate + joint, metrics(t))
 
 
-class CIWAE(nn.Module):
+@final
+class CIWAE(Multisample):
     r"""A convex combination of the ELBO and the importance-weighted bound, from the same K particles.
 
     $$\mathcal{L} = \beta\, \mathcal{L}_{\mathrm{ELBO}} + (1 - \beta)\, \mathcal{L}_K$$
@@ -103,27 +101,19 @@ class CIWAE(nn.Module):
         https://arxiv.org/abs/1802.04537
     """
 
-    legal = (Pathwise, ScoreFunction, Enumerate)
-
     def __init__(self, num_particles: int = 16, beta: float | Schedule = 0.5) -> None:
-        super().__init__()
-        self.num_particles = positive("num_particles", num_particles)
+        super().__init__(num_particles)
         if isinstance(beta, (int, float)) and not 0 <= beta <= 1:
-            raise ValueError(f"Expected 0 ≤ beta ≤ 1, the share of the ELBO, got {beta}.")
+            raise ArgumentError(f"Got beta={beta}, expected the share of the ELBO, in [0, 1].")
         self.beta = as_schedule(beta, "beta")
 
-    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
-        """The bound on one batch of a data set of `total` data."""
-        t = nested_terms(vae, batch, self.num_particles, total)
-        require(t, self.legal, "CIWAE", "its gradient would be biased")
+    def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
         beta = self.beta.value
-        return multisample(t, lambda log_w: beta * log_w.mean(0) + (1 - beta) * log_mean_exp(log_w))
-
-    def extra_repr(self) -> str:  # noqa: D102
-        return describe(num_particles=self.num_particles)
+        return beta * log_w.mean(0) + (1 - beta) * log_mean_exp(log_w)
 
 
-class MIWAE(nn.Module):
+@final
+class MIWAE(Multisample):
     r"""The mean of M importance-weighted bounds of K/M particles each.
 
     $$\mathcal{L}_{M, K/M} = \sum_i \mathbb{E}\Big[\frac1M \sum_{m=1}^M \log \frac{M}{K} \sum_{k=1}^{K/M}
@@ -148,31 +138,24 @@ class MIWAE(nn.Module):
         https://arxiv.org/abs/1802.04537
     """
 
-    legal = (Pathwise, ScoreFunction, Enumerate)
-
     def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
-        super().__init__()
-        self.num_particles, self.num_groups = grouping(num_particles, num_groups)
+        super().__init__(num_particles)
+        self.num_groups = divisor(num_groups, num_particles)
 
-    def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
-        """The bound on one batch of a data set of `total` data."""
-        t = nested_terms(vae, batch, self.num_particles, total)
-        require(t, self.legal, "MIWAE", "its gradient would be biased")
-        return multisample(t, lambda log_w: grouped(log_w, self.num_groups))
+    def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
+        return grouped(log_w, self.num_groups)
 
     def extra_repr(self) -> str:  # noqa: D102
         return describe(num_particles=self.num_particles, num_groups=self.num_groups)
 
 
-def grouping(num_particles: int, num_groups: int) -> tuple[int, int]:
-    """Both numbers, where the second divides the first."""
-    positive("num_particles", num_particles)
-    positive("num_groups", num_groups)
-    if num_particles % num_groups:
-        raise ValueError(
-            f"Expected num_groups to divide num_particles (all draws per datum), got {num_groups} and {num_particles}."
+def divisor(num_groups: int, num_particles: int) -> int:
+    """The number of groups, where it divides the number of particles."""
+    if num_particles % positive("num_groups", num_groups):
+        raise ArgumentError(
+            f"Got num_groups={num_groups}, expected a divisor of num_particles={num_particles} (all draws per datum)."
         )
-    return num_particles, num_groups
+    return num_groups
 
 
 def grouped(log_w: Tensor, groups: int) -> Tensor:
@@ -180,7 +163,62 @@ def grouped(log_w: Tensor, groups: int) -> Tensor:
     return log_mean_exp(log_w.unflatten(0, (groups, -1)).transpose(0, 1)).mean(0)
 
 
-class PIWAE(nn.Module):
+@final
+class Renyi(Multisample):
+    r"""Rényi's bound of order α, estimated with K particles per datum.
+
+    $$\mathcal{L}_\alpha = \sum_i \mathbb{E}\Big[\frac{1}{1 - \alpha} \log \frac1K \sum_{k=1}^K
+    \Big(\frac{p(x_i, z_{ki})}{q(z_{ki} \mid x_i)}\Big)^{1 - \alpha}\Big]$$
+
+    α = 1 is the ELBO, α = 0 the importance-weighted bound, α = −∞ the best particle alone (VR-max), α = ∞ the worst. It
+    falls as α grows. For α ≥ 0 its exact value (K → ∞) is at most log p(x); for α < 0 it is above, and what K particles
+    estimate lies below that. With global latents it is nested, as [`IWAE`][ppl_vae.objectives.IWAE] is.
+    Sites that are enumerated are summed out of the weights, whatever α.
+
+    Args:
+        alpha: The order: a number, ±∞ included, or a schedule.
+        num_particles: K.
+        joint: Take the batch as one joint observation, as [`IWAE`][ppl_vae.objectives.IWAE] does.
+
+    Shapes:
+        `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
+
+    Raises:
+        CheckError: The pair has no data plate; an estimator is not legal here (sticking-the-landing leaves out a term
+            whose mean is zero under the ELBO only).
+
+    References:
+        Rényi Divergence Variational Inference (Li and Turner, 2016), https://arxiv.org/abs/1602.02311
+
+    Example:
+        >>> log_w = torch.tensor([[0.0], [2.0]])  # two particles
+        >>> [round(renyi(log_w, a).item(), 3) for a in (-math.inf, 0.0, 1.0, math.inf)]
+        [2.0, 1.434, 1.0, 0.0]
+    """
+
+    def __init__(self, alpha: float | Schedule = 0.5, num_particles: int = 5, joint: bool = False) -> None:
+        super().__init__(num_particles, joint)
+        extreme = isinstance(alpha, (int, float)) and math.isinf(alpha)
+        self.alpha: float | Schedule = float(alpha) if extreme else as_schedule(alpha, "alpha")  # type: ignore[arg-type]
+
+    def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
+        return renyi(log_w, self.alpha.value if isinstance(self.alpha, Schedule) else self.alpha)
+
+
+def renyi(log_w: Tensor, alpha: float | Tensor) -> Tensor:
+    """Log-mean-exp of (1 − α) log w over the particles, divided by 1 − α: `(particles, data)` → `(data,)`."""
+    if isinstance(alpha, float) and math.isinf(alpha):
+        return log_w.amin(0) if alpha > 0 else log_w.amax(0)
+    order = torch.as_tensor(1.0 - alpha, dtype=log_w.dtype, device=log_w.device)
+    mean = log_w.mean(0)
+    # Around the mean: as 1 − α → 0 the quotient is (small)/(small), and not (large − large)/(small).
+    safe = torch.where(order.abs() < 1e-6, torch.ones_like(order), order)
+    away = log_mean_exp(safe * (log_w - mean)) / safe
+    return torch.where(order.abs() < 1e-6, mean, mean + away)
+
+
+@final
+class PIWAE(Objective):
     r"""The importance-weighted bound for the model, the mean of M smaller ones for the guide, from the same K draws.
 
     $$\Delta_\theta = \nabla_\theta \mathcal{L}_K, \qquad \Delta_\phi = \nabla_\phi \mathcal{L}_{M, K/M}$$
@@ -208,7 +246,8 @@ class PIWAE(nn.Module):
 
     def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
         super().__init__()
-        self.num_particles, self.num_groups = grouping(num_particles, num_groups)
+        self.num_particles = positive("num_particles", num_particles)
+        self.num_groups = divisor(num_groups, num_particles)
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""

@@ -1,19 +1,20 @@
 """Tail-adaptive f-divergence: weights by rank, so that no particle takes all."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
-from ppl_vae.objectives.base import Bound, describe, local_only, metrics, require
+from ppl_vae.objectives.base import Bound, Objective, describe, local_only, metrics, require
 from ppl_vae.objectives.multisample import latent_surrogate, nested_terms
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-class TailAdaptive(nn.Module):
+@final
+class TailAdaptive(Objective):
     r"""The guide descends an f-divergence that adapts to the tail of its weights; the model gets the ELBO.
 
     $$\Delta_\phi = \mathbb{E}\Big[\sum_k \gamma_k \frac{\partial}{\partial z_k} \log \frac{p(x, z_k)}{q(z_k \mid x)}
@@ -46,7 +47,7 @@ class TailAdaptive(nn.Module):
         if num_particles < 2:
             raise CheckError(f"TailAdaptive ranks particles: got num_particles={num_particles}, expected 2 or more.")
         if not beta <= 0:
-            raise ValueError(f"Expected beta ≤ 0 (heavier weights count more), got {beta}.")
+            raise ArgumentError(f"Got {beta}, expected beta ≤ 0 (heavier weights count more).")
         self.num_particles, self.beta = num_particles, beta
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:

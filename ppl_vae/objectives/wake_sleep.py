@@ -1,24 +1,21 @@
 """Reweighted wake-sleep: the guide learns from weighted draws, or from dreams."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from pyro import poutine
 from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import sample_sites
 from ppl_vae.core.programs import exclusive
-from ppl_vae.core.terms import prepare
-from ppl_vae.errors import CheckError
+from ppl_vae.core.run import prepare
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise, ScoreFunction
-from ppl_vae.objectives.base import Bound, describe, local_only, metrics, positive, require
+from ppl_vae.objectives.base import Bound, Objective, describe, local_only, metrics, positive, require
 from ppl_vae.objectives.multisample import log_mean_exp, nested_terms
 from ppl_vae.schedules import Schedule, as_schedule
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 def dream_log_q(vae: "VAE", batch: tuple[Any, ...]) -> Tensor:
     """The mean over dreams (x', z') ~ p of log q(z' | x'), 0-d, nats per datum; dreams are constants."""
     latents, dream = ancestral_sample(vae, batch)
-    guide = Runner(vae, dream).guide(values=latents)[1]
+    guide = Runner(vae, dream, prepare(vae, dream, mode="draw")).guide(values=latents)[1]
     strangers = sorted(n for n, s in guide.items() if not s.is_observed and n not in latents)
     if strangers:
         raise _refusal(f"the guide also draws {strangers}, which the model does not")
@@ -93,7 +90,8 @@ def _refusal(why: str) -> CheckError:
     )
 
 
-class WakeSleep(nn.Module):
+@final
+class WakeSleep(Objective):
     r"""Reweighted wake-sleep: neither program is differentiated through a draw, so latents may be discrete.
 
     $$\Delta_\theta = \mathbb{E}\Big[\sum_k \tilde w_k \nabla_\theta \log p_\theta(x, z_k)\Big], \qquad
@@ -126,18 +124,18 @@ class WakeSleep(nn.Module):
         super().__init__()
         self.num_particles = positive("num_particles", num_particles)
         if isinstance(insomnia, (int, float)) and not 0 <= insomnia <= 1:
-            raise ValueError(f"Expected 0 ≤ insomnia ≤ 1, the share of wake-φ, got {insomnia}.")
+            raise ArgumentError(f"Got insomnia={insomnia}, expected the share of wake-φ, in [0, 1].")
         self.insomnia = as_schedule(insomnia, "insomnia")
         self.sleeps = not (self.insomnia.final == 1 and self.insomnia.until == 0)
 
     @exclusive
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
-        with _drawn(vae, batch, self.num_particles), _Constant():
-            t = nested_terms(vae, batch, self.num_particles, total)
-            require(
-                t, self.legal, "WakeSleep", "it differentiates through no draw, so that only the law of draws counts"
-            )
+        with _Constant():
+            t = nested_terms(vae, batch, self.num_particles, total, mode="draw")
+            named = vae.estimators.keys() - {"*"} if "*" not in vae.estimators else t.estimators.keys()
+            why = "it differentiates through no draw, so that only the law of draws counts"
+            require(t, self.legal, "WakeSleep", why, sites=named)  # what is enumerated by default is drawn here
             local_only(t, "WakeSleep", "weights the draws of each datum")
             dreams = dream_log_q(vae, t.batch) if self.sleeps else None
         log_p, log_q = t.sum(t.model, True, weighted=True), t.sum(t.guide, True, weighted=True)
@@ -156,21 +154,6 @@ class WakeSleep(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return describe(num_particles=self.num_particles)
-
-
-@contextmanager
-def _drawn(vae: "VAE", batch: Any, particles: int) -> Iterator[None]:
-    """Within, sites that are enumerated by default are drawn, too."""
-    layout = prepare(vae, batch, particles)
-    estimators = {
-        name: ScoreFunction() if estimator.enumerates and not {name, "*"} & set(vae.estimators) else estimator
-        for name, estimator in layout.estimators.items()
-    }
-    vae.layout = replace(layout, estimators=estimators)
-    try:
-        yield
-    finally:
-        vae.layout = layout
 
 
 class _Constant(Messenger):

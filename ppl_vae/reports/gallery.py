@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import constraints
 
+from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import generate, of_data
 from ppl_vae.core.predict import expected_values
-from ppl_vae.core.terms import Terms, terms
-from ppl_vae.core.tiles import as_pair_takes, as_split, inference
+from ppl_vae.core.terms import Terms
+from ppl_vae.core.tiles import inference
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.errors import CheckError
 from ppl_vae.reports import figures as draw
@@ -81,10 +82,12 @@ def gallery(
         The figures; what this pair has not (no prior to draw from, no continuous latent), and what could not be drawn,
         is said in `notes`.
     """
-    split = as_split(data)
+    split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
-    pixels = _Pixels(spec, x[0])
+    with inference(vae, x) as terms:
+        shown = _shown(terms(x), x[0])
+    pixels = _Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
@@ -93,18 +96,18 @@ def gallery(
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
-            result.figures["sample_marginals"] = draw.sample_marginals(pixels(x[0]), pixels(new), names)
-    with inference(vae, x):
+            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names)
+    with inference(vae, x) as terms:
         torch.manual_seed(seed)
         with result.attempt("reconstructions"):
             head = tuple(t[:reconstructions] if pixels.is_image and isinstance(t, Tensor) else t for t in x)
-            t = terms(vae, head)
-            latents = {n: s.raw for n, s in t.latents.items() if n in t.model}
+            t = terms(head)
+            latents = {n: s.raw for n, s in t.latents.items() if not s.is_auxiliary}
             rebuilt = of_data(expected_values(vae, head, latents), head[0])
             if pixels.is_image:
-                result.figures["reconstructions"] = draw.reconstructions(pixels(head[0]), pixels(rebuilt))
+                result.figures["reconstructions"] = draw.reconstructions(pixels(shown[: len(head[0])]), pixels(rebuilt))
             else:
-                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(x[0]), pixels(rebuilt), names)
+                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(shown), pixels(rebuilt), names)
         codes: list[Encoding] = []
         with result.attempt("latents"):
             codes = encodings(vae, split[:most], seed=seed)
@@ -120,13 +123,32 @@ def gallery(
             class_names = None if spec is None else spec.class_names
             result.figures["latent_map"] = draw.latent_map(main.mean, labels, class_names, main.name)
         with result.attempt("kl_per_unit"):
-            if main.kl is not None and np.isfinite(main.kl).all():
-                result.figures["kl_per_unit"] = draw.kl_per_unit(main.kl, main.active, main.name)
+            told = [code for code in codes if code.kl is not None and np.isfinite(code.kl).all()]
+            if told:
+                result.figures["kl_per_unit"] = _kl_of_all(told)
         with result.attempt("traversals"):
-            figure = _traversals(vae, terms(vae, x), main, pixels, names, units, steps)
+            figure = _traversals(vae, terms(x), main, pixels, names, units, steps)
             if figure is not None:
                 result.figures["traversals"] = figure
     return result
+
+
+def _kl_of_all(codes: list[Encoding]) -> Figure:
+    """KL per unit of every site: a hierarchy's first layer alone says little."""
+    parts = [np.reshape(code.kl, -1) for code in codes if code.kl is not None]
+    kl = np.concatenate(parts)
+    active = np.concatenate([code.active.reshape(-1) for code in codes])
+    if len(codes) == 1:
+        return draw.kl_per_unit(kl, active, codes[0].name)
+    labels = [f"{code.name}[{i}]" for code, part in zip(codes, parts, strict=True) for i in range(len(part))]
+    return draw.kl_per_unit(kl, active, f"{len(codes)} sites", labels)
+
+
+def _shown(t: Terms, x: Tensor) -> Tensor:
+    """The data as the model sees them: NaN where it masks them."""
+    observed = [site.seen[0] for site in t.observed.values() if site.is_local]
+    fitting = [value for value in observed if value.shape == x.shape]
+    return fitting[-1] if fitting else x
 
 
 def _traversals(
@@ -179,8 +201,8 @@ class _Pixels:
         self.is_image = x.dim() == 4 and x.shape[1] in (1, 2, 3)
         shown = self._restored(x)
         self.low, self.high = 0.0, 1.0
-        if self.is_image and (shown.min() < 0 or shown.max() > 1):
-            self.low, self.high = (float(v) for v in np.quantile(shown, [0.001, 0.999]))
+        if self.is_image and (np.nanmin(shown) < 0 or np.nanmax(shown) > 1):
+            self.low, self.high = (float(v) for v in np.nanquantile(shown, [0.001, 0.999]))
 
     def _restored(self, x: Tensor) -> Array:
         x = x.detach().cpu()

@@ -67,12 +67,13 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
         tiles.append({"label": label, "value": value.replace("-", "−"), "note": note})
 
     e = dict(evaluation or {})
+    split = e.get("split", "test")
     if known(e.get("nll")):
-        add("test −log p(x)", f"{e['nll']:.2f}", f"± {e['nll_se']:.3f} nats, {e['num_particles']:,} particles")
+        add(f"{split} −log p(x)", f"{e['nll']:.2f}", f"± {e['nll_se']:.3f} nats, {e['num_particles']:,} particles")
     if known(e.get("elbo")):
-        add("test ELBO", f"{e['elbo']:.2f}", "nats per datum")
+        add(f"{split} ELBO", f"{e['elbo']:.2f}", "nats per datum")
     if not known(e.get("nll")) and known(e.get("reconstruction")):
-        add("test −log p(x | z)", f"{e['reconstruction']:.2f}", "nats per datum")
+        add(f"{split} −log p(x | z)", f"{e['reconstruction']:.2f}", "nats per datum")
     if not evaluation:
         values = [(r["validation/elbo"], r.get("epoch")) for r in rows if known(r.get("validation/elbo"))]
         if values:

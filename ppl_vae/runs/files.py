@@ -33,22 +33,41 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _write(temporary, content, os.O_TRUNC)
+        os.replace(temporary, path)  # noqa: PTH105 - every operation on the disk is a function of os
         _sync_directory(path.parent)
     except OSError as error:
         _remove(temporary)
         raise RunError(
-            f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to "
-            "with room "
+            f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to with room "
             "left on its disk. The file that was there before is unchanged."
         ) from error
     except BaseException:
         _remove(temporary)
         raise
+
+
+def append(path: str | os.PathLike[str], text: str) -> None:
+    """Add text to a file that grows; when this returns, it is on the disk.
+
+    Raises:
+        RunError: where the file cannot be written; a part of the text may stand there.
+    """
+    try:
+        _write(Path(path), text, os.O_APPEND)
+    except OSError as error:
+        raise RunError(f"Got {error.strerror or error} when writing {path}, expected room left on its disk.") from error
+
+
+def _write(path: Path, content: bytes | str, how: int) -> None:
+    rest = memoryview(content.encode() if isinstance(content, str) else content)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(temporary: Path) -> None:

@@ -31,6 +31,8 @@ ERROR = "error.txt"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoints/last.safetensors"
+RECIPE = "recipe.json"
+REFERENCE = "reference.safetensors"
 
 
 class RunWriter:
@@ -44,56 +46,72 @@ class RunWriter:
         RunError: if the folder holds a run, another process has it, or it cannot be written.
     """
 
-    def __init__(self, directory: Path, *, resume: bool = False) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | os.PathLike[str], *, resume: bool = False) -> None:
+        self.directory = Path(directory)
         self.record: dict[str, Any] = {}
+        self.began, self._resume = False, resume
+        self._planned: tuple[Mapping[str, Any] | None, dict[str, Any]] | None = None
+        self._started = time.monotonic()
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(directory / LOCK, timeout=0)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.directory / LOCK, timeout=0)
             self._lock.acquire()
         except Timeout:
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first") from None
         except OSError as error:
             raise RunError(
-                f"{directory} cannot be written ({error.strerror}); choose another folder with hydra.run.dir=DIR"
-            ) from None
-        if (directory / RECORD).exists():
+                f"Got {error.strerror or error} when making {directory}, expected a folder that can be written to. "
+                "Choose another (hydra.run.dir=DIR on the command line)."
+            ) from error
+        if (self.directory / RECORD).exists():
             if not resume:
                 self.release()
                 raise RunError(
-                    f"{directory} holds a run already, expected a new folder; "
-                    f"go on with it by resume={directory}, or choose another hydra.run.dir"
+                    f"{directory} holds a run already, expected a new folder; go on with it (resume={directory} on the "
+                    "command line, resume=True in pv.fit), or choose another (hydra.run.dir on the command line)"
                 )
-            self.record = read_record(directory)
-        elif runs := len(list(directory.glob(f"*/{RECORD}"))):
+            self.record = read_record(self.directory)
+        elif runs := len(list(self.directory.glob(f"*/{RECORD}"))):
             self.release()
-            (directory / LOCK).unlink(missing_ok=True)
+            (self.directory / LOCK).unlink(missing_ok=True)
             raise RunError(
-                f"{directory} is the folder of {runs} runs, expected a new one: choose another hydra.run.dir"
+                f"{directory} is the folder of {runs} runs, expected a new one: choose another "
+                "(hydra.run.dir on the command line)"
             )
-        self.began = False
-        self._started = time.monotonic()
 
-    def start(self, config: Mapping[str, Any], **facts: Any) -> None:
-        """Write `config.yaml` and mark the run as running.
+    def __fspath__(self) -> str:
+        return str(self.directory)
+
+    def start(self, config: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """Write `config.yaml`, then mark the run as running: a run exists from then on.
+
+        A run that is gone on with stays as it was until training begins: it may still be refused.
 
         Args:
-            config: resolved, enough to rebuild the pair.
+            config: resolved, enough to rebuild the pair; None where there is none.
             facts: what else belongs in `run.json`, such as `seed` or `command`.
         """
-        self.began = True
+        self._planned = (config, facts)
+        if not self.record:
+            self.begin()
+
+    def begin(self) -> None:
+        """Write what `start` was told, if that is still to be done: training begins now."""
+        if self._planned is None:
+            return
+        (config, facts), self._planned = self._planned, None
         now = _now()
-        if self.record:
-            self.record.setdefault("resumed", []).append(now)
-        else:
-            self.record = {"started": now}
-        self.record.pop("error", None)
-        self.record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
-        write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        record = {**self.record, "resumed": [*self.record.get("resumed", []), now]} if self.record else {"started": now}
+        record.pop("error", None)
+        record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        if config is not None:
+            write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self.began, self.record = True, record
         self._write()
 
     def end(self, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
         """Mark the run as finished, failed or interrupted."""
+        self.begin()
         before = float(self.record.get("seconds") or 0)
         self.record |= {
             "status": status,
@@ -117,7 +135,7 @@ class RunWriter:
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
         self.release()
-        for name in (LOCK, RECORD, CONFIG, ERROR, METRICS, WEIGHTS):
+        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS):
             (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
 
@@ -129,9 +147,9 @@ class RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt) and self.record:
+        if isinstance(error, KeyboardInterrupt) and self.began:
             self.end("interrupted")
-        if error is not None and not self.record:
+        if error is not None and not self.record and not self._resume:
             self.discard()  # it had not started
         self.release()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
-from ppl_vae.errors import RunError, UsageError
+from ppl_vae.errors import ArgumentError, RunError, UsageError
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import CONFIG, METRICS, RECORD, WEIGHTS, locked, read_record
+from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ class Run:
 
     Args:
         directory: where it is.
+        pair: the pair that was trained, where no config can make it anew; it takes the weights of the run.
 
     Example:
         >>> run = Run.load("outputs/vae_digits/2026-11-22_15-00-00_1f2e3d")  # doctest: +SKIP
@@ -39,15 +41,27 @@ class Run:
     """
 
     directory: Path
+    pair: VAE | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def load(cls, name: str | Path) -> Run:
+    def load(cls, name: str | Path, *, vae: VAE | None = None) -> Run:
         """The run in a folder, or the newest one for `"latest"`.
+
+        Args:
+            name: the folder.
+            vae: for a run of `pv.fit(…, directory=…)`, which has no config to make the pair from: the same pair made
+                again, `pv.VAE(model, guide)`. `run.vae` is this object, with the weights of the run.
 
         Raises:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
-        return cls(find(name))
+        if not isinstance(name, (str, os.PathLike)):
+            raise ArgumentError(f"Got {name!r:.60} as a run, expected the path of its folder, or 'latest'.")
+        if vae is not None:
+            from ppl_vae.core.call import require_pair
+
+            require_pair(vae)
+        return cls(find(name), vae)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -69,6 +83,11 @@ class Run:
     def config(self) -> DictConfig:
         """`config.yaml`, resolved, read-only."""
         path = self.directory / CONFIG
+        if not path.exists() and self.record.get("verb") == "fit":
+            raise RunError(
+                f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In "
+                "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
+            )
         try:
             config = OmegaConf.load(path)
         except Exception as error:
@@ -106,24 +125,62 @@ class Run:
         return Spec.from_dict(self.plain_config["spec"])
 
     @cached_property
+    def reference(self) -> tuple[Any, ...] | None:
+        """The first data that the pair was run on, one or two; None where the run keeps none (see `load`)."""
+        from ppl_vae.runs.reference import load
+
+        return load(self.directory)[0]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
+        from ppl_vae.training.checkpoint import read_recipe
+
+        return read_recipe(self.directory)
+
+    @cached_property
     def vae(self) -> VAE:
-        """The pair with its best validation weights, on the CPU, in evaluation mode; needs no data.
+        """The pair with its best validation weights, in evaluation mode; needs no data.
+
+        It is run once on the first data that it saw in training, which are kept in the run directory; where there are
+        none (a run of an older version, or of data that are no plain values) it is not run before it is used, and
+        `generate` needs `like=`.
 
         Raises:
             RunError: if there are no weights yet, or they do not fit.
         """
-        from ppl_vae.config.build import build_vae, example_batch
-        from ppl_vae.core.terms import prepare
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS
         if not path.exists():
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
         with self.user_code(), self._found():
-            vae = build_vae(self.plain_config, self.spec)
-            prepare(vae, example_batch(self.spec))
+            if self.pair is None:
+                from ppl_vae.config.build import build_vae
+
+                vae = build_vae(self.plain_config, self.spec)
+            else:
+                vae = self.pair
+            self._prepare(vae)
         load_weights(path, vae)
         return vae.eval()
+
+    def _prepare(self, vae: VAE) -> None:
+        """Let the parameters appear that programs make when first run, on the data that they were first made on."""
+        from ppl_vae.core.data import as_pair_takes
+        from ppl_vae.core.run import prepare
+
+        if self.reference is None or vae.reference_batch is not None:
+            return
+        try:
+            prepare(vae, as_pair_takes(self.reference, vae))
+        except Exception as error:
+            if self.pair is None:
+                raise
+            raise RunError(
+                f"Got a pair that does not run on the data of {self.directory} ({type(error).__name__}: {error}), "
+                "expected the one that was trained there, made again by the same code."
+            ) from error
 
     @cached_property
     def data(self) -> Dataset:
@@ -196,6 +253,11 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         raise RunError(
             f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
             f"or compare all: ppl-vae compare sweep={path}"
+        )
+    if not any(path.iterdir()) or (path / CONFIG).is_file() or (path / LOCK).is_file():
+        raise RunError(
+            f"{key}={name}: nothing was started here: no process has marked a run as running (no {RECORD}). Train "
+            "anew; the folder may be used again, or deleted"
         )
     inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""

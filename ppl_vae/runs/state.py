@@ -14,14 +14,16 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import rnn
 
 from ppl_vae.errors import RunError
-from ppl_vae.runs import state as serialize
 from ppl_vae.runs.files import write_atomically
 
-# JSON has lists, strings, finite numbers, booleans and null; everything else is an object with a single such
-# key.
-_TENSOR, _ARRAY, _TUPLE, _DICT, _FLOAT = "$tensor", "$array", "$tuple", "$dict", "$float"
+HEADER = "ppl_vae"
+"""The one key of a file's header."""
+
+# JSON has lists, strings, finite numbers, booleans and null; everything else is an object with a single such key.
+_TENSOR, _ARRAY, _TUPLE, _DICT, _FLOAT, _PACKED = "$tensor", "$array", "$tuple", "$dict", "$float", "$packed"
 
 
 def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
@@ -53,7 +55,9 @@ def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
             return int(value)
         if isinstance(value, float | np.floating):
             return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
-        if isinstance(value, tuple):
+        if isinstance(value, rnn.PackedSequence):
+            return {_PACKED: [encode(v, (*path, str(i))) for i, v in enumerate(value)]}
+        if isinstance(value, tuple) and not hasattr(value, "_fields"):
             return {_TUPLE: [encode(v, (*path, str(i))) for i, v in enumerate(value)]}
         if isinstance(value, list):
             return [encode(v, (*path, str(i))) for i, v in enumerate(value)]
@@ -62,10 +66,8 @@ def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
                 return {k: encode(v, (*path, k)) for k, v in value.items()}
             return {_DICT: [[encode(k, (*path, "key")), encode(v, (*path, str(k)))] for k, v in value.items()]}
         raise RunError(
-            f"Got a {type(value).__module__}.{type(value).__qualname__} at {'/'.join(path) or 'the top'} of "
-            "a state to "
-            "save, expected tensors, numbers, strings, None and containers of these. Nothing is pickled, "
-            "because "
+            f"Got a {type(value).__module__}.{type(value).__qualname__} at {'/'.join(path) or 'the top'} of a state "
+            "to save, expected tensors, numbers, strings, None and containers of these. Nothing is pickled, because "
             "loading a pickle runs whatever it says: let `state_dict()` give plain values."
         )
 
@@ -86,6 +88,8 @@ def unflatten(tensors: Mapping[str, Tensor], value: Any) -> Any:
             return tensors[content].numpy()
         if tag == _TUPLE:
             return tuple(unflatten(tensors, v) for v in content)
+        if tag == _PACKED:
+            return rnn.PackedSequence(*(unflatten(tensors, v) for v in content))
         if tag == _DICT:
             return {unflatten(tensors, k): unflatten(tensors, v) for k, v in content}
         if tag == _FLOAT:
@@ -93,11 +97,16 @@ def unflatten(tensors: Mapping[str, Tensor], value: Any) -> Any:
     return {k: unflatten(tensors, v) for k, v in value.items()}
 
 
-def save(path: str | os.PathLike[str], state: Any, **header: str) -> None:
-    """Write nested state to one safetensors file, atomically; what is no tensor goes into its header."""
+def save(path: str | os.PathLike[str], state: Any, **header: Any) -> None:
+    """Write nested state to one safetensors file, atomically; what is no tensor goes into its header.
+
+    All of the header stands under one key: safetensors writes several in an order of its own each time, and equal
+    state is to give equal bytes.
+    """
     tensors, rest = flatten(state)
-    header = {"format": "pt", **header, "state": json.dumps(rest, allow_nan=False)}
-    write_atomically(path, safetensors.torch.save({k: _alone(t) for k, t in tensors.items()}, header))
+    text = json.dumps({**header, "state": rest}, allow_nan=False)
+    content = safetensors.torch.save({k: _alone(t) for k, t in tensors.items()}, {HEADER: text})
+    write_atomically(path, content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -106,10 +115,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         RunError: where the file is missing, damaged, or not one of ours.
     """
+    tensors, header = read(path)
     try:
-        tensors, header = read(path)
-        return unflatten(tensors, json.loads(header["state"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        # Runs of before 0.2 have several keys, one of them the state.
+        state = json.loads(header[HEADER])["state"] if HEADER in header else json.loads(header["state"])
+        return unflatten(tensors, state)
+    except (KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
         ) from error
@@ -126,8 +137,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(
             f"Got {path}, which cannot be read as safetensors ({error}); expected a file that `fit` wrote. "
-            "It is "
-            "damaged or something else: restore it from a copy, or train again."
+            "It is damaged or something else: restore it from a copy, or train again."
         ) from error
 
 
@@ -142,7 +152,7 @@ def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:
     Raises:
         RunError: where the file is damaged, or its weights are not those of this module.
     """
-    put_tensors(module, serialize.load(path), str(path))
+    put_tensors(module, load(path), str(path))
 
 
 def take_tensors(module: Any) -> dict[str, Any]:
@@ -169,9 +179,8 @@ def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
         module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
     except RuntimeError as error:
         raise RunError(
-            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the "
-            "networks that were "
-            f"trained, with the same sizes. {error}"
+            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the networks that "
+            f"were trained, with the same sizes. {error}"
         ) from error
 
 

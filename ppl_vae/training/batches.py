@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from ppl_vae.core.data import cast, pair_dtype, take_data
 from ppl_vae.errors import DataError
 
 
@@ -30,15 +30,10 @@ class Batches:
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Any, ...]]:
         """Go once through the data, shuffled where there is a generator; the last batch may be smaller."""
         for batch in self.split.batches(size, shuffle=generator is not None, generator=generator):
-            yield tuple(self._cast(part) for part in batch)
-
-    def _cast(self, part: Any) -> Any:
-        if not isinstance(part, Tensor) or self.dtype in (None, part.dtype) or not part.is_floating_point():
-            return part
-        return part.to(self.dtype)
+            yield tuple(cast(part, self.dtype, part.device) for part in batch)
 
 
-def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches, Batches | None]:
+def batches_of(data: Any, vae: Any, device: torch.device, rows: int) -> tuple[Batches, Batches | None]:
     """Give the training and the validation feed of a Dataset, a Split, or an array or tuple of arrays.
 
     Raises:
@@ -47,15 +42,13 @@ def batches_of(data: Any, vae: nn.Module, device: torch.device) -> tuple[Batches
     train, validation = data, None
     if hasattr(data, "train") and hasattr(data, "validation"):
         train, validation = data.train, data.validation
-    elif not hasattr(data, "batches"):
-        from ppl_vae.datasets import from_arrays
-
-        train = from_arrays(data).train
-    if train is None or len(train) == 0:
-        raise DataError("Got no data to train on, expected at least one datum in the training split.")
-    dtypes = {p.dtype for p in vae.parameters() if p.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-    held_out = validation if validation is not None and len(validation) else None
+        if train is None or len(train) == 0:
+            raise DataError("Got no data to train on, expected at least one datum in the training split.")
+    train = take_data(vae, train, every_datum=False, rows=rows)
+    held_out = None
+    if validation is not None and len(validation):
+        held_out = take_data(vae, validation, every_datum=False, rows=rows)
+    dtype = pair_dtype(vae)
     return (
         Batches(train.to(device), dtype),
         None if held_out is None else Batches(held_out.to(device), dtype),

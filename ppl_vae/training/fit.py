@@ -7,13 +7,16 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ppl_vae import rng
-from ppl_vae.errors import PplVaeError
+from ppl_vae.core.call import named_arguments, require_pair
+from ppl_vae.core.misfit import misfit_told
+from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row
@@ -25,6 +28,7 @@ from ppl_vae.training.signals import Interrupted, PostponedSignals
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
 
 
+@named_arguments
 def fit(
     vae: nn.Module,
     data: Any,
@@ -108,6 +112,8 @@ def fit(
         >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
         0.5
     """
+    from ppl_vae.objectives import ELBO, as_objective
+
     plan = Plan(
         epochs=epochs,
         steps=steps,
@@ -120,28 +126,33 @@ def fit(
         compile=compile,
     )
     _refuse_nonsense(plan, directory, resume)
+    _refuse_kinds(vae, directory, groups, callbacks)
+    objective = ELBO() if objective is None else as_objective(objective)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
     signals, history = PostponedSignals(), History()
+    store = None if directory is None else Store(directory)
     try:
         with isolate_globals(device), modes_kept(vae, objective), signals:
             rng.seed_all(rng.derive(seed, INITIAL), device)
-            if objective is None:
-                from ppl_vae.objectives import ELBO
-
-                objective = ELBO()
-            train, validation = batches_of(data, vae, device)
-            store = None if directory is None else Store(directory)
-            loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device)
-            loop.prepare(optimizer, scheduler, groups)
+            test = getattr(data, "test", None)
+            with misfit_told(vae):
+                train, validation = batches_of(data, vae, device, batch_size)
+                loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
+                loop.prepare(optimizer, scheduler, groups)
             loop.start(resume)
             loop.run(progress)
-        return history
     except Interrupted:
         history.status = "interrupted"
     except BaseException as error:
         history.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         error.history = history  # type: ignore[attr-defined]
+        if store is not None:
+            store.close(history, error)
         raise
+    if store is not None:  # before a signal is delivered, which may end the process
+        store.close(history)
+    if history.status != "interrupted":
+        return history
     try:
         signals.deliver()
     except BaseException as error:
@@ -150,12 +161,27 @@ def fit(
     raise AssertionError("unreachable: delivering a signal raises")
 
 
+def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:
+    """The same for what is of another kind than what belongs in its place."""
+    require_pair(vae)
+    if directory is not None and not isinstance(directory, (str, os.PathLike)):
+        raise ArgumentError(f"Got directory={directory!r:.60}, expected the path of a folder, such as 'runs/first'.")
+    if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
+        raise RunError(f"Got directory={str(directory)!r}, which is a file; expected a folder: name another.")
+    if groups is not None and not (
+        isinstance(groups, Mapping) and all(isinstance(options, Mapping) for options in groups.values())
+    ):
+        raise ArgumentError(f"Got groups={groups!r:.60}, expected options by prefix: {{'guide': {{'lr': 1e-4}}}}.")
+    if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
+        raise ArgumentError(f"Got callbacks={callbacks!r:.60}, expected a list of functions: callbacks=[print].")
+
+
 def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
     """Say what was got, what was expected and what to do, before anything is run or written."""
 
     def whole(name: str, value: Any, least: int, advice: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise PplVaeError(f"Got {name}={value!r}, expected a whole number of at least {least}. {advice}")
+            raise ArgumentError(f"Got {name}={value!r}, expected a whole number of at least {least}. {advice}")
 
     whole("epochs", plan.epochs, 0, "epochs=0 evaluates only.")
     whole("batch_size", plan.batch_size, 1, "The whole data at once: any number as large as they are many.")
@@ -165,11 +191,11 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
     if plan.early_stopping is not None:
         whole("early_stopping", plan.early_stopping, 1, "It counts epochs without a better validation bound.")
     for name, value in (("grad_clip", plan.grad_clip), ("grad_clip_value", plan.grad_clip_value)):
-        if value is not None and not 0 < value < math.inf:
-            raise PplVaeError(f"Got {name}={value!r}, expected a number above 0, or None not to clip.")
+        if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
+            raise ArgumentError(f"Got {name}={value!r}, expected a number above 0, or None not to clip.")
     if plan.keep not in ("best", "last"):
-        raise PplVaeError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
+        raise ArgumentError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
     if resume and directory is None:
-        raise PplVaeError("Got resume=True without a directory, expected directory=… of the run to go on with.")
+        raise ArgumentError("Got resume=True without a directory, expected directory=… of the run to go on with.")
     if plan.compile not in ("auto", "off", "export", "inductor"):
-        raise PplVaeError(f"Got compile={plan.compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")
+        raise ArgumentError(f"Got compile={plan.compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")

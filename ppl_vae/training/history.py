@@ -61,6 +61,12 @@ class History:
         return -row.get("validation/bound", row.get("train/bound", math.nan))
 
     @property
+    def result(self) -> dict[str, Any]:
+        """What a run ends with: the number of epochs, and the figures of the best one."""
+        chosen = {k: v for k, v in (self.best or {}).items() if k.startswith("validation/") or k == "train/bound"}
+        return {"epochs": len(self), "best_epoch": self.best_epoch, **chosen}
+
+    @property
     def last(self) -> Row | None:
         """The row of the last epoch."""
         return self.rows[-1] if self.rows else None

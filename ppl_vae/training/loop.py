@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import time
@@ -19,7 +20,8 @@ from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
 from ppl_vae.compile.verify import fingerprint
-from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
+from ppl_vae.errors import NonFiniteError, PplVaeError
+from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.state import put_tensors, take_tensors
 from ppl_vae.schedules import Schedule
@@ -30,6 +32,7 @@ from ppl_vae.training.history import History, Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
 from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
 from ppl_vae.training.progress import Quiet, reporter
+from ppl_vae.training.recipe import describe, describe_data, describe_optimizer
 from ppl_vae.training.schedulers import Pacer
 from ppl_vae.training.signals import Interrupted, PostponedSignals
 
@@ -76,13 +79,17 @@ class Loop:
         signals: PostponedSignals,
         callbacks: Sequence[Callable[[Row], object]],
         device: torch.device,
+        test: Any = None,
     ) -> None:
         self.vae, self.objective, self.train, self.validation = vae, objective, train, validation
         self.plan, self.history, self.store, self.signals = plan, history, store, signals
-        self.callbacks, self.device = callbacks, device
+        self.callbacks, self.device, self.test = callbacks, device, test
         self.per_epoch = math.ceil(len(train) / plan.batch_size)
         self.steps = plan.epochs * self.per_epoch if plan.steps is None else plan.steps
         self.epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / self.per_epoch)
+        self.chosen: Any = None  # the optimizer as it was made, and the schedule of its learning rate
+        self.schedule: Any = None
+        self.reference: tuple[Any, ...] = ()  # the first data
         # Where training is: whole epochs, steps in all, steps in the epoch at hand and seconds spent on it.
         self.epoch = self.step = self.position = 0
         self.spent = 0.0
@@ -105,7 +112,7 @@ class Loop:
         self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
     ) -> None:
         """Let lazily made parameters appear, then make the optimizer over all of them."""
-        from ppl_vae.core.terms import prepare
+        from ppl_vae.core.run import prepare
         from ppl_vae.training.lint import lint
 
         if not self.vae.training:
@@ -115,6 +122,7 @@ class Loop:
         batch = next(self.train.batches(self.plan.batch_size))
         self.history.warnings = lint(self.vae, batch, len(self.train))
         prepare(self.vae, batch, self.particles)
+        self.reference = reference.choose(batch, self.vae)
         if isinstance(self.objective, nn.Module) and any(map(nn.parameter.is_lazy, self.objective.parameters())):
             with evaluating(self.device, self.plan.seed, self.vae, self.objective):
                 self.objective(self.vae, batch, total=len(self.train))
@@ -122,9 +130,10 @@ class Loop:
         named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
         self.schedules = {name.rpartition(".")[2]: schedule for name, schedule in named}
         self.moving = [schedule for schedule in {m: None for _, m in named} if schedule.until > 0]
-        self.parameters = trainable(*parts)
+        self.parameters, self.schedule = trainable(*parts), scheduler
         if self.epochs or self.parameters:
             self.optimizer = build_optimizer(optimizer, self.parameters, groups)
+            self.chosen = describe_optimizer(self.optimizer)
             self.updater = Updater(self.optimizer)
             self.pacer = Pacer(
                 scheduler,
@@ -156,44 +165,45 @@ class Loop:
     def start(self, resume: bool) -> None:
         """Begin anew, or go on from the last saved state."""
         rng.seed_all(rng.derive(self.plan.seed, NOISE), self.device)
-        state = self.store.load() if self.store is not None and resume else None
+        if self.store is None:
+            return
+        self.store.take(resume)
+        recipe = self.recipe()
+        state = self.store.load() if resume else None
         if state is not None:
-            self._refuse_foreign(state)
-            self.history.rows[:] = self.store.read_rows(state["rows"])  # type: ignore[union-attr]
-            self.load(state, str(self.store.last))  # type: ignore[union-attr]
-            if self.store.model.exists():  # type: ignore[union-attr]
-                self.best = serialize.load(self.store.model)  # type: ignore[union-attr]
-        elif self.store is not None:
-            self.store.create()
+            self.store.refuse_other(recipe, state)
+            self.history.rows[:] = self.store.read_rows(state["rows"])
+            self.load(state, str(self.store.last))
+            if self.store.model.exists():
+                self.best = serialize.load(self.store.model)
+        self.store.begin(self.plan.seed)
+        if state is None or not self.store.recipe.exists():
+            self.store.save_recipe(recipe)
+        if (state is None or not self.store.has_reference) and (why := self.store.save_reference(self.reference)):
+            warnings.warn(why, stacklevel=2)
+        if state is None:
             # so that a run killed in its first epoch, too, goes on with the same initial weights
             self._save()
-        if self.store is not None:
-            self.store.rewrite(self.history.rows)
+        self.store.rewrite(self.history.rows)
 
-    def _recipe(self) -> dict[str, Any]:
-        """What a resumed run must share with the interrupted one."""
+    def recipe(self) -> dict[str, Any]:
+        """What makes this run and no other; a resumed run must share it with the interrupted one."""
+        plan = dataclasses.asdict(self.plan)
         return {
-            "seed": self.plan.seed,
-            "batch_size": self.plan.batch_size,
-            "training data": len(self.train),
-            "validation data": 0 if self.validation is None else len(self.validation),
-            "grad_clip": self.plan.grad_clip,
-            "grad_clip_value": self.plan.grad_clip_value,
-            "compile": self.plan.compile,
-            "objective": type(self.objective).__name__,
-            "optimizer": type(self.optimizer).__name__ if self.parameters else None,
+            **{name: value for name, value in plan.items() if name not in ("epochs", "steps")},
+            "data": {
+                "train": describe_data(self.train.split),
+                "validation": describe_data(None if self.validation is None else self.validation.split),
+                "test": describe_data(self.test),
+            },
+            "objective": describe(self.objective),
+            "optimizer": self.chosen,
+            "scheduler": describe(self.schedule),
+            "model": describe(self.vae.model),
+            "guide": describe(self.vae.guide),
+            "estimators": describe(self.vae.estimators),
             "trained parameters": {name: list(p.shape) for name, p in self.parameters.items()},
         }
-
-    def _refuse_foreign(self, state: Any) -> None:
-        for key, now in self._recipe().items():
-            then = state["recipe"].get(key)
-            if then != now:
-                raise RunError(
-                    f"Got {key} {now!r} to go on with the run in {self.store.directory}, expected "  # type: ignore[union-attr]
-                    f"{then!r} as it was begun with: going on would be another run. Only epochs (or steps) "
-                    "may change."
-                )
 
     # --- state
     # ----------------------------------------------------------------------------------------------------
@@ -201,7 +211,6 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on; tensors are those in use, not copies."""
         return {
-            "recipe": self._recipe(),
             "epoch": self.epoch,
             "step": self.step,
             "position": self.position,

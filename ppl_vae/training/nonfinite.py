@@ -37,7 +37,7 @@ def diagnose(
         return what, None
     failure = ""
     try:
-        from ppl_vae.core.terms import terms
+        from ppl_vae.core.run import terms
 
         with torch.no_grad():
             result = terms(vae, batch, particles, total=total)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import ArgumentError, PplVaeError
+
+EXAMPLE = "such as optimizer=functools.partial(torch.optim.Adam, lr=1e-3)"
 
 OptimizerFactory = Callable[..., Optimizer]
 """Takes the parameters (tensors, or groups of them as dicts), gives a `torch.optim` optimizer."""
@@ -54,13 +56,19 @@ def build_optimizer(
             "are "
             "attributes of their module or registered by `pyro.module`, or evaluate only with epochs=0."
         )
+    _refuse_kinds(factory)
     arguments = _grouped(parameters, groups or {})
-    optimizer = factory(arguments, fused=True) if _fusible(factory, parameters.values()) else factory(arguments)
+    try:
+        optimizer = factory(arguments, fused=True) if _fusible(factory, parameters.values()) else factory(arguments)
+    except TypeError as error:
+        raise ArgumentError(
+            f"Got an optimizer that cannot be made: {_name(factory)} says {error}. Expected a function of parameters "
+            f"alone, {EXAMPLE}."
+        ) from error
     if not isinstance(optimizer, Optimizer):
         raise PplVaeError(
-            f"Got an optimizer of type {type(optimizer).__qualname__} from {factory!r}, expected a "
-            "torch.optim.Optimizer. "
-            "Pass a function of parameters, e.g. optimizer=functools.partial(torch.optim.Adam, lr=1e-3)."
+            f"Got an optimizer of type {type(optimizer).__qualname__} from {_name(factory)}, expected a "
+            f"torch.optim.Optimizer. Pass a function of parameters, {EXAMPLE}."
         )
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -79,6 +87,31 @@ def build_optimizer(
                     f"{' ≥ 0' if key == 'lr' else ''}: e.g. lr=1e-3."
                 )
     return optimizer
+
+
+def _refuse_kinds(factory: Any) -> None:
+    """Say what belongs in the place of an optimizer that is made already, of Pyro, or a name."""
+    made = type(factory).__name__
+    if isinstance(factory, Optimizer):
+        raise ArgumentError(
+            f"Got an {made} that is made already, expected what makes it: pairs may make parameters when they first "
+            f"run, and it is to train them all. Pass a function of parameters, {EXAMPLE}."
+        )
+    if type(factory).__module__.startswith("pyro.") or getattr(factory, "__module__", "").startswith("pyro.optim"):
+        raise ArgumentError(
+            "Got an optimizer of Pyro, which keeps one for every parameter of its global store; expected one of "
+            f"torch.optim, {EXAMPLE}."
+        )
+    if not callable(factory):
+        named = next((name for name in dir(torch.optim) if name.lower() == str(factory).lower()), "Adam")
+        example = EXAMPLE.replace("Adam", named)
+        raise ArgumentError(f"Got optimizer={factory!r:.60}, expected a function of parameters, {example}.")
+
+
+def _name(factory: Any) -> str:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return str(getattr(factory, "__qualname__", type(factory).__name__))
 
 
 def _grouped(parameters: Mapping[str, Tensor], groups: Mapping[str, Mapping[str, Any]]) -> list[Any]:

@@ -253,7 +253,7 @@ def attend_infer_repeat():
     return pair.model, pair.guide, (torch.randn(B, D),)
 
 
-@case(random=True)
+@case(random=True, warnings=("subsamples by itself",))
 def attend_infer_repeat_with_own_subsampling():
     pair = AttendInferRepeat()
     return pair.model, pair.guide, (torch.randn(12, D), 4)

@@ -114,7 +114,7 @@ def test_enumerated_bound_is_that_of_plain_pyro(case):
         with pyro.get_param_store().scope(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             guide(*plain[0])
-            elbo = TraceEnum_ELBO(max_plate_nesting=t.layout.depth + 1)  # an axis for particles, as here
+            elbo = TraceEnum_ELBO(max_plate_nesting=t.prepared.plates.depth + 1)  # an axis for particles, as here
             expected = -elbo.loss(at({}, model), at(values, config_enumerate(guide)), *plain[i])
         torch.testing.assert_close(float(bound.value * t.total), float(expected), rtol=1e-4, atol=1e-3)
 
@@ -148,7 +148,7 @@ def _split(vae, t, batch):
             continue
         values, event_dim = site.raw.detach(), site.fn.event_dim
         if t.strategy == "plate":
-            values = values.movedim(t.layout.particle_dim - event_dim, 0)
+            values = values.movedim(t.prepared.plates.particle_dim - event_dim, 0)
         elif t.strategy == "tile":
             axis = site.data_dim - event_dim
             values = values.unflatten(axis, (3, -1)).movedim(axis - 1, 0)

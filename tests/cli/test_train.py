@@ -21,8 +21,10 @@ from ppl_vae.config.targets import check
 from ppl_vae.runs.run import Run
 from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
-FILES = {"config.yaml", "run.json", "metrics.jsonl", "model.safetensors", "checkpoints/last.safetensors"}
-FILES |= {f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")}
+FILES = {"config.yaml", "run.json", "recipe.json", "reference.safetensors", "metrics.jsonl", "model.safetensors"}
+FILES |= {"checkpoints/last.safetensors"} | {
+    f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")
+}
 
 
 def weights(directory):

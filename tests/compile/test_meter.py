@@ -23,6 +23,14 @@ def test_metrics_may_differ_from_batch_to_batch():
     assert meter.read() == {"x": 2.0, "y": 5.0}
 
 
+def test_the_kl_of_a_site_is_averaged_over_all_data():
+    """A batch that holds the site no more has spent nothing on it."""
+    meter = Meter()
+    meter.add({"elbo": torch.tensor(-9.0), "kl/z": torch.tensor(2.0), "kl/y": torch.tensor(3.0)}, 2)
+    meter.add({"elbo": torch.tensor(-6.0), "kl/z": torch.tensor(5.0)}, 1)
+    assert meter.read() == {"elbo": -8.0, "kl/z": 3.0, "kl/y": 2.0}
+
+
 def test_many_small_numbers_are_summed_in_double_precision():
     meter = Meter()
     for _ in range(1000):

@@ -1,16 +1,21 @@
 """New data: right distribution, right shapes, right refusals."""
 
+import math
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.core import tiles
 from ppl_vae.core.generate import generate
 from ppl_vae.core.pair import VAE
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from tests import oracles
+from tests.runs.pairs import sequences
 
 
 @pytest.fixture
@@ -47,8 +52,9 @@ def test_template_seeds_and_chunks(oracle, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 2_000)
     many = generate(vae, 1_000, seed=1)
     assert len(many.unique(dim=0)) == 1_000
-    with pytest.raises(ValueError, match="n=0"):
-        generate(vae, 0)
+    for n in (0, 2.5, True, "3"):
+        with pytest.raises(ArgumentError, match=f"n={n!r}, expected a whole number"):
+            generate(vae, n)
 
 
 def test_conditions_are_cycled():
@@ -99,3 +105,152 @@ def test_improper_priors_and_joint_observations_are_refused():
 
     with pytest.raises(CheckError, match="plate"):
         generate(VAE(joint, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0))), 3, like=torch.zeros(2))
+
+
+class Sized(nn.Module):
+    """Counts of a sequence of genes, given their total; the label only where the guide reads it."""
+
+    def forward(self, x, size, _label):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            rate = torch.softmax(torch.cat([z, z], -1), -1) * size.exp()[:, None]
+            pyro.sample("x", dist.Poisson(rate).to_event(1), obs=x)
+
+
+def sized():
+    def guide(x, size, label):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x[:, :2] + label[:, None], 1.0).to_event(1))
+
+    vae = VAE(Sized(), guide)
+    batch = torch.tensor([[40.0, 30.0, 10.0, 8.0]] * 6), torch.full((6,), 88.0).log(), torch.arange(6.0)
+    pv.prepare(vae, batch)
+    return vae, batch
+
+
+def test_what_a_model_takes_beside_its_data_has_to_be_said():
+    """Totals of 4,000 draws are Poisson(88): a mean within 5 of its standard errors; false-alarm rate 6e-7."""
+    vae, batch = sized()
+    with pytest.raises(ArgumentError, match=r"Got no size for a model that takes size .* given=\{'size': …\}.* like="):
+        generate(vae, 3)
+    for said in ({"given": {"size": math.log(88.0)}}, {"like": batch}, {"given": {"size": np.full(4_000, np.log(88))}}):
+        totals = generate(vae, 4_000, seed=0, **said).sum(-1)
+        assert abs(float(totals.mean()) - 88) < 5 * (88 / 4_000) ** 0.5
+
+
+def test_given_values_go_each_to_its_datum(monkeypatch):
+    vae, _ = sized()
+    monkeypatch.setattr(tiles, "TILE", 2_000)  # many chunks
+    sizes = torch.tensor([0.0, 5.0]).repeat(300)
+    totals = generate(vae, 600, given={"size": sizes}, seed=0).sum(-1)
+    assert float(totals[::2].max()) < 30 < float(totals[1::2].min())
+
+
+def test_a_run_is_no_pair_but_has_one(tmp_path):
+    with pytest.raises(ArgumentError, match=r"vae=a Run, expected a pair: pv.VAE.* The pair of a run is run\.vae"):
+        generate(pv.Run(tmp_path), 3)
+    with pytest.raises(ArgumentError, match=r"Got lik=… for generate, .*Did you mean like\?"):
+        generate(sized()[0], 3, lik=None)
+
+
+WRONG = {
+    "unknown": ({"sise": 3.0}, "expected names among those of the model's arguments: x, size, _label"),
+    "shape": ({"size": [1.0, 2.0]}, r"of shape \(2,\), expected \(3,\): 3 values"),
+    "kind": ({"size": "large"}, "expected numbers"),
+    "the data": ({"x": 1.0, "size": 0.0}, "'x': .* something left to draw"),
+}
+
+
+@pytest.mark.parametrize(("given", "says"), WRONG.values(), ids=WRONG)
+def test_what_is_given_wrongly_is_refused(given, says):
+    with pytest.raises(ArgumentError, match=says):
+        generate(sized()[0], 3, given=given)
+
+
+def test_fractions_are_no_labels():
+    def model(x, label):
+        table = torch.tensor([0.0, 10.0, 20.0])
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1e-3))
+            pyro.sample("x", dist.Normal(z + table[label], 1e-3), obs=x)
+
+    def guide(x, label):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    vae = VAE(model, guide)
+    pv.prepare(vae, (torch.zeros(2), torch.tensor([0, 1])))
+    assert generate(vae, 3, given={"label": 2}).round().tolist() == [20, 20, 20]
+    assert generate(vae, 3, given={"label": np.array([2, 0, 1])}).round().tolist() == [20, 0, 10]
+    with pytest.raises(ArgumentError, match="expected values of int64"):
+        generate(vae, 3, given={"label": 0.5})
+
+
+def digits(under_latent):
+    """A label that is observed: above z and beside it, or below it."""
+
+    def model(x, y):
+        with pyro.plate("data", x.shape[0]):
+            if under_latent:
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                y = pyro.sample("y", dist.Bernoulli(logits=z), obs=y)
+            else:
+                y = pyro.sample("y", dist.Bernoulli(x.new_tensor(0.5)), obs=y)
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(100.0 * y + z, 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x / 100, 1.0))
+
+    vae = VAE(model, guide)
+    pv.prepare(vae, (torch.tensor([0.0, 100.0, 99.0]), torch.tensor([0.0, 1.0, 1.0])))
+    return vae
+
+
+def test_data_that_depend_on_no_latent_may_be_given():
+    new = generate(digits(False), 50, given={"y": 1.0}, seed=0)
+    assert new["y"].tolist() == [1.0] * 50
+    assert float(new["x"].min()) > 50
+    assert len(set(generate(digits(False), 50, seed=0)["y"].tolist())) == 2
+    assert generate(digits(False), 2, given={"y": [0, 1]}, mean=True)["y"].tolist() == [0.0, 1.0]
+
+
+def test_data_that_depend_on_a_latent_may_not():
+    """To hold them and draw z from its prior would be no draw of x given them."""
+    with pytest.raises(ArgumentError, match="'y' depends on 'z'"):
+        generate(digits(True), 3, given={"y": 1.0})
+    assert set(generate(digits(True), 3)) == {"x", "y"}
+
+
+def test_an_argument_that_no_batch_had_may_be_given():
+    """The pair has seen unlabelled data alone."""
+
+    def model(x, y=None):
+        with pyro.plate("data", x.shape[0]):
+            y = pyro.sample("y", dist.Bernoulli(x.new_tensor(0.5)), obs=y)
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(100.0 * y + z, 1.0), obs=x)
+
+    def guide(x, y=None):
+        with pyro.plate("data", x.shape[0]):
+            if y is None:
+                pyro.sample("y", dist.Bernoulli(logits=x - 50))
+            pyro.sample("z", dist.Normal(x / 100, 1.0))
+
+    vae = VAE(model, guide)
+    pv.prepare(vae, (torch.tensor([0.0, 100.0]),))
+    assert generate(vae, 20, seed=0).shape == (20,)
+    new = generate(vae, 20, given={"y": 1.0}, seed=0)
+    assert new["y"].tolist() == [1.0] * 20
+    assert float(new["x"].min()) > 50
+
+
+def test_lengths_of_sequences_are_asked_for():
+    """Lengths of 0 are nowhere made up: `pack_padded_sequence` refuses them."""
+    vae, batch = sequences()
+    pv.prepare(vae, batch)
+    with pytest.raises(ArgumentError, match="takes lengths beside"):
+        generate(vae, 2)
+    assert generate(vae, 7, given={"lengths": 3}).shape == (7, 5, 3)
+    assert generate(vae, 7, like=batch).shape == (7, 5, 3)

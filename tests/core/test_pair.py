@@ -8,7 +8,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core.batch import as_batch, batch_length, structure, take
+from ppl_vae.core.batch import batch_length, structure, take
 from ppl_vae.errors import CheckError
 from tests.catalogue import CASES
 
@@ -80,13 +80,17 @@ def test_a_state_inside_a_larger_module():
         assert torch.equal(p, q)
 
 
-def test_labelled_and_unlabelled_batches_have_their_own_layouts():
+def structures(vae):
+    return {structure for (structure, *_), mode in vae.prepared}
+
+
+def test_labelled_and_unlabelled_batches_are_prepared_apart():
     vae, (unlabelled, labelled) = pair("semi_supervised_by_enumeration")
-    assert set(pv.terms(vae, unlabelled, 2).layout.estimators) == {"y", "z"}
-    assert set(pv.terms(vae, labelled, 2).layout.estimators) == {"z"}
-    assert set(pv.terms(vae, unlabelled, 2).layout.estimators) == {"y", "z"}
-    assert len(vae.layouts) == 2
-    assert vae.template is unlabelled
+    assert set(pv.terms(vae, unlabelled, 2).estimators) == {"y", "z"}
+    assert set(pv.terms(vae, labelled, 2).estimators) == {"z"}
+    assert set(pv.terms(vae, unlabelled, 2).estimators) == {"y", "z"}
+    assert len(structures(vae)) == 2
+    assert torch.equal(vae.reference_batch[0], unlabelled[0][:2])
 
 
 def test_longer_sequences_have_more_sites():
@@ -107,15 +111,15 @@ def test_longer_sequences_have_more_sites():
     vae = pv.VAE(model, guide)
     for length in (2, 4, 3):
         t = pv.terms(vae, torch.randn(5, length), 2)
-        assert len(t.layout.estimators) == length
+        assert len(t.estimators) == length
         assert t.log_weights.shape == (2, 5)
 
 
-def test_other_batch_sizes_share_a_layout():
+def test_other_batch_sizes_are_prepared_together():
     vae, _ = pair("closures_with_pyro_module")
     for n in (5, 3, 1):
         pv.terms(vae, torch.bernoulli(torch.full((n, 6), 0.5)), 2)
-    assert len(vae.layouts) == 1
+    assert len(structures(vae)) == 1
 
 
 def test_estimators_name_sites_of_the_guide():
@@ -142,14 +146,6 @@ def test_autoguide_inside_a_guide_function_needs_no_store():
     vae = pv.VAE(model, lambda x: inner(x))
     pv.terms(vae, torch.randn(4, D))
     assert len(list(vae.parameters())) == 3
-
-
-@pytest.mark.parametrize(
-    "batch", [torch.zeros(3), (torch.zeros(3),), [torch.zeros(3)]], ids=["tensor", "tuple", "list"]
-)
-def test_as_batch(batch):
-    assert isinstance(as_batch(batch), tuple)
-    assert len(as_batch(batch)) == 1
 
 
 def test_batches_are_taken_through_what_holds_them():

@@ -8,7 +8,7 @@ from pyro import poutine
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core.kl import analytic_kl
+from ppl_vae.core.terms import analytic_kl
 from ppl_vae.errors import CheckError
 from tests.oracles import linear_gaussian
 
@@ -93,8 +93,9 @@ def test_tiling_is_passed_over_where_global_latents_need_draws_of_their_own():
 
     vae = pv.VAE(Columns(), columns_guide)
     pv.terms(vae, X, particles=3)
-    assert vae.layout.strategy == "loop"
-    assert "global latent" in vae.layout.reasons["tile"]
+    prepared = pv.prepare(vae, X, 3)
+    assert prepared.strategy == "loop"
+    assert "global latent" in prepared.reasons["tile"]
 
 
 def test_user_scale_is_a_weight_and_not_a_term():
@@ -224,12 +225,13 @@ def test_a_joint_observation_has_no_weights_per_datum():
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         pyro.sample("x", dist.Normal(z, 1.0).expand(x.shape).to_event(1), obs=x)
 
-    t = pv.terms(pv.VAE(joint, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0))), X, particles=3)
+    vae = pv.VAE(joint, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)))
+    t = pv.terms(vae, X, particles=3)
     assert t.global_log_weights.shape == (3,)
     with pytest.raises(CheckError, match="one joint observation"):
         _ = t.log_weights
     with pytest.raises(CheckError, match="one joint observation"):
-        pv.objectives.IWAE(3)(t.vae, X)
+        pv.objectives.IWAE(3)(vae, X)
 
 
 def test_mismatched_sites_name_the_near_one():

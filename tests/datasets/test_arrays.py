@@ -130,6 +130,49 @@ def test_wide_integers_are_counts_until_levels_are_said():
     torch.testing.assert_close(data.train.batch()[0], torch.tensor([[0, 40000 / 65535]]))
 
 
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([[0, 300]]), torch.int64),
+        (np.array([[0, 300]], "int16"), torch.int64),
+        (np.array([[0, 1]]), torch.int64),
+        (np.array([[-3, 1]]), torch.int64),
+        (np.array([[0, 1]], "uint8"), torch.float32),
+        (np.array([[0, 255]], "uint8"), torch.float32),
+        (np.array([[False, True]]), torch.bool),
+        (np.array([[0.0, 300.0]], "float32"), torch.float32),
+    ],
+    ids=str,
+)
+def test_whole_numbers_and_booleans_stay_what_they_are(array, dtype):
+    data = from_arrays(array)
+    assert data.train.batch()[0].dtype == dtype
+    assert data.spec.fields[0].torch_dtype == dtype
+    pixels = array.dtype == "uint8" and array.max() > 1
+    assert data.train.batch()[0].tolist() == (array / 255 if pixels else array).tolist()
+
+
+def test_whole_numbers_become_floats_where_a_policy_makes_them():
+    x = torch.tensor([[0, 3], [2, 1], [4, 4]])
+    for options in ({"levels": 5}, {"standardization": "zscore"}, {"levels": 5, "dequantization": "uniform"}):
+        assert from_arrays(x, **options).train.batch()[0].dtype == torch.float32
+    assert from_arrays(x, levels=5, scaling="none").train.batch()[0].dtype == torch.int64
+    assert from_arrays(x, levels=5, binarization="static").train.batch()[0].dtype == torch.float32
+
+
+def test_large_whole_numbers_lose_nothing():
+    x = torch.tensor([[2**40 + 1, 2**24 + 1]])
+    assert torch.equal(from_arrays(x).train.batch()[0], x)
+
+
+def test_missing_values_stay_and_are_left_out_of_statistics():
+    x = torch.tensor([[1.0, float("nan")], [3.0, 5.0], [float("nan"), 7.0]])
+    data = from_arrays(x, standardization="zscore")
+    assert torch.equal(data.train.batch()[0].isnan(), x.isnan())
+    assert data.spec.location == (2.0, 6.0)
+    assert torch.equal(from_arrays(x).spec.mean, torch.tensor([2.0, 6.0]))
+
+
 def test_to_moves_every_split():
     there = from_arrays(torch.rand(4, 2), 1, 1).to("meta")
     assert {split.device.type for split in there.splits.values()} == {"meta"}
@@ -147,7 +190,9 @@ def test_to_moves_every_split():
         (((torch.rand(3, 2), torch.rand(4)),), {}, "3 data in train.0. and 4 in train.1."),
         ((torch.rand(3, 2), torch.rand(3, 4)), {}, "same in every split"),
         ((torch.rand(3, 2), (torch.rand(3, 2), torch.rand(3))), {}, "same in every split"),
-        ((torch.tensor([[float("nan")]]),), {}, "1 value of train NaN"),
+        ((torch.tensor([[float("-inf")]]),), {}, "1 value of train infinite"),
+        ((torch.tensor([[float("nan")]]),), {"binarization": "dynamic"}, "NaN in x with binarization='dynamic'"),
+        ((torch.rand(3, 2), torch.ones(3, 2, dtype=torch.int64)), {}, "floats in train and integers in validation"),
         ((torch.rand(3, 2), torch.tensor([[0.0, float("inf")]])), {}, "1 value of validation"),
         ((torch.rand(3, 2),), {"labels": [0, 1]}, "2 labels for 3 data of train"),
         ((torch.rand(3, 2), torch.rand(1, 2)), {"labels": [0, 1, 2]}, "expected a tuple"),

@@ -44,10 +44,29 @@ def test_values_survive_any_memory_layout():
         assert as_tensor(array, "x").tolist() == array.tolist()
 
 
-def test_read_only_memory_is_copied(tmp_path):
-    np.save(tmp_path / "x.npy", np.arange(3.0))
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert as_tensor(mapped, "x").tolist() == [0, 1, 2]
+def test_a_file_that_is_mapped_stays_mapped(tmp_path):
+    for dtype in ("float32", "float64", "int64", "uint8"):
+        np.save(tmp_path / "x.npy", np.arange(3).astype(dtype))
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        tensor = as_tensor(mapped, "x")
+        assert tensor.data_ptr() == mapped.ctypes.data
+        assert tensor.tolist() == [0, 1, 2]
+
+
+def test_sparse_matrices_are_what_they_are():
+    dense = np.array([[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]])
+    for sparse in (
+        scipy.sparse.csr_matrix(dense),
+        scipy.sparse.coo_array(dense),
+        torch.tensor(dense).to_sparse(),
+    ):
+        assert as_tensor(sparse, "x").tolist() == dense.tolist()
+
+
+def test_tables_of_several_types_and_missing_values():
+    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [True, False]})
+    assert str(as_tensor(frame, "x").tolist()) == "[[1.0, 1.0], [nan, 0.0]]"
+    assert str(as_tensor(np.ma.masked_equal([1.0, 2.0], 2.0), "x").tolist()) == "[1.0, nan]"
 
 
 def test_gradients_are_left_behind():
@@ -64,9 +83,9 @@ def test_gradients_are_left_behind():
         (np.array(3.0), "single number"),
         ("data.npy", "expected an array. For a file"),
         ({"x": 1}, "Got dict"),
-        (torch.eye(2).to_sparse(), "to_dense"),
-        (scipy.sparse.eye(2), "toarray"),
         (np.ma.masked_equal([1, 2], 2), "1 masked"),
+        (np.array([2**63], "uint64"), "above 2⁶³ − 1"),
+        (torch.tensor([2**63], dtype=torch.uint64), "above 2⁶³ − 1"),
         (np.array(["2020-01-01"], dtype="datetime64[D]"), "expected numbers"),
     ],
     ids=lambda v: str(v)[:20],

@@ -86,8 +86,6 @@ def test_rows_of_pixels(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n3,\n", r"1 missing value in column 'b' .* row 2 \(line 3\)"),
-        ("a,b\n1,2\nNA,4\n", r"1 missing value in column 'a'"),
         ("a,b\n1,2\n3,inf\n", "infinite"),
         ("a,b\n1,2\n3,4,5\n", "not all as long as the first"),
         ("a,b\n", "without rows"),
@@ -103,3 +101,16 @@ def test_refuses(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message):
         csv(tmp_path / "t.csv", validation=0, test=0)
+
+
+def test_missing_values_stay(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,\nNA,4\n5,9\n")
+    data = csv(tmp_path / "t.csv", validation=0, test=0)
+    assert data.train.batch()[0].isnan().tolist() == [[False, False], [False, True], [True, False], [False, False]]
+    assert data.spec.location == (3.0, 5.0)
+
+
+def test_a_table_larger_than_memory_is_said_to_be_so(file, monkeypatch):
+    monkeypatch.setattr("ppl_vae.datasets.memory.available", lambda: 10)
+    with pytest.raises(DataError, match=r"t\.csv of .* GiB in memory.*mmap_mode"):
+        csv(file, label="kind")

@@ -6,7 +6,7 @@ from ppl_vae.datasets import digits
 
 def test_are_scikit_learns():
     data = digits(binarization="none", scaling="none")
-    images = torch.from_numpy(load_digits().images).float()
+    images = torch.from_numpy(load_digits().images).long()
     labels = torch.from_numpy(load_digits().target)
     for split in data.splits.values():
         torch.testing.assert_close(split.batch()[0][:, 0], images[split.indices])

@@ -18,7 +18,9 @@ def test_steps_run_in_order_and_the_result_is_cast():
 
 
 def test_no_steps_only_cast():
-    assert Transform()(torch.tensor([3], dtype=torch.uint8), torch.arange(1)).dtype == torch.float32
+    x = torch.tensor([3], dtype=torch.uint8)
+    assert Transform(dtype=torch.float64)(x, torch.arange(1)).dtype == torch.float64
+    assert Transform()(x, torch.arange(1)) is x
 
 
 def test_half_precision_keeps_the_noise_below_one():

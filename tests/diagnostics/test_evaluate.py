@@ -75,7 +75,10 @@ def test_kl_per_unit_is_exact():
     exact = 0.5 * (s2 + mean.square() - 1 - s2.log()).mean(0)
     assert e.units["kl"].tolist() == pytest.approx(exact.tolist(), abs=1e-9)
     assert e.summary["kl_per_unit"]["z"] == e.units["kl"].tolist()
-    assert sum(e.units["kl"]) == pytest.approx(e.summary["kl"])
+    # The total is that of the draws: −elbo − reconstruction; its error is that of log q − log p over all draws.
+    assert e.summary["kl"] == pytest.approx(-e.summary["elbo"] - e.summary["reconstruction"], abs=1e-9)
+    error = float((mean.shape[1] / 2) ** 0.5 + mean.abs().mean() * mean.shape[1] ** 0.5) / (50 * len(mean)) ** 0.5
+    assert abs(sum(e.units["kl"]) - e.summary["kl"]) < 5 * error
 
 
 def test_active_units(oracle):
@@ -150,7 +153,8 @@ def test_global_latents_are_predictive():
     w = torch.distributions.kl_divergence(
         torch.distributions.Normal(loc, scale), torch.distributions.Normal(0.0 * loc, oracle.tau)
     )
-    assert e.summary["kl_global"]["w"] == pytest.approx(float(w), abs=1e-6)
+    # Of draws: log q − log p has a standard deviation below 1 nat here; 5 standard errors.
+    assert e.summary["kl_global"]["w"] == pytest.approx(float(w), abs=5 / 20_000**0.5)
 
 
 def test_pareto_k_is_conditional_on_global_latents():
@@ -284,7 +288,7 @@ def test_table_and_files(oracle, tmp_path):
 
 def test_bad_requests(oracle):
     vae = VAE(*oracle.pair())
-    with pytest.raises(DataError, match="Got 0 data"):
+    with pytest.raises(DataError, match="no data"):
         evaluate(vae, oracle.x[:0])
     with pytest.raises(DataError, match="memory"):
         evaluate(vae, oracle.x, memory="lots")

@@ -1,5 +1,7 @@
 """A recorded tile gives the bits of the programs; what cannot be recorded is run as it is."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pyro
@@ -72,7 +74,7 @@ def test_graphs_are_used():
     x = (torch.rand(7, 6) < 0.5).float()
     pv.prepare(vae, (x,), 5)
     vae.eval()
-    measure = pieces.Measure(vae, tiles=100)
+    measure = pieces.Measure(vae, functools.partial(pv.terms, vae, mode="draw"), tiles=100)
     with torch.no_grad(), pyro.validation_enabled(False):
         for _ in range(3):
             measure((x,), 5)

@@ -411,3 +411,30 @@ def test_an_unknown_support_is_refused_by_name():
 
     with pytest.raises(PplVaeError, match=r"'odd'.*Odder"):
         Derived(model)(torch.zeros(3))
+
+
+MOVING = {
+    "bounds per datum": lambda x: dist.Uniform(torch.zeros(len(x)), 1 + x),
+    "a bound that is a latent": lambda x: dist.Uniform(torch.tensor(-1.0), pyro.sample("a", dist.Gamma(2.0, 1.0))),
+    "a lower bound per datum": lambda x: dist.Pareto(1 + x, 3.0),
+    "bounds per datum and element": lambda x: dist.Uniform(
+        torch.zeros(len(x), 2), 1 + x[:, None] * torch.ones(2)
+    ).to_event(1),
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_supports_that_move_with_data_or_latents(name):
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            u = pyro.sample("u", MOVING[name](x))
+            pyro.sample("x", dist.Normal(u if u.dim() < 2 else u.sum(-1), 1.0), obs=x)
+
+    guide = Derived(model, hidden=[8])
+    for size in (6, 3):  # built from the first, used on another
+        x = torch.rand(size)
+        drawn = pyro.poutine.trace(guide).get_trace(x)
+        theirs = pyro.poutine.trace(pyro.poutine.replay(model, trace=drawn)).get_trace(x)
+        assert theirs.nodes["u"]["fn"].support.check(drawn.nodes["u"]["value"]).all()
+        assert drawn.nodes["u"]["value"].shape[0] == size
+    assert torch.isfinite(pv.objectives.ELBO(2)(pv.VAE(model, guide), torch.rand(6)).value)

@@ -158,7 +158,7 @@ def labels_out_of_range():
     return model, guide, (torch.randn(B, D), torch.tensor([0, 1, 2, 7, 0]))
 
 
-@illegal("observed outside the support", mentions=("1 values that are not finite", "ask"))
+@illegal("data", mentions=("1 missing value (NaN) in x, the first in datum 0 at [0]", "mask"))
 def missing_values_as_nan():
     x = torch.randn(B, D)
     x[0, 0] = torch.nan
@@ -179,7 +179,7 @@ def observation_forgotten():
     return model, good_guide(), params()
 
 
-@illegal("undeclared batch axis", mentions=("to_event(1)",))
+@illegal("undeclared batch axis", "warning", mentions=("to_event(1)",))
 def to_event_forgotten():
     net = nn.Linear(D, D)
 
@@ -608,6 +608,19 @@ def enumerated_in_the_model():
             pyro.sample("z", normal(net(x), 1.0).to_event(1))
 
     return model, guide, params()
+
+
+@legal
+def a_value_that_is_kept():
+    """`pyro.deterministic` takes all of a value as one event by default, the axis of the data with it."""
+
+    def model(x):
+        with data(x):
+            z = prior(x)
+            pyro.deterministic("twice", 2 * z)
+            pyro.sample("x", normal(z, 1.0).to_event(1), obs=x)
+
+    return model, good_guide(), params()
 
 
 @legal

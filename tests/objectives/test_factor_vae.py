@@ -106,7 +106,7 @@ def test_codes_of_another_size_are_refused() -> None:
     model, guide, x = pair()
     with pytest.raises(CheckError, match=r"latent_dim=2"):
         FactorVAE(latent_dim=3)(pv.VAE(model, guide), x)
-    with pytest.raises(ValueError, match="got both"):
+    with pytest.raises(ValueError, match="expected one of the two"):
         FactorVAE(latent_dim=3, discriminator=nn.Linear(3, 1))
 
 

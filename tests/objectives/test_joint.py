@@ -12,7 +12,7 @@ import ppl_vae as pv
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators import Enumerate, LeaveOneOut, Neural, ScoreFunction
 from ppl_vae.objectives import ELBO, IWAE, Renyi
-from ppl_vae.objectives.joint import joint_bound
+from ppl_vae.objectives.multisample import joint_bound
 from tests.objectives.pairs import F64, Coin, X, log_mean_exp
 from tests.oracles import CONJUGATE, normal_hierarchy
 

@@ -10,7 +10,7 @@ from pyro.infer import RenyiELBO
 import ppl_vae as pv
 from ppl_vae.estimators import Enumerate
 from ppl_vae.objectives import ELBO, IWAE, Renyi
-from ppl_vae.objectives.renyi import renyi
+from ppl_vae.objectives.iwae import renyi
 from tests.objectives.pairs import Coin, Gaussian, X
 from tests.oracles import linear_gaussian
 

@@ -72,7 +72,8 @@ def assert_unbiased(
 ) -> None:
     vae = pv.VAE(pair.model, pair.guide, estimators={"z": estimator})
     if strategy is not None:
-        vae.layout = dataclasses.replace(pv.prepare(vae, (repeated(COPIES),), 2), strategy=strategy)
+        pv.prepare(vae, (repeated(COPIES),), 2)
+        vae.prepared = {key: dataclasses.replace(known, strategy=strategy) for key, known in vae.prepared.items()}
     x, names = repeated(COPIES), list(exact)
     params = [pair.parameters()[n] for n in names]
     found = []

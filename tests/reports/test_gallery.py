@@ -1,5 +1,6 @@
 """Pictures of pairs: images, tables, autoencoders, discrete latents."""
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,9 +11,10 @@ from torch import nn
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
-from ppl_vae.guides import Amortized, SemiSupervisedAmortized
+from ppl_vae.diagnostics.predictive_checks import predictive_checks
+from ppl_vae.guides import Amortized, BottomUp, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
-from ppl_vae.models import SemiSupervised
+from ppl_vae.models import Hierarchical, SemiSupervised
 from ppl_vae.reports.gallery import encodings, gallery
 from tests import oracles
 
@@ -31,6 +33,17 @@ def test_images(images):
     assert set(found.figures) == {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
     assert found.notes == {}
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_kl_per_unit_is_told_of_every_site_of_a_hierarchy():
+    """Of its first layer alone it says little: 0 of 2 active where 3 of 5 are."""
+    spec = Spec((1, 6, 6), "binary")
+    model = Hierarchical(spec, latent_dim=[3, 2], hidden=[8, 8])
+    split = Split((torch.randint(2, (30, 1, 6, 6)).float(),))
+    axes = gallery(VAE(model, BottomUp(spec, model)), split, spec).figures["kl_per_unit"].axes[0]
+    assert "of 2 sites" in axes.get_title(loc="left")
+    assert "of 5 active" in axes.get_title(loc="left")
+    assert {label.get_text() for label in axes.get_xticklabels()} == {"z1[0]", "z1[1]", "z1[2]", "z2[0]", "z2[1]"}
 
 
 def test_images_of_a_model_that_observes_classes_too():
@@ -154,3 +167,36 @@ def test_a_figure_that_fails_says_so_and_the_others_stand(images, monkeypatch, n
     assert set(found.figures) == everything - {name}
     assert found.failed == [name]
     assert found.notes == {name: "RuntimeError: no picture"}
+
+
+def test_missing_values_are_left_out_of_figures_and_checks():
+    """A tenth of a table is masked; the figures and the checks are those of what is there."""
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(60, 3, generator=torch.Generator().manual_seed(1)) > 0.1
+    mask[7] = False
+
+    def model(x, mask):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = torch.cat([z, z.sum(-1, keepdim=True)], -1)
+            pyro.sample("x", dist.Normal(loc, 1.0).mask(mask).to_event(1), obs=x)
+
+    def guide(x, mask):
+        with pyro.plate("data", x.shape[0]):
+            scale = pyro.param("scale", torch.tensor(1.0))
+            pyro.sample("z", dist.Normal((x.nan_to_num() * mask)[..., :2] / 2, scale).to_event(1))
+
+    vae = VAE(model, guide)
+    checks, figures = [], []
+    for hidden in (torch.nan, 1e6):
+        data = (torch.where(mask, x, hidden), mask)
+        found = predictive_checks(vae, data, draws=20)
+        assert len(found.pit["mean"]) == 59
+        checks.append(found.table)
+        made = gallery(vae, data)
+        axes = made.figures["sample_marginals"].axes[0]
+        figures.append(axes.get_xlim())
+        assert made.figures["reconstructions"].axes
+    pd.testing.assert_frame_equal(*checks)
+    assert figures[0] == figures[1]
+    assert abs(figures[1][1]) < 10

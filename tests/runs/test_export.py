@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.cli.verbs.export import random_batch
-from ppl_vae.core.terms import prepare
+from ppl_vae.core.run import prepare
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.spec import Field
 from ppl_vae.errors import CheckError
@@ -156,7 +155,8 @@ def test_every_likelihood_has_parameters(name, support, keys):
     spec = Spec((3,), support, levels=5 if support == "integers" else None)
     model = pv.models.VAE(spec, getattr(pv.likelihoods, name)(spec), latent_dim=2, hidden=[4])
     vae = pv.VAE(model, pv.guides.Amortized(spec, model, hidden=[4])).eval()
-    batch = random_batch(spec, 8, 0)
+    x = torch.randint(1, 3, (8, 3)).float() / (4 if support == "unit" else 1)
+    batch = ((x - 1) if support == "binary" else x,)
     prepare(vae, batch)
     z = torch.randn(7, 2)
     found = export(vae, batch)["decoder"].module()({"z": z})["x"]

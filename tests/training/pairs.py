@@ -42,10 +42,14 @@ def pair(seed: int = 0, norm: bool = False, dropout: bool = False) -> pv.VAE:
         return pv.VAE(Model(norm=norm), Guide(dropout=dropout))
 
 
-def dataset(binarization: str = "threshold", train: int = 50, validation: int = 20) -> pv.datasets.Dataset:
+def dataset(
+    binarization: str = "threshold", train: int = 50, validation: int = 20, flip: tuple[int, int] | None = None
+) -> pv.datasets.Dataset:
     generator = torch.Generator().manual_seed(0)
     low, high = (torch.rand(train + validation, n, generator=generator) for n in (3, 3))
     x = torch.cat([low * 0.5, high * 0.5 + 0.5], dim=1)
+    if flip is not None:
+        x[flip] = 1 - x[flip]
     return pv.datasets.from_arrays(x[:train], x[train:] if validation else None, binarization=binarization)
 
 

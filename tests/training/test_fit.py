@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.errors import DataError, PplVaeError
+from ppl_vae.errors import ArgumentError, DataError, PplVaeError, RunError
 from tests.training.pairs import Guide, Model, dataset, identical, pair, rows, weights
 
 quiet = functools.partial(pv.fit, progress=False)
@@ -134,6 +134,34 @@ def test_data_as_arrays():
     assert "validation/bound" not in expected[0]
 
 
+class Mixed(pv.datasets.Split):
+    """Every third batch of x with its label."""
+
+    def batches(self, size, *, shuffle=False, generator=None):
+        (x,) = self.tensors
+        yield from ((p, (p > 0).float()) if i % 3 == 0 else (p,) for i, p in enumerate(x.split(4)))
+
+
+def test_what_the_elbo_is_made_of_sums_up_over_labelled_and_unlabelled_batches():
+    def model(x, y=None):
+        with pyro.plate("data", x.shape[0]):
+            y = pyro.sample("y", dist.Bernoulli(torch.tensor(0.3)), obs=y)
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + y, 1.0), obs=x)
+
+    def guide(x, y=None):
+        a = pyro.param("a", torch.tensor(0.1))
+        with pyro.plate("data", x.shape[0]):
+            if y is None:
+                pyro.sample("y", dist.Bernoulli(logits=a * x))
+            pyro.sample("z", dist.Normal(a * x, 1.0))
+
+    (row,) = quiet(pv.VAE(model, guide), Mixed((torch.randn(24),)), epochs=1, batch_size=4)
+    assert {"train/kl/y", "train/kl/z"} <= row.keys()
+    parts = row["train/log_likelihood"] - row["train/kl/y"] - row["train/kl/z"]
+    assert row["train/elbo"] == pytest.approx(parts, abs=1e-5)
+
+
 def test_data_of_several_tensors():
     def model(x, y):
         with pyro.plate("data", x.shape[0]):
@@ -250,6 +278,24 @@ def test_clipping_bounds_what_the_optimizer_sees():
         ({"optimizer": functools.partial(torch.optim.SGD, lr=math.nan)}, "lr=nan"),
         ({"optimizer": torch.optim.LBFGS}, "closure"),
         ({"optimizer": lambda ps: None}, "NoneType"),
+        ({"optimizer": "adam"}, r"optimizer='adam', expected .*partial\(torch.optim.Adam,"),
+        ({"optimizer": "sgd"}, r"partial\(torch.optim.SGD,"),
+        ({"optimizer": None}, "optimizer=None"),
+        ({"optimizer": torch.optim.Adam(pair().parameters())}, "an Adam that is made already"),
+        ({"optimizer": pyro.optim.Adam({"lr": 0.1})}, "of Pyro"),
+        ({"optimizer": pyro.optim.Adam}, "of Pyro"),
+        (
+            {"optimizer": functools.partial(torch.optim.Adam, learning_rate=0.1)},
+            "made: Adam says .*learning_ra",
+        ),
+        ({"epochs": True}, "epochs=True"),
+        ({"batch_size": "8"}, "batch_size='8'"),
+        ({"grad_clip": "1"}, "grad_clip='1'"),
+        ({"epoch": 3}, r"epoch=… for fit, expected .*Did you mean epochs\?"),
+        ({"callbacks": print}, "callbacks=.* expected a list"),
+        ({"callbacks": [3]}, "callbacks=.* expected a list"),
+        ({"groups": ["guide"]}, "groups=.* expected options by prefix"),
+        ({"scheduler": "cosine"}, "scheduler='cosine'"),
         ({"scheduler": 3}, "scheduler=3"),
         ({"groups": {"gide": {"lr": 0.1}}}, "gide"),
     ],
@@ -264,6 +310,39 @@ def test_nonsense_is_refused(arguments, message, tmp_path):
         )
     assert "expected" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_pair_is_refused():
+    with pytest.raises(ArgumentError, match=r"vae=a Model, expected a pair: pv.VAE"):
+        quiet(Model(), dataset())
+    with pytest.raises(ArgumentError, match="vae=the class VAE, expected a pair"):
+        quiet(pv.VAE, dataset())
+
+
+@pytest.mark.parametrize("directory", [3, ["runs"]])
+def test_what_is_no_folder_is_refused(directory):
+    with pytest.raises(ArgumentError, match="expected the path of a folder"):
+        quiet(pair(), dataset(), directory=directory)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(RunError, match="which is a file"):
+        quiet(pair(), dataset(), directory=tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_data_of_another_width_are_told_with_the_layer_that_they_do_not_fit():
+    wide = torch.ones(20, 7)
+    with pytest.raises(DataError, match=r"batch of \(20, 7\), .*guide.encoder.0 \(Linear\) takes 6 .* given 7"):
+        quiet(pair(), wide)
+    for door in (pv.evaluate, pv.posterior):
+        with pytest.raises(DataError, match=r"guide.encoder.0 \(Linear\) takes 6 numbers"):
+            door(pair(), wide)
+
+
+def test_a_class_of_optimizers_is_a_function_of_parameters():
+    assert quiet(pair(), dataset(), epochs=1, optimizer=torch.optim.Adam).last["lr"] == pytest.approx(1e-3)
 
 
 def test_no_data_are_refused():

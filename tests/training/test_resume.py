@@ -241,18 +241,63 @@ def test_resuming_a_run_without_a_checkpoint_begins_it(tmp_path):
     assert rows(train(pair(), tmp_path / "run", resume=True)) == rows(train(pair(), tmp_path / "other"))
 
 
-def test_what_may_not_change_is_refused(tmp_path):
-    train(pair(), tmp_path / "run", epochs=1)
-    for change, name in (
-        ({"seed": 4}, "seed"),
-        ({"batch_size": 8}, "batch_size"),
-        ({"data": dataset(train=30)}, "training data"),
-        ({"optimizer": torch.optim.SGD}, "optimizer"),
-    ):
-        with pytest.raises(RunError, match=name):
-            train(pair(), tmp_path / "run", resume=True, **change)
-    with pytest.raises(RunError, match=r"norm|trained parameters"):
-        train(pair(norm=True), tmp_path / "run", resume=True)
+CHANGES = {
+    "seed": ({"seed": 4}, "seed 4 .* expected 3"),
+    "batch size": ({"batch_size": 8}, "batch_size 8 .* expected 16"),
+    "number of data": ({"data": dataset(train=30)}, "train data .* 30 data, which were 50"),
+    "values of data": ({"data": dataset("dynamic", flip=(0, 3))}, "train data .* SHA-256"),
+    "validation data": ({"data": dataset("dynamic", flip=(55, 3))}, "validation data .* SHA-256"),
+    "no validation data": ({"data": dataset("dynamic").train}, "validation data .* 0 data, which were 20"),
+    "binarization": ({"data": dataset("threshold")}, "train data .* uint8"),
+    "optimizer": ({"optimizer": torch.optim.SGD}, "optimizer SGD .* expected Adam"),
+    "learning rate": ({"optimizer": functools.partial(torch.optim.Adam, lr=0.5)}, r"optimizer.groups.lr 0.5 .* 0.01"),
+    "a group's learning rate": ({"groups": {"guide": {"lr": 0.3}}}, "optimizer.groups"),
+    "scheduler": ({"scheduler": pv.training.schedulers.cosine()}, "scheduler Schedule .* expected None"),
+    "objective": ({"objective": pv.objectives.IWAE(3)}, "objective IWAE .* expected ELBO"),
+    "K": ({"objective": pv.objectives.ELBO(3, beta=warm_up())}, "objective.num_particles 3 .* expected 1"),
+    "β": ({"objective": pv.objectives.ELBO(beta=pv.schedules.linear(0.1, 1.0, over=16))}, "objective.beta.* 16"),
+    "clipping": ({"grad_clip": 1.0}, "grad_clip 1.0 .* expected None"),
+    "weights to keep": ({"keep": "best"}, "keep best .* expected last"),
+    "compile": ({"compile": "off"}, "compile off .* expected auto"),
+}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("short") / "run"
+    train(pair(), directory, epochs=1)
+    return directory
+
+
+@pytest.mark.parametrize(("change", "says"), CHANGES.values(), ids=CHANGES)
+def test_what_may_not_change_is_refused_and_nothing_is_written(change, says, short):
+    before = {p: p.read_bytes() for p in short.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=says):
+        train(pair(), short, resume=True, **change)
+    assert before == {p: p.read_bytes() for p in short.rglob("*") if p.is_file()}
+
+
+def test_another_pair_is_refused(short):
+    with pytest.raises(RunError, match=r"model.decoder.1 BatchNorm1d .* expected Tanh"):
+        train(pair(norm=True), short, resume=True)
+
+
+def test_another_estimator_is_refused(short):
+    vae = pv.VAE(pair().model, pair().guide, estimators={"z": pv.estimators.StickingTheLanding()})
+    with pytest.raises(RunError, match=r"estimators\.z StickingTheLanding .* expected nothing"):
+        train(vae, short, resume=True)
+
+
+def test_a_recipe_holds_no_time_and_is_the_same_in_every_process(short, tmp_path, repository):
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(repository)!r})
+        from tests.training.test_resume import pair, train
+        train(pair(), {str(tmp_path / "run")!r}, epochs=1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    timeless = ("recipe.json", "reference.safetensors", "model.safetensors", "checkpoints/last.safetensors")
+    assert [(short / name).read_bytes() == (tmp_path / "run" / name).read_bytes() for name in timeless] == [True] * 4
 
 
 def test_a_directory_with_a_run_is_refused(tmp_path):
@@ -290,7 +335,10 @@ def test_weights_on_disk_are_the_best(tmp_path):
 def test_no_temporary_files_are_left(whole):
     _, _, directory = whole
     names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*"))
-    assert names == ["checkpoints", "checkpoints/last.safetensors", "metrics.jsonl", "model.safetensors"]
+    assert names == [
+        ".lock", "checkpoints", "checkpoints/last.safetensors", "metrics.jsonl", "model.safetensors", "recipe.json",
+        "reference.safetensors", "run.json",
+    ]  # fmt: skip
 
 
 def test_sigterm_with_pythons_own_handler_ends_the_process_with_its_state_saved(tmp_path, repository):

@@ -17,7 +17,13 @@ from ppl_vae.runs.files import whole_path, write_atomically
 from ppl_vae.runs.loggers import flat
 from ppl_vae.runs.run import Run, children, is_run
 
-SHOWN = ("validation/bound", "test/elbo", "test/nll", "test/active_units", "epochs", "best_epoch")
+EVALUATED = ("elbo", "nll", "active_units")
+SHOWN = (
+    "validation/bound",
+    *(f"{part}/{k}" for part in ("test", "validation", "train") for k in EVALUATED if (part, k) != ("train", "elbo")),
+    "epochs",
+    "best_epoch",
+)
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -81,7 +87,7 @@ def _row(run: Run) -> dict[str, Any]:
     result = dict(record.get("result") or {})
     evaluation, _ = latest_evaluation(run)
     if evaluation:
-        result |= {f"test/{k}": evaluation[k] for k in ("elbo", "nll", "active_units")}
+        result |= {f"{evaluation['split']}/{k}": evaluation[k] for k in EVALUATED}
     return {"run": run.directory.name, "status": run.status, "config": config, "result": result}
 
 

@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 
 from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.open_run import opened, part
+from ppl_vae.cli.open_run import opened, part, replaced
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt, bar
 from ppl_vae.config.schema import near
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.files import to_json, write_atomically
 
@@ -112,7 +113,6 @@ def disentanglement(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Precision, recall, density, coverage, Fréchet distance of new data, in the space that `features` names."""
     from ppl_vae.core.generate import generate, of_data
-    from ppl_vae.core.tiles import as_pair_takes
     from ppl_vae.diagnostics.sample_quality import sample_quality
 
     some = split[:2_000]
@@ -201,6 +201,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
         with attempt("evaluate", "figure of k̂"):
             save_figures(run.directory, {"pareto_k": pareto_k_histogram(evaluation.table["pareto_k"])})
     record = {"run": str(run), "split": cfg.split.name, **evaluation.summary}
+    if warning := replaced(run, cfg.split.name):
+        record["warning"] = warning
     lines = [f"{run.directory.name}, {cfg.split.name} data (nats per datum)", str(evaluation)]
     for name, function in further.items():
         score = function(run, vae, split, cfg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,11 +11,7 @@ from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
 from ppl_vae.runs.files import write_atomically
-
-if TYPE_CHECKING:
-    import torch
-
-    from ppl_vae.datasets import Spec
+from ppl_vae.runs.run import Run
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -25,7 +21,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.runs.export import SIZES, export
 
     run, vae = opened(cfg)
-    batch = random_batch(run.spec, max(SIZES), cfg.seed)
+    batch = some_data(run, max(SIZES))
     programs = export(vae.cpu(), batch)
     encoded = programs["encoder"].module()(*batch)
     folder = run.directory / "export"
@@ -49,23 +45,11 @@ def run(cfg: DictConfig, context: Context) -> Result:
     return Result(record=record, lines=lines)
 
 
-def random_batch(spec: Spec, data: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """A batch inside the data's support; the data themselves are not needed."""
+def some_data(run: Run, size: int) -> tuple[Any, ...]:
+    """So many real data: those that the run keeps, again and again, or the first of its training data."""
     import torch
 
-    from ppl_vae.config.build import example_batch
+    from ppl_vae.core.batch import batch_length, take
 
-    generator = torch.Generator().manual_seed(seed)
-    x, *others = example_batch(spec, data)
-    uniform = torch.rand(x.shape, generator=generator)
-    draws: dict[str, Any] = {
-        "binary": lambda: uniform.round(),
-        "unit": lambda: uniform,
-        "positive": lambda: uniform + 0.5,
-        "integers": lambda: (uniform * (spec.levels or 2)).floor(),
-        "counts": lambda: (uniform * 5).floor(),
-        "real": lambda: torch.randn(x.shape, generator=generator),
-    }
-    classes = spec.num_classes or 2
-    labels = [torch.randint(classes, o.shape, generator=generator).to(o.dtype) for o in others]
-    return (draws[spec.support]().to(x.dtype), *labels)
+    batch = run.data.train[:size].batch() if run.reference is None else run.reference
+    return take(batch, torch.arange(size) % (batch_length(batch) or 1))

@@ -34,9 +34,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
     """Evaluate the best weights, make what `results` asks for, and say it all."""
     from ppl_vae.diagnostics import evaluate
 
-    best = history.best or {}
-    figures: dict[str, Any] = {"epochs": len(history), "best_epoch": history.best_epoch}
-    figures |= {k: v for k, v in best.items() if k.startswith("validation/") or k == "train/bound"}
+    figures = history.result
     held_out = data.test if len(data.test) else data.validation
     if len(held_out):
         name = "test" if len(data.test) else "validation"
@@ -157,7 +155,7 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
             scheduler,
             **config["trainer"],
             seed=cfg.seed,
-            directory=context.directory,
+            directory=recorder,
             resume=cfg.resume is not None,
             callbacks=[CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
         )

@@ -1,15 +1,29 @@
 """The batch: a missing plate over data, events that swallow it, sequential plates, programs of one batch size."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from ppl_vae.core.screen import OWN_SUBSAMPLING, fault
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace, event_shape, place_of
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+
+
+def at_fault(vae: "VAE", batch: tuple[Any, ...]) -> Iterator[Finding]:
+    """What makes any further look pointless: data that the programs cannot be run on, or that spread NaN."""
+    error = fault(vae, batch)
+    if error is not None:
+        why = "The programs fail, or the bound and every gradient are NaN from the first step on."
+        yield Finding("data", str(error), "the batch", why, "As the message says.")
 
 
 def find(trace: PairTrace) -> Iterator[Finding]:
     """Everything about the axis along which the data lie."""
     yield from _sequential(trace)
     yield from _swallowed(trace)
+    yield from _own_subsampling(trace)
     resized = trace.resized
     if resized is not None and resized.failure is not None and not _subsamples(trace):
         place = place_of(resized.failure)
@@ -31,6 +45,20 @@ def _subsamples(trace: PairTrace) -> bool:
     return any(f.full_size not in (None, f.size) for f in frames)
 
 
+def _own_subsampling(trace: PairTrace) -> Iterator[Finding]:
+    """A plate that draws its own minibatch of the data: training is right, results per datum cannot be had."""
+    for name, (size, full) in trace.run.subsampled.items():
+        if full == trace.length:
+            yield Finding(
+                "subsamples by itself",
+                OWN_SUBSAMPLING.format(name=name, size=size, full=full),
+                f"plate {name!r}",
+                "A program that draws its data anew at each run has no results of its own for each datum.",
+                "Leave out subsample_size.",
+                "warning",
+            )
+
+
 def _swallowed(trace: PairTrace) -> Iterator[Finding]:
     """Events that grow with the batch."""
     sites = [(p, n) for p in ("model", "guide") for n in getattr(trace.run, p) if trace.follows(p, n)]
@@ -39,6 +67,8 @@ def _swallowed(trace: PairTrace) -> Iterator[Finding]:
         site = getattr(trace.run, program)[name]
         if program == "guide" and ("model", name) in sites:
             continue
+        if site["infer"].get("_deterministic"):
+            continue  # by default its whole value is one event, and it has no density
         joint = not trace.data_plates and not latent
         yield Finding(
             "to_event swallows the batch",

@@ -98,7 +98,9 @@ def _shown(trace: PairTrace, name: str) -> str:
 
 def _optional(trace: PairTrace) -> bool:
     """Whether the pair takes other batches too, which may use what this one does not."""
-    if len(trace.vae.layouts) > 1 or any(part is None or isinstance(part, (bool, str)) for part in trace.batch):
+    if len({key[0][0] for key in trace.vae.prepared}) > 1 or any(
+        part is None or isinstance(part, (bool, str)) for part in trace.batch
+    ):
         return True
     for program in (trace.vae.model, trace.vae.guide):
         call = getattr(program, "fn", program.forward)
@@ -112,14 +114,14 @@ def _optional(trace: PairTrace) -> bool:
 
 
 def _pathwise_at_discrete(trace: PairTrace) -> Iterator[Finding]:
-    from ppl_vae.estimators import Pathwise
     from ppl_vae.estimators.implicit import has_implicit
+    from ppl_vae.estimators.pathwise import Reparameterized
 
-    if trace.layout is None:
+    if trace.prepared is None:
         return
-    for name, estimator in trace.layout.estimators.items():
+    for name, estimator in trace.prepared.estimators.items():
         site = trace.run.latents.get(name)
-        if site is None or not isinstance(estimator, Pathwise):
+        if site is None or not isinstance(estimator, Reparameterized):
             continue
         if not (getattr(site["fn"], "has_rsample", False) or has_implicit(site["fn"])):
             yield Finding(
@@ -132,14 +134,14 @@ def _pathwise_at_discrete(trace: PairTrace) -> Iterator[Finding]:
 
 
 def _mean_field(trace: PairTrace) -> Iterator[Finding]:
-    if getattr(trace.objective, "kl", None) != "analytic" or trace.layout is None:
+    if getattr(trace.objective, "kl", None) != "analytic" or trace.prepared is None:
         return
     order = list(trace.run.guide)
     for name, q in trace.run.latents.items():
         p = trace.run.model.get(name)
         if p is None or p["is_observed"]:
             continue
-        late = sorted(trace.layout.parents.get(name, frozenset()) - set(order[: order.index(name)]))
+        late = sorted(trace.prepared.plates.parents.get(name, frozenset()) - set(order[: order.index(name)]))
         try:
             with torch.no_grad():
                 kl_divergence(q["fn"], p["fn"])

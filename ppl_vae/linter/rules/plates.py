@@ -1,8 +1,9 @@
 """Shapes and plates: where the two programs disagree, and batch axes that no plate declares."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+from ppl_vae.core.shapes import is_enumerated
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace, event_shape
 
@@ -34,12 +35,22 @@ def _undeclared(trace: PairTrace) -> Iterator[Finding]:
                         f"Make axis {dim} of the batch shape {frame.size} long, move the plate (dim=…), or declare "
                         "other axes as part of the event with .to_event(…).",
                     )
-            loose = [d for d in range(-len(shape), 0) if d not in frames and shape[d] > 1]
+            axes = [d for d in range(-len(shape), 0) if d not in frames and not is_enumerated(site, d)]
+            loose = [d for d in axes if shape[d] > 1]
             if loose:
-                yield _loose(trace, program, name, shape, loose)
+                # Pyro lets an axis right of a plate be, and sums it: the number is right.
+                gap = all(d > min(frames, default=0) for d in loose)
+                yield _loose(trace, program, name, shape, loose, "warning" if gap else "error")
 
 
-def _loose(trace: PairTrace, program: str, name: str, shape: tuple[int, ...], dims: list[int]) -> Finding:
+def _loose(
+    trace: PairTrace,
+    program: str,
+    name: str,
+    shape: tuple[int, ...],
+    dims: list[int],
+    severity: Literal["error", "warning"],
+) -> Finding:
     where = trace.at(program, name)
     length = trace.length
     if length is not None and length > 1 and shape[dims[0]] == length and not trace.data_plates:
@@ -55,8 +66,9 @@ def _loose(trace: PairTrace, program: str, name: str, shape: tuple[int, ...], di
         "undeclared batch axis",
         f"The distribution has batch shape {shape}, and no plate declares {axes}.",
         where,
-        "Pyro refuses or missums such a site: it cannot tell independent draws from parts of one event.",
+        "Independent draws cannot be told from parts of one event: Pyro refuses such a site, or sums the axis.",
         f"Add .to_event({-dims[0]}) if these axes are one event, or a plate of that size if they are independent.",
+        severity,
     )
 
 

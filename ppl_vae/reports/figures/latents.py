@@ -138,13 +138,16 @@ def _histogram(
 
 
 @styled
-def kl_per_unit(kl: ArrayLike, active: ArrayLike | None = None, name: str = "z") -> Figure:
+def kl_per_unit(
+    kl: ArrayLike, active: ArrayLike | None = None, name: str = "z", labels: Sequence[str] | None = None
+) -> Figure:
     """Draw the KL of each latent unit, largest first; units that carry nothing are pale.
 
     Args:
         kl: mean KL per unit, `(latent,)`, nats per datum.
         active: whether Var(E[z | x]) > 0.01, `(latent,)`.
-        name: the latent site.
+        name: the latent site, or what the units are of.
+        labels: of the units; by default their numbers.
     """
     kl = np.asarray(kl, dtype=np.float64).reshape(-1)
     active = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active, dtype=bool).reshape(-1)
@@ -153,12 +156,13 @@ def kl_per_unit(kl: ArrayLike, active: ArrayLike | None = None, name: str = "z")
     axes = figure.subplots()
     axes.bar(range(len(kl)), kl[order], color=[BLUE if a else "#b9c2cc" for a in active[order]], width=0.8)
     every = max(1, len(kl) // 30)
-    axes.set_xticks(range(0, len(kl), every), [str(i) for i in order[::every]], fontsize=7.5)
+    told = [str(i) if labels is None else labels[i] for i in order[::every]]
+    axes.set_xticks(range(0, len(kl), every), told, fontsize=7.5, rotation=0 if labels is None else 90)
     axes.set_xlabel(f"unit of {name}, largest first", color=MUTED)
     axes.set_ylabel("nats per datum", color=MUTED)
     axes.set_xlim(-0.8, len(kl) - 0.2)
     total = kl.sum()
-    axes.set_title(f"KL per unit: {total:.2f} nats, {int(active.sum())} of {len(kl)} active")
+    axes.set_title(f"KL per unit of {name}: {total:.2f} nats, {int(active.sum())} of {len(kl)} active")
     if not active.all():
         axes.text(0.99, 0.95, "pale: inactive", transform=axes.transAxes, ha="right", va="top", color=MUTED)
     grid_lines(axes)

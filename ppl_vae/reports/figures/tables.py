@@ -35,7 +35,7 @@ def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequenc
     """Draw each feature's distribution in the data and in samples from the model; the first 12 features.
 
     Args:
-        data: `(n, features)`.
+        data: `(n, features)`; NaN is left out.
         samples: `(m, features)`.
         feature_names: names of the features.
     """
@@ -44,12 +44,13 @@ def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequenc
     count = min(data.shape[1], _MOST)
     figure, panels = _panels(count)
     for i, axes in enumerate(panels):
-        low, high = np.quantile(np.concatenate([data[:, i], samples[:, i]]), [0.002, 0.998])
-        whole = np.all(data[:, i] == np.round(data[:, i])) and high - low < 40
+        column = data[~np.isnan(data[:, i]), i]
+        low, high = np.quantile(np.concatenate([column, samples[:, i]]), [0.002, 0.998])
+        whole = np.all(column == np.round(column)) and high - low < 40
         bins = np.arange(np.floor(low) - 0.5, np.ceil(high) + 1) if whole else np.linspace(low, high, 31)
         if high <= low:
             bins = np.array([low - 0.5, low + 0.5])
-        axes.hist(data[:, i], bins=bins, density=True, color=BLUE, alpha=0.45, label="data")
+        axes.hist(column, bins=bins, density=True, color=BLUE, alpha=0.45, label="data")
         axes.hist(
             samples[:, i],
             bins=bins,
@@ -83,7 +84,8 @@ def feature_reconstructions(
             alpha=0.5,
             linewidths=0,
         )
-        low, high = data[:, i].min(), data[:, i].max()
+        there = data[~np.isnan(data[:, i]), i]
+        low, high = there.min(initial=np.inf), there.max(initial=-np.inf)
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         axes.set_title(names[i], fontsize=8.5)
         if i == 0:

@@ -1,0 +1,235 @@
+"""One door for data: whatever a user calls data becomes what the programs take, by one set of rules.
+
+Each public function takes its data here: as a **split** where it goes through all of them (`fit`, `evaluate`,
+`posterior`, `refine`, …), as a **batch** where it runs the programs on just what it is given (`check`, `terms`,
+`gradients`, `generate(like=)`). The command line hands over splits that a function of `ppl_vae.datasets` has made.
+
+| Given                                            | Taken as                                                         |
+| ------------------------------------------------ | ---------------------------------------------------------------- |
+| a tuple                                          | one argument of the programs per entry, with one data axis, first |
+| a tensor, an array (also mapped from a file), a table, nested lists of numbers | the one argument x          |
+| a sparse matrix or tensor                        | the dense one, where that fits into memory                       |
+| a `TensorDataset`                                | the tuple of its tensors                                         |
+| a `Split`                                        | itself; as a batch, all its data                                 |
+| a `Dataset`                                      | its train and validation by `fit`; refused elsewhere: which part? |
+| a list of tensors or arrays                      | refused: arguments (`tuple`) or data (`torch.stack`)?            |
+| a `DataLoader`, text, bytes, no data at all      | refused                                                          |
+| None, a number, a dict, a packed sequence, …     | in a batch passed on; refused in a split: it has no data axis    |
+
+| Values                                           | Reach the programs as                                            |
+| ------------------------------------------------ | ---------------------------------------------------------------- |
+| floats of any width                              | the one dtype of the pair's parameters, if there is one          |
+| integers of any width                            | int64; refused above 2⁶³ − 1, warned of above 2²⁴ beside float32 |
+| booleans                                         | booleans                                                         |
+| NaN                                              | NaN: a missing value, legal where the programs mask it           |
+| infinite values, complex numbers, text, objects  | refused                                                          |
+
+Ready-made families cast integers and booleans to floats themselves. Nothing is rescaled or binarized here: that is
+what `ppl_vae.datasets.from_arrays` does, where it is asked to. Data are moved to the pair's device.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from ppl_vae.core.screen import Data, count_missing, refuse_infinite, screen
+from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
+from ppl_vae.datasets.split import Split
+from ppl_vae.errors import DataError, DataWarning
+
+if TYPE_CHECKING:
+    from ppl_vae.core.pair import VAE
+
+WHOLE = {torch.float16: 2**11, torch.bfloat16: 2**8, torch.float32: 2**24, torch.float64: 2**53}
+"""The whole numbers up to which a dtype holds each."""
+
+
+_ARRAYS = (list, str, bytes, set, frozenset, Iterator, Number, np.generic, np.ndarray)
+"""What alone has to be an array: as one of several arguments, some of them pass as they are."""
+
+
+def as_batch(batch: Any) -> tuple[Any, ...]:
+    """A batch as the tuple that `model(*batch)` takes; tensors keep their dtype, device and graph.
+
+    Raises:
+        DataError: for what the table above refuses.
+
+    Example:
+        >>> [type(part).__name__ for part in as_batch(([1.0, 2.0], None, np.zeros((2, 3))))]
+        ['Tensor', 'NoneType', 'Tensor']
+    """
+    batch = _opened(batch)
+    if hasattr(batch, "batch"):
+        return tuple(batch.batch())
+    if isinstance(batch, tuple):
+        taken = _kept(batch, tuple(_argument(part, f"data[{i}]") for i, part in enumerate(batch)))
+    else:
+        is_array = isinstance(batch, _ARRAYS) or (isinstance(batch, Tensor) and not batch.dim())
+        taken = (as_tensor(batch, "data", exact=True) if is_array else _argument(batch, "data"),)
+    for i, part in enumerate(taken):
+        if isinstance(part, Tensor) and part.dim():
+            check_any(part, f"data[{i}]" if isinstance(batch, tuple) else "data", is_x=True)
+            break
+    return taken
+
+
+def as_split(data: Any) -> Split:
+    """A split as it is, and arrays as a split of their values.
+
+    Raises:
+        DataError: for what the table above refuses.
+
+    Example:
+        >>> as_split((np.zeros((4, 2)), [0, 1, 0, 1]))
+        Split(4 data: float64 (4, 2), int64 (4,))
+    """
+    data = _opened(data)
+    split = data if hasattr(data, "batch") else Split(as_tensors(data, "data", exact=True))
+    if len(split) == 0:
+        raise DataError("Got no data, expected at least one datum: was a share of the data set reserved for it?")
+    return split
+
+
+def as_pair_takes(batch: tuple[Any, ...], vae: "VAE") -> tuple[Any, ...]:
+    """The tensors of a batch on the device of a pair: floats of the one dtype of its parameters, int64, or booleans."""
+    dtype = pair_dtype(vae)
+    device = vae.device
+    return _kept(batch, tuple(cast(part, dtype, device) for part in batch))
+
+
+def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool = False) -> tuple[Any, ...]:
+    """A batch as a pair takes it: the door of `check`, `terms`, `gradients` and `generate`.
+
+    Args:
+        vae: the pair.
+        batch: what its programs take.
+        look: whether to look at the data as `take_data` does; Pyro's own validation looks at what `terms` is given.
+        every_datum: see `take_data`.
+    """
+    batch = as_pair_takes(as_batch(batch), vae)
+    if look:
+        refuse_infinite(batch)
+        screen(vae, Data.of_batch(batch), every_datum=every_datum)
+    return batch
+
+
+def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 128) -> Split:
+    """A split that a pair can be run on: the door of whatever goes through all data, which are looked at here once.
+
+    Args:
+        vae: the pair.
+        data: a split, or arrays.
+        every_datum: whether results are wanted of each datum, which a plate that subsamples by itself does not give.
+        rows: data in the first run of the programs.
+
+    Raises:
+        DataError: for what the tables above refuse; values outside the support of a site that observes them, or
+            missing where nothing masks them, naming site, datum and value; data without their data axis.
+        CheckError: for a data plate that subsamples by itself, with `every_datum`.
+    """
+    split = as_split(data)
+    warn_of_lost_digits(split, pair_dtype(vae))
+    data = Data(
+        lambda at: as_pair_takes(split.batch(at), vae),
+        len(split),
+        sum(t[:1].nbytes for t in split.tensors),
+        count_missing(split.tensors),
+        split.indices,
+        split.columns,
+    )
+    screen(vae, data, every_datum=every_datum, rows=rows)
+    return split
+
+
+def warn_of_lost_digits(split: Split, dtype: torch.dtype | None) -> None:
+    """Say where whole numbers are above what the floats of a pair can tell apart."""
+    most = WHOLE.get(dtype or torch.float64, 0)
+    for i, tensor in enumerate(split.tensors):
+        if tensor.dtype == torch.bool or not most or tensor.dtype == dtype or not tensor.numel():
+            continue
+        if tensor.is_floating_point() and not any(map(_is_whole, tensor.split(2**12))):
+            continue
+        largest = max(float(part.abs().max()) for part in tensor.split(2**16))
+        if largest > most:
+            warnings.warn(
+                f"Got whole numbers up to {largest:.0f} in {'x' if i == 0 else f'argument {i}'}, expected at most "
+                f"{most}, above which {str(dtype)[6:]} does not tell them apart: as counts or measurements they lose "
+                "their last digits where a program computes with them. Use vae.double(), or leave it where they are "
+                "only indices.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+
+def _is_whole(part: Tensor) -> bool:
+    return bool(((part == part.round()) | part.isnan()).all())
+
+
+def pair_dtype(vae: torch.nn.Module) -> torch.dtype | None:
+    """The one dtype of all floating-point parameters of a pair; None where there is none, or several."""
+    dtypes = {p.dtype for p in vae.parameters() if p.is_floating_point()}
+    return dtypes.pop() if len(dtypes) == 1 else None
+
+
+def cast(part: Any, dtype: torch.dtype | None, device: torch.device) -> Any:
+    """One argument of the programs by the second table above.
+
+    Example:
+        >>> cast(torch.tensor([1], dtype=torch.uint8), torch.float32, torch.device("cpu")).dtype
+        torch.int64
+    """
+    if not isinstance(part, Tensor) or part.dtype == torch.bool:
+        return part if not isinstance(part, Tensor) else part.to(device)
+    if part.is_floating_point():
+        return part.to(device, dtype)
+    return part.to(device, torch.int64)
+
+
+def _kept(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same batch where nothing of it has changed."""
+    return before if all(a is b for a, b in zip(before, after, strict=True)) else after
+
+
+def _opened(data: Any) -> Any:
+    """What is inside of known containers; containers that say too little are refused."""
+    if hasattr(data, "splits"):
+        raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
+    if isinstance(data, TensorDataset):
+        return tuple(data.tensors)
+    if isinstance(data, DataLoader | torch.utils.data.Dataset):
+        raise DataError(
+            f"Got a {type(data).__name__} as data, expected its tensors, which are drawn from at once rather than "
+            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+        )
+    if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not hasattr(data, "batch"):
+        held = next((type(part).__name__ for part in data if isinstance(part, Tensor | np.ndarray)), None)
+        if held is not None:
+            raise DataError(
+                f"Got a list of {len(data)} of type {held} as data, expected a tuple or one array: write tuple(…) if "
+                "each is an argument of the programs, torch.stack(…) or numpy.stack(…) if each is one datum."
+            )
+    return data
+
+
+def _argument(part: Any, what: str) -> Any:
+    """Arrays as tensors; anything else as it is."""
+    if isinstance(part, Tensor) and part.layout == torch.strided and not part.is_complex():
+        return part
+    is_array = isinstance(part, Tensor | np.ndarray) or hasattr(part, "toarray") or hasattr(part, "to_numpy")
+    return as_tensor(part, what, exact=True) if is_array or _is_numbers(part) else part
+
+
+def _is_numbers(part: Any) -> bool:
+    """Whether it is a list of numbers, of lists of them, and so on."""
+    if not isinstance(part, list) or not part:
+        return False
+    leaf: Any = part
+    while isinstance(leaf, list | tuple) and leaf:
+        leaf = leaf[0]
+    return isinstance(leaf, int | float | complex | np.generic)

@@ -1,0 +1,121 @@
+"""What a program observes: where it looks, whether that lies in the support, and what stands where it does not look."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+
+Message = dict[str, Any]
+
+
+class Missing(Messenger):
+    """Gives an observed value that is missing, where a mask hides it, a value inside the support.
+
+    A masked log-density is 0 whatever the value, but the gradient of what is masked is still computed: of NaN it is
+    NaN, and 0 · NaN is NaN too.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        value = msg["value"]
+        if not msg["is_observed"] or not isinstance(value, Tensor) or not value.is_floating_point():
+            return
+        looked_at = visible(msg)
+        if looked_at is not None:
+            msg["value"] = torch.where(value.isnan() & ~looked_at, inside(msg["fn"], value), value)
+
+
+def visible(msg: Message) -> Tensor | None:
+    """Where a program looks at a site's value: true there, a tensor that broadcasts with it; None: everywhere."""
+    found: Tensor | None = None
+    for mask, event_dim in masks(msg):
+        mask = torch.as_tensor(mask).to(torch.bool)
+        mask = mask.reshape(mask.shape + (1,) * event_dim) if mask.dim() else mask
+        found = mask if found is None else found & mask
+    return found
+
+
+def hidden(msg: Message) -> Tensor:
+    """A site's value with NaN where the program does not look; whole numbers and booleans then become floats."""
+    value: Tensor = msg["value"]
+    looked_at = visible(msg)
+    if looked_at is None:
+        return value
+    value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    return torch.where(looked_at, value, torch.nan)
+
+
+def masks(msg: Message) -> Iterator[tuple[Any, int]]:
+    """The masks of a site, on its handlers and inside its distribution, with the axes of an event below each."""
+    fn = msg["fn"]
+    if msg["mask"] is not None:
+        yield msg["mask"], getattr(fn, "event_dim", 0)
+    while fn is not None:
+        if isinstance(fn, dist.MaskedDistribution):
+            yield fn._mask, fn.event_dim
+        fn = getattr(fn, "base_dist", None) if not isinstance(fn, dist.TransformedDistribution) else None
+
+
+def support_of(fn: Any) -> Any:
+    """The support of a distribution, of single elements where they are independent; None where it has none."""
+    try:
+        support = fn.support
+    except (NotImplementedError, AttributeError):
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def inside(fn: Any, like: Tensor) -> Tensor:
+    """A value inside a distribution's support, of the dtype of `like`, that broadcasts with it.
+
+    Example:
+        >>> inside(dist.LogNormal(0.0, 1.0), torch.zeros(3))
+        tensor(1.)
+    """
+    support = support_of(fn)
+    if getattr(support, "is_discrete", False):
+        return torch.as_tensor(getattr(support, "lower_bound", 0)).to(like)
+    try:
+        event = like.shape[like.dim() - support.event_dim :] if support.event_dim else ()
+        to_support = transform_to(support)
+        return to_support(like.new_zeros(to_support.inverse_shape(torch.Size(event)) if event else ()))
+    except (NotImplementedError, AttributeError, RuntimeError):
+        return like.new_zeros(())
+
+
+def outside(msg: Message, value: Tensor | None = None, support: Any = None) -> Tensor | None:
+    """Which values of a site lie outside its support, where the program looks at them; None where that is not known.
+
+    Infinite values are outside of every support; so are missing ones (NaN).
+
+    Args:
+        msg: the site.
+        value: other values than its own.
+        support: another support than its own, of single elements where they are independent.
+
+    Returns:
+        Booleans of the value's shape, without the axes of an event of the support.
+    """
+    support = support_of(msg["fn"]) if support is None else support
+    value = msg["value"] if value is None else value
+    if support is None:
+        return None
+    try:
+        bad = ~support.check(value)
+        if value.is_floating_point():
+            bad = bad | _any(~torch.isfinite(value), support.event_dim)
+        looked_at = visible(msg)
+        if looked_at is not None:
+            bad = bad & _any(looked_at.expand(value.shape), support.event_dim)
+        return bad
+    except (NotImplementedError, RuntimeError, ValueError, AttributeError):
+        return None
+
+
+def _any(x: Tensor, axes: int) -> Tensor:
+    return x.flatten(-axes).any(-1) if axes else x

@@ -1,0 +1,127 @@
+"""Judge many programs: the table by feature, and every kind of wrong program, shrunk."""
+
+import argparse
+import contextlib
+import hashlib
+import multiprocessing
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import torch
+
+from .compare import Verdict, judge
+from .features import features
+from .generate import generate
+from .printing import source
+from .program import Program
+from .shrink import shrink
+
+KINDS = ("right", "partly", "refused", "wrong")
+
+
+def one(seed: int) -> tuple[int, set[str], Verdict]:
+    """Judge the program of a seed."""
+    torch.set_num_threads(1)
+    program = generate(seed)
+    try:
+        return seed, features(program), judge(program)
+    except Exception as error:
+        raise RuntimeError(f"program {seed} cannot be judged: {type(error).__name__}: {error}") from error
+
+
+def table(results: list[tuple[int, set[str], Verdict]]) -> str:
+    """Tried, right, refused, wrong: by feature, in Markdown."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for _, found, verdict in results:
+        for name in ["**all**", *found, *(["Pyro's own ELBO runs it"] if verdict.pyro else [])]:
+            counts[name]["tried"] += 1
+            counts[name][verdict.kind] += 1
+    lines = [
+        "| feature | tried | right | partly right | refused | wrong |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in sorted(counts, key=lambda n: (not n.startswith("*"), not n.startswith("Pyro"), n)):
+        c = counts[name]
+        lines.append(f"| {name} | {c['tried']} | " + " | ".join(str(c[kind]) for kind in KINDS) + " |")
+    return "\n".join(lines)
+
+
+def reasons(results: list[tuple[int, set[str], Verdict]]) -> str:
+    """Why programs were refused, most often first."""
+    why: Counter[str] = Counter()
+    for _, _, verdict in results:
+        for part, message in verdict.refused.items():
+            lines = [line for line in message.split("\n") if line.startswith("error:")] or [message.split("\n")[0]]
+            for line in lines:
+                why[f"{part}: " + _anonymous(line)[:150]] += 1
+    return "\n".join(f"{n:6d}  {text}" for text, n in why.most_common(60))
+
+
+def _anonymous(line: str) -> str:
+    import re
+
+    line = re.sub(r"<program -?\d+>:\d+", "…", line)
+    return re.sub(r"'[a-z]\d?\w*'", "'…'", line)
+
+
+def standalone(program: Program, verdict: Verdict, title: str) -> str:
+    """A program that can be run by itself, with what was expected and what came."""
+    comment = "\n".join(f"# {line}".rstrip() for line in [title, *str(verdict).split("\n")])
+    data = "batch" if "," in source(program).split("batch = (")[1].split(",)")[0] else "batch[0]"
+    return f"""{comment}
+{source(program)}
+if __name__ == "__main__":
+    print("objective", objective(vae, batch, total=total))
+    summary = pv.evaluate(vae, {data}, 2000).summary
+    print("evaluate", {{name: summary[name] for name in ("elbo", "nll", "kl", "reconstruction", "gap")}})
+"""
+
+
+def main(argv: list[str]) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.generated", description=__doc__)
+    parser.add_argument("count", type=int, help="how many programs")
+    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--shrink", type=int, default=10, help="how many kinds of wrong programs to shrink and print")
+    parser.add_argument("--wrong", type=Path, help="a folder for the shrunk programs")
+    parser.add_argument("--table", type=Path, help="a file for the table")
+    options = parser.parse_args(argv)
+    began, results = time.time(), []
+    seeds = range(options.start, options.start + options.count)
+    with contextlib.ExitStack() as stack:
+        judged = map(one, seeds)
+        if options.workers > 1:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(options.workers))
+            judged = pool.imap_unordered(one, seeds, chunksize=8)
+        for result in judged:
+            results.append(result)
+            if result[2].kind == "wrong":
+                print(f"program {result[0]}: {result[2]}", flush=True)
+            elif len(results) % 200 == 0:
+                print(f"{len(results)} programs, {time.time() - began:.0f} s", flush=True)
+    results.sort(key=lambda r: r[0])
+    text = table(results)
+    seconds = time.time() - began
+    print(text)
+    print("\nRefused because:\n" + reasons(results))
+    wrong = [r for r in results if r[2].kind == "wrong"]
+    runnable = [v for _, _, v in results if v.pyro]
+    right = sum(v.kind == "right" for v in runnable)
+    print(f"\n{len(results)} programs in {seconds:.0f} s; {len(wrong)} wrong")
+    print(f"of {len(runnable)} that Pyro's own ELBO runs, {right} are right: {right / max(len(runnable), 1):.1%}")
+    if options.table:
+        options.table.write_text(text + "\n")
+    kinds: dict[str, int] = {}
+    for seed, _, verdict in wrong:
+        kinds.setdefault(verdict.signature(), seed)
+    for signature, seed in list(kinds.items())[: options.shrink]:
+        program, verdict = shrink(generate(seed), judge(generate(seed)))
+        text = standalone(program, verdict, f"{signature} (program {seed}, shrunk)")
+        print(f"\n{text}", flush=True)
+        if options.wrong:
+            options.wrong.mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha1(signature.encode()).hexdigest()[:6]
+            (options.wrong / f"{name}.py").write_text(text)
+    return 1 if wrong else 0
