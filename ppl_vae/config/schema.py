@@ -143,6 +143,8 @@ class Generate:
 
     run: str = MISSING
     n: int = 64
+    given: dict[str, Any] = field(default_factory=dict)
+    like: Part | None = None
     figures: bool = True
     seed: int = 0
     format: Format = Format.table
@@ -319,7 +321,7 @@ def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[t
             yield f"{prefix}{key}", str(key), legal
             continue
         node = None if OmegaConf.is_missing(schema, key) else schema[key]
-        if isinstance(node, DictConfig) and isinstance(value, dict):
+        if isinstance(node, DictConfig) and isinstance(value, dict) and OmegaConf.get_type(node) is not dict:
             yield from _unknown(value, node, f"{prefix}{key}.")
 
 
