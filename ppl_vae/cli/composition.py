@@ -27,6 +27,9 @@ from ppl_vae.errors import PplVaeError, UsageError
 OVERLAYS = ("experiment", "hparams_search")
 """The groups whose options set keys of the whole config, and of which several may be chosen."""
 
+OPEN = frozenset({"given"})
+"""Keys whose own keys are the user's to name."""
+
 LOOSE = "keys given to another target"
 """Under `hydra.runtime.choices`, open and travelling with a job: names of keys that its targets may do without."""
 
@@ -138,7 +141,8 @@ def _source(path: str) -> Source:
 def with_open_targets(overrides: Sequence[str]) -> list[str]:
     """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
 
-    The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`. Whether the new target
+    The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`, and for `given.label=3`,
+    whose names are those of a model's arguments. Whether the new target
     names the key is checked against its signature when the job starts.
 
     Example:
@@ -146,8 +150,8 @@ def with_open_targets(overrides: Sequence[str]) -> list[str]:
         ['++model._target_=mine.Model', '++model.depth=3', 'seed=1']
     """
     keys = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
-    replaced = {key.split(".", 1)[0] for key in keys if key.endswith(f".{TARGET}")}
-    opened = [key.split(".", 1)[0] in replaced and "." in key for key in keys]
+    replaced = {key.split(".", 1)[0] for key in keys if key.endswith(f".{TARGET}")} | OPEN
+    opened = [key.split(".", 1)[0] in replaced and ("." in key or key in OPEN) for key in keys]
     return [f"++{o}" if is_open and o[0] not in "+~" else o for o, is_open in zip(overrides, opened, strict=True)]
 
 

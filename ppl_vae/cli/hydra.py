@@ -189,8 +189,13 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
 def _said_whole() -> Iterator[None]:
     """Let `--info` and its like say all or, where something is wrong, nothing on standard output."""
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        yield
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    except SystemExit as end:  # how Hydra ends --help
+        if not end.code:
+            print(said.getvalue(), end="")
+        raise
     print(said.getvalue(), end="")
 
 

@@ -124,7 +124,8 @@ def _unknown_key(error: BaseException, cause: ConfigKeyError | ConfigAttributeEr
     legal = [str(k) for k in parent if k not in ("hydra", "_target_")] if hasattr(parent, "keys") else []
     typed = re.search(r"Could not override '([^']+)'", str(error))
     path = typed.group(1) if typed else str(getattr(cause, "full_key", None) or cause.key)
-    said = f"{path}: no such key; {near(str(cause.key), legal)}"
+    hint = near(str(cause.key), legal) or f"{path.rpartition('.')[0] or 'it'} holds no keys"
+    said = f"{path}: no such key; {hint}"
     if hasattr(parent, "keys") and "_target_" in parent:
         said += f" (+{path}=VALUE passes another parameter of {parent['_target_']})"
     return said

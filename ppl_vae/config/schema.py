@@ -7,6 +7,7 @@ defined there, in the signature; a test holds these, and the files in `conf/`, t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -142,6 +143,8 @@ class Generate:
 
     run: str = MISSING
     n: int = 64
+    given: dict[str, Any] = field(default_factory=dict)
+    like: Part | None = None
     figures: bool = True
     seed: int = 0
     format: Format = Format.table
@@ -318,7 +321,7 @@ def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[t
             yield f"{prefix}{key}", str(key), legal
             continue
         node = None if OmegaConf.is_missing(schema, key) else schema[key]
-        if isinstance(node, DictConfig) and isinstance(value, dict):
+        if isinstance(node, DictConfig) and isinstance(value, dict) and OmegaConf.get_type(node) is not dict:
             yield from _unknown(value, node, f"{prefix}{key}.")
 
 
@@ -328,6 +331,11 @@ def type_error(error: OmegaConfBaseException) -> str:
     first = str(error.msg if getattr(error, "msg", None) else error).splitlines()[0]
     if first.endswith("is not Optional"):
         first = "got null, expected a value"
+    if first.endswith("list index out of range") and (place := re.fullmatch(r"(.+)\[(-?\d+)\]", str(key))):
+        whole = place[1]
+        return (
+            f"{whole}.{place[2]}: the list has no element {place[2]}, counted from 0; give the whole list: {whole}=[…]"
+        )
     return f"{key}: {first[0].lower() + first[1:]}" if key else first
 
 

@@ -517,7 +517,7 @@ def test_it_goes_on_talking_after_its_last_epoch(train):
     said = called.err.splitlines()
     after = said[said.index(next(line for line in said if line.startswith("epoch 2/2"))) + 1 :]
     assert after == [
-        "evaluating 6 test data, 8 particles each (results.num_particles) …",
+        "evaluating 12 test data, 8 particles each (results.num_particles) …",
         "drawing figures …",
         "drawing the posterior of 3 data, 4 draws each (results.draws) …",
     ]

@@ -28,11 +28,12 @@ SHOWN = (
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `comparison.csv` and `comparison.html` into the sweep's folder: the keys that differ, and the results."""
+    sweep = _find(cfg.sweep)  # before what takes a while to import: a wrong name is answered at once
+
     import pandas as pd
     from rich import box
     from rich.table import Table
 
-    sweep = _find(cfg.sweep)
     rows = [_row(Run(path)) for path in children(sweep)]
     rows.sort(key=lambda r: (r["result"].get("validation/bound") is None, -(r["result"].get("validation/bound") or 0)))
     keys = _differing([r["config"] for r in rows])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.artifacts import save_arrays, save_figures
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.open_run import conditions, opened
+from ppl_vae.cli.open_run import conditions, opened, part
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt
+from ppl_vae.config.schema import near
+from ppl_vae.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -21,22 +24,91 @@ MOST = 400  # pictures on one sheet
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
-    """Draw n data into `DIR/samples.npz`, and a picture of them into `DIR/figures`."""
+    """Draw n data into `DIR/samples.npz`, with what they were drawn for, and a picture of them into `DIR/figures`."""
+    from ppl_vae.core.data import as_pair_takes
     from ppl_vae.core.generate import generate
 
     run, vae = opened(cfg)
-    like = conditions(run)
-    drawn = generate(vae, cfg.n, like=like, seed=cfg.seed)
-    arrays = {k: _restored(run, v) for k, v in (drawn if isinstance(drawn, dict) else {"x": drawn}).items()}
+    given: Any = OmegaConf.to_container(cfg.given)
+    like = part(run, cfg.like.name).batch() if cfg.like is not None else _enough(run, vae, given)
+    like = as_pair_takes(like, vae)
+    given = named(run, vae, like, given)
+    drawn = generate(vae, cfg.n, like=like, given=given, seed=cfg.seed)
+    made = drawn if isinstance(drawn, dict) else {"x": drawn}
+    arrays = {k: _restored(run, v) for k, v in made.items()}
+    arrays = {**{k: v for k, v in used(vae, like, given, cfg.n).items() if k not in made}, **arrays}
     path = save_arrays(run.directory / "samples.npz", arrays)
     pictures = []
     if cfg.figures:
         with attempt("generate", "figures"):
-            pictures = save_figures(run.directory, _figures(cfg, run, vae, like, drawn))
+            pictures = save_figures(run.directory, _figures(cfg, run, vae, like, given, drawn))
     shapes = {k: list(v.shape) for k, v in arrays.items()}
     record = {"run": str(run), "samples": str(path), "n": cfg.n, "shapes": shapes, "figures": pictures}
     lines = [f"{cfg.n} new data: {path} ({', '.join(f'{k} {tuple(v)}' for k, v in shapes.items())})"]
     return Result(record=record, lines=[*lines, *(f"figure: {p}" for p in pictures)])
+
+
+def _enough(run: Run, vae: VAE, given: Mapping[str, Any]) -> Any:
+    """The data that a run keeps, where all that the model takes beside them is given; else data that have it."""
+    from ppl_vae.core.data import as_pair_takes
+    from ppl_vae.core.inputs import inputs_of
+
+    kept = run.reference
+    if given and kept is not None:
+        kept = as_pair_takes(kept, vae)
+        said = named(run, vae, kept, given)
+        if all(i.name in said for i in inputs_of(vae, kept) if i.is_needed):
+            return kept
+    return conditions(run)
+
+
+def named(run: Run, vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of the model's arguments: typed by those, by the data's names, a class by its own.
+
+    Raises:
+        UsageError: for a name that is neither.
+        DataError: for a class that is not there.
+    """
+    from ppl_vae.core.inputs import arguments
+
+    names = list(arguments(vae.model, len(batch)))
+    fields = {field.name: place for place, field in enumerate(run.spec.fields)}
+    if "y" in fields and run.spec.num_classes:
+        fields["label"] = fields["y"]
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key if key in names else names[fields[key]] if key in fields else None
+        if name is None:
+            raise UsageError(f"given.{key}: the model takes no such thing; {near(str(key), {*names, *fields})}")
+        found[name] = _classes(run, key, value) if fields.get("label") == names.index(name) else value
+    return found
+
+
+def _classes(run: Run, key: str, value: Any) -> Any:
+    """Labels by number, each within range, or by the names of their classes."""
+    if isinstance(value, list):
+        return [_classes(run, key, v) for v in value]
+    known, count = list(run.spec.class_names or ()), run.spec.num_classes or 0
+    number = known.index(value) if value in known else value
+    if not isinstance(number, int) or not 0 <= number < count:
+        also = f", or one of {', '.join(map(str, known))}" if known else ""
+        raise DataError(f"given.{key}: got {value!r}, expected a class from 0 to {count - 1}{also}")
+    return number
+
+
+def used(vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any], n: int) -> dict[str, Any]:
+    """What n data were drawn for, by name: what was given, and what else the model takes beside its data."""
+    import torch
+
+    from ppl_vae.core.batch import batch_length, take
+    from ppl_vae.core.inputs import arguments, given_values, inputs_of
+
+    names = list(arguments(vae.model, len(batch)))
+    values = {names[place]: value for place, value in given_values(vae, batch, given, n).items()}
+    cycled = take(batch, torch.arange(n, device=vae.device) % (batch_length(batch) or 1))
+    others = {i.name: cycled[p] for p, i in enumerate(inputs_of(vae, batch)) if i.is_needed and i.name not in values}
+    found = {**values, **others}
+    return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v) for k, v in found.items()}
 
 
 def _restored(run: Run, value: Any) -> Any:
@@ -44,12 +116,14 @@ def _restored(run: Run, value: Any) -> Any:
     return run.spec.restore(value).numpy() if tuple(value.shape[1:]) == run.spec.shape else value.numpy()
 
 
-def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, drawn: Any) -> dict[str, Any]:
+def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: Any) -> dict[str, Any]:
     from ppl_vae.core.generate import generate, of_data
     from ppl_vae.reports import figures
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
-        means = generate(vae, min(cfg.n, MOST), like=like, mean=True, seed=cfg.seed)
+        few = min(cfg.n, MOST)
+        some = {k: v[:few] if isinstance(v, list) and len(v) == cfg.n else v for k, v in given.items()}
+        means = generate(vae, few, like=like, given=some, mean=True, seed=cfg.seed)
         means = of_data(means, like[0]) if isinstance(means, dict) else means
         return {"samples": figures.samples_grid(np.clip(_restored(run, means), 0, 1))}
     data = run.data.test if len(run.data.test) else run.data.train
