@@ -26,7 +26,9 @@ def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
     """Write figures as PNG into `DIR/figures`."""
     from ppl_vae.reports.figures import save_figure
 
-    return [save_figure(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
+    return [
+        save_figure(figure, directory / "figures" / f"{name.replace('/', '.')}.png") for name, figure in figures.items()
+    ]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:

@@ -6,6 +6,7 @@ with the support and nothing is run. Else, and where values are missing, the two
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -25,6 +26,7 @@ from ppl_vae.core.faults import (
     observed,
     own_subsampling,
     refuse_infinite,
+    subsampled,
 )
 from ppl_vae.core.misfit import misfit_told
 from ppl_vae.core.observed import Message, outside, support_of, visible
@@ -68,10 +70,12 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, any_size: bool |
         columns = _observed_columns(head, model)
         if columns is not None and not data.missing:
             many = max(rows, 2 * BLOCK // max(data.row_bytes, 1))
-            for start in range(0, data.size, many):
+            for start in range(0, data.size if columns else 0, many):
                 looking.compare(data.taken(slice(start, start + many)), columns, start)
             return
         many = max(rows, min(1024, BLOCK // max(data.row_bytes, 1)))
+        if own is not None:  # such programs take one number of data, of which they look at some
+            many, data = rows, replace(data, size=data.size // rows * rows)
         for start in range(rows, data.size, many):
             looking.look(data.taken(slice(start, start + many)), start)
 
@@ -184,14 +188,25 @@ class _Screen:
 def _observed_columns(batch: Batch, model: Trace) -> dict[str, tuple[int, Message]] | None:
     """The arguments that are observed as they are, by site; None if a site observes something else."""
     columns = {}
+    nodes: dict[str, Any] = model.nodes
+    drawn = [nodes[plate]["value"] for plate in subsampled(model)]
     for name, msg in observed(model):
         if support_of(msg["fn"]) is None:
             continue
-        i = next((i for i, part in enumerate(batch) if part is msg["value"]), None)
+        i = next(
+            (i for i, part in enumerate(batch) if part is msg["value"] or _is_taken(part, msg["value"], drawn)), None
+        )
         if i is None or visible(msg) is not None or not is_fixed(support_of(msg["fn"])):
             return None
         columns[name] = i, msg
     return columns
+
+
+def _is_taken(part: Any, value: Tensor, drawn: list[Tensor]) -> bool:
+    """Whether a value is an argument at the indices that a plate has drawn."""
+    if not isinstance(part, Tensor) or not part.dim() or not value.dim() or part.shape[1:] != value.shape[1:]:
+        return False
+    return any(len(value) == len(at) and torch.equal(part[at], value) for at in drawn if int(at.max()) < len(part))
 
 
 def _is_nan(value: Any, msg: Message) -> bool:

@@ -290,6 +290,26 @@ def test_a_plate_that_subsamples_trains_and_is_refused_where_each_datum_counts(s
             door(own(size), x)
 
 
+def test_all_data_of_a_plate_that_subsamples_are_looked_at():
+    """It takes 8 of each batch of 20; the last batch of 10 it could not even run on before it is trained."""
+    x = torch.zeros(110, D)
+    vae = own(lambda x: 8)
+    take_data(vae, x, every_datum=False, rows=20)
+    x[101, 1] = torch.inf
+    with pytest.raises(DataError, match=r"1 value of data infinite"):
+        take_data(vae, x, every_datum=False, rows=20)
+
+    def binary(x):
+        with pyro.plate("data", x.shape[0], subsample_size=8) as i:
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z.sum(-1, keepdim=True).expand(-1, D)).to_event(1), obs=x[i])
+
+    x[101, 1] = 7.0
+    with pytest.raises(DataError, match=r"the first 7 in datum 101 at \[1\]"):
+        take_data(pv.VAE(binary, vae.run_guide), x, every_datum=False, rows=20)
+    take_data(pv.VAE(binary, vae.run_guide), x[:101], every_datum=False, rows=20)
+
+
 def test_a_plate_of_another_size_may_subsample():
     vae = pair(LIKELIHOODS["Normal"][0])
     inner = vae.run_model
