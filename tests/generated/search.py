@@ -122,9 +122,10 @@ def main(argv: list[str]) -> int:
     wrong = [r for r in results if r[2].kind == "wrong"]
     runnable = [v for _, _, v in results if v.pyro]
     right = sum(v.kind == "right" for v in runnable)
+    share = f"{right} ({right / max(len(runnable), 1):.0%})"
     summary = (
         f"{len(results)} programs (seeds {results[0][0]} to {results[-1][0]}): {len(wrong)} wrong. "
-        f"Pyro's own ELBO runs {len(runnable)} of them; of these {right} ({right / max(len(runnable), 1):.0%}) are right in every number."
+        f"Pyro's own ELBO runs {len(runnable)} of them; of these {share} are right in every number."
     )
     print(f"\n{summary}\n{seconds:.0f} s")
     if options.table:
