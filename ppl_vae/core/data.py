@@ -38,7 +38,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from ppl_vae.core.screen import Data, count_missing, refuse_infinite, screen
+from ppl_vae.core.faults import Data, count_missing, refuse_infinite
+from ppl_vae.core.screen import screen
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
@@ -68,13 +69,14 @@ def as_batch(batch: Any) -> tuple[Any, ...]:
     if hasattr(batch, "batch"):
         return tuple(batch.batch())
     if isinstance(batch, tuple):
-        taken = _kept(batch, tuple(_argument(part, f"data[{i}]") for i, part in enumerate(batch)))
+        names = ["data"] if len(batch) == 1 else [f"data[{i}]" for i in range(len(batch))]
+        taken = _kept(batch, tuple(_argument(part, name) for part, name in zip(batch, names, strict=True)))
     else:
         is_array = isinstance(batch, _ARRAYS) or (isinstance(batch, Tensor) and not batch.dim())
         taken = (as_tensor(batch, "data", exact=True) if is_array else _argument(batch, "data"),)
     for i, part in enumerate(taken):
         if isinstance(part, Tensor) and part.dim():
-            check_any(part, f"data[{i}]" if isinstance(batch, tuple) else "data", is_x=True)
+            check_any(part, f"data[{i}]" if len(taken) > 1 else "data", is_x=True)
             break
     return taken
 
@@ -103,7 +105,9 @@ def as_pair_takes(batch: tuple[Any, ...], vae: "VAE") -> tuple[Any, ...]:
     return _kept(batch, tuple(cast(part, dtype, device) for part in batch))
 
 
-def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool = False) -> tuple[Any, ...]:
+def take_batch(
+    vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool = False, any_size: bool = False
+) -> tuple[Any, ...]:
     """A batch as a pair takes it: the door of `check`, `terms`, `gradients` and `generate`.
 
     Args:
@@ -111,11 +115,12 @@ def take_batch(vae: "VAE", batch: Any, *, look: bool = False, every_datum: bool 
         batch: what its programs take.
         look: whether to look at the data as `take_data` does; Pyro's own validation looks at what `terms` is given.
         every_datum: see `take_data`.
+        any_size: whether the programs have to run on any number of data.
     """
     batch = as_pair_takes(as_batch(batch), vae)
     if look:
         refuse_infinite(batch)
-        screen(vae, Data.of_batch(batch), every_datum=every_datum)
+        screen(vae, Data.of_batch(batch), every_datum=every_datum, any_size=any_size)
     return batch
 
 

@@ -24,8 +24,12 @@ class Missing(Messenger):
         if not msg["is_observed"] or not isinstance(value, Tensor) or not value.is_floating_point():
             return
         looked_at = visible(msg)
-        if looked_at is not None:
+        if looked_at is not None and _broadcast(value, looked_at):  # else Pyro has words for it
             msg["value"] = torch.where(value.isnan() & ~looked_at, inside(msg["fn"], value), value)
+
+
+def _broadcast(a: Tensor, b: Tensor) -> bool:
+    return all(m == n or 1 in (m, n) for m, n in zip(a.shape[::-1], b.shape[::-1], strict=False))
 
 
 def visible(msg: Message) -> Tensor | None:

@@ -36,6 +36,7 @@ class PlateStructure:
         depth: The number of plate dimensions of the deeper program; particles lie one to the left.
         parents: The latent sites that each site of the model depends on.
         local: The sites of both programs that stand in the data plate.
+        takes_any: Whether the programs run on a batch of another size.
         followed: Whether `parents` were found by following values, and are not every earlier site.
         escaping: Latent sites on which a site outside one of their plates depends, each with one such site.
     """
@@ -46,6 +47,7 @@ class PlateStructure:
     local: frozenset[str] = frozenset()
     escaping: Mapping[str, str] = field(default_factory=dict)
     followed: bool = True
+    takes_any: bool = True
 
     @property
     def particle_dim(self) -> int:
@@ -150,12 +152,12 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Tr
         frames = _frames(guide, model)
         depth = max((-f.dim for group in frames.values() for f in group if f.dim is not None), default=0)
         with pyro.validation_enabled(False):
-            names = _data_plates(vae, batch, frames)
+            names, takes_any = _data_plates(vae, batch, frames)
             parents, followed = _parents(vae.run_model, batch, model)
             above, _ = _parents(vae.run_guide, batch, guide)
     local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
     escaping = {**_escaping(guide, above), **_escaping(model, parents)}
-    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed), guide, model
+    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed, takes_any), guide, model
 
 
 def _plates(site: dict[str, Any]) -> set[str]:
@@ -199,20 +201,24 @@ def _escaping(trace: Trace, parents: Mapping[str, frozenset[str]]) -> dict[str, 
     return found
 
 
-def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]) -> frozenset[str]:
+def _data_plates(
+    vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondIndepStackFrame]]
+) -> tuple[frozenset[str], bool]:
+    """The names of the plate over data, and whether the programs take a batch of another size."""
     if vae.data_plate is not None:
         if vae.data_plate not in frames:
             raise CheckError(
                 f"data_plate={vae.data_plate!r} names no plate of the pair. Its plates: {sorted(frames) or 'none'}."
             )
-        return frozenset({vae.data_plate})
+        return frozenset({vae.data_plate}), True
     follows: set[str] = set()
     length = batch_length(batch)
+    takes_any = True
     if length is not None:
         try:
             other = _frames(*run_pair(vae, _resized(batch, length)))
         except Exception:  # a program may accept one batch size only: then its plates tell
-            other = {}
+            other, takes_any = {}, False
         sizes, others = ({n: {f.size for f in g if f.size > 0} for n, g in found.items()} for found in (frames, other))
         changed = {n for n, group in others.items() if n in sizes and sizes[n].isdisjoint(group)}
         follows = {n for n in changed if sizes[n] == {length}} or changed
@@ -231,4 +237,4 @@ def _data_plates(vae: "VAE", batch: tuple[Any, ...], frames: dict[str, set[CondI
             f"Several plates follow the size of the batch: {sorted(follows)}. "
             f"Name the one over data: VAE(model, guide, data_plate={min(follows)!r})."
         )
-    return frozenset(follows)
+    return frozenset(follows), takes_any

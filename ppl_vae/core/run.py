@@ -59,7 +59,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
             key = _key(vae, batch)
             vae.prepared[key, "estimate"] = known
             if vae.reference_batch is None:
-                vae.reference_batch = _reference(batch)
+                vae.reference_batch = _reference(batch) if known.plates.takes_any else batch
         if mode != "estimate":
             known = known.drawing(_summable(vae, batch, known) if mode == "sum" else frozenset())
         vae.prepared[key, mode] = known

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.plates import PlateStructure
+from ppl_vae.core.supports import refusal
 from ppl_vae.distributions.relaxed import relaxed_log_prob
 from ppl_vae.distributions.unwrap import is_masked, unmasked
 from ppl_vae.errors import CheckError
@@ -220,7 +221,13 @@ def site_log_prob(msg: dict[str, Any], *, relaxed: bool = False, masked: bool = 
     if relaxed and not msg["is_observed"]:
         log_prob = relaxed_log_prob(fn, msg["value"])
     else:
-        log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+        try:
+            log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+        except ValueError as error:
+            why = refusal(msg)
+            if why is None:
+                raise
+            raise why from error
     if not isinstance(log_prob, Tensor):  # a number, of a distribution that is masked as a whole
         log_prob = torch.full(fn.batch_shape, float(log_prob), dtype=torch.get_default_dtype())
     return scale_and_mask(log_prob, 1.0, msg["mask"]) if masked else log_prob

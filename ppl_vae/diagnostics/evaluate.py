@@ -128,7 +128,8 @@ def evaluate(
 
     Raises:
         CheckError: if the pair has no data plate: then the batch is one joint observation.
-        DataError: if there are no data.
+        DataError: if there are no data, or for what `ppl_vae.core.data.take_data` refuses: values outside a support,
+            or missing where nothing masks them.
 
     Reference:
         Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.

@@ -341,18 +341,22 @@ def layout_of(
     Raises:
         DataError: for `dims` and `coords` of what is not there, or of another size.
     """
-    sites = {**t.latents, **t.model}
+    known = {**t.latents, **t.model, **t.contracted}
+    sites = {name: site for name, site in known.items() if not site.stands_for}
+    together = [key for key in log_likelihoods(t) if key not in sites]  # sites that have one density together
     plates = {plate for site in sites.values() for plate in site.plates}
     pictured = {"channel", "height", "width", "feature", "factor"}
     given = {dim for named in (dims or {}).values() for dim in ([named] if isinstance(named, str) else named)}
-    variables = variable_names(sites, {*others, *plates, *pictured, *given, *(coords or {})})
+    variables = variable_names([*sites, *together], {*others, *plates, *pictured, *given, *(coords or {})})
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
     sizes = {"chain": chains, DATUM: len(index)}
     observed = [name for name, site in t.observed.items() if site.is_local]
-    for site_name, site in (*t.latents.items(), *t.model.items(), *t.observed.items()):
+    for site_name, site in sites.items():
         name = variables[site_name]
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
+        if site_name in t.contracted and not site.is_observed:
+            event = len(site.fn.event_shape)  # its value has axes of the sum
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
         if observed[:1] == [site_name] and event == 3:
             own = ["channel", "height", "width"]
@@ -361,11 +365,13 @@ def layout_of(
             if spec is not None and spec.feature_names:
                 labels["feature"] = list(spec.feature_names)
         names[name] = [*(plate.replace("/", ".") for plate in site.plates), *own]
+    names |= {variables[key]: [] for key in together}
     by_site = {site: names[name] for site, name in variables.items()}
     check_dims(dims, {**by_site, **names})
     names |= {variables.get(name, name): list(named) for name, named in (dims or {}).items()}
     for site_name, site in sites.items():
-        shape = site.value.shape[1 + site.is_local :]
+        summed = site_name in t.contracted and not site.is_observed
+        shape = site.fn.event_shape if summed else site.value.shape[1 + site.is_local :]
         sizes |= dict(zip(names[variables[site_name]], map(int, shape), strict=True))
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ppl_vae.core.data import take_batch
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
-from ppl_vae.core.screen import family
+from ppl_vae.core.supports import family
 from ppl_vae.errors import CheckError
 from ppl_vae.linter.report import Finding, Report
 from ppl_vae.linter.rules import amortization, data_axis, parameters, plates, scales, sites, supports

@@ -19,10 +19,11 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.core.faults import subsampled
 from ppl_vae.core.plates import DEEPEST, Asked, sample_sites, unchanged
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare
-from ppl_vae.core.screen import is_silenced, subsampled
+from ppl_vae.core.supports import is_silenced
 from ppl_vae.errors import CheckError, PplVaeError
 
 if TYPE_CHECKING:

@@ -173,6 +173,24 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
+def read_recipe(directory: Path) -> dict[str, Any]:
+    """What makes the run in a directory, or nothing where that was not written.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = directory / RECIPE
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"Got {path} that cannot be read ({error}), expected what `fit` wrote.") from error
+    if not isinstance(found, dict):
+        raise RunError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
+    return found
+
+
 def locked(directory: Path) -> bool:
     """Whether a process holds the run."""
     path = directory / LOCK

@@ -18,7 +18,7 @@ from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import ArgumentError, RunError, UsageError
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_record
+from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,8 +134,6 @@ class Run:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
-        from ppl_vae.training.checkpoint import read_recipe
-
         return read_recipe(self.directory)
 
     @cached_property

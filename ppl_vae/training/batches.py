@@ -30,7 +30,9 @@ class Batches:
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Any, ...]]:
         """Go once through the data, shuffled where there is a generator; the last batch may be smaller."""
         for batch in self.split.batches(size, shuffle=generator is not None, generator=generator):
-            yield tuple(cast(part, self.dtype, part.device) for part in batch)
+            yield tuple(
+                cast(part, self.dtype, part.device) if isinstance(part, torch.Tensor) else part for part in batch
+            )
 
 
 def batches_of(data: Any, vae: Any, device: torch.device, rows: int) -> tuple[Batches, Batches | None]:

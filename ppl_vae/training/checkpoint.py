@@ -12,7 +12,7 @@ from ppl_vae.errors import RunError
 from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.files import append, write_atomically
-from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RECIPE, REFERENCE, WEIGHTS, RunWriter
+from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RECIPE, REFERENCE, WEIGHTS, RunWriter, read_recipe
 from ppl_vae.training.history import History, Row, to_line
 from ppl_vae.training.recipe import refuse_other
 
@@ -184,21 +184,3 @@ class Store:
     def rewrite(self, rows: list[Row]) -> None:
         """Make the lines of metrics exactly these: those later than the checkpoint are dropped."""
         write_atomically(self.metrics, History(rows).to_jsonl())
-
-
-def read_recipe(directory: Path) -> dict[str, Any]:
-    """What makes the run in a directory, or nothing where that was not written.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    path = directory / RECIPE
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"Got {path} that cannot be read ({error}), expected what `fit` wrote.") from error
-    if not isinstance(found, dict):
-        raise RunError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
-    return found

@@ -60,7 +60,8 @@ def fit(
 
     Args:
         vae: the pair; it holds the best weights afterwards (see `keep`).
-        data: a Dataset, or training data alone: a Split, an array, or a tuple of arrays with one data axis.
+        data: a Dataset, or training data alone: a Split, an array, or a tuple of arrays with one data axis; taken as
+            `ppl_vae.core.data` says. All of them, validation data too, are looked at once before the first step.
         objective: what to maximize; `ppl_vae.objectives.ELBO()` by default.
         optimizer: takes parameters, gives a `torch.optim` optimizer; made fused where possible unless it says
             otherwise.
@@ -90,6 +91,8 @@ def fit(
         The history: a row per epoch, in nats per datum.
 
     Raises:
+        DataError: data that the programs cannot be right on: a value outside the support of the site that observes it,
+            a missing one (NaN) that nothing masks, no data axis; names the first and its place.
         NonFiniteError: the bound became NaN or infinite; names epoch, step and site. The pair holds the
             weights of before that step, the directory those after the last whole epoch.
         KeyboardInterrupt: on Ctrl-C, after the step at hand was finished and its state saved, to go on from

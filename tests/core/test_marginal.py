@@ -114,7 +114,7 @@ def test_two_parents_on_one_axis_are_refused():
         pyro.sample("y", dist.Bernoulli(0.2 + cells[1, 1] / 2), obs=y)
 
     with pytest.raises(CheckError, match="one axis"):
-        pv.objectives.ELBO()(pv.VAE(model, lambda y: None), torch.tensor(1.0))
+        pv.objectives.ELBO()(pv.VAE(model, lambda y: None), (torch.tensor(1.0),))
 
 
 def test_a_chain_that_the_guide_enumerates_has_axes_of_its_own():

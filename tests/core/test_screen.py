@@ -9,8 +9,9 @@ from pyro import poutine
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.core import screen as looking
+from ppl_vae.core import supports as looking
 from ppl_vae.core.data import take_data
+from ppl_vae.core.observed import support_of
 from ppl_vae.errors import CheckError, DataError, NonFiniteError
 from ppl_vae.inference_data._arviz import to_tree
 
@@ -309,4 +310,14 @@ def test_supports_in_words():
         "the real line": dist.Normal(0.0, 1.0),
     }
     for words, fn in told.items():
-        assert looking.told(looking.support_of(fn)) == words
+        assert looking.told(support_of(fn)) == words
+
+
+@pytest.mark.parametrize("name", ["Bernoulli", "Poisson", "Gamma"])
+def test_terms_say_what_is_outside_a_support(name):
+    likelihood, good, bad, told = LIKELIHOODS[name]
+    x = torch.full((7, D), good)
+    x[3, 2] = bad
+    where = rf"the first {bad:g} at \[3, 2\].*expected .*{told}"
+    with pytest.raises(DataError, match=rf"Got 1 value outside the support of {name} at site 'x', {where}"):
+        pv.terms(pair(likelihood), x)

@@ -107,9 +107,11 @@ def held(case: Case, folder: Path):
     """The data in their container."""
     x = stored(case, values(case))
 
+    def native():
+        return x.astype(x.dtype.newbyteorder("="))
+
     def tensor():
-        native = x.astype(x.dtype.newbyteorder("="))
-        return torch.tensor(native).to(torch.bfloat16 if case.dtype == "bfloat16" else torch.tensor(native).dtype)
+        return torch.tensor(native()).to(torch.bfloat16 if case.dtype == "bfloat16" else torch.tensor(native()).dtype)
 
     def saved():
         with tempfile.NamedTemporaryFile(suffix=".npy", dir=folder, delete=False) as file:
@@ -127,8 +129,8 @@ def held(case: Case, folder: Path):
         "read-only": lambda: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
         "mapped": lambda: np.load(saved(), mmap_mode="r"),
         "lists": lambda: x.tolist(),
-        "table": lambda: pd.DataFrame(x.astype(x.dtype.newbyteorder("="))) if x.ndim == 2 else pd.Series(x),
-        "nullable table": lambda: pd.DataFrame(x.astype(x.dtype.newbyteorder("="))).convert_dtypes() if x.ndim else x,
+        "table": lambda: pd.DataFrame(native()) if x.ndim == 2 else pd.Series(native()),
+        "nullable table": lambda: pd.DataFrame(native()).convert_dtypes() if x.ndim > 1 else x,
         "sparse": lambda: scipy.sparse.csr_array(x.astype("float32")) if x.ndim == 2 and x.size else x,
         "coo": lambda: scipy.sparse.coo_matrix(x.astype("float32")) if x.ndim == 2 and x.size else x,
         "sparse tensor": lambda: tensor().to_sparse() if x.ndim == 2 and case.dtype in ("float32", "int64") else x,

@@ -272,7 +272,7 @@ class Draw:
         above = [*self.some(list(program.order), 0.5), "u"]
         self.columns["u"] = self._reals()
         guide = self.law(site.law.family, "g", above, (0.75, 1.1))
-        guide = replace(guide, mask=rng.choice(("missing", "missing", "")))
+        guide = replace(guide, mask=rng.choice(("missing", "missing", "missing", "missing", "")))
         finite = site.law.support in FINITE
         if finite and self.chance(0.3):
             guide = None
@@ -419,7 +419,9 @@ class Draw:
 
     def estimators(self, program: Program, particles: int) -> Program:
         for site in program.latents:
-            if self.chance(0.5) and not (site.step is not None and site.infer):
+            # A site that a bound sums out of its weights leaves its own parameters without a gradient.
+            summed = not program.objective.startswith("ELBO") and enumerated(program, site) and not site.infer
+            if self.chance(0.9 if summed else 0.5) and not (site.step is not None and site.infer):
                 program = program.with_site(site.name, estimator=self.estimator(program, site, particles))
         return program
 
@@ -431,11 +433,11 @@ class Draw:
             able = ["Pathwise()", score, score]
             if program.objective in ("ELBO(1)", "ELBO(2)", "ELBO(3)"):
                 able += ["StickingTheLanding()"] * 2
-            if site.guide.family == "normal":
-                able.append("Pathwise(antithetic=True)")
+            if site.guide.family == "normal" and program.objective.startswith("ELBO"):
+                able.append("Pathwise(antithetic=True)")  # under other bounds it makes another bound
             return rng.choice(able)
         able = [score, score]
-        if site.law.support in FINITE:
+        if site.law.support in FINITE and (program.objective.startswith("ELBO") or self.chance(0.2)):
             able += ["Enumerate()"] * 2
         if site.law.support in (BINARY, ONE_HOT) and program.objective.startswith(("ELBO", "IWAE")):
             able.append("Concrete(0.7)")

@@ -429,9 +429,16 @@ class Exact:
                 return first, ((w * self.mean((f - first) ** 2, d)).sum(0)).sqrt()
 
             evidence = torch.logsumexp((l + d + dg[:, None, None]).flatten(0, 1), 0)
-            second = torch.logsumexp((2 * (l - evidence) + d + dg[:, None, None]).flatten(0, 1), 0).exp()
             elbo, sd = moments(l)
-            found = {"elbo": elbo, "elbo_sd": sd, "nll": -evidence, "nll_sd": (second - 1).clamp_min(0).sqrt()}
+            fourth = (w * self.mean((l - elbo) ** 4, d)).sum(0)
+            found = {"elbo": elbo, "elbo_sd": sd, "elbo_kurtosis": fourth / sd.clamp_min(1e-6) ** 4}
+            # Of weights w / E[w], by their raw moments: large weights are rare ones, not large numbers times 0.
+            m2, m3, m4 = (
+                torch.logsumexp((k * (l - evidence) + d + dg[:, None, None]).flatten(0, 1), 0).exp() for k in (2, 3, 4)
+            )
+            variance = (m2 - 1).clamp_min(0)
+            found |= {"nll": -evidence, "nll_sd": variance.sqrt()}
+            found["nll_kurtosis"] = (m4 - 4 * m3 + 6 * m2 - 3) / variance.clamp_min(1e-12) ** 2
             prior = self._log_model(False, lambda s: s.is_latent)
             seen, charge = self._flat(self._log_model(False) - prior), self._total(self.log_q, True, False) - prior
             found["log_likelihood"], found["log_likelihood_sd"] = moments(seen)
@@ -463,14 +470,20 @@ class Exact:
             first = (w * self.mean(f, d)).sum(0)
             return first, (w * self.mean((f - first) ** 2, d)).sum(0).clamp_min(0).sqrt()
 
+    def parts(self, value: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """The gradient by autograd: in the model's parameters, and in the guide's; shared ones have a part in each."""
+        groups = []
+        for leaves in (self.model_parameters, self.guide_parameters):
+            found = [None] * len(leaves)  # where all is masked, the value is a constant
+            if value.requires_grad:
+                found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, retain_graph=True)
+            groups.append({n: 0.0 if g is None else float(g) for n, g in zip(leaves, found, strict=True)})
+        return groups[0], groups[1]
+
     def gradient(self, value: Tensor) -> dict[str, float]:
-        """By autograd, with model and guide's parts of a shared parameter added."""
-        leaves = [*self.model_parameters.items(), *self.guide_parameters.items()]
-        found = torch.autograd.grad(value, [p for _, p in leaves], allow_unused=True)
-        total = dict.fromkeys(self.model_parameters, 0.0)
-        for (name, _), g in zip(leaves, found, strict=True):
-            total[name] += 0.0 if g is None else float(g)
-        return total
+        """The sum of both parts."""
+        model, guide = self.parts(value)
+        return {n: model[n] + guide[n] for n in model}
 
 
 def enumerated(program: Program, site: Site) -> bool:

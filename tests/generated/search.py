@@ -83,6 +83,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.generated", description=__doc__)
     parser.add_argument("count", type=int, help="how many programs")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no program after so many seconds")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--shrink", type=int, default=10, help="how many kinds of wrong programs to shrink and print")
     parser.add_argument("--wrong", type=Path, help="a folder for the shrunk programs")
@@ -101,6 +102,8 @@ def main(argv: list[str]) -> int:
                 print(f"program {result[0]}: {result[2]}", flush=True)
             elif len(results) % 200 == 0:
                 print(f"{len(results)} programs, {time.time() - began:.0f} s", flush=True)
+            if time.time() - began > options.seconds:
+                break
     results.sort(key=lambda r: r[0])
     text = table(results)
     seconds = time.time() - began

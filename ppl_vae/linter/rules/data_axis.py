@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae.core.screen import OWN_SUBSAMPLING, fault
+from ppl_vae.core.faults import OWN_SUBSAMPLING
+from ppl_vae.core.screen import fault
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace, event_shape, place_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ppl_vae.core.screen import not_finite
+from ppl_vae.core.faults import not_finite
 from ppl_vae.linter.report import Finding
 
 if TYPE_CHECKING:
