@@ -1,5 +1,6 @@
 """Which estimator each site of a pair takes, and which sites are summed out."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
@@ -37,29 +38,6 @@ def assign(
             f"estimators names {sorted(unknown)}, which the guide does not sample. "
             f"Its latent sites: {sorted(latents) or 'none'}."
         )
-    chosen: dict[str, Any] = {}
-    configurations = 1
-    for name, site in latents.items():
-        estimator = resolve(name, site, vae.estimators, configurations, name in plates.escaping)
-        if is_detached(site["fn"]) and isinstance(estimator, (Reparameterized, Implicit)):
-            raise CheckError(
-                f"{type(estimator).__name__} at site {name!r} differentiates its draws, and has_rsample_(False) of its "
-                "distribution forbids that. Leave out one of the two."
-            )
-        if estimator.enumerates:
-            if not is_finite(site["fn"], limit=10**6):
-                raise CheckError(
-                    f"Enumerate at site {name!r}: {type(site['fn']).__name__} has no finite support to be listed. "
-                    "Use ScoreFunction, or Pathwise for a continuous site."
-                )
-            if name in plates.escaping:
-                raise CheckError(
-                    f"Enumerate at site {name!r}, on which {plates.escaping[name]!r} depends outside of its plate: "
-                    f"each of its elements would be summed by itself. Put {plates.escaping[name]!r} into the plate, or "
-                    "use ScoreFunction."
-                )
-            configurations *= support_size(site["fn"])
-        chosen[name] = estimator
     for name, site in only_model.items():
         if site["infer"].get("enumerate") == "sequential" or site["infer"].get("num_samples"):
             raise CheckError(
@@ -72,12 +50,57 @@ def assign(
         for n, s in only_model.items()
         if s["infer"].get("enumerate") or getattr(vae.estimators.get(n), "enumerates", False)
     }
+    escaping = {**plates.escaping, **_summed_with(frozenset(marginal), latents.keys(), plates, model)}
+    chosen: dict[str, Any] = {}
+    configurations = 1
+    for name, site in latents.items():
+        estimator = resolve(name, site, vae.estimators, configurations, name in escaping)
+        if is_detached(site["fn"]) and isinstance(estimator, (Reparameterized, Implicit)):
+            raise CheckError(
+                f"{type(estimator).__name__} at site {name!r} differentiates its draws, and has_rsample_(False) of its "
+                "distribution forbids that. Leave out one of the two."
+            )
+        if estimator.enumerates:
+            if not is_finite(site["fn"], limit=10**6):
+                raise CheckError(
+                    f"Enumerate at site {name!r}: {type(site['fn']).__name__} has no finite support to be listed. "
+                    "Use ScoreFunction, or Pathwise for a continuous site."
+                )
+            if name in escaping:
+                raise CheckError(
+                    f"Enumerate at site {name!r}, on which {escaping[name]!r} depends outside of its plate: "
+                    f"each of its elements would be summed by itself. Put {escaping[name]!r} into the plate, or "
+                    "use ScoreFunction."
+                )
+            configurations *= support_size(site["fn"])
+        chosen[name] = estimator
     summed = frozenset(n for n, e in chosen.items() if e.enumerates)
     lonely = {n for n, s in latents.items() if s["infer"].get("is_auxiliary") and n not in model}
     unpaired = frozenset(lonely - _carried(vae, batch, latents)) if lonely else frozenset()
     return Prepared(
         plates, chosen, dict(vae.estimators), marginal=frozenset(marginal), summed=summed, unpaired=unpaired
     )
+
+
+def _summed_with(
+    marginal: frozenset[str], drawn: Collection[str], plates: PlateStructure, model: dict[str, Any]
+) -> dict[str, str]:
+    """Latent sites that share a factor with a site which is summed out of the model outside one of their plates.
+
+    The sum is over a product of all their elements, so that these cannot be enumerated one by one.
+    """
+    found: dict[str, str] = {}
+    if not marginal:
+        return found
+    around = {n: {f.name for f in s["cond_indep_stack"] if f.vectorized} for n, s in model.items()}
+    common = set.intersection(*(around[name] for name in marginal))
+    for name in model:
+        parents = plates.parents.get(name, frozenset())
+        if parents & marginal or name in marginal:
+            for latent in {name, *parents} & set(drawn) & around.keys():
+                if around[latent] - common:
+                    found[latent] = min(marginal)
+    return found
 
 
 def _carried(vae: "VAE", batch: tuple[Any, ...], latents: dict[str, Any]) -> set[str]:

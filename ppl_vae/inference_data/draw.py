@@ -370,8 +370,9 @@ def layout_of(
     check_dims(dims, {**by_site, **names})
     names |= {variables.get(name, name): list(named) for name, named in (dims or {}).items()}
     for site_name, site in sites.items():
-        summed = site_name in t.contracted and not site.is_observed
-        shape = site.fn.event_shape if summed else site.value.shape[1 + site.is_local :]
+        if site_name in t.contracted and not site.is_observed:
+            continue
+        shape = site.value.shape[1 + site.is_local :]
         sizes |= dict(zip(names[variables[site_name]], map(int, shape), strict=True))
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)
