@@ -84,7 +84,7 @@ def generate(
     # Without a seed, one is drawn from the caller's stream, which so goes on.
     start = int(torch.randint(2**31, ())) if seed is None else seed
     parts: list[dict[str, Tensor]] = []
-    few = part(0, min(n, 2))
+    few = part(0, min(n, 2)) if values else batch  # some programs take no other number of data
     with inference(vae, few):
         held = _held(vae, few, values, like)
         pyro.set_rng_seed(start)

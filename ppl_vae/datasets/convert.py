@@ -91,7 +91,7 @@ def as_tensors(
             "one by one: torchvision's sets have them as .data and .targets; else stack the items."
         )
     several = isinstance(arrays, tuple)
-    names = [f"{name}[{i}]" for i in range(len(arrays))] if several and len(arrays) > 1 else [name]
+    names = [f"{name}[{i}]" for i in range(len(arrays))] if several and len(arrays) != 1 else [name]
     entries = arrays if several else (arrays,)
     tensors = tuple(
         as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))

@@ -250,7 +250,10 @@ def _(mark):
     elbos=ENUM,
     oracle="pyro",
     options={"max_plate_nesting": 3},
-    **{"parallel, 3 samples": DRAWN, "None": {"pyro": "warning"}},
+    **{
+        "parallel, 3 samples": {"ours": "refused", "why": "no finite support", **DRAWN},
+        "None": {"pyro": "warning"},
+    },
 )
 def _(mark, expand, samples):
     def program(p, a):
@@ -279,7 +282,10 @@ def _(mark, expand, samples):
     oracle="pyro",
     options={"max_plate_nesting": 2},
     particles=3,
-    **{"parallel, 3 samples": DRAWN, "None": {"pyro": "warning"}},
+    **{
+        "parallel, 3 samples": {"ours": "refused", "why": "no finite support", **DRAWN},
+        "None": {"pyro": "warning"},
+    },
 )
 def _(mark, expand, samples):
     def program(p, a):
