@@ -154,7 +154,7 @@ LIKELIHOODS = {
 @pytest.mark.parametrize(("name", "support", "keys"), [(n, *v) for n, v in LIKELIHOODS.items()], ids=LIKELIHOODS)
 def test_every_likelihood_has_parameters(name, support, keys):
     spec = Spec((3,), support, levels=5 if support == "integers" else None)
-    model = pv.models.VAE(spec, getattr(pv.conditionals, name)(spec), latent_dim=2, hidden=[4])
+    model = pv.models.VAE(spec, getattr(pv.likelihoods, name)(spec), latent_dim=2, hidden=[4])
     vae = pv.VAE(model, pv.guides.Amortized(spec, model, hidden=[4])).eval()
     batch = random_batch(spec, 8, 0)
     prepare(vae, batch)
