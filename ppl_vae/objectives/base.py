@@ -204,10 +204,10 @@ def score_function_surrogate(t: Terms, local: Tensor, joint: Tensor) -> Tensor:
         assert site.log_mass is not None
         score = site.log_mass - site.log_mass.detach()
         if site.is_local:
-            advantage, loss = estimator.advantage(t.expect_local(cost, but=score), t, -2)
+            advantage, loss = estimator.advantage(t.expect_local(cost, but=score).detach(), t, -2)
             local = local + score * advantage
         else:
-            advantage, loss = estimator.advantage(t.expect_global(total, but=score), t, -1)
+            advantage, loss = estimator.advantage(t.expect_global(total, but=score).detach(), t, -1)
             joint = joint + score * advantage
         if loss is not None:
             joint = joint - loss

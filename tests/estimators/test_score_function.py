@@ -8,7 +8,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Pathwise, ScoreFunction
+from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Neural, Pathwise, ScoreFunction
 
 MEANS = torch.tensor([[0.0, 3.0], [1.0, -2.0]], dtype=torch.float64)
 HALF = torch.tensor(0.5, dtype=torch.float64)
@@ -44,8 +44,11 @@ class Coins(nn.Module):
         return torch.autograd.grad(total, self.logits)[0]
 
 
+BASELINES = {"leave one out": LeaveOneOut, "average": DecayingAverage, "neural": lambda: Neural(hidden=2)}
+
+
 @pytest.mark.parametrize("particles", [2, 8])
-@pytest.mark.parametrize("baseline", [LeaveOneOut, DecayingAverage])
+@pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)  # a loss that learns is no part of q's gradient
 @pytest.mark.parametrize("below", [Enumerate(), ScoreFunction()])
 def test_above_another_discrete_site(particles, baseline, below):
     """30 gradients of 1,500 data; 6 standard errors (Student's t, 29 degrees: 2e-6 a component)."""
