@@ -35,7 +35,7 @@ class Derived(nn.Module):
     follows the last latent (the decoder) costs nothing. Sites that the model marks for enumeration and
     sites in `hide` stay out of the guide. Locations and scales are in units of the prior's own, drawn once.
 
-    Networks are built from the first batch, or at once if a spec is given.
+    Networks are built from the first batch: no program runs on data that are made up.
 
     Args:
         model: any Pyro program; its data plate encloses the local latents.
@@ -89,9 +89,6 @@ class Derived(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict()
         self.prototype: Prototype | None = None
-        if spec is not None:
-            # Two data of zeros tell names, shapes and supports: no dataset is needed.
-            self.build(*(torch.zeros(2, *f.shape, dtype=getattr(torch, f.dtype)) for f in spec.fields))
 
     def build(self, *batch: Any) -> None:
         """Create all networks from the model's run on a batch."""
@@ -122,7 +119,7 @@ class Derived(nn.Module):
         if self.prototype is None and any(key.startswith(prefix) for key in state):
             raise PplVaeError(
                 "a derived guide has no networks before it has seen a batch, so there is nothing to load into. "
-                "Call pv.prepare(vae, batch) first, or build it with Derived(model, spec)."
+                "Call pv.prepare(vae, batch) first."
             )
         super()._load_from_state_dict(state, prefix, *args)
 
