@@ -269,9 +269,10 @@ class Terms:
                     "sums it out in the model only. Drop it from the guide and mark it "
                     "infer={'enumerate': 'parallel'} in the model."
                 )
-        if shared := self._enumerated(False):
+        shared = [s.name for s in self.guide.values() if s.enum_dim is not None and not s.is_local]
+        if shared:
             raise CheckError(
-                f"Enumerate at the global site {shared[0].name!r} has no bound with several particles per datum. "
+                f"Enumerate at the global site {shared[0]!r} has no bound with several particles per datum. "
                 "Use ELBO, or ScoreFunction at this site."
             )
         if self.coupling:
@@ -409,9 +410,11 @@ def closed_kl(q: Any, p: Any) -> Tensor | None:
     try:
         shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
         q, p = (d if d.batch_shape == shape else d.expand(shape) for d in (q, p))
-        return kl_divergence(q, p)
+        value = kl_divergence(q, p)
     except NotImplementedError:
         return None
+    # A number, of distributions that are masked as a whole.
+    return value if isinstance(value, Tensor) else torch.full(shape, float(value))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -128,3 +128,20 @@ def test_a_masked_draw_is_scored_for_what_depends_on_it():
         found = torch.stack(grads)
         error = float(found.std() / runs**0.5) if runs > 1 else 1e-10
         assert abs(float(found.mean() - want)) < 5 * error
+
+
+def test_a_site_that_is_masked_as_a_whole_has_no_divergence():
+    """torch's closed form is then a number and no tensor."""
+
+    def program(loc):
+        def run(x):
+            with pyro.plate("rows", x.shape[0]):
+                z = pyro.sample("z", dist.Normal(loc * UNIT, UNIT).mask(False))
+                if loc == 0:
+                    pyro.sample("x", dist.Normal(0 * z, UNIT), obs=x)
+
+        return run
+
+    x = torch.zeros(3, dtype=torch.float64)
+    bound = pv.objectives.ELBO(kl="analytic")(pv.VAE(program(0), program(1)), x)
+    assert float(bound.value) == pytest.approx(-0.5 * math.log(2 * math.pi))
