@@ -105,7 +105,7 @@ def main(argv: list[str]) -> int:
         judged = map(one, seeds)
         if options.workers > 1:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(options.workers))
-            judged = pool.imap_unordered(one, seeds, chunksize=8)
+            judged = pool.imap_unordered(one, seeds, chunksize=2)
         for result in judged:
             results.append(result)
             if result[2].kind == "wrong":
