@@ -87,8 +87,7 @@ def fault(vae: "VAE", batch: Batch) -> DataError | None:
     with _aside(vae):
         try:
             refuse_infinite(batch)
-            with misfit_told(vae):
-                traces = run_pair(vae, batch)
+            traces = run_pair(vae, batch)
         except DataError as error:
             return error
         except Exception as failure:

@@ -73,7 +73,9 @@ def outcome(door: str, case: Case, folder: Path) -> tuple[str, object]:
     except PplVaeError as error:
         own = getattr(error, "findings", ())
         if own and not any(f.what.startswith("Got") for f in own):  # what `check` finds in the pair, not in the data
-            return ("crashed" if any(f.kind == "does not run" for f in own) else "ok"), str(error)[:200]
+            fails = any(f.kind == "does not run" for f in own)
+            # `check` looks at programs, too: a width that does not fit may be theirs, so it names the line.
+            return ("refused" if case.shape == "wide" else "crashed") if fails else "ok", str(error)[:200]
         return "refused", sentence(error)
     except Exception as error:
         return "crashed", f"{type(error).__name__}: {error}"[:200]
