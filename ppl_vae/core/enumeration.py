@@ -169,11 +169,9 @@ def contracted(
         return set(), {}
     relaxed = prepared.relaxed
     _require_own_axes(sites, prepared.plates)
-    for name in {*summed, *relaxed} & sites.keys():
-        node = sites[name]
-        node["unscaled_log_prob"] = site_log_prob(node, relaxed=name in relaxed, masked=name not in summed)
-        node["log_prob"], node["log_prob_sum"] = node["unscaled_log_prob"], node["unscaled_log_prob"].sum()
-    model.compute_log_prob(lambda name, site: name in sites)
+    for name, site in sites.items():
+        site["unscaled_log_prob"] = site_log_prob(site, relaxed=name in relaxed, masked=name not in summed)
+        site["log_prob"] = site["unscaled_log_prob"]
     guide.pack_tensors()
     model.pack_tensors(guide.plate_to_symbol)
     symbols = {sites[name]["infer"]["_enumerate_symbol"] for name in summed}
@@ -182,8 +180,7 @@ def contracted(
     factors: dict[str, tuple[frozenset[str], Tensor]] = {}
     sizes: dict[str, int] = {}
     for name, site in sites.items():
-        mask = None if name in summed or name in relaxed else site["packed"]["mask"]
-        log_prob = packed.scale_and_mask(site["packed"]["unscaled_log_prob"], mask=mask)
+        log_prob = site["packed"]["unscaled_log_prob"]
         if name not in summed and symbols.isdisjoint(log_prob._pyro_dims):
             continue
         stack = {model.plate_to_symbol[f.name]: f for f in site["cond_indep_stack"] if f.vectorized}
@@ -231,7 +228,7 @@ def contracted(
     whole = contract(factors)
     if not all(place.data is not None for place, _ in whole):
         _require_all_data(label, [axes(sites[n]["cond_indep_stack"]) for n in factors], total)
-    if not observed:
+    if drawn and not observed:
         keep(": prior", whole, 1, drawn)
         return set(factors), made
     keep("", whole, 1, observed)

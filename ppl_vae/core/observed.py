@@ -25,11 +25,22 @@ class Missing(Messenger):
             return
         looked_at = visible(msg)
         if looked_at is not None and _broadcast(value, looked_at):  # else Pyro has words for it
-            msg["value"] = torch.where(value.isnan() & ~looked_at, inside(msg["fn"], value), value)
+            # A mask may have axes of particles or of enumeration; data have none, and a site's value keeps its shape.
+            unseen = value.isnan() & ~_any_to(looked_at, value.shape)
+            msg["value"] = torch.where(unseen, inside(msg["fn"], value), value)
 
 
 def _broadcast(a: Tensor, b: Tensor) -> bool:
     return all(m == n or 1 in (m, n) for m, n in zip(a.shape[::-1], b.shape[::-1], strict=False))
+
+
+def _any_to(looked_at: Tensor, shape: torch.Size) -> Tensor:
+    """Booleans with the axes that a shape lacks taken together: true where any of them is."""
+    if looked_at.dim() > len(shape):
+        looked_at = looked_at.flatten(0, looked_at.dim() - len(shape) - 1).any(0)
+    for axis in range(-looked_at.dim(), 0):
+        looked_at = looked_at.any(axis, keepdim=True) if shape[axis] == 1 else looked_at
+    return looked_at
 
 
 def visible(msg: Message) -> Tensor | None:
@@ -42,13 +53,20 @@ def visible(msg: Message) -> Tensor | None:
     return found
 
 
-def hidden(msg: Message) -> Tensor:
-    """A site's value with NaN where the program does not look; whole numbers and booleans then become floats."""
+def hidden(msg: Message, axes: int) -> Tensor:
+    """A site's value with NaN where the program does not look; whole numbers and booleans then become floats.
+
+    Args:
+        msg: The site.
+        axes: How many axes plates and an event may have; axes of a mask left of them are of particles or of
+            enumeration, and a value is seen where any of those looks at it.
+    """
     value: Tensor = msg["value"]
     looked_at = visible(msg)
     if looked_at is None:
         return value
     value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    looked_at = _any_to(looked_at, looked_at.shape[max(looked_at.dim() - axes, 0) :])
     return torch.where(looked_at, value, torch.nan)
 
 
@@ -115,7 +133,7 @@ def outside(msg: Message, value: Tensor | None = None, support: Any = None) -> T
             bad = bad | _any(~torch.isfinite(value), support.event_dim)
         looked_at = visible(msg)
         if looked_at is not None:
-            bad = bad & _any(looked_at.expand(value.shape), support.event_dim)
+            bad = bad & _any(_any_to(looked_at, value.shape).expand(value.shape), support.event_dim)
         return bad
     except (NotImplementedError, RuntimeError, ValueError, AttributeError):
         return None

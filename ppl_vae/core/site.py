@@ -256,6 +256,8 @@ def read_site(
     """
     fn, value, infer = msg["fn"], msg["value"], msg["infer"]
     enum_dim = infer.get("_enumerate_dim")
+    event_dim: int = getattr(fn, "event_dim", 0)
+    depth = axes.structure.depth + event_dim
 
     def reduce(x: Tensor) -> Tensor:
         return axes.reduce(x if expect is None else expect(x, msg))
@@ -271,7 +273,7 @@ def read_site(
     return Site(
         name=msg["name"],
         fn=fn,
-        value=axes.canonical(value, getattr(fn, "event_dim", 0)),
+        value=axes.canonical(value, event_dim),
         log_prob=log_prob,
         is_observed=msg["is_observed"],
         is_auxiliary=bool(infer.get("is_auxiliary", False)),
@@ -286,11 +288,11 @@ def read_site(
         log_mass=mass,
         mask=msg["mask"],
         is_masked=masked,
-        particle_axis=max(value.dim() - getattr(fn, "event_dim", 0) - axes.structure.depth - 1, 0),
+        particle_axis=max(value.dim() - depth - 1, 0),
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
         estimator=estimator,
-        shown=(lambda: axes.canonical(hidden(msg), getattr(fn, "event_dim", 0))) if msg["is_observed"] else None,
+        shown=(lambda: axes.canonical(hidden(msg, depth), event_dim)) if msg["is_observed"] else None,
     )
 
 

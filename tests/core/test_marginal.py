@@ -1,5 +1,7 @@
 """Sites that only the model has are summed out, above and below what the guide draws."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -143,3 +145,21 @@ def test_a_chain_that_the_guide_enumerates_has_axes_of_its_own():
         want += float(log_q.exp() * (log_p - log_q))
     vae = pv.VAE(chain(table, True), config_enumerate(chain(other, False)))
     assert float(pv.objectives.ELBO()(vae, (x,)).value * pv.terms(vae, (x,)).total) == pytest.approx(want)
+
+
+def test_a_sum_of_neither_draws_nor_data_is_nothing():
+    """Σ_c p(c) = 1: a site that nothing depends on. 2,000 draws, 5 standard errors (6e-7)."""
+
+    def idle(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Categorical(PI), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(0 * ONE, ONE))
+            pyro.sample("x", dist.Normal(z, ONE), obs=x)
+
+    vae = pv.VAE(idle, guide)
+    assert pv.check(vae, X).strategy  # and raises nothing
+    assert set(pv.terms(vae, X).kl()) == {"z"}
+    assert float(pv.objectives.ELBO(kl="analytic")(vae, X).value) < 0
+    found = pv.evaluate(vae, X, 2000).summary
+    want = dist.Normal(0 * ONE, math.sqrt(2) * ONE).log_prob(X).mean()
+    assert abs(-found["nll"] - float(want)) < 5 * found["nll_se"]

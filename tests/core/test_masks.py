@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 
 import ppl_vae as pv
+from ppl_vae.errors import DataError
 
 X = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
 KEPT = torch.arange(3) < torch.tensor([3, 1])[:, None]
@@ -36,7 +37,8 @@ def program(sample, guided, **infer):
     def guide(x, kept):
         with pyro.plate("rows", x.shape[0]):
             for t in range(3):
-                logits = torch.stack([torch.zeros_like(x[:, t]), x[:, t]], -1)
+                shown = x[:, t].nan_to_num()
+                logits = torch.stack([torch.zeros_like(shown), shown], -1)
                 sample(f"c_{t}", dist.Categorical(logits=logits), kept[:, t])
 
     return model, guide if guided else lambda x, kept: None
@@ -145,3 +147,39 @@ def test_a_site_that_is_masked_as_a_whole_has_no_divergence():
     x = torch.zeros(3, dtype=torch.float64)
     bound = pv.objectives.ELBO(kl="analytic")(pv.VAE(program(0), program(1)), x)
     assert float(bound.value) == pytest.approx(-0.5 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("sample", [by_handler, by_distribution])
+def test_a_mask_beside_what_is_enumerated_leaves_data_as_they_are(sample, guided):
+    """A distribution's mask has the axes of what is enumerated above it; the data that it hides have none."""
+    model, guide = program(sample, guided, **({} if guided else {"enumerate": "parallel"}))
+
+    def with_latent(x, kept):
+        with pyro.plate("latent", x.shape[0]):
+            pyro.sample("z", dist.Normal(0 * UNIT, UNIT))
+
+    def both(program):
+        return lambda x, kept: (with_latent(x, kept), program(x, kept))[1]
+
+    x = X.masked_fill(~KEPT, float("nan"))
+    vae = pv.VAE(both(model), both(guide))
+    want, got = (pv.posterior(vae, (data, KEPT), draws=3, seed=0) for data in (X, x))
+    for t in range(3):
+        shown = got["observed_data"][f"x_{t}"]
+        assert shown.shape == (2,)
+        assert torch.equal(torch.isnan(torch.as_tensor(shown.values)), ~KEPT[:, t])
+        a, b = (drawn["log_likelihood"].get(f"x_{t}") for drawn in (want, got))
+        assert (a is None and b is None) or (a.values == b.values).all()
+
+
+def test_a_mask_that_is_enumerated_hides_no_value_outside_the_support():
+    """The check of supports held its peace where it could not broadcast the mask."""
+
+    def model(x):
+        with pyro.plate("rows", x.shape[0]):
+            c = pyro.sample("c", dist.Bernoulli(0.5 * UNIT), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Exponential(1 + c).mask(c == 1), obs=x)
+
+    with pytest.raises(DataError, match="'x'"):
+        pv.objectives.ELBO()(pv.VAE(model, lambda x: None), torch.tensor([0.5, -1.0], dtype=torch.float64))
