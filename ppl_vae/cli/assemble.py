@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +116,6 @@ def absolute_paths(node: dict[str, Any], started_in: str) -> dict[str, Any]:
 
 def user_modules(config: Mapping[str, Any]) -> list[str]:
     """The folders that the targets' modules were imported from, libraries and this package apart."""
-    import sys
-    import sysconfig
-
     libraries = {str(Path(sysconfig.get_paths()[k]).resolve()) for k in ("stdlib", "purelib", "platlib")}
     libraries.add(str(Path(__file__).resolve().parents[1]))
     folders: dict[str, None] = {}

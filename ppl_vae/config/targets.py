@@ -195,27 +195,8 @@ def accepts_any(found: Mapping[str, inspect.Parameter]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
-MOVED = {
-    "ppl_vae.conditionals.Bernoulli": "ppl_vae.likelihoods.Bernoulli",
-    "ppl_vae.conditionals.Beta": "ppl_vae.likelihoods.Beta",
-    "ppl_vae.conditionals.Binomial": "ppl_vae.likelihoods.Binomial",
-    "ppl_vae.conditionals.Categorical": "ppl_vae.likelihoods.Categorical",
-    "ppl_vae.conditionals.ContinuousBernoulli": "ppl_vae.likelihoods.ContinuousBernoulli",
-    "ppl_vae.conditionals.DiscretizedLogistic": "ppl_vae.likelihoods.DiscretizedLogistic",
-    "ppl_vae.conditionals.Gamma": "ppl_vae.likelihoods.Gamma",
-    "ppl_vae.conditionals.Laplace": "ppl_vae.likelihoods.Laplace",
-    "ppl_vae.conditionals.LogNormal": "ppl_vae.likelihoods.LogNormal",
-    "ppl_vae.conditionals.NegativeBinomial": "ppl_vae.likelihoods.NegativeBinomial",
-    "ppl_vae.conditionals.Normal": "ppl_vae.likelihoods.Normal",
-    "ppl_vae.conditionals.Poisson": "ppl_vae.likelihoods.Poisson",
-    "ppl_vae.conditionals.StudentT": "ppl_vae.likelihoods.StudentT",
-    "ppl_vae.conditionals.ZeroInflatedNegativeBinomial": "ppl_vae.likelihoods.ZeroInflatedNegativeBinomial",
-    "ppl_vae.loggers.MLflow": "ppl_vae.runs.loggers.MLflow",
-    "ppl_vae.loggers.TensorBoard": "ppl_vae.runs.loggers.TensorBoard",
-    "ppl_vae.loggers.Trackio": "ppl_vae.runs.loggers.Trackio",
-    "ppl_vae.loggers.WandB": "ppl_vae.runs.loggers.WandB",
-}
-"""Targets that saved configs name as they were called when the run was trained, and what they are called now."""
+MOVED = {"ppl_vae.conditionals": "ppl_vae.likelihoods", "ppl_vae.loggers": "ppl_vae.runs.loggers"}
+"""Modules of targets as configs of saved runs name them, and as they are called now."""
 
 PROGRAMS = ("model", "guide")
 
@@ -238,7 +219,7 @@ _UNSAFE = ("torch.load", "torch.hub", "torch.jit.load", "torch.package", "numpy.
 
 
 def with_present_names(saved: Any) -> Any:
-    """A saved config in which every `_target_` that has moved since is named as it is now; a copy.
+    """A saved config in which every `_target_` whose module has moved since is named as it is now; a copy.
 
     Example:
         >>> with_present_names({"likelihood": {"_target_": "ppl_vae.conditionals.Normal", "value": 1.0}})
@@ -247,7 +228,8 @@ def with_present_names(saved: Any) -> Any:
     if isinstance(saved, Mapping):
         renamed = {key: with_present_names(value) for key, value in saved.items()}
         if isinstance(target := renamed.get("_target_"), str):
-            renamed["_target_"] = MOVED.get(target, target)
+            module, _, name = target.rpartition(".")
+            renamed["_target_"] = f"{MOVED.get(module, module)}.{name}"
         return renamed
     return [with_present_names(part) for part in saved] if isinstance(saved, list) else saved
 

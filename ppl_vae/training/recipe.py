@@ -98,7 +98,7 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     if function.__kwdefaults__:
         yield "keywords", function.__kwdefaults__
     if function.__name__ == "<lambda>":
-        yield "numbers", [c for c in function.__code__.co_consts if isinstance(c, (int, float)) and c is not None]
+        yield "numbers", [c for c in function.__code__.co_consts if isinstance(c, (int, float))]
 
 
 def _settings(value: Any) -> Iterator[tuple[str, Any]]:

@@ -58,7 +58,7 @@ def test_the_end_names_the_run_and_the_next_command(train):
     assert called.code == 0, called.err
     assert f"run directory: {called.folder}/my run" in called.out
     (line,) = [line for line in called.out.splitlines() if line.startswith("next: ")]
-    assert shlex.split(line)[1:] == ["ppl-vae", "evaluate", f"run='{called.folder}/my run'", "num_particles=5000"]
+    assert shlex.split(line)[1:] == ["ppl-vae", "evaluate", f"run='{called.folder}/my run'"]
 
 
 def test_json_is_one_object_and_nothing_else(train):

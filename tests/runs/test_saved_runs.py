@@ -5,6 +5,7 @@ model.hidden=[16] guide.hidden=[16] model.latent_dim=2 trainer.compile=off resul
 lay in `ppl_vae.conditionals`.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -70,16 +71,18 @@ def test_it_goes_on(saved, capsys):
 
 
 @pytest.mark.parametrize("old", MOVED)
-def test_every_target_that_moved_is_where_the_table_says_and_nowhere_else(old):
-    assert callable(locate(MOVED[old], "group"))
-    with pytest.raises(UsageError):
-        locate(old, "group")
+def test_every_module_that_moved_is_where_the_table_says_and_nowhere_else(old):
+    new = importlib.import_module(MOVED[old])
+    for name in (n for n, found in vars(new).items() if getattr(found, "__module__", "").startswith(new.__name__)):
+        assert callable(locate(f"{MOVED[old]}.{name}", "group"))
+        with pytest.raises(UsageError):
+            locate(f"{old}.{name}", "group")
 
 
 def test_targets_are_renamed_at_any_depth_and_nothing_else_is():
     old = "ppl_vae.conditionals.Poisson"
     saved = {"a": [{"_target_": old, "name": old}], "b": {"_target_": "mine.Model", "c": {"_target_": old}}, "d": None}
-    new = MOVED[old]
+    new = "ppl_vae.likelihoods.Poisson"
     assert with_present_names(saved) == {
         "a": [{"_target_": new, "name": old}],
         "b": {"_target_": "mine.Model", "c": {"_target_": new}},

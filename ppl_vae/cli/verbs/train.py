@@ -58,7 +58,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         lines=[
             *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",
-            f"next: {next_command('evaluate', run=directory, num_particles=5000)}",
+            f"next: {next_command('evaluate', run=directory)}",
         ],
         value=history.loss,
     )
