@@ -34,10 +34,11 @@ test-slow: .venv/.dev ## Run only the slow tests
 test-all: .venv/.dev ## Run every test, slow ones too
 	$(SINGLE) $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-N ?= 10000
+N     ?= 10000
+TABLE ?= docs/programs-tried.md
 
 numbers: .venv/.dev ## Judge N=10000 random programs against exact numbers
-	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) --table docs/programs-tried.md $(ARGS)
+	$(SINGLE) $(PY) -m tests.generated $(N) --workers $(WORKERS) --table $(TABLE) $(ARGS)
 
 # Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
 find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \
