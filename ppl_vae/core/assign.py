@@ -4,10 +4,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
-from pyro.infer.inspect import get_dependencies
 from pyro.poutine import Trace
 
-from ppl_vae.core.plates import PlateStructure, sample_sites
+from ppl_vae.core.plates import PlateStructure, follow, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.distributions.unwrap import elements, is_detached
 from ppl_vae.errors import CheckError
@@ -109,7 +108,7 @@ def _carried(vae: "VAE", batch: tuple[Any, ...], latents: dict[str, Any]) -> set
     Found by following values; where the guide cannot be followed, every site before a Delta counts.
     """
     try:
-        known: Any = get_dependencies(vae.run_guide, batch)["prior_dependencies"]
+        known = follow(vae.run_guide, batch)
     except Exception:  # any operation may refuse the tensors that carry provenance
         known = {}
     carried: set[str] = set()

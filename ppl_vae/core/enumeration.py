@@ -93,14 +93,13 @@ class _Enumerating(EnumMessenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         super()._pyro_sample(msg)
-        known = self._param_dims.get(msg["name"])
+        known = self._param_dims.get(msg["name"], {})
         shape = getattr(msg["fn"], "batch_shape", ())
-        if known is None or msg["infer"].get("_markov_scope") is None:
-            return
         if any(shape[dim] > 1 and dim not in known for dim in range(-len(shape), self.first + 1)):
             raise CheckError(
-                f"Site {msg['name']!r} depends on an enumerated site further back than pyro.markov remembers. "
-                "Give the history that it needs: pyro.markov(…, history=2) for two steps back."
+                f"Site {msg['name']!r} depends on an enumerated site that pyro.markov has forgotten: one further back "
+                "than its history, or one of a loop that has ended. Give the history that the site needs "
+                "(pyro.markov(…, history=2) for two steps back), and put it into the loop."
             )
 
 

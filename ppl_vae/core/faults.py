@@ -11,6 +11,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from ppl_vae import rng
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.observed import Message, outside
 from ppl_vae.core.plates import run_pair, sample_sites
@@ -137,6 +138,8 @@ class Faults:
                 "Begin with finite weights."
             )
         told = f"{type(failure).__name__}: {next(iter(str(failure).splitlines()), '')}"
+        if self._runs(batch):
+            return None
         if has_nan(batch) and self._runs(tuple(_filled(part) for part in batch)):
             return self.missing(batch, start, f"the programs fail on them ({told})")
         whole = self.data.taken(slice(None)) if self.data.size > (batch_length(batch) or 0) else batch
@@ -198,7 +201,8 @@ class Faults:
 
     def _runs(self, batch: Batch) -> bool:
         try:
-            run_pair(self.vae, batch)
+            with rng.forked(self.vae.device):  # each run draws the same: a program that fails by chance blames no data
+                run_pair(self.vae, batch)
         except Exception:
             return False
         return True

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.inspect import get_dependencies
+from pyro.infer.inspect import TrackProvenance
+from pyro.ops.provenance import get_provenance
 from pyro.poutine import Trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
@@ -156,7 +157,7 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Tr
             parents, followed = _parents(vae.run_model, batch, model)
             above, _ = _parents(vae.run_guide, batch, guide)
     local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
-    escaping = {**_escaping(guide, above), **_escaping(model, parents)}
+    escaping = _escaping(guide, model, above, parents)
     return PlateStructure(names, depth, parents, frozenset(local), escaping, followed, takes_any), guide, model
 
 
@@ -179,25 +180,47 @@ def _parents(
         if not site["is_observed"]:
             earlier.add(name)
     try:
-        found: Any = get_dependencies(program, batch)["prior_dependencies"]
+        found = follow(program, batch)
     except Exception:  # any operation may refuse the tensors that carry provenance
         return assumed, False
-    return {n: frozenset(found[n]) - {n} if n in found else assumed[n] for n in sites}, True
+    return {n: found.get(n, assumed[n]) for n in sites}, True
 
 
-def _escaping(trace: Trace, parents: Mapping[str, frozenset[str]]) -> dict[str, str]:
-    """The latent sites on which, directly or through others, a site outside one of their plates depends."""
-    sites = sample_sites(trace)
+def follow(program: Callable[..., Any], batch: tuple[Any, ...]) -> dict[str, frozenset[str]]:
+    """The latent sites that each site of a program depends on directly, by following values through one run of it.
+
+    A Delta is no latent site of its own: what depends on it depends on what it is computed from, and so does it itself.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False), TrackProvenance():
+        sites = sample_sites(poutine.trace(program).get_trace(*batch))
+    return {
+        name: frozenset(get_provenance(site["fn"].log_prob(site["value"]))) & sites.keys() - {name}
+        for name, site in sites.items()
+    }
+
+
+def _escaping(
+    guide: Trace, model: Trace, above: Mapping[str, frozenset[str]], parents: Mapping[str, frozenset[str]]
+) -> dict[str, str]:
+    """The latent sites on which, directly or through others, a site outside one of their plates depends.
+
+    A site of the model depends on the values of latents, and these on what the guide made them from.
+    """
+    sites = {**sample_sites(guide), **sample_sites(model)}
     found: dict[str, str] = {}
-    above: dict[str, set[str]] = {}
     for name, site in sites.items():
-        above[name] = set(parents.get(name, ()))
-        for parent in tuple(above[name]):
-            above[name] |= above.get(parent, set())
-        if not site["infer"].get("_deterministic"):
-            for parent in above[name] & sites.keys():
-                if not _plates(sites[parent]) <= _plates(site):
-                    found.setdefault(parent, name)
+        if site["infer"].get("_deterministic"):
+            continue
+        seen: set[str] = set()
+        following = [name]
+        while following:
+            here = following.pop()
+            new = (parents.get(here, frozenset()) | above.get(here, frozenset())) - seen
+            seen |= new
+            following += new
+        for latent in seen & sites.keys():
+            if not _plates(sites[latent]) <= _plates(site):
+                found.setdefault(latent, name)
     return found
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators.base import Baseline, Prediction
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ class Neural(Baseline):
         if axis == -1:  # a global site: the cost of the whole
             prediction = t.data_scale * prediction.sum()
             return prediction.detach(), (prediction - cost).square().mean() / t.total
+        if len(prediction) != cost.shape[-1]:
+            raise CheckError(
+                f"Got {len(prediction)} predictions of the neural baseline, expected {cost.shape[-1]}, one for each "
+                "datum that the plate over data draws. Leave out subsample_size, or use DecayingAverage or LeaveOneOut."
+            )
         return prediction.detach(), t.data_scale * (prediction - cost).square().flatten(0, -2).mean(0).sum()
 
     def predict(self, batch: tuple[Any, ...]) -> Tensor:

@@ -170,7 +170,7 @@ def latent_surrogate(t: Terms, weighted: Tensor) -> Tensor:
         weighted: A 0-d function of the leaves; its own parameters get no gradient from this.
     """
     leaves = {name: leaf for name, leaf in t.leaves.items() if leaf.requires_grad}
-    if not torch.is_grad_enabled():
+    if not leaves or not torch.is_grad_enabled():
         return weighted.detach() * 0
     gradients = torch.autograd.grad(weighted, list(leaves.values()), retain_graph=True, allow_unused=True)
     surrogate = weighted.detach() * 0

@@ -334,6 +334,7 @@ class Draw:
     def events(self, program: Program) -> Program:
         able = [s for s in program.latents if s.guide.family in ("normal", "bernoulli") and s.place != "inner"]
         able = [s for s in able if s.infer == "" and s.step is None and not s.estimator.startswith("Enumerate")]
+        able = [s for s in able if s.law.mask != "missing"]  # of one shape with what is observed
         return program.with_site(self.rng.choice(able).name, event=2) if able else program
 
     def point_mass(self, program: Program) -> Program:

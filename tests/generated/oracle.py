@@ -47,7 +47,7 @@ def nodes(support: str) -> tuple[Tensor, Tensor]:
     if support == REAL:
         return _line(-8.4, 8.4, 43)
     if support == POSITIVE:  # even in log z
-        u, width = _line(-9.0, 5.4, 49)
+        u, width = _line(-9.0, 7.2, 55)
         return u.exp(), width + u
     if support == UNIT:  # even in logit z
         u, width = _line(-14.0, 14.0, 57)
@@ -487,12 +487,23 @@ class Exact:
 
 
 def enumerated(program: Program, site: Site) -> bool:
-    """Whether the guide enumerates a site: asked for, or by default for a finite support."""
+    """Whether the guide enumerates a site: asked for, or by default for a finite support that has sums of its own."""
     if site.estimator:
         return site.estimator.startswith("Enumerate")
     if site.infer in ("guide", "both"):
         return True
-    return site.law.support in FINITE and not site.event and site.step is None
+    own = site.law.support in FINITE and not site.event and site.step is None
+    return own and not (site.place in ("inner", "outer") and _leaves_its_plate(program, site))
+
+
+def _leaves_its_plate(program: Program, site: Site) -> bool:
+    """Whether a site outside its inner plate depends on it, through others or not, in either program."""
+    below = {site.name}
+    for _ in program.sites:
+        for s in program.sites:
+            if any(f in below for law in (s.model, s.guide) if law is not None for f, _ in law.terms):
+                below.add(s.name)
+    return any(program[name].place != site.place and program[name].column != "deterministic" for name in below)
 
 
 def _tensor(values: tuple) -> Tensor:

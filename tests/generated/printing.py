@@ -115,7 +115,8 @@ def _body(program: Program, which: str, net: str) -> list[str]:
         lines.append(f'plate = pyro.plate("{name}", {length}{sampled}, dim={program.data_dim})')
     if program.subsample and local:
         lines.append("with plate as i:")
-        lines += [f"    {column} = {column}[i]" for column, _ in program.columns]
+        turned = by_inner if program.data_dim == -1 else set()
+        lines += [f"    {c} = {c}[..., i]" if c in turned else f"    {c} = {c}[i]" for c, _ in program.columns]
     if any(s.place == "inner" for s in sites):
         sampled = f", subsample_size={program.inner_subsample}" if program.inner_subsample else ""
         lines.append(f'inner = pyro.plate("inner", {INNER}{sampled}, dim={inner_dim})')
