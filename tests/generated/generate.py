@@ -28,7 +28,7 @@ def affordable(program: Program) -> bool:
     particles = 1 if program.objective.startswith("ELBO") else 2
     if particles == 2:
         for s in program.latents:
-            if s.is_local and enumerated(program, s):
+            if s.is_local and not program.crossed and enumerated(program, s):
                 local //= {"binary": 2}.get(s.law.support, 3)
     return outer * local * only_model <= NODES and outer * local**particles * program.size <= PAIRS
 
