@@ -112,17 +112,22 @@ def inner_expectation(guide: Trace, plates: PlateStructure) -> Expectation | Non
 
     Such a plate is summed when a site is read, so the expectation within it must be taken before.
     """
+
+    def around(msg: Any) -> set[str | None]:
+        """The plates of a site; the one over data may have a name in each program."""
+        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized} - {PARTICLES}
+        return names - plates.data_plates | ({None} if names & plates.data_plates else set())
+
     inner = []
     for msg in sample_sites(guide).values():
-        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized} - {PARTICLES}
         dim = msg["infer"].get("_enumerate_dim")
-        if dim is not None and names - plates.data_plates:
+        if dim is not None and (names := around(msg)) - {None}:
             inner.append((dim, names, msg["fn"].log_prob(msg["value"])))
     if not inner:
         return None
 
     def expect(log_prob: Tensor, msg: dict[str, Any]) -> Tensor:
-        names = {f.name for f in msg["cond_indep_stack"] if f.vectorized}
+        names = around(msg)
         within = [(dim, log_q) for dim, needed, log_q in inner if needed <= names]
         if not any(log_prob.dim() >= -dim and log_prob.shape[dim] > 1 for dim, _ in within):
             return log_prob

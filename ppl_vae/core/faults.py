@@ -201,7 +201,7 @@ class Faults:
 
     def _runs(self, batch: Batch) -> bool:
         try:
-            with rng.forked(self.vae.device):  # each run draws the same: a program that fails by chance blames no data
+            with rng.forked(self.vae.device, seed=0):  # draws alike: a program that fails by chance blames no data
                 run_pair(self.vae, batch)
         except Exception:
             return False

@@ -113,9 +113,24 @@ def test_two_parents_on_one_axis_are_refused():
             for j in columns:
                 above, left = (cells.get(k, torch.tensor(0)) for k in ((i - 1, j), (i, j - 1)))
                 cells[i, j] = pyro.sample(f"x_{i}_{j}", dist.Categorical(table[above, left]))
-        pyro.sample("y", dist.Bernoulli(0.2 + cells[1, 1] / 2), obs=y)
+                if i == j == 1:
+                    pyro.sample("y", dist.Bernoulli(0.2 + cells[1, 1] / 2), obs=y)
 
     with pytest.raises(CheckError, match="one axis"):
+        pv.objectives.ELBO()(pv.VAE(model, lambda y: None), (torch.tensor(1.0),))
+
+
+def test_a_site_below_a_markov_loop_that_has_ended_is_refused():
+    """Beyond the loop its axes are given out again: Pyro cannot pack the site either."""
+
+    @config_enumerate
+    def model(y):
+        state = torch.tensor(0)
+        for t in pyro.markov(range(2)):
+            state = pyro.sample(f"x_{t}", dist.Bernoulli(0.3 + 0.4 * state)).long()
+        pyro.sample("y", dist.Bernoulli(0.2 + state / 2), obs=y)
+
+    with pytest.raises(CheckError, match="of a loop that has ended"):
         pv.objectives.ELBO()(pv.VAE(model, lambda y: None), (torch.tensor(1.0),))
 
 

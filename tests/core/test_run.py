@@ -166,6 +166,24 @@ def test_an_auxiliary_site_needs_its_reverse():
     assert abs(-summary["nll"] - evidence) < 5 * summary["nll_se"] + 0.01
 
 
+@pytest.mark.parametrize("carries", [True, False])
+def test_an_auxiliary_site_is_one_of_a_delta_only_where_that_is_made_of_it(carries):
+    def one_for_all(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    def guide(x):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        pyro.sample("w", dist.Delta(2 * a if carries else torch.tensor(0.3)))
+
+    if carries:
+        pv.terms(pv.VAE(one_for_all, guide), X)
+    else:
+        with pytest.raises(CheckError, match="'a' has no reverse"):
+            pv.terms(pv.VAE(one_for_all, guide), X)
+
+
 def test_estimators_are_objects_by_site():
     for wrong in (pv.estimators.Pathwise, "pathwise", 3):
         with pytest.raises(ArgumentError, match=r"Got .*, expected"):

@@ -341,3 +341,21 @@ def test_terms_say_what_is_outside_a_support(name):
     where = rf"the first {bad:g} at \[3, 2\].*expected .*{told}"
     with pytest.raises(DataError, match=rf"Got 1 value outside the support of {name} at site 'x', {where}"):
         pv.terms(pair(likelihood), x)
+
+
+def test_a_program_that_fails_by_chance_blames_no_data():
+    """One that reads a column by the place of a datum fails for some draws: whole numbers in it are not its fault."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[:, :2].mT[i][:, 0])
+
+    x, kinds = torch.ones(5, 3), set()
+    for seed in range(20):
+        pyro.set_rng_seed(seed)
+        try:
+            pv.fit(pv.VAE(model, lambda x: None), x, epochs=1, progress=False)
+        except Exception as error:
+            kinds.add(type(error))
+    assert kinds
+    assert not any(issubclass(kind, DataError) for kind in kinds), kinds

@@ -110,3 +110,19 @@ def test_draws_that_the_user_switched_off_are_scored():
     assert abs(float(found.mean() - want)) < 6 * float(found.std()) / 20**0.5
     with pytest.raises(CheckError, match="has_rsample_"):
         pv.prepare(pv.VAE(model, guide, estimators={"z": Pathwise()}), x)
+
+
+def test_a_neural_baseline_knows_no_data_that_a_plate_draws_by_itself():
+    def model(x):
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            z = pyro.sample("z", dist.Normal(0 * ONE, ONE))
+            pyro.sample("x", dist.Normal(z, ONE), obs=x[i])
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            pyro.sample("z", dist.Normal(x[i] / 2, ONE))
+
+    x = torch.tensor([0.1, -0.4, 0.9], dtype=torch.float64)
+    pv.objectives.ELBO()(pv.VAE(model, guide, estimators={"z": ScoreFunction(DecayingAverage())}), x)
+    with pytest.raises(CheckError, match="3 predictions of the neural baseline, expected 2"):
+        pv.objectives.ELBO()(pv.VAE(model, guide, estimators={"z": ScoreFunction(Neural(hidden=2))}), x)

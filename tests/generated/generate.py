@@ -359,7 +359,7 @@ class Draw:
 
     def below(self, program: Program) -> Program:
         """A site outside the data plate that depends on local latents."""
-        local = [s.name for s in program.latents if s.is_local]
+        local = [s.name for s in program.latents if s.is_local and s.model is not None]
         if not local or any(s.only_model for s in program.sites) or program.total:
             return program
         law = self.law("normal", "m", [self.rng.choice(local)], (0.8, 1.3))

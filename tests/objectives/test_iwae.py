@@ -11,7 +11,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckError
-from ppl_vae.estimators import DoublyReparameterized, Enumerate, Pathwise, StickingTheLanding
+from ppl_vae.estimators import DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE
 from ppl_vae.objectives.iwae import grouped
 from tests.objectives.pairs import F64, Coin, Gaussian, X, log_mean_exp, repeated
@@ -225,3 +225,11 @@ def test_means_of_bounds_sum_out_enumerated_sites(objective: nn.Module) -> None:
 def test_nonsense_is_refused(make: object) -> None:
     with pytest.raises(ValueError, match="expected"):
         make()  # type: ignore[operator]
+
+
+def test_piwae_without_a_path() -> None:
+    """Drawn by the score function, no latent carries a gradient to the guide."""
+    pair = Coin()
+    vae = pv.VAE(pair.model, pair.guide, estimators={"z": ScoreFunction()})
+    surrogate = PIWAE(4, 2)(vae, X).surrogate
+    assert all(g.isfinite().all() for g in torch.autograd.grad(surrogate, list(vae.parameters()), allow_unused=False))
