@@ -1,4 +1,4 @@
-"""Exact guides raise no alarm; narrow, wide and biased ones are caught by name."""
+"""Exact guides raise no alarm; narrow, wide and biased ones are caught by name, wrong dependence by TARP."""
 
 import math
 
@@ -122,3 +122,62 @@ def test_transformed_observations_are_refused():
 
     with pytest.raises(CheckError, match="none of the inputs"):
         calibrate(VAE(model, guide), 10, 5, like=torch.zeros(2))
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    return oracles.linear_gaussian()
+
+
+def test_tarp_raises_no_false_alarm(correlated):
+    """60 seeds of the exact guide: at most 9 p-values below 0.05 (3 expected; false-alarm rate 1e-3)."""
+    vae = VAE(*correlated.pair())
+    p = [calibrate(vae, 200, 40, like=correlated.x, seed=seed).summary["tarp_p_value"] for seed in range(60)]
+    assert sum(value < 0.05 for value in p) <= 9
+
+
+def test_the_prior_as_guide_passes_ranks_and_not_tarp(correlated):
+    """A collapsed guide has uniform ranks in every unit: only a reference that knows x tells it from the posterior."""
+
+    def guide(x):
+        zero = torch.zeros(2, dtype=torch.float64)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(zero, torch.ones_like(zero)).to_event(1))
+
+    found = calibrate(VAE(correlated.model(), guide), 2_000, 100, like=correlated.x)
+    assert found.table["p_value"][:2].min() > 1e-3
+    assert found.summary["tarp_p_value"] < 1e-2
+    assert "all units together" in found.summary["verdict"]
+
+
+def test_tarp_catches_wrong_dependence():
+    """Marginals of the exact posterior, with the sign of its correlation, −0.8, turned round."""
+    one = torch.ones(1, 2, dtype=torch.float64)
+    oracle = oracles.LinearGaussian(one, one[0, :1], 0.5, torch.zeros(4, 1, dtype=torch.float64))
+    guide = oracle.guide()
+    covariance = oracle.posterior()[1]
+    turned = covariance.clone()
+    turned[0, 1] = turned[1, 0] = -covariance[0, 1]
+
+    def wrong(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.MultivariateNormal(guide.mean(x), turned))
+
+    found = calibrate(VAE(oracle.model(), wrong), 3_000, 100, like=oracle.x)
+    assert found.table["p_value"][:2].min() > 1e-3
+    assert found.summary["tarp_p_value"] < 0.05
+
+
+def test_no_tarp_without_continuous_latents():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3) / 3))
+            pyro.sample("x", dist.Normal(1.0 * c, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Categorical(logits=dist.Normal(torch.arange(3.0), 1.0).log_prob(x[:, None])))
+
+    found = calibrate(VAE(model, guide), 100, 20, like=torch.zeros(4))
+    assert "TARP" not in found.ranks
+    assert math.isnan(found.summary["tarp_p_value"])
