@@ -27,14 +27,6 @@ def oracle():
     return oracles.linear_gaussian(orthogonal=True)
 
 
-def altered(oracle, factor=1.0, shift=0.0):
-    guide = oracle.guide(diagonal=True)
-    with torch.no_grad():
-        guide.log_diagonal += math.log(factor)
-        guide.offset += shift
-    return VAE(oracle.model(), guide)
-
-
 def test_bands_hold_simultaneously():
     """2,000 uniform samples of 200: a share of 5% leaves the 95% band somewhere, ± 4 standard errors (0.02)."""
     values = np.random.default_rng(5).uniform(size=(200, 2_000))
@@ -58,7 +50,7 @@ def test_central_coverage():
 
 def test_exact_guide_is_calibrated(oracle):
     """40 seeds of an exact guide with two units: alarms at the 5% level in at most 8 (false-alarm rate below 1e-3)."""
-    vae = altered(oracle)
+    vae = VAE(*oracle.altered())
     found = [calibrate(vae, 200, 50, like=oracle.x, seed=seed).summary for seed in range(40)]
     assert sum(f["p_value"] < 0.05 for f in found) <= 8
     assert np.mean([f["coverage_90"] for f in found]) == pytest.approx(0.9, abs=0.015)
@@ -69,20 +61,20 @@ def test_exact_guide_is_calibrated(oracle):
     ("factor", "shift", "verdict"), [(0.6, 0.0, "too narrow"), (1.7, 0.0, "too wide"), (1.0, 0.4, "biased")]
 )
 def test_wrong_guides_are_caught(oracle, factor, shift, verdict):
-    found = calibrate(altered(oracle, factor, shift), 600, 50, like=oracle.x)
+    found = calibrate(VAE(*oracle.altered(factor, shift)), 600, 50, like=oracle.x)
     assert found.summary["p_value"] < 0.01
     assert verdict in found.summary["verdict"]
 
 
 def test_coverage_of_a_narrow_guide_is_the_exact_one(oracle):
     """Truth ~ N(m, s²), guide N(m, (s/2)²): its 90% interval covers P(|ε| < 1.645/2) = 0.589, ± 4 standard errors."""
-    found = calibrate(altered(oracle, 0.5), 2_000, 400, like=oracle.x)
+    found = calibrate(VAE(*oracle.altered(0.5)), 2_000, 400, like=oracle.x)
     exact = math.erf(1.6449 / 2 / math.sqrt(2))
     assert found.summary["coverage_90"] == pytest.approx(exact, abs=0.035)
 
 
 def test_seeded_and_traceless(oracle, tmp_path):
-    vae = altered(oracle)
+    vae = VAE(*oracle.altered())
     before = torch.get_rng_state()
     first = calibrate(vae, 50, 20, like=oracle.x, seed=3)
     assert torch.equal(before, torch.get_rng_state())
