@@ -1,123 +1,113 @@
-"""BibTeX for the parts a pair is made of, read from their docstrings.
+"""BibTeX for the parts a pair is made of: `references.bib` holds each work once, docstrings refer to it.
 
-A part (a class or a function, ours or a user's) names what it implements in a section of its docstring:
-an entry holds authors, year in brackets, title, and what else helps to find it.
+A part (a class or a function, ours or a user's) names what it implements in a section of its docstring. An entry
+begins a line, and goes on in lines that are indented further; it may end with a place (", section 5.1").
 
-Reference:
-    Bingham et al. (2019), Pyro: Deep Universal Probabilistic Programming, JMLR 20(28).
+References:
+    Bingham et al. (2019), Pyro: Deep Universal Probabilistic Programming, https://jmlr.org/papers/v20/18-403.html
 """
 
+import functools
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ppl_vae.version import __version__
 
 _SECTION = re.compile(r"^( *)References?:[ \t]*\n((?:\1[ \t]+\S.*\n?|[ \t]*\n)+)", re.MULTILINE)
-_NAMED = re.compile(r"(?P<authors>[^()]+?)\s*\((?P<year>\d{4})[a-z]?\)[,.:]?\s*(?P<rest>.+)")
-_TITLED = re.compile(r"(?P<title>.+?)\s*\((?P<authors>[^()]+?),? (?P<year>\d{4})[a-z]?\)[,.:]?\s*(?P<rest>.*)")
-_QUOTED = re.compile(r"(?P<authors>[^\"]+?), \"(?P<title>[^\"]+?),?\",? (?P<year>\d{4})[,.]?\s*(?P<rest>.*)")
-_URL = re.compile(r"https?://\S+?(?=[.,;]?(\s|$))")
-_PLACE = re.compile(r"(?:sections?|chapters?|pages?|eqs?\.|equations?|appendix|algorithm) .*|[A-Z][^ ]*(?: [^ ]+){0,3}")
+_ENTRY = re.compile(
+    r"(?P<authors>[^()]+) \((?P<year>\d{4})\), (?P<title>.+?)(, (?P<url>https?://\S+?))?"
+    r"(, (sections?|chapters?|pages?|tables?|figures?|equations?|appendix|algorithm) .+?)?\.?"
+)
 
 
 @dataclass(frozen=True)
-class Reference:
-    """One paper.
+class Work:
+    """A paper, a data set or a program, with the fields of its BibTeX entry.
 
     Example:
-        >>> text = "Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114"
-        >>> Reference.parse(text).title
-        'Auto-Encoding Variational Bayes'
+        >>> print(works()["burda2016importance"])
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
+        >>> print(Work.from_bibtex(works()["neal2001annealed"].bibtex()).title)
+        Annealed Importance Sampling
     """
 
-    authors: tuple[str, ...]
-    year: str
-    title: str
-    venue: str = ""
-    url: str = ""
+    kind: str
+    key: str
+    fields: dict[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> "Reference | None":
-        """Read one entry, in any of the usual orders; None if the text is none.
+    def from_bibtex(cls, text: str) -> "Work":
+        """Read an entry as `bibtex` writes it: one field a line."""
+        kind, key = re.findall(r"^@(\w+)\{(\w+),$", text, re.MULTILINE)[0]
+        return cls(kind, key, dict(re.findall(r"^  (\w+) = \{(.*)\},$", text, re.MULTILINE)))
 
-        `Authors (year), Title, venue, URL`; `Title (Authors, year), venue, URL`; `Authors, "Title", year, venue, URL`.
-        """
-        text = " ".join(text.split())
-        url = _URL.search(text)
-        text = _URL.sub("", text).strip(" .,;")
-        match = _NAMED.fullmatch(text) or _TITLED.fullmatch(text) or _QUOTED.fullmatch(text)
+    @classmethod
+    def from_entry(cls, text: str) -> "Work | None":
+        """The work that an entry of a docstring names, from `references.bib` if it is there; None if it names none."""
+        match = _ENTRY.fullmatch(text)
         if match is None:
             return None
-        groups = match.groupdict()
-        pieces = [piece.strip(" .,") for piece in re.split(r"[,.] ", groups["rest"])]
-        pieces = [piece for piece in pieces if piece]
-        venue: list[str] = []
-        while pieces and (groups.get("title") or (len(pieces) > 1 and _PLACE.fullmatch(pieces[-1]))):
-            venue.insert(0, pieces.pop())  # a title may hold commas: venues are taken from the end
-        authors = re.sub(r",? et al\.?", " and others", groups["authors"])
-        names = [name.strip(" ,") for name in re.split(r", and |, & |, | and | & ", authors)]
-        return cls(
-            authors=tuple(name for name in names if name),
-            year=groups["year"],
-            title=(groups.get("title") or ", ".join(pieces)).strip(" .,\"'"),
-            venue=", ".join(venue),
-            url=url.group(0) if url else "",
-        )
+        title, url = match["title"], match["url"] or ""
+        for work in works().values():
+            if work.title.casefold() == title.casefold() or (url and work.url == url):
+                return work
+        names = re.split(r",? (?:and|&) |, ", re.sub(r",? et al\.", " and others", match["authors"]))
+        word = next((w for w in re.findall(r"[a-z]+", title.lower()) if w not in ("a", "an", "the", "on")), "")
+        author = " and ".join(f"{{{name}}}" if " " in name else name for name in names)
+        fields = {"author": author, "title": f"{{{title}}}", "year": match["year"], "url": url}
+        first = re.sub(r"[^a-z]", "", names[0].split()[-1].lower())
+        return cls("misc", first + match["year"] + word, {name: value for name, value in fields.items() if value})
 
     @property
-    def key(self) -> str:
-        """First author, year and first word of the title: kingma2014auto."""
-        word = next((w for w in re.findall(r"[a-z]+", self.title.lower()) if w not in ("a", "an", "the", "on")), "")
-        name = re.sub(r"[^a-z]", "", self.authors[0].split()[-1].lower())
-        return f"{name}{self.year}{word}"
+    def title(self) -> str:
+        """Its title, without the braces that keep its capitals."""
+        return self.fields["title"].strip("{}")
+
+    @property
+    def url(self) -> str:
+        """Where it is; empty if that is not known."""
+        return self.fields.get("url", "")
+
+    def __str__(self) -> str:
+        """The work as docstrings refer to it: of more than four authors the first."""
+        names = [name.split(",")[0].strip("{}") for name in self.fields["author"].split(" and ")]
+        if len(names) > 4 or names[-1] == "others":
+            who = f"{names[0]} et al."
+        else:
+            who = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        return ", ".join(filter(None, (f"{who} ({self.fields['year']})", self.title, self.url)))
 
     def bibtex(self) -> str:
-        """The entry, its title kept as it is written."""
-        authors = [name if name == "others" or " " not in name else f"{{{name}}}" for name in self.authors]
-        fields = {
-            "author": " and ".join(authors),
-            "title": f"{{{self.title}}}",
-            "year": self.year,
-            "note": self.venue,
-            "url": self.url,
-        }
-        lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
-        return "\n".join([f"@misc{{{self.key},", *lines, "}"])
+        """Its entry in BibTeX."""
+        lines = (f"  {name} = {{{value}}}," for name, value in self.fields.items())
+        return "\n".join((f"@{self.kind}{{{self.key},", *lines, "}"))
 
 
-def references(part: Any) -> list[Reference]:
-    """What the docstring of a class, function, module or object of such a class refers to."""
-    if not (inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)):
-        part = type(part)
-    found: list[Reference] = []
-    for section in _SECTION.finditer(inspect.cleandoc(part.__doc__ or "") + "\n"):
-        parsed = (Reference.parse(entry) for entry in _entries(section.group(2)))
-        found += [reference for reference in parsed if reference is not None]
-    return found
+@functools.cache
+def works() -> dict[str, Work]:
+    """Every work of `references.bib` by its key."""
+    text = Path(__file__).with_name("references.bib").read_text(encoding="utf-8")
+    return {work.key: work for work in map(Work.from_bibtex, text.split("\n\n"))}
 
 
-def _entries(body: str) -> Iterator[str]:
-    """Split a section: an entry that has its year ends with a line that ends it, or where another one has a year."""
-    year = re.compile(r"\([^()]*\d{4}[a-z]?\)|\", \d{4}")
-    entry = ""
-    for line in re.sub(r";\s", "\n", body).splitlines():
-        complete = bool(year.search(entry))
-        if complete and (entry.endswith((".", ";")) or _URL.fullmatch(entry.split()[-1]) or year.search(line)):
-            yield entry
-            entry = ""
-        entry = f"{entry} {line.strip().lstrip('-* ')}".strip()
-    yield entry
+def entries(docstring: str) -> Iterator[str]:
+    """Each entry under `References:` in a docstring, on one line."""
+    for section in _SECTION.finditer(inspect.cleandoc(docstring) + "\n"):
+        for entry in re.split(r"\n(?=\S)", textwrap.dedent(section[2]).strip()):
+            yield " ".join(entry.split())
 
 
 def _parts(vae: Any, objective: Any) -> Iterator[Any]:
     yield sys.modules[__name__]
     for holder in (vae, objective):
         modules = list(holder.modules()) if hasattr(holder, "modules") else [holder]
-        yield from (type(module) if not inspect.isroutine(module) else module for module in modules)
+        yield from modules
         for module in modules:  # programs that are functions, and what a part is configured with
             values = vars(module).values() if hasattr(module, "__dict__") else ()
             yield from (value for value in values if inspect.isfunction(value))
@@ -127,46 +117,44 @@ def _parts(vae: Any, objective: Any) -> Iterator[Any]:
 
 
 def citation(vae: Any, objective: Any = None) -> str:
-    r"""BibTeX for a pair and its objective: this package, Pyro, and the papers its parts name.
+    r"""BibTeX for a pair and its objective: this package, Pyro, and the works its parts refer to.
 
     Args:
         vae: the pair; its networks, estimators and programs, yours too, are asked for their docstrings.
         objective: what it was trained with, if it is to be cited as well.
+
+    Returns:
+        Entries; one of yours that cannot be read is a comment at the end.
 
     Example:
         >>> import torch
         >>> class Network(torch.nn.Module):
         ...     '''A network.
         ...
-        ...     Reference:
-        ...         Rezende, Mohamed and Wierstra (2014), Stochastic Backpropagation, ICML.
+        ...     References:
+        ...         Rezende, Mohamed and Wierstra (2014), Stochastic Backpropagation, https://arxiv.org/abs/1401.4082
         ...     '''
         >>> print(citation(Network()).split("\n\n")[-1])
         @misc{rezende2014stochastic,
           author = {Rezende and Mohamed and Wierstra},
           title = {{Stochastic Backpropagation}},
           year = {2014},
-          note = {ICML},
+          url = {https://arxiv.org/abs/1401.4082},
         }
     """
-    own = "\n".join(
-        (
-            "@misc{ppl_vae,",
-            "  author = {{The ppl_vae developers}},",
-            "  title = {{ppl_vae: variational autoencoders as Pyro model/guide pairs}},",
-            f"  note = {{Version {__version__}}},",
-            "}",
-        )
-    )
-    found: dict[str, Reference] = {}
-    for reference in _of(_parts(vae, objective)):
-        found.setdefault(reference.key, reference)
-    return "\n\n".join([own, *(reference.bibtex() for reference in found.values())])
-
-
-def _of(parts: Iterable[Any]) -> Iterator[Reference]:
-    seen: set[int] = set()
-    for part in parts:
-        if part is not None and id(part) not in seen:
-            seen.add(id(part))
-            yield from references(part)
+    own = {
+        "author": "{The ppl_vae developers}",
+        "title": "{ppl_vae: variational autoencoders as Pyro model/guide pairs}",
+        "note": f"Version {__version__}",
+    }
+    cited, unread = {"ppl_vae": Work("misc", "ppl_vae", own)}, {}
+    for part in _parts(vae, objective):
+        named = inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)
+        documented = part if named else type(part)
+        for entry in entries(documented.__doc__ or ""):
+            work = Work.from_entry(entry)
+            if work is None:
+                unread[entry] = f"% Got {entry!r}, expected `Authors (year), Title, https://…`: it is not cited."
+            else:
+                cited.setdefault(work.key, work)
+    return "\n\n".join((*(work.bibtex() for work in cited.values()), *unread.values()))

@@ -76,7 +76,8 @@ def cyclic(
     """`cycles` times a ramp from `start` to `end` over the first part `ramp` of each period; then `end`.
 
     References:
-        Cyclical Annealing Schedule (Fu et al., 2019), https://arxiv.org/abs/1903.10145
+        Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing,
+            https://arxiv.org/abs/1903.10145
     """
     _positive("period", period)
     _positive("ramp", ramp)

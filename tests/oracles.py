@@ -138,6 +138,14 @@ class LinearGaussian:
         """Model and exact guide."""
         return self.model(), self.guide(diagonal=diagonal)
 
+    def altered(self, factor: float = 1.0, shift: float = 0.0) -> tuple[LinearGaussianModel, LinearGaussianGuide]:
+        """Model and the best diagonal guide, `factor` times as wide and moved by `shift`."""
+        guide = self.guide(diagonal=True)
+        with torch.no_grad():
+            guide.log_diagonal += math.log(factor)
+            guide.offset += shift
+        return self.model(), guide
+
 
 class LinearGaussianModel(nn.Module):
     """The generative program; parameters `weight`, `bias`, `log_noise`; sites z and x in the plate data."""

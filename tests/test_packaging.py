@@ -126,7 +126,8 @@ def test_the_wheel_works_alone(repository: Path, tmp_path: Path) -> None:
     call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", dist, repository)
     (wheel,) = dist.glob("ppl_vae-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"ppl_vae/py.typed", "ppl_vae/conf/train.yaml", "ppl_vae/compile/kernels/product.cpp"} <= set(names)
+    data = {"ppl_vae/py.typed", "ppl_vae/references.bib", "ppl_vae/compile/kernels/product.cpp"}
+    assert {*data, "ppl_vae/conf/train.yaml"} <= set(names)
     packaged = {name.removeprefix("ppl_vae/conf/") for name in names if name.startswith("ppl_vae/conf/")}
     present = {str(p.relative_to(repository / "conf")) for p in (repository / "conf").rglob("*.yaml")}
     assert packaged == present

@@ -74,9 +74,8 @@ def section(title: str, text: str) -> str:
                 f"- `{name.strip('`')}`: {text}" for name, text in items
             )
     if title.startswith("Reference"):
-        return f"**{title}**\n\n" + re.sub(
-            r"(https?://\S+?)([.,;]?)(?=\s|$)", r"<\1>\2", text
-        )
+        text = re.sub(r"(https?://\S+?)([.,;]?)(?=\s|$)", r"<\1>\2", text)
+        return f"**{title}**\n\n" + re.sub(r"(?m)^(?=\S)", "- ", text)
     return f"**{title}**\n\n{body(text)}"
 
 

@@ -131,8 +131,8 @@ def adam(
         squares: v.
         numbers: those of `Group.numbers`, as a vector.
 
-    Reference:
-        Kingma & Ba (2015), Adam: a method for stochastic optimization.
+    References:
+        Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, https://arxiv.org/abs/1412.6980
     """
     first, keep, second, alpha, root, eps, sign, decay, shrink = numbers.unbind()
     for p, g, m, v in zip(parameters, gradients, averages, squares, strict=True):

@@ -45,9 +45,10 @@ def pareto_k(log_weights: ArrayLike) -> Array:
         k̂ of shape `(data,)`. Where all tail weights agree within 0.1% it is 0: the guide is exact. Where
         there are fewer than 5 tail weights (25 particles) or any weight is NaN or +∞, it is NaN.
 
-    Reference:
-        Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
-        Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
+    References:
+        Vehtari et al. (2024), Pareto Smoothed Importance Sampling, https://arxiv.org/abs/1507.02646
+        Yao, Vehtari, Simpson and Gelman (2018), Yes, but Did It Work?: Evaluating Variational Inference,
+            https://arxiv.org/abs/1802.02538
 
     >>> rng = np.random.default_rng(0)
     >>> heavy = np.log1p(rng.pareto(1 / 0.9, size=(20_000, 1)))   # a Pareto tail of shape 0.9
@@ -93,8 +94,8 @@ def smooth(log_weights: ArrayLike) -> Array:
     Returns:
         Logarithms of the smoothed weights, normalized to sum to one per datum, `(particles, data)`.
 
-    Reference:
-        Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
+    References:
+        Vehtari et al. (2024), Pareto Smoothed Importance Sampling, https://arxiv.org/abs/1507.02646
 
     >>> float(np.exp(smooth(np.zeros((100, 1)))).sum().round(6))
     1.0
@@ -128,9 +129,9 @@ def fit_generalized_pareto(excess: ArrayLike) -> tuple[float, float]:
     Returns:
         k̂ and σ̂.
 
-    Reference:
-        Zhang, Stephens (2009), A new and efficient estimation method for the generalized Pareto
-        distribution, Technometrics 51.
+    References:
+        Zhang and Stephens (2009), A New and Efficient Estimation Method for the Generalized Pareto Distribution,
+            https://doi.org/10.1198/tech.2009.08017
     """
     x = np.sort(np.asarray(excess, dtype=np.float64))
     n = len(x)
@@ -182,8 +183,8 @@ class StreamingEvidence:
     Args:
         num_particles: K, the number of particles to come.
 
-    Reference:
-        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
 
     >>> stream = StreamingEvidence(num_particles=4)
     >>> stream.update(torch.tensor([[0.0], [1.0]]).log())      # a chunk: (particles, data)

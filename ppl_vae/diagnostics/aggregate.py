@@ -42,9 +42,9 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
         A row per unit and one per site (`unit` = `"joint"`), nats per datum: `site`, `unit`, `kl`, `information`,
         `marginal_kl`, each a sampled estimate, and `mean` and `deviation` of the aggregate posterior.
 
-    Reference:
-        Hoffman, Johnson (2016), ELBO surgery: yet another way to carve up the variational evidence lower bound,
-        NeurIPS workshop.
+    References:
+        Hoffman and Johnson (2016), ELBO surgery: yet another way to carve up the variational evidence lower bound,
+            http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
     """
     import pandas as pd
 

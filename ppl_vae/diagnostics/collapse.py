@@ -28,8 +28,8 @@ class CollapseAlarm:
         below: KL of a site, nats per datum; units that tell something of the data cost more.
         warn: what a warning is told to; standard error by default.
 
-    Reference:
-        Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016), Generating sentences from a continuous space, CoNLL.
+    References:
+        Bowman et al. (2016), Generating Sentences from a Continuous Space, https://arxiv.org/abs/1511.06349
 
     >>> pv.fit(vae, data, callbacks=[CollapseAlarm(vae, data.validation)])  # doctest: +SKIP
     """

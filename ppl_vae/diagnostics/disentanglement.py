@@ -23,9 +23,9 @@ def disentanglement(codes: ArrayLike, factors: ArrayLike, *, most: int = 5_000, 
     Raises:
         DataError: where codes and factors do not belong together, or no factor varies.
 
-    Reference:
-        Locatello et al. (2019), Challenging common assumptions in the unsupervised learning of disentangled
-        representations, ICML: definitions and a comparison of all of these.
+    References:
+        Locatello et al. (2019), Challenging Common Assumptions in the Unsupervised Learning of Disentangled
+            Representations, https://arxiv.org/abs/1811.12359
 
     >>> factors = np.random.default_rng(0).integers(4, size=(2_000, 2))
     >>> scores = disentanglement(factors[:, ::-1] + 0.01, factors)
@@ -83,8 +83,9 @@ def _gap(scores: Array) -> Array:
 def mig(information: Array, entropy: Array) -> float:
     """Mutual information gap: mean over factors of (I of the best unit − I of the second) / H(factor).
 
-    Reference:
-        Chen, Li, Grosse, Duvenaud (2018), Isolating sources of disentanglement in VAEs, NeurIPS.
+    References:
+        Chen, Li, Grosse and Duvenaud (2018), Isolating Sources of Disentanglement in Variational Autoencoders,
+            https://arxiv.org/abs/1802.04942
     """
     return float((_gap(information) / entropy).mean())
 
@@ -94,9 +95,9 @@ def sap(codes: Array, factors: NDArray[np.int_]) -> float:
 
     Factors are taken as numbers (the paper's form for continuous ones).
 
-    Reference:
-        Kumar, Sattigeri, Balakrishnan (2018), Variational inference of disentangled latent concepts from unlabeled
-        observations, ICLR.
+    References:
+        Kumar, Sattigeri and Balakrishnan (2018), Variational Inference of Disentangled Latent Concepts from Unlabeled
+            Observations, https://arxiv.org/abs/1711.00848
     """
     c, f = codes - codes.mean(0), factors - factors.mean(0)
     scale = np.sqrt((c**2).sum(0))[:, None] * np.sqrt((f**2).sum(0))
@@ -110,8 +111,9 @@ def dci(codes: Array, factors: NDArray[np.int_], *, seed: int = 0) -> dict[str, 
     their sums, completeness 1 − H of its columns (over units); informativeness is accuracy on data held out,
     from 0 (the most frequent value always) to 1.
 
-    Reference:
-        Eastwood, Williams (2018), A framework for the quantitative evaluation of disentangled representations, ICLR.
+    References:
+        Eastwood and Williams (2018), A Framework for the Quantitative Evaluation of Disentangled Representations,
+            https://openreview.net/forum?id=By-7dz-AZ
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -147,8 +149,8 @@ def factor_vae_score(
 
     Accuracy of the majority vote on groups held out, from chance (1 / factors) to 1.
 
-    Reference:
-        Kim, Mnih (2018), Disentangling by factorising, ICML.
+    References:
+        Kim and Mnih (2018), Disentangling by Factorising, https://arxiv.org/abs/1802.05983
     """
     rng = np.random.default_rng(seed)
     spread = codes.std(0)
@@ -171,8 +173,9 @@ def modularity(information: Array) -> float:
 
     Units that carry less than a hundredth of the most informative one do not count.
 
-    Reference:
-        Ridgeway, Mozer (2018), Learning deep disentangled embeddings with the F-statistic loss, NeurIPS.
+    References:
+        Ridgeway and Mozer (2018), Learning Deep Disentangled Embeddings With the F-Statistic Loss,
+            https://arxiv.org/abs/1802.05312
     """
     best = information.max(1)
     live = best > 0.01 * max(best.max(), 1e-12)

@@ -131,8 +131,8 @@ def evaluate(
         DataError: if there are no data, or for what `ppl_vae.core.data.take_data` refuses: values outside a support,
             or missing where nothing masks them.
 
-    Reference:
-        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):

@@ -63,8 +63,9 @@ def gaps(
     Raises:
         CheckError: for discrete, global or auxiliary latents.
 
-    Reference:
-        Cremer, Li, Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML.
+    References:
+        Cremer, Li and Duvenaud (2018), Inference Suboptimality in Variational Autoencoders,
+            https://arxiv.org/abs/1801.03558
     """
     import pandas as pd
 

@@ -78,10 +78,10 @@ def predictive_checks(
         DataError: for a statistic of the wrong shape.
         CheckError: if the prior cannot be drawn from.
 
-    Reference:
-        Gelman, Meng, Stern (1996), Posterior predictive assessment of model fitness via realized discrepancies,
-        Statistica Sinica 6.
-        Gabry, Simpson, Vehtari, Betancourt, Gelman (2019), Visualization in Bayesian workflow, JRSS A 182.
+    References:
+        Gelman, Meng and Stern (1996), Posterior predictive assessment of model fitness via realized discrepancies,
+            https://www.jstor.org/stable/24306036
+        Gabry et al. (2019), Visualization in Bayesian workflow, https://arxiv.org/abs/1709.01449
     """
     import pandas as pd
 

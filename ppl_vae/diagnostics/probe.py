@@ -23,8 +23,9 @@ def linear_probe(codes: ArrayLike, labels: ArrayLike, *, most: int = 10_000, see
     Raises:
         DataError: for fewer than 4 data, or a single class.
 
-    Reference:
-        Alain, Bengio (2017), Understanding intermediate layers using linear classifier probes, ICLR workshop.
+    References:
+        Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes,
+            https://arxiv.org/abs/1610.01644
 
     >>> codes = np.random.default_rng(0).normal(size=(400, 3))
     >>> linear_probe(codes, (codes[:, 1] > 0).astype(int))["accuracy"] > 0.95

@@ -28,12 +28,13 @@ def sample_quality(real: ArrayLike, fake: ArrayLike, *, neighbours: int = 5) -> 
     Raises:
         DataError: for features that do not fit, or fewer data than neighbours.
 
-    Reference:
-        Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019), Improved precision and recall metric for assessing
-        generative models, NeurIPS.
-        Naeem, Oh, Uh, Choi, Yoo (2020), Reliable fidelity and diversity metrics for generative models, ICML.
-        Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs trained by a two time-scale update rule
-        converge to a local Nash equilibrium, NeurIPS.
+    References:
+        Kynkäänniemi et al. (2019), Improved Precision and Recall Metric for Assessing Generative Models,
+            https://arxiv.org/abs/1904.06991
+        Naeem et al. (2020), Reliable Fidelity and Diversity Metrics for Generative Models,
+            https://arxiv.org/abs/2002.09797
+        Heusel et al. (2017), GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium,
+            https://arxiv.org/abs/1706.08500
 
     >>> rng = np.random.default_rng(0)
     >>> found = sample_quality(rng.normal(size=(500, 2)), rng.normal(size=(500, 2)))

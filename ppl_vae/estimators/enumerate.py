@@ -18,10 +18,10 @@ class Enumerate(Estimator):
 
     No draw, hence no variance from this site; cost and memory grow by the size of its support. Under
     importance-weighted bounds the site is summed out of the weights. A site that only the model has may take it,
-    too: it is then summed out of the model.
+    too: it is then summed out of the model, as Pyro's `TraceEnum_ELBO` does.
 
     References:
-        Pyro's TraceEnum_ELBO; Tensor Variable Elimination (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
+        Obermeyer et al. (2019), Tensor Variable Elimination for Plated Factor Graphs, https://arxiv.org/abs/1902.03210
     """
 
     enumerates: ClassVar[bool] = True

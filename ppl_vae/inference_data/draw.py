@@ -85,8 +85,9 @@ def posterior(
         DataError: for data that `ppl_vae.core.data` refuses, and for `dims` and `coords` that do not fit: both before
             anything is drawn.
 
-    Reference:
-        Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
+    References:
+        Yao, Vehtari, Simpson and Gelman (2018), Yes, but Did It Work?: Evaluating Variational Inference,
+            https://arxiv.org/abs/1802.02538
 
     >>> import torch, ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):

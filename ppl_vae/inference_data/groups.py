@@ -80,8 +80,9 @@ def datatree(
     Raises:
         DataError: if two variables disagree about the length of a dimension.
 
-    Reference:
-        ArviZ developers, InferenceData schema specification.
+    References:
+        Kumar, Carroll, Hartikainen and Martin (2019), ArviZ a unified library for exploratory analysis of Bayesian
+            models in Python, https://doi.org/10.21105/joss.01143
 
     >>> z = np.zeros((1, 100, 5, 2))                                    # (chain, draw, datum, latent)
     >>> tree = datatree({"posterior": {"z": z}}, Layout(frozenset({"z"}), {"z": ["latent"]}))

@@ -36,8 +36,9 @@ class NegativeBinomial(Likelihood):
     Args:
         spec: the dataset's spec; support `counts` (or `integers`).
 
-    Reference:
-        Lopez et al. (2018), Deep generative modeling for single-cell transcriptomics, Nature Methods 15
+    References:
+        Lopez et al. (2018), Deep generative modeling for single-cell transcriptomics,
+            https://doi.org/10.1038/s41592-018-0229-2
     """
 
     accepts = ("counts", "integers")
@@ -59,8 +60,9 @@ class ZeroInflatedNegativeBinomial(Likelihood):
     Args:
         spec: the dataset's spec; support `counts` (or `integers`).
 
-    Reference:
-        Lopez et al. (2018), Deep generative modeling for single-cell transcriptomics, Nature Methods 15
+    References:
+        Lopez et al. (2018), Deep generative modeling for single-cell transcriptomics,
+            https://doi.org/10.1038/s41592-018-0229-2
     """
 
     accepts = ("counts", "integers")

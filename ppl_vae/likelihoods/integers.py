@@ -64,9 +64,9 @@ class DiscretizedLogistic(Likelihood):
     Args:
         spec: the dataset's spec; support `integers` (or `binary`).
 
-    Reference:
+    References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow,
-        https://arxiv.org/abs/1606.04934
+            https://arxiv.org/abs/1606.04934
     """
 
     accepts = ("integers", "binary")

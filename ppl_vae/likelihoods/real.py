@@ -125,8 +125,9 @@ class StudentT(LocationScale):
         df: degrees of freedom, or where learning starts.
         learn_df: learn one number of degrees of freedom for all elements.
 
-    Reference:
-        Takahashi et al. (2018), Student-t Variational Autoencoder for Robust Density Estimation
+    References:
+        Takahashi et al. (2018), Student-t Variational Autoencoder for Robust Density Estimation,
+            https://www.ijcai.org/proceedings/2018/374
     """
 
     df: Tensor

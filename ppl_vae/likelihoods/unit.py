@@ -21,9 +21,9 @@ class ContinuousBernoulli(Likelihood):
     Args:
         spec: the dataset's spec; support `unit`.
 
-    Reference:
-        Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in
-        variational autoencoders, https://arxiv.org/abs/1907.06845
+    References:
+        Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in variational
+            autoencoders, https://arxiv.org/abs/1907.06845
     """
 
     accepts = ("unit",)

@@ -57,9 +57,10 @@ def ais(
     Raises:
         CheckError: for discrete, global or auxiliary latents, and for deterministic codes.
 
-    Reference:
-        Neal (2001), Annealed importance sampling, Statistics and Computing 11.
-        Wu, Burda, Salakhutdinov, Grosse (2017), On the quantitative analysis of decoder-based generative models, ICLR.
+    References:
+        Neal (2001), Annealed Importance Sampling, https://arxiv.org/abs/physics/9803008
+        Wu, Burda, Salakhutdinov and Grosse (2017), On the Quantitative Analysis of Decoder-Based Generative Models,
+            https://arxiv.org/abs/1611.04273
     """
     import pandas as pd
 
@@ -115,9 +116,9 @@ def bracket(
     Raises:
         CheckError: as `ais`; or if the prior cannot be drawn from.
 
-    Reference:
-        Grosse, Ghahramani, Adams (2015), Sandwiching the marginal likelihood using bidirectional Monte Carlo,
-        https://arxiv.org/abs/1511.02543
+    References:
+        Grosse, Ghahramani and Adams (2015), Sandwiching the marginal likelihood using bidirectional Monte Carlo,
+            https://arxiv.org/abs/1511.02543
     """
     import pandas as pd
 

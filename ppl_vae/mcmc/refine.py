@@ -57,8 +57,9 @@ def refine(
     Raises:
         CheckError: for discrete, global, auxiliary or deterministic latents.
 
-    Reference:
-        Hoffman (2017), Learning deep latent Gaussian models with Markov chain Monte Carlo, ICML.
+    References:
+        Hoffman (2017), Learning Deep Latent Gaussian Models with Markov Chain Monte Carlo,
+            https://proceedings.mlr.press/v70/hoffman17a.html
     """
     from ppl_vae.inference_data._arviz import from_tree
 

@@ -75,8 +75,9 @@ def cosine(warmup: int = 0, floor: float = 0.0) -> Schedule:
         warmup: steps of the linear start.
         floor: the factor at the end.
 
-    Reference:
-        Loshchilov & Hutter (2017), SGDR: stochastic gradient descent with warm restarts.
+    References:
+        Loshchilov and Hutter (2017), SGDR: Stochastic Gradient Descent with Warm Restarts,
+            https://arxiv.org/abs/1608.03983
     """
     _at_least("warmup", warmup, 0)
     _at_least("floor", floor, 0)
@@ -124,8 +125,9 @@ def burda(stages: int = 8) -> Schedule:
     Args:
         stages: how many.
 
-    Reference:
-        Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519,
+            section 5
 
     Example:
         >>> [burda().factor(e, 3280) for e in (0, 1, 4, 13, 3279)]

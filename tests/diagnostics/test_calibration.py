@@ -1,4 +1,4 @@
-"""Exact guides raise no alarm; narrow, wide and biased ones are caught by name."""
+"""Exact guides raise no alarm; narrow, wide and biased ones are caught by name, wrong dependence by TARP."""
 
 import math
 
@@ -27,14 +27,6 @@ def oracle():
     return oracles.linear_gaussian(orthogonal=True)
 
 
-def altered(oracle, factor=1.0, shift=0.0):
-    guide = oracle.guide(diagonal=True)
-    with torch.no_grad():
-        guide.log_diagonal += math.log(factor)
-        guide.offset += shift
-    return VAE(oracle.model(), guide)
-
-
 def test_bands_hold_simultaneously():
     """2,000 uniform samples of 200: a share of 5% leaves the 95% band somewhere, ± 4 standard errors (0.02)."""
     values = np.random.default_rng(5).uniform(size=(200, 2_000))
@@ -58,7 +50,7 @@ def test_central_coverage():
 
 def test_exact_guide_is_calibrated(oracle):
     """40 seeds of an exact guide with two units: alarms at the 5% level in at most 8 (false-alarm rate below 1e-3)."""
-    vae = altered(oracle)
+    vae = VAE(*oracle.altered())
     found = [calibrate(vae, 200, 50, like=oracle.x, seed=seed).summary for seed in range(40)]
     assert sum(f["p_value"] < 0.05 for f in found) <= 8
     assert np.mean([f["coverage_90"] for f in found]) == pytest.approx(0.9, abs=0.015)
@@ -69,20 +61,20 @@ def test_exact_guide_is_calibrated(oracle):
     ("factor", "shift", "verdict"), [(0.6, 0.0, "too narrow"), (1.7, 0.0, "too wide"), (1.0, 0.4, "biased")]
 )
 def test_wrong_guides_are_caught(oracle, factor, shift, verdict):
-    found = calibrate(altered(oracle, factor, shift), 600, 50, like=oracle.x)
+    found = calibrate(VAE(*oracle.altered(factor, shift)), 600, 50, like=oracle.x)
     assert found.summary["p_value"] < 0.01
     assert verdict in found.summary["verdict"]
 
 
 def test_coverage_of_a_narrow_guide_is_the_exact_one(oracle):
     """Truth ~ N(m, s²), guide N(m, (s/2)²): its 90% interval covers P(|ε| < 1.645/2) = 0.589, ± 4 standard errors."""
-    found = calibrate(altered(oracle, 0.5), 2_000, 400, like=oracle.x)
+    found = calibrate(VAE(*oracle.altered(0.5)), 2_000, 400, like=oracle.x)
     exact = math.erf(1.6449 / 2 / math.sqrt(2))
     assert found.summary["coverage_90"] == pytest.approx(exact, abs=0.035)
 
 
 def test_seeded_and_traceless(oracle, tmp_path):
-    vae = altered(oracle)
+    vae = VAE(*oracle.altered())
     before = torch.get_rng_state()
     first = calibrate(vae, 50, 20, like=oracle.x, seed=3)
     assert torch.equal(before, torch.get_rng_state())
@@ -122,3 +114,62 @@ def test_transformed_observations_are_refused():
 
     with pytest.raises(CheckError, match="none of the inputs"):
         calibrate(VAE(model, guide), 10, 5, like=torch.zeros(2))
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    return oracles.linear_gaussian()
+
+
+def test_tarp_raises_no_false_alarm(correlated):
+    """60 seeds of the exact guide: at most 9 p-values below 0.05 (3 expected; false-alarm rate 1e-3)."""
+    vae = VAE(*correlated.pair())
+    p = [calibrate(vae, 200, 40, like=correlated.x, seed=seed).summary["tarp_p_value"] for seed in range(60)]
+    assert sum(value < 0.05 for value in p) <= 9
+
+
+def test_the_prior_as_guide_passes_ranks_and_not_tarp(correlated):
+    """A collapsed guide has uniform ranks in every unit: only a reference that knows x tells it from the posterior."""
+
+    def guide(x):
+        zero = torch.zeros(2, dtype=torch.float64)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(zero, torch.ones_like(zero)).to_event(1))
+
+    found = calibrate(VAE(correlated.model(), guide), 2_000, 100, like=correlated.x)
+    assert found.table["p_value"][:2].min() > 1e-3
+    assert found.summary["tarp_p_value"] < 1e-2
+    assert "all units together" in found.summary["verdict"]
+
+
+def test_tarp_catches_wrong_dependence():
+    """Marginals of the exact posterior, with the sign of its correlation, −0.8, turned round."""
+    one = torch.ones(1, 2, dtype=torch.float64)
+    oracle = oracles.LinearGaussian(one, one[0, :1], 0.5, torch.zeros(4, 1, dtype=torch.float64))
+    guide = oracle.guide()
+    covariance = oracle.posterior()[1]
+    turned = covariance.clone()
+    turned[0, 1] = turned[1, 0] = -covariance[0, 1]
+
+    def wrong(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.MultivariateNormal(guide.mean(x), turned))
+
+    found = calibrate(VAE(oracle.model(), wrong), 3_000, 100, like=oracle.x)
+    assert found.table["p_value"][:2].min() > 1e-3
+    assert found.summary["tarp_p_value"] < 0.05
+
+
+def test_no_tarp_without_continuous_latents():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3) / 3))
+            pyro.sample("x", dist.Normal(1.0 * c, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Categorical(logits=dist.Normal(torch.arange(3.0), 1.0).log_prob(x[:, None])))
+
+    found = calibrate(VAE(model, guide), 100, 20, like=torch.zeros(4))
+    assert "TARP" not in found.ranks
+    assert math.isnan(found.summary["tarp_p_value"])

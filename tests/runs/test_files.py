@@ -14,8 +14,7 @@ import pytest
 from ppl_vae.errors import RunError
 from ppl_vae.runs import files as atomic
 from ppl_vae.training import Store
-from tests.training.pairs import pair, rows
-from tests.training.test_resume import train
+from tests.training.pairs import pair, rows, train
 
 
 def test_replaces_and_leaves_nothing_else(tmp_path):
@@ -55,7 +54,7 @@ def test_killed_while_saving_state_goes_on_from_the_last_good_one(moment, tmp_pa
         from pathlib import Path
         sys.path.insert(0, {str(repository)!r})
         from ppl_vae.runs import files as atomic
-        from tests.training.test_resume import pair, train
+        from tests.training.pairs import pair, train
         count, replace, fsync = 0, os.replace, os.fsync
         def die():
             os.kill(os.getpid(), signal.SIGKILL)
@@ -91,7 +90,7 @@ def test_killed_at_any_time_goes_on(tmp_path, repository):
     script = f"""
         import sys
         sys.path.insert(0, {str(repository)!r})
-        from tests.training.test_resume import pair, train
+        from tests.training.pairs import pair, train
         train(pair(), {str(tmp_path / "run")!r}, epochs=60, resume={{resume}})
     """
     (tmp_path / "run").mkdir()

@@ -1,4 +1,7 @@
-"""Small pairs to train, and data for them."""
+"""Small pairs to train, data for them, and short runs."""
+
+import functools
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -6,6 +9,9 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
+
+quiet = functools.partial(pv.fit, progress=False)
+adam = functools.partial(torch.optim.Adam, lr=0.01)
 
 
 class Model(nn.Module):
@@ -64,3 +70,30 @@ def identical(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def rows(history: pv.History) -> list[dict[str, float]]:
     """Everything but times."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+
+
+def interrupt_at(step: int, number: int = signal.SIGINT):
+    """A batch-norm free way to be interrupted in the middle of an epoch: the model sends itself the signal."""
+    count = 0
+
+    class Signalling(pv.objectives.ELBO):
+        def forward(self, vae, batch, total=None):
+            nonlocal count
+            count += vae.training
+            if vae.training and count == step:
+                signal.raise_signal(number)
+            return super().forward(vae, batch, total)
+
+    Signalling.__name__ = "ELBO"  # the same objective, as far as the run is concerned
+    return Signalling(beta=warm_up())
+
+
+def warm_up():
+    return pv.schedules.linear(0.1, 1.0, over=15)
+
+
+def train(vae, directory, *, resume=False, objective=None, **options):
+    defaults = {"epochs": 5, "batch_size": 16, "seed": 3, "optimizer": adam, "keep": "last"}
+    options = {"data": dataset("dynamic")} | defaults | options
+    objective = objective or pv.objectives.ELBO(beta=warm_up())
+    return quiet(vae, options.pop("data"), objective, directory=directory, resume=resume, **options)

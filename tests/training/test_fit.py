@@ -14,9 +14,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import ArgumentError, DataError, PplVaeError, RunError
-from tests.training.pairs import Guide, Model, dataset, identical, pair, rows, weights
-
-quiet = functools.partial(pv.fit, progress=False)
+from tests.training.pairs import Guide, Model, dataset, identical, pair, quiet, rows, weights
 
 
 def test_training_raises_the_bound():

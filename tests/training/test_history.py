@@ -6,8 +6,7 @@ import math
 import pytest
 
 from ppl_vae.training.history import History, epochs_since_best
-from tests.training.pairs import dataset, pair
-from tests.training.test_fit import quiet
+from tests.training.pairs import dataset, pair, quiet
 
 KEYS = {
     "epoch", "step", "train/bound", "train/elbo", "train/log_likelihood", "train/kl/z", "validation/bound",

@@ -1,6 +1,5 @@
 """A bound that becomes NaN is reported where it happened."""
 
-import functools
 import math
 
 import pyro
@@ -12,9 +11,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import NonFiniteError
-from tests.training.pairs import Guide, Model, dataset, identical, pair, rows, weights
-
-quiet = functools.partial(pv.fit, progress=False)
+from tests.training.pairs import Guide, Model, dataset, identical, pair, quiet, rows, weights
 
 
 class Breaking(Guide):

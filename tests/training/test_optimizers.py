@@ -8,8 +8,7 @@ from torch import nn
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.training.optimizers import build_optimizer, trainable
-from tests.training.pairs import dataset, pair, weights
-from tests.training.test_fit import quiet
+from tests.training.pairs import dataset, pair, quiet, weights
 
 
 def test_fused_where_nobody_chose():

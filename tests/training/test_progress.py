@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from tests.training.pairs import dataset, pair, rows
-from tests.training.test_fit import quiet
+from tests.training.pairs import dataset, pair, quiet, rows
 
 
 class Terminal(io.StringIO):

@@ -18,10 +18,7 @@ from safetensors.torch import load_file
 import ppl_vae as pv
 from ppl_vae.errors import PplVaeError, RunError
 from ppl_vae.training import Store, load_weights, schedulers
-from tests.training.pairs import dataset, identical, pair, rows, weights
-
-quiet = functools.partial(pv.fit, progress=False)
-adam = functools.partial(torch.optim.Adam, lr=0.01)
+from tests.training.pairs import adam, dataset, identical, interrupt_at, pair, quiet, rows, train, warm_up, weights
 
 SCHEDULERS = {
     "none": None,
@@ -60,33 +57,6 @@ def stop_after(epoch: int, act=None):
             act()
 
     return callback
-
-
-def interrupt_at(step: int, number: int = signal.SIGINT):
-    """A batch-norm free way to be interrupted in the middle of an epoch: the model sends itself the signal."""
-    count = 0
-
-    class Signalling(pv.objectives.ELBO):
-        def forward(self, vae, batch, total=None):
-            nonlocal count
-            count += vae.training
-            if vae.training and count == step:
-                signal.raise_signal(number)
-            return super().forward(vae, batch, total)
-
-    Signalling.__name__ = "ELBO"  # the same objective, as far as the run is concerned
-    return Signalling(beta=warm_up())
-
-
-def warm_up():
-    return pv.schedules.linear(0.1, 1.0, over=15)
-
-
-def train(vae, directory, *, resume=False, objective=None, **options):
-    defaults = {"epochs": 5, "batch_size": 16, "seed": 3, "optimizer": adam, "keep": "last"}
-    options = {"data": dataset("dynamic")} | defaults | options
-    objective = objective or pv.objectives.ELBO(beta=warm_up())
-    return quiet(vae, options.pop("data"), objective, directory=directory, resume=resume, **options)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +262,7 @@ def test_a_recipe_holds_no_time_and_is_the_same_in_every_process(short, tmp_path
     script = f"""
         import sys
         sys.path.insert(0, {str(repository)!r})
-        from tests.training.test_resume import pair, train
+        from tests.training.pairs import pair, train
         train(pair(), {str(tmp_path / "run")!r}, epochs=1)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
@@ -345,7 +315,7 @@ def test_sigterm_with_pythons_own_handler_ends_the_process_with_its_state_saved(
     script = f"""
         import signal, sys
         sys.path.insert(0, {str(repository)!r})
-        from tests.training.test_resume import interrupt_at, train, pair
+        from tests.training.pairs import interrupt_at, pair, train
         train(pair(), {str(tmp_path / "run")!r}, objective=interrupt_at(6, signal.SIGTERM))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)

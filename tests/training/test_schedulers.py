@@ -9,7 +9,7 @@ import torch
 from ppl_vae.errors import PplVaeError
 from ppl_vae.training import schedulers
 from ppl_vae.training.schedulers import Pacer
-from tests.training.test_fit import dataset, pair, quiet
+from tests.training.pairs import dataset, pair, quiet
 
 sgd = functools.partial(torch.optim.SGD, lr=0.5)
 
