@@ -248,14 +248,14 @@ def no_evidence(t: "Terms") -> str | None:
     """Say why a pair has no evidence: its code has no density."""
     import pyro.distributions as dist
 
+    from ppl_vae.distributions.unwrap import elements
+
     if any(site.is_auxiliary for site in t.guide.values()):
         return None  # autoguides carry their density in an auxiliary site
     for name, site in t.latents.items():
         known = t.model.get(name) or t.contracted.get(name)
         prior = known.fn if known is not None else None
-        for fn in (site.fn, prior):
-            while isinstance(fn, torch.distributions.Independent):
-                fn = fn.base_dist
+        for fn in (elements(site.fn), elements(prior)):
             if site.is_local and isinstance(fn, dist.Delta | dist.ImproperUniform):
                 return (
                     f"the code {name!r} is deterministic ({type(fn).__name__}), so the pair defines no density of x; "

@@ -7,7 +7,9 @@ import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
+
+from ppl_vae.distributions.unwrap import layers, support_of
 
 Message = dict[str, Any]
 
@@ -75,21 +77,9 @@ def masks(msg: Message) -> Iterator[tuple[Any, int]]:
     fn = msg["fn"]
     if msg["mask"] is not None:
         yield msg["mask"], getattr(fn, "event_dim", 0)
-    while fn is not None:
-        if isinstance(fn, dist.MaskedDistribution):
-            yield fn._mask, fn.event_dim
-        fn = getattr(fn, "base_dist", None) if not isinstance(fn, dist.TransformedDistribution) else None
-
-
-def support_of(fn: Any) -> Any:
-    """The support of a distribution, of single elements where they are independent; None where it has none."""
-    try:
-        support = fn.support
-    except (NotImplementedError, AttributeError):
-        return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
+    for layer in layers(fn):
+        if isinstance(layer, dist.MaskedDistribution):
+            yield layer._mask, layer.event_dim
 
 
 def inside(fn: Any, like: Tensor) -> Tensor:

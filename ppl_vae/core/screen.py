@@ -29,10 +29,11 @@ from ppl_vae.core.faults import (
     subsampled,
 )
 from ppl_vae.core.misfit import misfit_told
-from ppl_vae.core.observed import Message, outside, support_of, visible
+from ppl_vae.core.observed import Message, outside, visible
 from ppl_vae.core.plates import run_pair, sample_sites, unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.supports import bounds, is_fixed, is_silenced
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Normal
 
 from ppl_vae.core.data import as_pair_takes, as_split, take_data
 from ppl_vae.core.tiles import inference, plan
+from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,8 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
             tiling.seed_all(start, 0)
             t = draw(as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
             for name, q in t.latents.items():
-                normal, p = _factor(q.fn), t.model.get(name)
-                prior = None if p is None else _factor(p.fn)
+                normal, p = factors(q.fn), t.model.get(name)
+                prior = None if p is None else factors(p.fn)
                 if not q.is_local or q.plates or not isinstance(normal, Normal) or prior is None or prior.event_dim:
                     continue
                 shape = (t.batch_size, -1)
@@ -76,12 +77,6 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
             rows += _rows(name, {key: torch.cat(values) for key, values in collected.items()})
     columns = ["site", "unit", "kl", "information", "marginal_kl", "mean", "deviation"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _factor(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn
 
 
 def _rows(name: str, of: dict[str, Tensor]) -> list[dict[str, Any]]:

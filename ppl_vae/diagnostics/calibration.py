@@ -192,9 +192,6 @@ def _data(batch: tuple[Any, ...]) -> Tensor:
     return _flat(next(part for part in batch if isinstance(part, Tensor)), 1)
 
 
-LEVELS = np.linspace(0.05, 0.95, 19)
-
-
 @dataclass(frozen=True)
 class Calibration:
     """What simulation-based calibration found.

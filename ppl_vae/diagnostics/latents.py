@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Independent
 
 from ppl_vae.core.data import as_pair_takes, as_split, take_data
 from ppl_vae.core.terms import analytic_kl, closed_kl
 from ppl_vae.core.tiles import inference, plan
+from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -38,8 +38,8 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     q, p = t.guide[name], t.model.get(name)
     if p is None or q.is_auxiliary:
         return None
-    q_unit, p_unit = _factor(q.fn), _factor(p.fn)
-    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
+    q_unit, p_unit = factors(q.fn), factors(p.fn)
+    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
         return None
     closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
     if closed is not None:
@@ -69,12 +69,6 @@ def _expected(f: Tensor, t: "Terms") -> Tensor:
         f = f.unsqueeze(1)
     f = t.expect_local(f)
     return f.reshape(f.shape[0], *f.shape[-2:]).movedim(0, -1)
-
-
-def _factor(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn if fn.event_dim == 0 else None
 
 
 @dataclass

@@ -12,10 +12,10 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
-from ppl_vae.core.observed import support_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
 from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
@@ -317,8 +317,6 @@ def _unconstrained(site: "Site") -> Tensor | None:
     support: Any = support_of(site.fn)
     if support is None or site.is_observed or support.is_discrete or not site.value.is_floating_point():
         return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
     if support in (constraints.real, constraints.real_vector):
         return None
     try:

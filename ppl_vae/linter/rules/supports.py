@@ -9,8 +9,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.core.observed import outside, support_of
+from ppl_vae.core.observed import outside
 from ppl_vae.core.supports import advice, describe, family, told
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace
 
