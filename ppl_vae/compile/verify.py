@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
+
+from ppl_vae.frames import FAMILIES, place_of
 
 GRADIENT = "the gradient of "
 PLAIN = (bool, int, float, str, type(None))
@@ -73,9 +72,5 @@ def reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line] or lines  # of a compiler's
     told = ": ".join([type(error).__name__, *telling[:1]])[:200]
-    here = Path(__file__).parent
-    theirs = tuple(
-        map(str, (Path(torch.__file__).parent, Path(pyro.__file__).parent, here / "stepper", here / "capture"))
-    )
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(theirs)]
-    return f"{told}, at {Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else told
+    place = place_of(error, (*FAMILIES, "ppl_vae.core", "ppl_vae.estimators", "ppl_vae.objectives"))
+    return f"{told}, at {place}" if place else told

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ppl_vae.core.batch import batch_length
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.errors import ArgumentError
 
@@ -80,8 +79,7 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
     """The observed sites of a model, each with the place of the argument that is its value, if there is one."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        guide = poutine.trace(vae.run_guide).get_trace(*batch)
-        model = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+        model = run_pair(vae, batch)[1]
     found: dict[str, int | None] = {}
     for name, site in sample_sites(model).items():
         if site["is_observed"] and not site["infer"].get("_deterministic"):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ppl_vae.core.data import as_pair_takes, as_split, take_data
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.data import as_split, take_data
+from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
@@ -50,14 +50,12 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     import pandas as pd
 
     split = take_data(vae, as_split(data)[:most])
-    n = len(split)
     found: dict[str, dict[str, list[Tensor]]] = {}
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
-        tiling = plan(vae, first, n, 1, "1GB", seed)
-        for start in range(0, n, tiling.data):
-            tiling.seed_all(start, 0)
-            t = draw(as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
+        tiling = plan(vae, first, len(split), 1, "1GB", seed)
+        for block in blocks(vae, split, tiling):
+            t = draw(block.batch)
             for name, q in t.latents.items():
                 normal, p = factors(q.fn), t.model.get(name)
                 prior = None if p is None else factors(p.fn)

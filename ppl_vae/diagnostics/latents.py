@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.core.data import as_pair_takes, as_split, take_data
+from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.terms import analytic_kl, closed_kl
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
@@ -160,16 +160,14 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
     kl: dict[str, list[Tensor]] = {}
     spread: dict[str, list[Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    first = as_pair_takes(split.batch(slice(0, 2)), vae)
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
         tiling = plan(vae, first, len(split), draws, "1GB", seed)
-        for start in range(0, len(split), tiling.data):
-            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+        for block in blocks(vae, split, tiling):
             moved: dict[str, UnitMoments] = {}
             units: dict[str, Tensor] = {}
-            for number, chunk in enumerate(tiling.chunks(draws)):
-                tiling.seed_all(start, number)
-                t = draw(batch, chunk)
+            for _, chunk in block.chunks(draws):
+                t = draw(block.batch, chunk)
                 for name, site in t.latents.items():
                     if not site.is_local or name not in t.model or not site.value.is_floating_point():
                         continue

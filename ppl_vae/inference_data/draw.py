@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
-from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
+from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
@@ -109,8 +109,8 @@ def posterior(
     split = take_data(vae, data)
     n, total = len(split), draws * chains
     index = split.indices.cpu().numpy()
-    blocks: list[Arrays] = []
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    parts: list[Arrays] = []
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
         tiling = plan(vae, first, n, total, memory, seed)
         probe = draw(first)
@@ -133,10 +133,10 @@ def posterior(
         if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
             attrs["renamed_sites"] = ", ".join(renamed)
 
-        def tree(blocks: Sequence[Arrays], at: slice) -> Any:
+        def tree(parts: Sequence[Arrays], at: slice) -> Any:
             groups = {
                 group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
-                for group, values in _join(blocks, local, chains).items()
+                for group, values in _join(parts, local, chains).items()
             }
             groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
             here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
@@ -144,20 +144,15 @@ def posterior(
 
         shared: dict[int, dict[str, Tensor]] = {}
         with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
-            for start in range(0, n, tiling.data):
-                at = slice(start, start + tiling.data)
-                batch = as_pair_takes(split.batch(at), vae)
-                sizes = (start, total, chains * kept)
-                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
+            for block in blocks(vae, split, tiling, progress):
+                arrays = _draws(vae, draw, block, total, chains * kept, shared, with_density, path is None)
                 if resample:
-                    _resample(block, derive(seed, start))
+                    _resample(arrays, derive(seed, block.at.start))
                 if stream is None:
-                    blocks.append(block)
+                    parts.append(arrays)
                 else:
-                    stream.write(tree([block], at), start)
-                if progress is not None:
-                    progress(min(at.stop, n), n)
-    return from_tree(tree(blocks, slice(None)) if path is None else load(path))
+                    stream.write(tree([arrays], block.at), block.at.start)
+    return from_tree(tree(parts, slice(None)) if path is None else load(path))
 
 
 def _resample(block: Arrays, seed: int) -> None:
@@ -183,18 +178,17 @@ def _resample(block: Arrays, seed: int) -> None:
             block[group][name] = np.take_along_axis(value, at, axis=0)
 
 
-def _block(
+def _draws(
     vae: "VAE",
     draw: Callable[..., Terms],
-    batch: tuple[Any, ...],
-    size: tuple[int, int, int],
-    tiling: Tiling,
+    block: Block,
+    total: int,
+    kept: int,
     shared: dict[int, dict[str, Tensor]],
     with_density: bool,
     shrink: bool,
 ) -> Arrays:
     """All draws for one block of data; arrays start with the axis of draws."""
-    start, total, kept = size
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
@@ -203,10 +197,9 @@ def _block(
 
     evidence = StreamingEvidence(total)
     done = 0
-    for number, chunk in enumerate(tiling.chunks(total)):
-        tiling.seed_all(start, number)
+    for number, chunk in block.chunks(total):
         # A global latent is drawn once for all data, not anew for each block.
-        t = draw(batch, chunk, values=shared.get(number))
+        t = draw(block.batch, chunk, values=shared.get(number))
         for name, site in t.latents.items():
             if name not in t.model and name not in t.contracted:
                 continue
@@ -223,11 +216,11 @@ def _block(
             put("sample_stats", "log_weight", t.log_weights)
         if done < kept:
             latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
-            drawn, _ = predict(vae, batch, chunk, values=latents)
+            drawn, _ = predict(vae, block.batch, chunk, values=latents)
             for name, site in drawn.items():
                 put("posterior_predictive", name, site.value[: kept - done])
             if with_density:
-                drawn, latent = predict(vae, batch, chunk)
+                drawn, latent = predict(vae, block.batch, chunk)
                 for name, site in drawn.items():
                     put("prior_predictive", name, site.value[: kept - done])
                 for name, site in latent.items():
@@ -261,15 +254,15 @@ def log_likelihoods(t: Terms) -> dict[str, Tensor]:
     return found
 
 
-def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
+def _join(parts: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
     """Join blocks of data, and cut the axis of draws into chains."""
     groups: Arrays = {}
-    for group, first in blocks[0].items():
+    for group, first in parts[0].items():
         groups[group] = {}
         for name, value in first.items():
             by_datum = _by_datum(group, name)
             if by_datum or name in local or (group, name) == ("sample_stats", "log_weight"):
-                value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
+                value = np.concatenate([part[group][name] for part in parts], axis=0 if by_datum else 1)
             groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
     return groups
 

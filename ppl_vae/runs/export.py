@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.core.batch import take
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.distributions.elementwise import Elementwise
 from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import CheckError
@@ -204,9 +204,7 @@ def _captured(name: str, module: nn.Module, inputs: list[tuple[Any, ...]], shape
 
 def _latents(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, Tensor]:
     """Latents of the model, drawn from the guide where it has them, so that they are inside the support."""
-    guide = poutine.trace(vae.run_guide).get_trace(*batch)
-    model = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
-    return {name: site["value"] for name, site in _drawn(model).items()}
+    return {name: site["value"] for name, site in _drawn(run_pair(vae, batch)[1]).items()}
 
 
 def _moving(first: torch.Size, second: torch.Size, one: int, other: int) -> int | None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from ppl_vae.core.faults import OWN_SUBSAMPLING
 from ppl_vae.core.screen import fault
+from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import PairTrace, event_shape, place_of
+from ppl_vae.linter.trace import PairTrace, event_shape
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE

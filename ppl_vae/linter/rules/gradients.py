@@ -9,8 +9,9 @@ from torch.distributions import kl_divergence
 
 from ppl_vae.core.plates import unchanged
 from ppl_vae.errors import PplVaeError
+from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import PairTrace, kept_gradients, place_of
+from ppl_vae.linter.trace import PairTrace, kept_gradients
 
 
 def find(trace: PairTrace) -> Iterator[Finding]:
