@@ -1,8 +1,9 @@
 """What a model takes: the data that it observes, and what is given beside them."""
 
 import inspect
+import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +85,19 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
     for name, site in sample_sites(model).items():
         if site["is_observed"] and not site["infer"].get("_deterministic"):
             value: Any = site["value"]
-            places = [i for i, part in enumerate(batch) if part is value]
-            places += [i for i, part in enumerate(batch) if isinstance(part, Tensor) and _equal(part, value)]
-            found[name] = places[0] if places else None
+            found[name] = place_of(value, batch)
     return found
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+def place_of(value: Tensor, batch: Sequence[Any]) -> int | None:
+    """The place of the argument that a program observes as `value`, the same tensor or equal numbers; None for none.
+
+    Where a value of an argument is missing, anything may be observed.
+    """
+    same = (i for i, part in enumerate(batch) if part is value)
+    tensors = ((i, part) for i, part in enumerate(batch) if isinstance(part, Tensor) and part.shape == value.shape)
+    equal = (i for i, part in tensors if bool(((part == value) | (part != part)).all()))
+    return next(itertools.chain(same, equal), None)
 
 
 def is_per_datum(part: Any, length: int | None) -> bool:

@@ -12,6 +12,7 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
+from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
@@ -381,7 +382,7 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
     observed = [site.value[0] for site in t.observed.values() if site.is_local]
     for i, tensor in enumerate(split.tensors[1:], 1):
         head = tensor[: t.batch_size].to(t.log_weights.device)
-        if not any(o.shape == head.shape and bool(((o == head) | (head != head)).all()) for o in observed):
+        if all(place_of(value, [head]) is None for value in observed):
             name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
             constants[name] = tensor.cpu().numpy()
     return constants

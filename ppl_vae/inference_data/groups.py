@@ -4,7 +4,6 @@ Imports no torch, so that it can be used, and tested, wherever ArviZ runs.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.errors import DataError, RunError
+from ppl_vae.files import replacing
 from ppl_vae.version import __version__
 
 SAMPLED = (
@@ -156,22 +156,8 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         f"/{group}": {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in _compressible(child)}
         for group, child in tree.children.items()
     }
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}. Choose a folder that exists and is yours.") from None
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        with Path(temporary).open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     return path
 
 

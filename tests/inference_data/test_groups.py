@@ -80,7 +80,7 @@ def test_interrupted_save_leaves_the_old_file(tree, tmp_path, monkeypatch):
 
 
 def test_errors_say_what_to_do(tree, tmp_path):
-    with pytest.raises(RunError, match=r"Cannot write .* folder that exists"):
+    with pytest.raises(RunError, match=r"when writing .*posterior\.nc, expected a folder"):
         save(tree, tmp_path / "nowhere" / "posterior.nc")
     with pytest.raises(RunError, match="ppl-vae posterior run=DIR"):
         load(tmp_path / "posterior.nc")
