@@ -1,4 +1,4 @@
-"""Whether what takes a program's place leaves behind what the program does."""
+"""Checks that a program's substitute leaves behind what the program does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 class CaptureError(Exception):
-    """Why a step is taken in another way after all."""
+    """The reason that a step is taken in another way after all."""
 
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], how: str, *, exact: bool = False) -> None:
@@ -68,7 +68,7 @@ def fingerprint(*parts: Any) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, and at which line of the program."""
+    """An error in a line, with the line of the program where it arose."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line] or lines  # of a compiler's
     told = ": ".join([type(error).__name__, *telling[:1]])[:200]

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ppl_vae.errors import ArgumentError
+
 if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
 
@@ -228,7 +230,7 @@ class StreamingEvidence:
         """Return the estimates from all chunks seen."""
         K = self._seen
         if self.num_particles != K:
-            raise ValueError(f"Expected {self.num_particles} particles, got {K}: k̂ needs to know how many.")
+            raise ArgumentError(f"Got {K} particles, expected {self.num_particles}: k̂ needs to know how many.")
         tail = self._top.topk(min(self._keep, self._top.shape[0]), dim=0).values
         log_ess = 2 * self._log_sum - self._log_sum_sq
         nan = torch.full_like(self._mean, torch.nan)

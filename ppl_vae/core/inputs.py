@@ -1,4 +1,4 @@
-"""What a model takes: the data that it observes, and what is given beside them."""
+"""The inputs of a model: the data that it observes, and what is given beside them."""
 
 import inspect
 import itertools
@@ -101,7 +101,7 @@ def place_of(value: Tensor, batch: Sequence[Any]) -> int | None:
 
 
 def is_per_datum(part: Any, length: int | None) -> bool:
-    """Whether a part of a batch holds a value per datum."""
+    """True if a part of a batch holds a value per datum."""
     if isinstance(part, PackedSequence):
         return True
     return isinstance(part, Tensor) and part.dim() > 0 and part.shape[0] == length

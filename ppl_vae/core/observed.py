@@ -1,4 +1,4 @@
-"""What a program observes: where it looks, whether that lies in the support, and what stands where it does not look."""
+"""Observed values: where a program looks, whether that lies in the support, and what stands where it does not look."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +46,7 @@ def _any_to(looked_at: Tensor, shape: torch.Size) -> Tensor:
 
 
 def visible(msg: Message) -> Tensor | None:
-    """Where a program looks at a site's value: true there, a tensor that broadcasts with it; None: everywhere."""
+    """True where a program looks at a site's value, as a tensor that broadcasts with it; None: everywhere."""
     found: Tensor | None = None
     for mask, event_dim in masks(msg):
         mask = torch.as_tensor(mask).to(torch.bool)
@@ -101,7 +101,7 @@ def inside(fn: Any, like: Tensor) -> Tensor:
 
 
 def outside(msg: Message, value: Tensor | None = None, support: Any = None) -> Tensor | None:
-    """Which values of a site lie outside its support, where the program looks at them; None where that is not known.
+    """True for values of a site outside its support, where the program looks at them; None where that is not known.
 
     Infinite values are outside of every support; so are missing ones (NaN).
 

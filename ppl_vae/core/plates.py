@@ -1,4 +1,4 @@
-"""What a pair looks like from outside: its data plate, its plate depth, and how its particles are drawn.
+"""A pair from outside: its data plate, its plate depth, and a run of both programs.
 
 It is learnt by running the two programs a few times on a batch (`probe`), and leaves the random number generators and
 the buffers of the pair as they were.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlateStructure:
-    """Where the sites of a pair's programs stand, and what they depend on.
+    """The plates that the sites of a pair's programs stand in, and what they depend on.
 
     Attributes:
         data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.

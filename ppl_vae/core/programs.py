@@ -23,6 +23,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from ppl_vae.errors import ArgumentError
 from ppl_vae.frames import is_library
 
 P = ParamSpec("P")
@@ -172,10 +173,10 @@ class FunctionProgram(nn.Module):
         made = FunctionProgram(fn)
         held = {id(module) for module in self.modules() if module is not self}
         if any(id(module) in held for module in made.modules()) or len(list(made.modules())) != len(held) + 1:
-            raise TypeError(
-                f"{self.extra_repr()} cannot be copied: a copied function goes on using the modules of the original. "
-                "Make the second pair by a second call of the code that made the first, or write the program as an "
-                "nn.Module."
+            raise ArgumentError(
+                f"Got {self.extra_repr()} to copy, which cannot be copied: a function goes on using the modules of the "
+                "original. Make the second pair by a second call of the code that made the first, or write the program "
+                "as an nn.Module."
             )
         return made
 
@@ -187,12 +188,12 @@ def as_module(program: Callable[..., Any]) -> nn.Module:
     """`program` itself where it is an `nn.Module`, else a module that owns what it uses.
 
     Raises:
-        TypeError: `program` cannot be called.
+        ArgumentError: `program` cannot be called.
     """
     if not callable(program):
-        raise TypeError(
-            f"Expected a Pyro program (a function, a bound method, an nn.Module), got {type(program).__name__} "
-            f"{program!r:.80}. Pass the callable itself, without calling it."
+        raise ArgumentError(
+            f"Got a {type(program).__name__} {program!r:.80}, expected a Pyro program: a function, a bound method, an "
+            "nn.Module. Pass the callable itself, without calling it."
         )
     module = program if isinstance(program, nn.Module) and not _borrows(program) else FunctionProgram(program)
     allow_local_params(module)

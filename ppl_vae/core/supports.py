@@ -14,7 +14,7 @@ from ppl_vae.errors import DataError
 
 
 def refusal(msg: Message) -> DataError | None:
-    """What is wrong with a site whose density was refused, if it is the data that it observes."""
+    """The fault of the data at a site whose density was refused, if it is theirs."""
     bad = outside(msg) if msg["is_observed"] else None
     if bad is None or not bool(bad.any()):
         return None
@@ -46,7 +46,7 @@ def describe(name: str, fn: Any, value: Tensor, bad: Tensor, place: str) -> str:
 
 
 def advice(fn: Any, value: Tensor) -> str:
-    """What to do about data outside a support."""
+    """Advice for data outside a support."""
     base = innermost(fn)
     if value.is_floating_point() and bool(value.isnan().any()):
         return "Mask missing values (poutine.mask, or .mask on the distribution), leave them out or fill them in."
@@ -90,7 +90,7 @@ def bounds(fn: Any) -> list[Any]:
 
 
 def is_fixed(support: Any) -> bool:
-    """Whether a support is the same for all data and draws."""
+    """True if a support is the same for all data and draws."""
     held = [v for v in vars(support).values() if not isinstance(v, (int, float, str, bool))] if support else []
     return all(isinstance(v, Tensor) and v.dim() == 0 and not v.requires_grad for v in held)
 

@@ -1,4 +1,4 @@
-"""How an evaluation is cut into tiles of particles and data, within a memory budget and a fixed random stream."""
+"""Evaluations cut into tiles of particles and data, within a memory budget and a fixed random stream."""
 
 import random
 import re

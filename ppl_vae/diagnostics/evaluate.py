@@ -17,6 +17,7 @@ from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
 from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
+from ppl_vae.errors import ArgumentError
 from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found; nats per datum.
+    """The findings of an evaluation; nats per datum.
 
     Attributes:
         table: a row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label`
@@ -149,7 +150,7 @@ def evaluate(
     import pandas as pd
 
     if num_particles < 1:
-        raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
+        raise ArgumentError(f"Got num_particles={num_particles}, expected at least 1.")
     split = take_data(vae, data)
     n = len(split)
     columns: dict[str, list[Tensor]] = {}

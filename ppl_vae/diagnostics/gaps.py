@@ -1,4 +1,4 @@
-"""What a guide loses, and why: its family is too poor, or its network not good enough."""
+"""The loss of a guide, split by cause: its family is too poor, or its network not good enough."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from torch import Tensor
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import Evidence, StreamingEvidence
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan_rows
+from ppl_vae.errors import ArgumentError
 from ppl_vae.mcmc.hmc import AnnealedPath, Point
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _table(amortized: Evidence, local: Evidence) -> "pd.DataFrame":
 def _local(vae: "VAE", block: Block, family: str, steps: int, lr: float, num_particles: int) -> Evidence:
     """Fit a Gaussian per datum, and estimate ELBO and evidence with it."""
     if family not in ("diagonal", "full"):
-        raise ValueError(f"Got family={family!r}, expected 'diagonal' or 'full'.")
+        raise ArgumentError(f"Got family={family!r}, expected 'diagonal' or 'full'.")
     samples = block.tiling.particles
     path = AnnealedPath(vae, block.batch, samples, "guide")
     draws = torch.cat([_flat(path, path.begin()).reshape(samples, -1, path.size) for _ in range(8)])

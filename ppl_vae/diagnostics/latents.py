@@ -142,7 +142,7 @@ class Encoding:
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """Whether the variance exceeds 0.01, `(units,)`."""
+        """True if the variance exceeds 0.01, `(units,)`."""
         return self.variance > ACTIVE
 
 

@@ -27,12 +27,12 @@ STATISTICS: Mapping[str, Statistic] = {
     "deviation": lambda x: (x.flatten(1) - x.flatten(1).nanmean(1, keepdim=True)).square().nanmean(1).sqrt(),
     "largest": lambda x: x.flatten(1).nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1),
 }
-"""What is looked at by default: mean, standard deviation and maximum of a datum, missing values left out."""
+"""The default statistics: mean, standard deviation and maximum of a datum, missing values left out."""
 
 
 @dataclass(frozen=True)
 class PredictiveChecks:
-    """What predictive checks found.
+    """The findings of predictive checks.
 
     Attributes:
         table: a row per statistic T: `observed`, the mean over data; `posterior` and `prior`, the same of new data

@@ -73,7 +73,7 @@ def _transformed(q: Any) -> Transport | None:
 
 
 def is_finite(q: Any, limit: int = 256) -> bool:
-    """Whether a distribution has a finite, small support that can be enumerated.
+    """True if a distribution has a finite, small support that can be enumerated.
 
     Example:
         >>> is_finite(dist.Categorical(torch.ones(10))), is_finite(dist.Poisson(torch.tensor(1.0)))

@@ -17,8 +17,8 @@ from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.distributions.unwrap import support_of
-from ppl_vae.errors import CheckError
-from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
+from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
 from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
 from ppl_vae.rng import derive
@@ -104,9 +104,9 @@ def posterior(
     from ppl_vae.inference_data._arviz import from_tree
 
     if draws < 1 or chains < 1:
-        raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
+        raise ArgumentError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
-        raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
+        raise ArgumentError(f"Got resample={resample!r}, expected 'psis' or None.")
     split = take_data(vae, data)
     n, total = len(split), draws * chains
     index = split.indices.cpu().numpy()
@@ -126,8 +126,8 @@ def posterior(
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
         local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
         inputs = constants(split, probe, spec)
-        layout, variables = layout_of(probe, spec, dims, coords, index, chains, inputs.keys())
-        index = np.asarray(layout.coords[DATUM])
+        dimensions, variables = dimensions_of(probe, spec, dims, coords, index, chains, inputs.keys())
+        index = np.asarray(dimensions.coords[DATUM])
         names = frozenset({variables.get(name, name) for name in local} | {*STATISTICS} | inputs.keys())
         attrs: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains}
         attrs |= {"predictive_draws": kept, "resample": resample or ""}
@@ -140,7 +140,7 @@ def posterior(
                 for group, values in _join(parts, local, chains).items()
             }
             groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
-            here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
+            here = Dimensions(names, dimensions.dims, {**dimensions.coords, DATUM: index[at]})
             return datatree({group: part for group, part in groups.items() if part}, here, attrs)
 
         shared: dict[int, dict[str, Tensor]] = {}
@@ -269,7 +269,7 @@ def _join(parts: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
 
 
 def _by_datum(group: str, name: str) -> bool:
-    """Whether an array has an axis of data and none of draws."""
+    """True if an array has an axis of data and none of draws."""
     return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
 
 
@@ -283,7 +283,7 @@ def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wa
 
 
 def _has_value(site: "Site") -> bool:
-    """Whether a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
+    """True if a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
     return site.fn is not None and site.value.numel() > 0
 
 
@@ -319,7 +319,7 @@ def _unconstrained(site: "Site") -> Tensor | None:
         return None
 
 
-def layout_of(
+def dimensions_of(
     t: Terms,
     spec: Any,
     dims: Mapping[str, Sequence[str]] | None,
@@ -327,7 +327,7 @@ def layout_of(
     index: NDArray[Any],
     chains: int = 1,
     others: Collection[str] = (),
-) -> tuple[Layout, dict[str, str]]:
+) -> tuple[Dimensions, dict[str, str]]:
     """Name the dimensions of all sites (plates, pixels, features, units), and the variable of each site.
 
     Raises:
@@ -369,7 +369,7 @@ def layout_of(
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)
     check_coords(coords, {**sizes, **({"factor": len(labels["factor"])} if "factor" in labels else {})})
-    return Layout(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
+    return Dimensions(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
 
 
 def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:

@@ -33,14 +33,14 @@ class PosteriorWriter:
         RunError: if the folder does not exist or cannot be written.
 
     >>> import tempfile
-    >>> from ppl_vae.inference_data.groups import Layout, datatree, load
+    >>> from ppl_vae.inference_data.groups import Dimensions, datatree, load
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "posterior.nc"
     ...     with PosteriorWriter(path, np.arange(4)) as stream:
     ...         for start in (0, 2):
     ...             z = np.full((1, 3, 2), start)
-    ...             layout = Layout(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
-    ...             stream.write(datatree({"posterior": {"z": z}}, layout), start)
+    ...             dimensions = Dimensions(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
+    ...             stream.write(datatree({"posterior": {"z": z}}, dimensions), start)
     ...     load(path)["posterior"]["z"].values[0, 0].tolist()
     [0, 0, 2, 2]
     """

@@ -54,7 +54,7 @@ class Run:
 
 @dataclass
 class PairTrace:
-    """What the findings are made of.
+    """The material of the findings.
 
     Attributes:
         vae: The pair.
@@ -94,7 +94,7 @@ class PairTrace:
         return frozenset() if self.prepared is None else self.prepared.plates.data_plates
 
     def is_local(self, site: dict[str, Any]) -> bool:
-        """Whether a site stands in the data plate."""
+        """True if a site stands in the data plate."""
         return any(f.name in self.data_plates and f.vectorized for f in site["cond_indep_stack"])
 
     def at(self, program: str, name: str) -> str:
@@ -103,7 +103,7 @@ class PairTrace:
         return f"site {name!r} of the {program}" + (f" ({place})" if place else "")
 
     def follows(self, program: str, name: str) -> bool:
-        """Whether the event of a site grows with the batch."""
+        """True if the event of a site grows with the batch."""
         if self.resized is None or self.resized.failure is not None:
             return False
         here, there = getattr(self.run, program).get(name), getattr(self.resized, program).get(name)

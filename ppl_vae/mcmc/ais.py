@@ -10,6 +10,7 @@ from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence
 from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
+from ppl_vae.errors import ArgumentError
 from ppl_vae.mcmc.hmc import AnnealedPath, Point, Start, hmc
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def bracket(
 def _schedule(steps: int, sharpness: float = 4.0) -> Tensor:
     """Inverse temperatures from 0 to 1, densest at both ends, `(steps + 1,)`."""
     if steps < 1:
-        raise ValueError(f"Got steps={steps}, expected at least 1.")
+        raise ArgumentError(f"Got steps={steps}, expected at least 1.")
     s = torch.sigmoid(sharpness * torch.linspace(-1, 1, steps + 1, dtype=torch.float64))
     return (s - s[0]) / (s[-1] - s[0])
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ppl_vae.core.data import take_data
 from ppl_vae.core.run import terms
 from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
-from ppl_vae.inference_data.draw import constants, layout_of, observations
-from ppl_vae.inference_data.groups import Layout, datatree
+from ppl_vae.errors import ArgumentError
+from ppl_vae.inference_data.draw import constants, dimensions_of, observations
+from ppl_vae.inference_data.groups import Dimensions, datatree
 from ppl_vae.mcmc.hmc import AnnealedPath, hmc
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def refine(
     from ppl_vae.inference_data._arviz import from_tree
 
     if draws < 1 or chains < 1 or warmup < 0:
-        raise ValueError(f"Got draws={draws}, chains={chains}, warmup={warmup}, expected at least 1, 1 and 0.")
+        raise ArgumentError(f"Got draws={draws}, chains={chains}, warmup={warmup}, expected at least 1, 1 and 0.")
     split = take_data(vae, data)
     first = first_data(vae, split)
     drawn: list[dict[str, dict[str, NDArray[Any]]]] = []
@@ -83,7 +84,7 @@ def refine(
     groups: dict[str, dict[str, NDArray[Any]]] = {}
     inputs = constants(split, probe, spec)
     others = {*inputs, *drawn[0]["sample_stats"]}
-    layout, names = layout_of(probe, spec, None, None, split.indices.cpu().numpy(), chains, others)
+    dimensions, names = dimensions_of(probe, spec, None, None, split.indices.cpu().numpy(), chains, others)
     for group, values in drawn[0].items():
         axis = 0 if group == "observed_data" else 2  # (chain, draw, datum, …)
         joined = {name: np.concatenate([b[group][name] for b in drawn], axis) for name in values}
@@ -92,7 +93,7 @@ def refine(
     local = frozenset(name for variables in groups.values() for name in variables)
     attrs = {"seed": seed, "draws": draws, "chains": chains, "warmup": warmup, "sampler": "HMC from the guide's draws"}
     present = {group: variables for group, variables in groups.items() if variables}
-    return from_tree(datatree(present, Layout(local, layout.dims, layout.coords), attrs))
+    return from_tree(datatree(present, Dimensions(local, dimensions.dims, dimensions.coords), attrs))
 
 
 def _chains(

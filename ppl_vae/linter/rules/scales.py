@@ -65,7 +65,7 @@ def weight(site: dict[str, Any]) -> Tensor:
 
 
 def effective_mask(site: dict[str, Any]) -> Tensor:
-    """Where a site counts: its handlers' mask, and that of its distribution."""
+    """True where a site counts, by its handlers' mask and that of its distribution."""
     mask = torch.tensor(True)
     for part, event_dim in masks(site):
         own = torch.as_tensor(part).to(torch.bool)

@@ -38,7 +38,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
 
 
 def _inside(support: Any, value: Tensor, site: dict[str, Any]) -> bool | None:
-    """Whether all unmasked values lie in a support; None where that cannot be told."""
+    """True if all unmasked values lie in a support; None where that cannot be told."""
     bad = outside(site, value, support)
     return None if bad is None else not bool(bad.any())
 
