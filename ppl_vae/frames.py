@@ -24,6 +24,9 @@ _INSTALLED = tuple(
     if name in ("stdlib", "purelib", "platlib")
 )
 
+_GENERATED = ("<frozen", "<string>", "<eval_with_key>", "<__array_function__")
+"""Names of sources that Python, torch and numpy give to code they write themselves."""
+
 
 def is_library(module: str) -> bool:
     """True for a module of the standard library, of a package that calls a user's programs, or of ours."""
@@ -37,17 +40,17 @@ def is_users(frame: FrameType, ours: tuple[str, ...] = ()) -> bool:
     root = module.split(".")[0]
     if root == "ppl_vae":
         return module.startswith(ours)
-    return root not in LIBRARIES and _is_users_file(frame.f_code.co_filename, module == "__main__")
+    return root not in LIBRARIES and _is_users_file(frame.f_code.co_filename, module)
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_users_file(filename: str, is_main: bool) -> bool:
-    """False for what is installed, and for compiled code, which names a source that is not there.
-
-    A notebook's cell has no file either, but the name of a program.
-    """
-    if filename.startswith("<") or not Path(filename).is_file():
-        return is_main
+def _is_users_file(filename: str, module: str = "") -> bool:
+    """False for what is installed or generated; code without a file, as of a notebook, is told by its module."""
+    if filename.startswith(_GENERATED):
+        return False
+    if not Path(filename).is_file():  # compiled code of a package may name a source that is not here
+        home = None if module == "__main__" else getattr(sys.modules.get(module), "__file__", None)
+        return home is None or _is_users_file(home)
     path = str(Path(filename).resolve())
     return not path.startswith((*_INSTALLED, _PACKAGE + os.sep)) and "site-packages" not in path
 
@@ -59,7 +62,7 @@ def user_frame(error: BaseException, ours: tuple[str, ...] = ()) -> traceback.Fr
         error: the exception.
         ours: modules of this package that count as a user's.
     """
-    if isinstance(error, SyntaxError) and error.filename and _is_users_file(error.filename, False):
+    if isinstance(error, SyntaxError) and error.filename and _is_users_file(error.filename):
         return traceback.FrameSummary(error.filename, error.lineno, "this file")
     found = None
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -46,13 +46,22 @@ def test_a_file_that_cannot_be_read_is_the_place(tmp_path):
     assert (frame.filename, frame.lineno) == (str(path), 1)
 
 
-@pytest.mark.parametrize("module", ["__main__", "made_by_a_compiler"])
-def test_code_without_a_file_is_a_users_only_in_a_notebook(module):
-    names = {"__name__": module}
-    exec(compile("def cell():\n    raise ValueError\n", "/tmp/ipykernel_1/2.py", "exec"), names)
+@pytest.mark.parametrize(
+    ("filename", "module", "is_users"),
+    [
+        ("/tmp/ipykernel_1/2.py", "__main__", True),
+        ("<cell 2>", None, True),
+        ("pytest/compiled.pyx", "pytest", False),
+        ("<string>", "__main__", False),
+        ("<eval_with_key>.0", None, False),
+    ],
+)
+def test_code_without_a_file_is_told_by_its_module(filename, module, is_users):
+    names = {} if module is None else {"__name__": module}
+    exec(compile("def cell():\n    raise ValueError\n", filename, "exec"), names)
     frame = user_frame(caught(names["cell"]))
     assert frame is not None
-    assert (frame.name == "cell") == (module == "__main__")
+    assert (frame.name == "cell") == is_users
 
 
 def test_an_error_that_touches_no_code_of_a_user_has_no_place():
