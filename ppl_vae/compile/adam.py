@@ -131,7 +131,7 @@ def adam(
         squares: v.
         numbers: those of `Group.numbers`, as a vector.
 
-    Reference:
+    References:
         Kingma & Ba (2015), Adam: a method for stochastic optimization.
     """
     first, keep, second, alpha, root, eps, sign, decay, shrink = numbers.unbind()

@@ -9,7 +9,7 @@ model here, by tensor variable elimination within its plates, and leaves terms i
 A site that is summed out has a mass of one, masked or not: a mask takes away what the site costs, and not its law.
 
 References:
-    Tensor Variable Elimination for Plated Factor Graphs (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
+    Obermeyer et al. (2019), Tensor Variable Elimination for Plated Factor Graphs, https://arxiv.org/abs/1902.03210
 """
 
 from collections import OrderedDict

@@ -47,7 +47,7 @@ def pareto_k(log_weights: ArrayLike) -> Array:
         k̂ of shape `(data,)`. Where all tail weights agree within 0.1% it is 0: the guide is exact. Where
         there are fewer than 5 tail weights (25 particles) or any weight is NaN or +∞, it is NaN.
 
-    Reference:
+    References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
         Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
 
@@ -95,7 +95,7 @@ def smooth(log_weights: ArrayLike) -> Array:
     Returns:
         Logarithms of the smoothed weights, normalized to sum to one per datum, `(particles, data)`.
 
-    Reference:
+    References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
 
     >>> float(np.exp(smooth(np.zeros((100, 1)))).sum().round(6))
@@ -130,9 +130,9 @@ def fit_generalized_pareto(excess: ArrayLike) -> tuple[float, float]:
     Returns:
         k̂ and σ̂.
 
-    Reference:
-        Zhang, Stephens (2009), A new and efficient estimation method for the generalized Pareto
-        distribution, Technometrics 51.
+    References:
+        Zhang, Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution,
+            Technometrics 51.
     """
     x = np.sort(np.asarray(excess, dtype=np.float64))
     n = len(x)
@@ -184,7 +184,7 @@ class StreamingEvidence:
     Args:
         num_particles: K, the number of particles to come.
 
-    Reference:
+    References:
         Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
 
     >>> stream = StreamingEvidence(num_particles=4)

@@ -43,9 +43,9 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
         A row per unit and one per site (`unit` = `"joint"`), nats per datum: `site`, `unit`, `kl`, `information`,
         `marginal_kl`, each a sampled estimate, and `mean` and `deviation` of the aggregate posterior.
 
-    Reference:
-        Hoffman, Johnson (2016), ELBO surgery: yet another way to carve up the variational evidence lower bound,
-        NeurIPS workshop.
+    References:
+        Hoffman, Johnson (2016), ELBO surgery: yet another way to carve up the variational evidence lower bound, NeurIPS
+            workshop.
     """
     import pandas as pd
 

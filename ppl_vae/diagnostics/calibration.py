@@ -55,9 +55,9 @@ def band_level(n: int, num_points: int, alpha: float = 0.05, simulations: int = 
         alpha: probability with which a uniform sample leaves the bands anywhere.
         simulations: samples drawn to find the level; its relative standard error is about √((1 − α)/(α · this)).
 
-    Reference:
+    References:
         Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity and its applications in
-        goodness-of-fit evaluation and multiple sample comparison, Statistics and Computing 32.
+            goodness-of-fit evaluation and multiple sample comparison, Statistics and Computing 32.
     """
     rng = np.random.default_rng(0)
     points = grid(num_points)
@@ -133,9 +133,9 @@ class Tarp:
         batch: simulated data, from which x and the prior take their scales.
         latent: their latents.
 
-    Reference:
+    References:
         Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023), Sampling-based accuracy testing of posterior estimators for
-        general inference, ICML.
+            general inference, ICML.
     """
 
     def __init__(self, batch: tuple[Any, ...], latent: "Mapping[str, Site]") -> None:
@@ -271,12 +271,12 @@ def calibrate(
     Raises:
         CheckError: if the prior cannot be drawn from, or there is no latent of numbers in the data plate.
 
-    Reference:
+    References:
         Talts, Betancourt, Simpson, Vehtari, Gelman (2018), Validating Bayesian inference algorithms with
-        simulation-based calibration, https://arxiv.org/abs/1804.06788
+            simulation-based calibration, https://arxiv.org/abs/1804.06788
         Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity, Statistics and Computing 32.
         Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023), Sampling-based accuracy testing of posterior estimators for
-        general inference, ICML.
+            general inference, ICML.
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist
     >>> def model(x):

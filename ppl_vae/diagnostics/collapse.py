@@ -28,7 +28,7 @@ class CollapseAlarm:
         below: KL of a site, nats per datum; units that tell something of the data cost more.
         warn: what a warning is told to; standard error by default.
 
-    Reference:
+    References:
         Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016), Generating sentences from a continuous space, CoNLL.
 
     >>> pv.fit(vae, data, callbacks=[CollapseAlarm(vae, data.validation)])  # doctest: +SKIP

@@ -23,9 +23,9 @@ def disentanglement(codes: ArrayLike, factors: ArrayLike, *, most: int = 5_000, 
     Raises:
         DataError: where codes and factors do not belong together, or no factor varies.
 
-    Reference:
+    References:
         Locatello et al. (2019), Challenging common assumptions in the unsupervised learning of disentangled
-        representations, ICML: definitions and a comparison of all of these.
+            representations, ICML: definitions and a comparison of all of these.
 
     >>> factors = np.random.default_rng(0).integers(4, size=(2_000, 2))
     >>> scores = disentanglement(factors[:, ::-1] + 0.01, factors)
@@ -83,7 +83,7 @@ def _gap(scores: Array) -> Array:
 def mig(information: Array, entropy: Array) -> float:
     """Mutual information gap: mean over factors of (I of the best unit − I of the second) / H(factor).
 
-    Reference:
+    References:
         Chen, Li, Grosse, Duvenaud (2018), Isolating sources of disentanglement in VAEs, NeurIPS.
     """
     return float((_gap(information) / entropy).mean())
@@ -94,9 +94,9 @@ def sap(codes: Array, factors: NDArray[np.int_]) -> float:
 
     Factors are taken as numbers (the paper's form for continuous ones).
 
-    Reference:
+    References:
         Kumar, Sattigeri, Balakrishnan (2018), Variational inference of disentangled latent concepts from unlabeled
-        observations, ICLR.
+            observations, ICLR.
     """
     c, f = codes - codes.mean(0), factors - factors.mean(0)
     scale = np.sqrt((c**2).sum(0))[:, None] * np.sqrt((f**2).sum(0))
@@ -110,7 +110,7 @@ def dci(codes: Array, factors: NDArray[np.int_], *, seed: int = 0) -> dict[str, 
     their sums, completeness 1 − H of its columns (over units); informativeness is accuracy on data held out,
     from 0 (the most frequent value always) to 1.
 
-    Reference:
+    References:
         Eastwood, Williams (2018), A framework for the quantitative evaluation of disentangled representations, ICLR.
     """
     from sklearn.ensemble import RandomForestClassifier
@@ -147,7 +147,7 @@ def factor_vae_score(
 
     Accuracy of the majority vote on groups held out, from chance (1 / factors) to 1.
 
-    Reference:
+    References:
         Kim, Mnih (2018), Disentangling by factorising, ICML.
     """
     rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def modularity(information: Array) -> float:
 
     Units that carry less than a hundredth of the most informative one do not count.
 
-    Reference:
+    References:
         Ridgeway, Mozer (2018), Learning deep disentangled embeddings with the F-statistic loss, NeurIPS.
     """
     best = information.max(1)

@@ -132,7 +132,7 @@ def evaluate(
         DataError: if there are no data, or for what `ppl_vae.core.data.take_data` refuses: values outside a support,
             or missing where nothing masks them.
 
-    Reference:
+    References:
         Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, ICLR.
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist

@@ -64,7 +64,7 @@ def gaps(
     Raises:
         CheckError: for discrete, global or auxiliary latents.
 
-    Reference:
+    References:
         Cremer, Li, Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML.
     """
     import pandas as pd

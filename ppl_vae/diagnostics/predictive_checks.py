@@ -78,9 +78,9 @@ def predictive_checks(
         DataError: for a statistic of the wrong shape.
         CheckError: if the prior cannot be drawn from.
 
-    Reference:
+    References:
         Gelman, Meng, Stern (1996), Posterior predictive assessment of model fitness via realized discrepancies,
-        Statistica Sinica 6.
+            Statistica Sinica 6.
         Gabry, Simpson, Vehtari, Betancourt, Gelman (2019), Visualization in Bayesian workflow, JRSS A 182.
     """
     import pandas as pd

@@ -23,7 +23,7 @@ def linear_probe(codes: ArrayLike, labels: ArrayLike, *, most: int = 10_000, see
     Raises:
         DataError: for fewer than 4 data, or a single class.
 
-    Reference:
+    References:
         Alain, Bengio (2017), Understanding intermediate layers using linear classifier probes, ICLR workshop.
 
     >>> codes = np.random.default_rng(0).normal(size=(400, 3))

@@ -28,12 +28,12 @@ def sample_quality(real: ArrayLike, fake: ArrayLike, *, neighbours: int = 5) -> 
     Raises:
         DataError: for features that do not fit, or fewer data than neighbours.
 
-    Reference:
+    References:
         Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019), Improved precision and recall metric for assessing
-        generative models, NeurIPS.
+            generative models, NeurIPS.
         Naeem, Oh, Uh, Choi, Yoo (2020), Reliable fidelity and diversity metrics for generative models, ICML.
-        Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs trained by a two time-scale update rule
-        converge to a local Nash equilibrium, NeurIPS.
+        Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs trained by a two time-scale update rule converge
+            to a local Nash equilibrium, NeurIPS.
 
     >>> rng = np.random.default_rng(0)
     >>> found = sample_quality(rng.normal(size=(500, 2)), rng.normal(size=(500, 2)))

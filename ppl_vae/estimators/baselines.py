@@ -63,7 +63,7 @@ class Neural(Baseline):
         inputs: From the batch to the network's input, if that is not the first tensor, flattened.
 
     References:
-        Neural Variational Inference and Learning (Mnih and Gregor, 2014), https://arxiv.org/abs/1402.0030
+        Mnih and Gregor (2014), Neural Variational Inference and Learning, https://arxiv.org/abs/1402.0030
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class LeaveOneOut(Baseline):
     Particles are independent, so bₖ does not depend on draw k. Nothing is to be learnt or tuned; it needs K ≥ 2.
 
     References:
-        Buy 4 REINFORCE Samples, Get a Baseline for Free! (Kool, van Hoof and Welling, 2019);
-        Variational Inference for Monte Carlo Objectives (Mnih and Rezende, 2016), https://arxiv.org/abs/1602.06725
+        Kool, van Hoof and Welling (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free!
+        Mnih and Rezende (2016), Variational Inference for Monte Carlo Objectives, https://arxiv.org/abs/1602.06725
     """
 
     def forward(self, cost: Tensor, t: Any, axis: int = -2) -> Prediction:

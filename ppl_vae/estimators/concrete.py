@@ -30,8 +30,8 @@ class Concrete(Estimator, nn.Module):
         straight_through: Whether the model sees the discrete value.
 
     References:
-        The Concrete Distribution (Maddison, Mnih and Teh, 2017), https://arxiv.org/abs/1611.00712;
-        Categorical Reparameterization with Gumbel-Softmax (Jang, Gu and Poole, 2017), https://arxiv.org/abs/1611.01144
+        Maddison, Mnih and Teh (2017), The Concrete Distribution, https://arxiv.org/abs/1611.00712
+        Jang, Gu and Poole (2017), Categorical Reparameterization with Gumbel-Softmax, https://arxiv.org/abs/1611.01144
     """
 
     relaxes: ClassVar[bool] = True

@@ -21,7 +21,7 @@ class Enumerate(Estimator):
     too: it is then summed out of the model.
 
     References:
-        Pyro's TraceEnum_ELBO; Tensor Variable Elimination (Obermeyer et al., 2019), https://arxiv.org/abs/1902.03210
+        Obermeyer et al. (2019), Tensor Variable Elimination for Plated Factor Graphs, https://arxiv.org/abs/1902.03210
     """
 
     enumerates: ClassVar[bool] = True

@@ -26,7 +26,7 @@ class Implicit(Estimator):
     differentiated by itself, so events must have independent elements.
 
     References:
-        Implicit Reparameterization Gradients (Figurnov, Mohamed and Mnih, 2018), https://arxiv.org/abs/1805.08498
+        Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
     def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:

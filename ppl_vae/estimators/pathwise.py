@@ -68,8 +68,8 @@ class Pathwise(Reparameterized):
         common: Give every datum of the batch the same ε. Each draw has the right law; data differ by data alone.
 
     References:
-        Auto-Encoding Variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
-        Implicit Reparameterization Gradients (Figurnov et al., 2018), https://arxiv.org/abs/1805.08498
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
+        Figurnov et al. (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
 
@@ -86,7 +86,7 @@ class StickingTheLanding(Reparameterized):
     all its parameters constant: constant parameters at one site only would bias guides whose sites depend on another.
 
     References:
-        Sticking the Landing (Roeder, Wu and Duvenaud, 2017), https://arxiv.org/abs/1703.09194
+        Roeder, Wu and Duvenaud (2017), Sticking the Landing, https://arxiv.org/abs/1703.09194
     """
 
 
@@ -103,5 +103,5 @@ class DoublyReparameterized(Reparameterized):
     For importance-weighted bounds, with this estimator at every latent site.
 
     References:
-        Doubly Reparameterized Gradient Estimators (Tucker et al., 2019), https://arxiv.org/abs/1810.04152
+        Tucker et al. (2019), Doubly Reparameterized Gradient Estimators, https://arxiv.org/abs/1810.04152
     """

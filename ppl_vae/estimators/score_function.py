@@ -31,8 +31,8 @@ class ScoreFunction(Estimator, nn.Module):
             several particles; under importance-weighted bounds this is VIMCO).
 
     References:
-        Simple Statistical Gradient-Following Algorithms (Williams, 1992), https://doi.org/10.1007/BF00992696;
-        Neural Variational Inference and Learning (Mnih and Gregor, 2014), https://arxiv.org/abs/1402.0030
+        Williams (1992), Simple Statistical Gradient-Following Algorithms, https://doi.org/10.1007/BF00992696
+        Mnih and Gregor (2014), Neural Variational Inference and Learning, https://arxiv.org/abs/1402.0030
     """
 
     score: ClassVar[bool] = True

@@ -86,7 +86,7 @@ def posterior(
         DataError: for data that `ppl_vae.core.data` refuses, and for `dims` and `coords` that do not fit: both before
             anything is drawn.
 
-    Reference:
+    References:
         Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? Evaluating variational inference, ICML.
 
     >>> import torch, ppl_vae as pv, pyro, pyro.distributions as dist

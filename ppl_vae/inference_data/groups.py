@@ -80,7 +80,7 @@ def datatree(
     Raises:
         DataError: if two variables disagree about the length of a dimension.
 
-    Reference:
+    References:
         ArviZ developers, InferenceData schema specification.
 
     >>> z = np.zeros((1, 100, 5, 2))                                    # (chain, draw, datum, latent)

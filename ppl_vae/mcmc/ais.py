@@ -58,7 +58,7 @@ def ais(
     Raises:
         CheckError: for discrete, global or auxiliary latents, and for deterministic codes.
 
-    Reference:
+    References:
         Neal (2001), Annealed importance sampling, Statistics and Computing 11.
         Wu, Burda, Salakhutdinov, Grosse (2017), On the quantitative analysis of decoder-based generative models, ICLR.
     """
@@ -111,9 +111,9 @@ def bracket(
     Raises:
         CheckError: as `ais`; or if the prior cannot be drawn from.
 
-    Reference:
+    References:
         Grosse, Ghahramani, Adams (2015), Sandwiching the marginal likelihood using bidirectional Monte Carlo,
-        https://arxiv.org/abs/1511.02543
+            https://arxiv.org/abs/1511.02543
     """
     import pandas as pd
 

@@ -59,7 +59,7 @@ def refine(
     Raises:
         CheckError: for discrete, global, auxiliary or deterministic latents.
 
-    Reference:
+    References:
         Hoffman (2017), Learning deep latent Gaussian models with Markov chain Monte Carlo, ICML.
     """
     from ppl_vae.inference_data._arviz import from_tree

@@ -53,8 +53,8 @@ class BetaTCVAE(Objective):
         CheckError: The site's distribution does not factorize over dimensions; a site is not pathwise.
 
     References:
-        Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
-        https://arxiv.org/abs/1802.04942
+        Chen et al. (2018), Isolating Sources of Disentanglement in Variational Autoencoders,
+            https://arxiv.org/abs/1802.04942
     """
 
     legal = (Pathwise,)

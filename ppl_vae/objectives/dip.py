@@ -41,8 +41,8 @@ class DIP(Objective):
         CheckError: A site has no mean or variance; an estimator is not legal here.
 
     References:
-        Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar, Sattigeri and
-        Balakrishnan, 2018), https://arxiv.org/abs/1711.00848
+        Kumar, Sattigeri and Balakrishnan (2018), Variational Inference of Disentangled Latent Concepts from Unlabeled
+            Observations, https://arxiv.org/abs/1711.00848
     """
 
     legal = (Pathwise, StickingTheLanding)

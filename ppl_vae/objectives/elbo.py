@@ -52,8 +52,8 @@ class ELBO(Objective):
         CheckError: A weight names no latent site; sticking-the-landing is combined with analytic KL.
 
     References:
-        Auto-Encoding Variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
-        beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
+        Higgins et al. (2017), beta-VAE, https://openreview.net/forum?id=Sy2fzU9gl
     """
 
     legal = (Pathwise, Implicit, Concrete, StickingTheLanding, ScoreFunction, Enumerate)

@@ -47,7 +47,7 @@ class FactorVAE(Objective):
         CheckError: A site is not pathwise; the discriminator is for codes of another size.
 
     References:
-        Disentangling by Factorising (Kim and Mnih, 2018), https://arxiv.org/abs/1802.05983
+        Kim and Mnih (2018), Disentangling by Factorising, https://arxiv.org/abs/1802.05983
     """
 
     legal = (Pathwise,)

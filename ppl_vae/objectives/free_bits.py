@@ -41,8 +41,8 @@ class FreeBits(Objective):
         CheckError: A site is not pathwise; the KL of a site has no closed form per dimension.
 
     References:
-        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
-        https://arxiv.org/abs/1606.04934
+        Kingma et al. (2016), Improving Variational Inference with Inverse Autoregressive Flow,
+            https://arxiv.org/abs/1606.04934
     """
 
     legal = (Pathwise,)
@@ -118,7 +118,7 @@ class Capacity(Objective):
         CheckError: A site is not pathwise.
 
     References:
-        Understanding disentangling in β-VAE (Burgess et al., 2018), https://arxiv.org/abs/1804.03599
+        Burgess et al. (2018), Understanding disentangling in β-VAE, https://arxiv.org/abs/1804.03599
     """
 
     legal = (Pathwise,)

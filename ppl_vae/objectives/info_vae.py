@@ -48,9 +48,9 @@ class InfoVAE(Objective):
         CheckError: An estimator is not legal here.
 
     References:
-        InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao, Song and Ermon, 2019),
-        https://arxiv.org/abs/1706.02262;
-        A Kernel Two-Sample Test (Gretton et al., 2012), https://jmlr.org/papers/v13/gretton12a.html
+        Zhao, Song and Ermon (2019), InfoVAE: Balancing Learning and Inference in Variational Autoencoders,
+            https://arxiv.org/abs/1706.02262
+        Gretton et al. (2012), A Kernel Two-Sample Test, https://jmlr.org/papers/v13/gretton12a.html
     """
 
     legal = (Pathwise, StickingTheLanding)

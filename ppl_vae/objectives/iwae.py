@@ -39,7 +39,7 @@ class IWAE(Multisample):
             here, or `DoublyReparameterized` is not at every site.
 
     References:
-        Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
     """
 
     legal = (Pathwise, Implicit, Concrete, DoublyReparameterized, ScoreFunction, Enumerate)
@@ -97,8 +97,7 @@ class CIWAE(Multisample):
         CheckError: The pair has no data plate; an estimator is not legal here.
 
     References:
-        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
-        https://arxiv.org/abs/1802.04537
+        Rainforth et al. (2018), Tighter Variational Bounds Are Not Necessarily Better, https://arxiv.org/abs/1802.04537
     """
 
     def __init__(self, num_particles: int = 16, beta: float | Schedule = 0.5) -> None:
@@ -134,8 +133,7 @@ class MIWAE(Multisample):
         CheckError: The pair has no data plate; an estimator is not legal here.
 
     References:
-        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
-        https://arxiv.org/abs/1802.04537
+        Rainforth et al. (2018), Tighter Variational Bounds Are Not Necessarily Better, https://arxiv.org/abs/1802.04537
     """
 
     def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
@@ -188,7 +186,7 @@ class Renyi(Multisample):
             whose mean is zero under the ELBO only).
 
     References:
-        Rényi Divergence Variational Inference (Li and Turner, 2016), https://arxiv.org/abs/1602.02311
+        Li and Turner (2016), Rényi Divergence Variational Inference, https://arxiv.org/abs/1602.02311
 
     Example:
         >>> log_w = torch.tensor([[0.0], [2.0]])  # two particles
@@ -238,8 +236,7 @@ class PIWAE(Objective):
         CheckError: The pair has no data plate; an estimator is not legal here.
 
     References:
-        Tighter Variational Bounds Are Not Necessarily Better (Rainforth et al., 2018),
-        https://arxiv.org/abs/1802.04537
+        Rainforth et al. (2018), Tighter Variational Bounds Are Not Necessarily Better, https://arxiv.org/abs/1802.04537
     """
 
     legal = (Pathwise, ScoreFunction)

@@ -36,8 +36,8 @@ class TailAdaptive(Objective):
         CheckError: The pair has no data plate, or global latents; a site is not pathwise.
 
     References:
-        Variational Inference with Tail-adaptive f-Divergence (Wang, Liu and Liu, 2018),
-        https://arxiv.org/abs/1810.11943
+        Wang, Liu and Liu (2018), Variational Inference with Tail-adaptive f-Divergence,
+            https://arxiv.org/abs/1810.11943
     """
 
     legal = (Pathwise,)

@@ -114,8 +114,8 @@ class WakeSleep(Objective):
         CheckError: The pair has no data plate, or global latents; dreams cannot be fed back.
 
     References:
-        Reweighted Wake-Sleep (Bornschein and Bengio, 2015), https://arxiv.org/abs/1406.2751;
-        Revisiting Reweighted Wake-Sleep (Le et al., 2019), https://arxiv.org/abs/1805.10469
+        Bornschein and Bengio (2015), Reweighted Wake-Sleep, https://arxiv.org/abs/1406.2751
+        Le et al. (2019), Revisiting Reweighted Wake-Sleep, https://arxiv.org/abs/1805.10469
     """
 
     legal = (Pathwise, ScoreFunction)

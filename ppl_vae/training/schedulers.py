@@ -75,7 +75,7 @@ def cosine(warmup: int = 0, floor: float = 0.0) -> Schedule:
         warmup: steps of the linear start.
         floor: the factor at the end.
 
-    Reference:
+    References:
         Loshchilov & Hutter (2017), SGDR: stochastic gradient descent with warm restarts.
     """
     _at_least("warmup", warmup, 0)
@@ -124,7 +124,7 @@ def burda(stages: int = 8) -> Schedule:
     Args:
         stages: how many.
 
-    Reference:
+    References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.
 
     Example:
