@@ -1,6 +1,7 @@
 """Errors whose message says what was got, what was expected and what to do."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -42,3 +43,20 @@ class RunError(PplVaeError):
 
 class NonFiniteError(PplVaeError, ArithmeticError):
     """A bound that became NaN or infinite; the message names epoch, step and site."""
+
+
+def near_names(word: str, words: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The names close to a misspelt one, the closest first; upper and lower case count the same.
+
+    Args:
+        word: the misspelt name.
+        words: the names there are.
+        most: how many to give.
+        cutoff: how close they have to be, from 0 to 1 (the same).
+
+    Example:
+        >>> near_names("Epoch", ["epochs", "batch_size"])
+        ['epochs']
+    """
+    by_case = {name.lower(): name for name in words}
+    return [by_case[close] for close in difflib.get_close_matches(word.lower(), by_case, most, cutoff)]

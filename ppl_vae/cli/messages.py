@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import sys
-import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,8 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.schema import near, type_error
 from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.frames import user_frame
 
-_LIBRARIES = {
-    str(Path(p).resolve()) for name, p in sysconfig.get_paths().items() if name in ("stdlib", "purelib", "platlib")
-}
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -84,21 +81,6 @@ def _remedy(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "give the path of a file that exists"
     return "check the path and the space left there"
-
-
-def user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame of an error that lies in neither a library nor this package: the user's line."""
-    if isinstance(error, SyntaxError) and error.filename and not _foreign(error.filename):
-        return traceback.FrameSummary(error.filename, error.lineno, "this file")
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
-    return frames[-1] if frames else None
-
-
-def _foreign(filename: str) -> bool:
-    if filename.startswith("<") or not Path(filename).is_file():  # compiled code names a source that is not here
-        return True
-    path = str(Path(filename).resolve())
-    return any(path.startswith(root + os.sep) for root in (*_LIBRARIES, _PACKAGE)) or "site-packages" in path
 
 
 def _hydra(error: BaseException) -> str:

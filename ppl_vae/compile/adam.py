@@ -63,7 +63,7 @@ class Group:
         self.count = counts.pop() if len(counts) == 1 else None
 
     def is_complete(self) -> bool:
-        """Whether those with state, and no others, have a gradient."""
+        """True if those with state, and no others, have a gradient."""
         return all(p.grad is not None for p in self.parameters) and all(p.grad is None for p in self.others)
 
     def step(self) -> None:
@@ -95,7 +95,7 @@ class Group:
             self.count += 1
 
     def numbers(self) -> list[float]:
-        """What `adam` takes beside tensors in the last step that was noted: options may change at every step."""
+        """The numbers that `adam` takes in the last step that was noted: options may change at every step."""
         count = self.count or 1
         beta1, beta2 = self.options["betas"]
         lr, decay = float(self.options["lr"]), float(self.options["weight_decay"])

@@ -127,7 +127,7 @@ def _keep_apart(graph: fx.GraphModule, count: int) -> None:
 
 
 def is_view(node: fx.Node) -> bool:
-    """Whether a node gives memory that another one made."""
+    """True if a node gives memory that another one made."""
     schema = getattr(node.target, "_schema", None)
     returned = None if schema is None else schema.returns[0].alias_info
     return (returned is not None and not returned.is_write) or node.target is operator.getitem

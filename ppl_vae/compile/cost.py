@@ -1,4 +1,4 @@
-"""What compiling a graph is worth, estimated from the graph alone.
+"""The worth of compiling a graph, estimated from the graph alone.
 
 Compiled code gives other bits. Equal runs choose equally, therefore, however busy the machine is.
 """
@@ -36,13 +36,13 @@ KEPT = (
 
 
 def saved_seconds(graph: fx.GraphModule) -> float:
-    """What a step may become shorter by: the cost of everything but products and convolutions."""
+    """The seconds that a step may become shorter by: the cost of everything but products and convolutions."""
     fused = sum(CALL + BYTE * _size(node) for node in graph.graph.nodes if _is_fused(node))
     return fused + (MULTIPLICATION * sum(map(operations, graph.graph.nodes)) if has_own() else 0.0)
 
 
 def compile_seconds(graph: fx.GraphModule) -> float:
-    """What a compiler takes, the first time."""
+    """The seconds that a compiler takes, the first time."""
     return START + NODE * len(graph.graph.nodes)
 
 

@@ -16,7 +16,7 @@ from ppl_vae.compile.verify import CaptureError
 
 
 class FusedStep:
-    """What Inductor makes of a step when it sees all of it: the update costs little more than reading the gradient.
+    """A step of which Inductor sees all, so that the update costs little more than reading the gradient.
 
     Parameters, the state of the optimizer and the averages are changed in place. What may differ from step to step
     (learning rate, betas, bias correction) enters as a tensor.
@@ -86,7 +86,7 @@ class FusedStep:
         meter.weigh(self.names, self.weight)
 
     def is_ready(self) -> bool:
-        """Whether the optimizer is still one that the graph holds for, whatever has happened to its state."""
+        """True if the optimizer is still one that the graph holds for, whatever has happened to its state."""
         if self._bound is not self.updater.groups:
             self._bound = self.updater.groups
             try:
@@ -151,7 +151,7 @@ class FusedStep:
             begin = [t.detach().clone() for t in tensors]
 
             def rewind() -> dict[str, Tensor]:
-                """What there is now; and back to where the optimizer was on entering."""
+                """Give all tensors as they are, and go back to where the optimizer was on entering."""
                 now = {f"optimizer tensor {i}": t.detach().clone() for i, t in enumerate(tensors)}
                 put(begin, [2] * len(groups))
                 return now

@@ -211,7 +211,7 @@ class Stepper:
         names = ["bound", *step.names, "grad_norm"]
         recorded = self._by_gradient(graph, state, names)
         for _ in range(2):  # a constant that was baked in may fit once by chance
-            other = self._elsewhere(batch)
+            other = self._perturbed(batch)
             start, plain = self._state(), numbers(self.vae, self.objective)
             expected = self._seen(self.gradient(other))
             if changed := [n for n, v in numbers(self.vae, self.objective).items() if n not in plain or plain[n] != v]:
@@ -227,7 +227,7 @@ class Stepper:
     def _compiled(
         self, graph: fx.GraphModule, state: State, names: list[str], batch: Batch, by_graph: StepFunction
     ) -> StepFunction:
-        """What Inductor makes of the graph, with the update of the parameters where that is Adam's; verified.
+        """A step compiled by Inductor, with the update of the parameters where that is Adam's; verified.
 
         Should the optimizer then turn to what the update was not made for, steps are taken `by_graph`.
         """
@@ -247,7 +247,7 @@ class Stepper:
 
     def _agreed(self, run: Any, batch: Batch, by_graph: StepFunction) -> StepFunction:
         """The compiled gradient or whole step, where it leaves behind what the program does."""
-        other = self._elsewhere(batch)
+        other = self._perturbed(batch)
         start = self._state()
         expected = self._seen(self.gradient(other))
         if not isinstance(run, FusedStep):
@@ -268,7 +268,7 @@ class Stepper:
         return lambda batch, meter: (run if run.is_ready() else by_graph)(batch, meter)
 
     def _slower(self, recorded: Callable[[Batch], Metrics], batch: Batch) -> str:
-        """Whether a graph is slower than the program. Both give the same bits, so that the clock may choose."""
+        """A sentence if a graph is slower than the program. Both give the same bits, so that the clock may choose."""
         program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
         told = f"its graph is slower, {1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
         return told if graph > 1.1 * program else ""
@@ -292,7 +292,7 @@ class Stepper:
     # --- verifying
     # ---------------------------------------------------------------------------------------------------
 
-    def _elsewhere(self, batch: Batch) -> Batch:
+    def _perturbed(self, batch: Batch) -> Batch:
         """Change everything that may change, and give another batch."""
         torch.rand(1)  # another place in the stream than that of the capture
         for schedule in self.schedules:
@@ -325,7 +325,7 @@ class Stepper:
 
 
 class _Gradient(nn.Module):
-    """What is captured: tensors in, tensors out."""
+    """The function that is captured: tensors in, tensors out."""
 
     def __init__(self, vae: nn.Module, objective: Any, total: int) -> None:
         super().__init__()

@@ -1,22 +1,21 @@
-"""Whether what takes a program's place leaves behind what the program does."""
+"""Checks that a program's substitute leaves behind what the program does."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
+
+from ppl_vae.frames import FAMILIES, place_of
 
 GRADIENT = "the gradient of "
 PLAIN = (bool, int, float, str, type(None))
 
 
 class CaptureError(Exception):
-    """Why a step is taken in another way after all."""
+    """The reason that a step is taken in another way after all."""
 
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], how: str, *, exact: bool = False) -> None:
@@ -69,13 +68,9 @@ def fingerprint(*parts: Any) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, and at which line of the program."""
+    """An error in a line, with the line of the program where it arose."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line] or lines  # of a compiler's
     told = ": ".join([type(error).__name__, *telling[:1]])[:200]
-    here = Path(__file__).parent
-    theirs = tuple(
-        map(str, (Path(torch.__file__).parent, Path(pyro.__file__).parent, here / "stepper", here / "capture"))
-    )
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(theirs)]
-    return f"{told}, at {Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else told
+    place = place_of(error, (*FAMILIES, "ppl_vae.core", "ppl_vae.estimators", "ppl_vae.objectives"))
+    return f"{told}, at {place}" if place else told

@@ -1,4 +1,4 @@
-"""Which estimator each site of a pair takes, and which sites are summed out."""
+"""The estimator of each site of a pair, and the sites that are summed out."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any

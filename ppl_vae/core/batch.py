@@ -30,7 +30,7 @@ def take(batch: tuple[Any, ...], index: Tensor) -> tuple[Any, ...]:
 
 
 def structure(batch: tuple[Any, ...]) -> Any:
-    """What tells batches apart for which a program samples other sites: what is None, and all sizes but the length.
+    """The mark of batches for which a program samples the same sites: what is None, and all sizes but the length.
 
     Labelled and unlabelled batches differ in it, and sequences of other lengths in time; numbers do not count.
 

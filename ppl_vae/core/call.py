@@ -1,12 +1,11 @@
 """Python functions that name what they take where a call does not fit them."""
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, near_names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +33,7 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
             takes = f"{function.__name__}, expected its arguments: {', '.join(names)}"
             if unknown is None:
                 raise ArgumentError(f"Got a call of {takes}; {error}.") from None
-            near = difflib.get_close_matches(unknown, names, 1)
+            near = near_names(unknown, names)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ArgumentError(f"Got {unknown}=… for {takes}.{hint}") from None
         return function(*args, **kwargs)

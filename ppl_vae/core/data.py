@@ -52,7 +52,7 @@ WHOLE = {torch.float16: 2**11, torch.bfloat16: 2**8, torch.float32: 2**24, torch
 
 
 _ARRAYS = (list, str, bytes, set, frozenset, Iterator, Number, np.generic, np.ndarray)
-"""What alone has to be an array: as one of several arguments, some of them pass as they are."""
+"""Types of which a single argument has to be an array: among several arguments, some of them pass as they are."""
 
 
 def as_batch(batch: Any) -> tuple[Any, ...]:
@@ -202,7 +202,7 @@ def _kept(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _opened(data: Any) -> Any:
-    """What is inside of known containers; containers that say too little are refused."""
+    """The content of known containers; containers that say too little are refused."""
     if hasattr(data, "splits"):
         raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
     if isinstance(data, TensorDataset):
@@ -231,7 +231,7 @@ def _argument(part: Any, what: str) -> Any:
 
 
 def _is_numbers(part: Any) -> bool:
-    """Whether it is a list of numbers, of lists of them, and so on."""
+    """True if it is a list of numbers, of lists of them, and so on."""
     if not isinstance(part, list) or not part:
         return False
     leaf: Any = part

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ppl_vae.errors import ArgumentError
+
 if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
 
@@ -229,7 +231,7 @@ class StreamingEvidence:
         """Return the estimates from all chunks seen."""
         K = self._seen
         if self.num_particles != K:
-            raise ValueError(f"Expected {self.num_particles} particles, got {K}: k̂ needs to know how many.")
+            raise ArgumentError(f"Got {K} particles, expected {self.num_particles}: k̂ needs to know how many.")
         tail = self._top.topk(min(self._keep, self._top.shape[0]), dim=0).values
         log_ess = 2 * self._log_sum - self._log_sum_sq
         nan = torch.full_like(self._mean, torch.nan)
@@ -249,14 +251,14 @@ def no_evidence(t: "Terms") -> str | None:
     """Say why a pair has no evidence: its code has no density."""
     import pyro.distributions as dist
 
+    from ppl_vae.distributions.unwrap import elements
+
     if any(site.is_auxiliary for site in t.guide.values()):
         return None  # autoguides carry their density in an auxiliary site
     for name, site in t.latents.items():
         known = t.model.get(name) or t.contracted.get(name)
         prior = known.fn if known is not None else None
-        for fn in (site.fn, prior):
-            while isinstance(fn, torch.distributions.Independent):
-                fn = fn.base_dist
+        for fn in (elements(site.fn), elements(prior)):
             if site.is_local and isinstance(fn, dist.Delta | dist.ImproperUniform):
                 return (
                     f"the code {name!r} is deterministic ({type(fn).__name__}), so the pair defines no density of x; "

@@ -1,4 +1,4 @@
-"""What is wrong with data, in a sentence: where it is, and what to do."""
+"""Faults of data in a sentence: where they are, and what to do."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Data:
 
 
 def count_missing(tensors: Iterable[Tensor]) -> int:
-    """How many values are NaN, counted in parts: data may be larger than memory."""
+    """The number of values that are NaN, counted in parts: data may be larger than memory."""
     floats = [t for t in tensors if t.is_floating_point()]
     return sum(int(part.isnan().sum()) for t in floats for part in t.split(2**12))
 
@@ -131,7 +131,7 @@ class Faults:
         )
 
     def why(self, batch: Batch, start: int, failure: Exception) -> PplVaeError | None:
-        """What is wrong with the data that a program failed on, if a run on other data shows it."""
+        """The fault of the data that a program failed on, if a run on other data shows it."""
         for name, holds in not_finite(self.vae):
             return NonFiniteError(
                 f"Got a parameter {name!r} that holds {holds}, expected finite numbers: the programs fail on them. "
@@ -189,7 +189,7 @@ class Faults:
         return None
 
     def _runs_as_one(self, one: Batch) -> bool:
-        """Whether the programs run on a datum and have a plate of one for it, not one of a size of their own."""
+        """True if the programs run on a datum and have a plate of one for it, not one of a size of their own."""
         try:
             traces = run_pair(self.vae, one)
         except Exception:
@@ -248,7 +248,7 @@ def data_axis(msg: Message, length: int | None) -> int | None:
 
 
 def has_nan(batch: Batch) -> bool:
-    """Whether a batch holds missing values."""
+    """True if a batch holds missing values."""
     return any(isinstance(p, Tensor) and p.is_floating_point() and bool(p.isnan().any()) for p in batch)
 
 

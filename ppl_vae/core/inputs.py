@@ -1,18 +1,18 @@
-"""What a model takes: the data that it observes, and what is given beside them."""
+"""The inputs of a model: the data that it observes, and what is given beside them."""
 
 import inspect
+import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ppl_vae.core.batch import batch_length
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.errors import ArgumentError
 
@@ -80,24 +80,28 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
     """The observed sites of a model, each with the place of the argument that is its value, if there is one."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        guide = poutine.trace(vae.run_guide).get_trace(*batch)
-        model = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
+        model = run_pair(vae, batch)[1]
     found: dict[str, int | None] = {}
     for name, site in sample_sites(model).items():
         if site["is_observed"] and not site["infer"].get("_deterministic"):
             value: Any = site["value"]
-            places = [i for i, part in enumerate(batch) if part is value]
-            places += [i for i, part in enumerate(batch) if isinstance(part, Tensor) and _equal(part, value)]
-            found[name] = places[0] if places else None
+            found[name] = place_of(value, batch)
     return found
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+def place_of(value: Tensor, batch: Sequence[Any]) -> int | None:
+    """The place of the argument that a program observes as `value`, the same tensor or equal numbers; None for none.
+
+    Where a value of an argument is missing, anything may be observed.
+    """
+    same = (i for i, part in enumerate(batch) if part is value)
+    tensors = ((i, part) for i, part in enumerate(batch) if isinstance(part, Tensor) and part.shape == value.shape)
+    equal = (i for i, part in tensors if bool(((part == value) | (part != part)).all()))
+    return next(itertools.chain(same, equal), None)
 
 
 def is_per_datum(part: Any, length: int | None) -> bool:
-    """Whether a part of a batch holds a value per datum."""
+    """True if a part of a batch holds a value per datum."""
     if isinstance(part, PackedSequence):
         return True
     return isinstance(part, Tensor) and part.dim() > 0 and part.shape[0] == length

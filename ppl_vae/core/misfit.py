@@ -20,7 +20,7 @@ _LAYERS: tuple[tuple[Any, str, int], ...] = (
 
 @contextmanager
 def misfit_told(vae: nn.Module) -> Iterator[None]:
-    """Where a layer inside refuses its input for its width, say which layer, and what it was given.
+    """Name the layer that refuses its input for its width, and what it was given.
 
     Raises:
         DataError: from torch's error.

@@ -1,4 +1,4 @@
-"""What a program observes: where it looks, whether that lies in the support, and what stands where it does not look."""
+"""Observed values: where a program looks, whether that lies in the support, and what stands where it does not look."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,9 @@ import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
+
+from ppl_vae.distributions.unwrap import layers, support_of
 
 Message = dict[str, Any]
 
@@ -44,7 +46,7 @@ def _any_to(looked_at: Tensor, shape: torch.Size) -> Tensor:
 
 
 def visible(msg: Message) -> Tensor | None:
-    """Where a program looks at a site's value: true there, a tensor that broadcasts with it; None: everywhere."""
+    """True where a program looks at a site's value, as a tensor that broadcasts with it; None: everywhere."""
     found: Tensor | None = None
     for mask, event_dim in masks(msg):
         mask = torch.as_tensor(mask).to(torch.bool)
@@ -75,21 +77,9 @@ def masks(msg: Message) -> Iterator[tuple[Any, int]]:
     fn = msg["fn"]
     if msg["mask"] is not None:
         yield msg["mask"], getattr(fn, "event_dim", 0)
-    while fn is not None:
-        if isinstance(fn, dist.MaskedDistribution):
-            yield fn._mask, fn.event_dim
-        fn = getattr(fn, "base_dist", None) if not isinstance(fn, dist.TransformedDistribution) else None
-
-
-def support_of(fn: Any) -> Any:
-    """The support of a distribution, of single elements where they are independent; None where it has none."""
-    try:
-        support = fn.support
-    except (NotImplementedError, AttributeError):
-        return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
+    for layer in layers(fn):
+        if isinstance(layer, dist.MaskedDistribution):
+            yield layer._mask, layer.event_dim
 
 
 def inside(fn: Any, like: Tensor) -> Tensor:
@@ -111,7 +101,7 @@ def inside(fn: Any, like: Tensor) -> Tensor:
 
 
 def outside(msg: Message, value: Tensor | None = None, support: Any = None) -> Tensor | None:
-    """Which values of a site lie outside its support, where the program looks at them; None where that is not known.
+    """True for values of a site outside its support, where the program looks at them; None where that is not known.
 
     Infinite values are outside of every support; so are missing ones (NaN).
 

@@ -118,11 +118,11 @@ class Runner:
 
     @property
     def runs(self) -> int:
-        """How often a program runs."""
+        """The number of runs of a program."""
         return self.particles if self.strategy == "loop" else 1
 
     def _estimator(self, msg: Any) -> Any:
-        """What draws a site; None: its distribution."""
+        """The estimator that draws a site; None: its distribution does."""
         return self.prepared.estimator(msg) if self.prepared.mode == "estimate" else None
 
     def _run(self, program: Program) -> Any:
@@ -132,7 +132,7 @@ class Runner:
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
     def _particle_axes(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> ParticleAxes:
-        """Where particles and data lie in a site's draw, in run k."""
+        """The axes of particles and data in a site's draw, in run k."""
         plates = self.prepared.plates
         data = plates.data_frame(msg["cond_indep_stack"])
         return ParticleAxes(
@@ -207,7 +207,7 @@ def own_noise(program: nn.Module) -> list[nn.Module]:
 
 
 def _differs(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, strategy: str, particles: int = 2) -> str | None:
-    """Why a strategy is wrong for this pair, or None where it is right."""
+    """The reason that a strategy is wrong for this pair; None where it is right."""
     if strategy == "tile" and (not prepared.plates.data_plates or batch_length(batch) is None):
         return "no data plate follows the first axis of the batch"
     alone_runner = Runner(vae, batch, prepared)

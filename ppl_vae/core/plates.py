@@ -1,11 +1,11 @@
-"""What a pair looks like from outside: its data plate, its plate depth, and how its particles are drawn.
+"""A pair from outside: its data plate, its plate depth, and a run of both programs.
 
 It is learnt by running the two programs a few times on a batch (`probe`), and leaves the random number generators and
 the buffers of the pair as they were.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlateStructure:
-    """Where the sites of a pair's programs stand, and what they depend on.
+    """The plates that the sites of a pair's programs stand in, and what they depend on.
 
     Attributes:
         data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.
@@ -85,26 +85,70 @@ DEEPEST = 12
 """Plate dimensions that a program may have where it only runs with its sites enumerated."""
 
 
-def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
-    """The traces of the guide and of the model replayed on it, for one particle.
+@dataclass(frozen=True)
+class Attempt:
+    """One run of both programs, as far as they went.
+
+    Attributes:
+        traces: By program: the guide's, and the model's replayed on it.
+        failure: What a program raised.
+    """
+
+    traces: Mapping[str, Trace]
+    failure: Exception | None = None
+
+
+def attempt(
+    vae: "VAE", batch: tuple[Any, ...], watch: Callable[[str], Iterable[Messenger]] = lambda program: ()
+) -> Attempt:
+    """Run the guide, then the model replayed on it, for one particle.
 
     A program may need its enumerated axes, to index by them, say. It is run so where it fails without.
+
+    Args:
+        vae: The pair.
+        batch: What its programs take.
+        watch: From the name of a program to further handlers for its run.
     """
     asked = Asked(vae.estimators)
-    try:
-        with asked:
-            guide = poutine.trace(vae.run_guide).get_trace(*batch)
-            return guide, poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
-    except Exception as plain:
-        if not asked.seen:
-            raise
-        try:
-            with EnumMessenger(first_available_dim=-1 - DEEPEST), asked:
-                guide = poutine.trace(vae.run_guide).get_trace(*batch)
-            with poutine.replay(trace=guide), EnumMessenger(), asked:
-                return guide, poutine.trace(vae.run_model).get_trace(*batch)
-        except Exception:
-            raise plain from None
+    plain = _attempt(vae, batch, watch, asked, enumerated=False)
+    if plain.failure is None or not asked.seen:
+        return plain
+    again = _attempt(vae, batch, watch, asked, enumerated=True)
+    return plain if again.failure is not None else again
+
+
+def _attempt(
+    vae: "VAE",
+    batch: tuple[Any, ...],
+    watch: Callable[[str], Iterable[Messenger]],
+    asked: "Asked",
+    *,
+    enumerated: bool,
+) -> Attempt:
+    traces: dict[str, Trace] = {}
+    for program, run in (("guide", vae.run_guide), ("model", vae.run_model)):
+        with ExitStack() as handlers:
+            if traces:
+                handlers.enter_context(poutine.replay(trace=traces["guide"]))
+            if enumerated:
+                handlers.enter_context(EnumMessenger(None if traces else -1 - DEEPEST))
+            for handler in (asked, *watch(program)):
+                handlers.enter_context(handler)
+            traces[program] = handlers.enter_context(poutine.trace()).trace
+            try:
+                run(*batch)
+            except Exception as failure:  # whatever a user's program may raise
+                return Attempt(traces, failure)
+    return Attempt(traces)
+
+
+def run_pair(vae: "VAE", batch: tuple[Any, ...]) -> tuple[Trace, Trace]:
+    """The traces of the guide and of the model replayed on it, for one particle; see `attempt`."""
+    tried = attempt(vae, batch)
+    if tried.failure is not None:
+        raise tried.failure
+    return tried.traces["guide"], tried.traces["model"]
 
 
 class Asked(Messenger):
@@ -131,7 +175,7 @@ def _frames(*traces: Trace) -> dict[str, set[CondIndepStackFrame]]:
     return frames
 
 
-def _resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
+def resized(batch: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     """The batch with its first datum once more (with one less, batch norm may have a single datum left)."""
     return take(batch, torch.arange(length + 1) % length)
 
@@ -239,7 +283,7 @@ def _data_plates(
     takes_any = True
     if length is not None:
         try:
-            other = _frames(*run_pair(vae, _resized(batch, length)))
+            other = _frames(*run_pair(vae, resized(batch, length)))
         except Exception:  # a program may accept one batch size only: then its plates tell
             other, takes_any = {}, False
         sizes, others = ({n: {f.size for f in g if f.size > 0} for n, g in found.items()} for found in (frames, other))

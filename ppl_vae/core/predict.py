@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.core.data import take_batch
 from ppl_vae.core.particles import Runner
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.run import prepare
 from ppl_vae.core.site import PARTICLES, Site
 from ppl_vae.errors import CheckError
@@ -78,9 +78,8 @@ def _read(runner: Runner, trace: Trace, mean: bool) -> tuple[Sites, Sites]:
 
 
 def _improper(vae: "VAE", batch: tuple[Any, ...]) -> str:
-    guide = poutine.trace(vae.run_guide).get_trace(*batch)
-    trace = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
-    names = [name for name, site in sample_sites(trace).items() if isinstance(site["fn"], dist.ImproperUniform)]
+    sites = sample_sites(run_pair(vae, batch)[1])
+    names = [name for name, site in sites.items() if isinstance(site["fn"], dist.ImproperUniform)]
     return f"the prior of {', '.join(map(repr, names))} is improper" if names else ""
 
 

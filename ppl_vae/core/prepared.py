@@ -1,4 +1,4 @@
-"""What preparing learns of a pair: one frozen value, passed to whatever runs it."""
+"""The knowledge that preparing a pair gives: one frozen value, passed to whatever runs it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from ppl_vae.core.plates import PlateStructure
 from ppl_vae.estimators.default import resolve
 
 Mode = Literal["estimate", "draw", "sum"]
-"""How the latent sites of a guide get their values.
+"""The way the latent sites of a guide get their values.
 
 - `"estimate"`: as their estimators say, for gradients: relaxed, antithetic, enumerated;
 - `"draw"`: each by one draw from q as the guide declares it (ancestral draws);
@@ -18,7 +18,7 @@ Mode = Literal["estimate", "draw", "sum"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """How a pair is run on batches of one structure, in one mode.
+    """The way a pair is run on batches of one structure, in one mode.
 
     Attributes:
         plates: The shape of the two programs.
@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def enumerates(self) -> bool:
-        """Whether a site of either program is enumerated."""
+        """True if a site of either program is enumerated."""
         return bool(self.marginal or self.summed)
 
     @property
@@ -60,7 +60,7 @@ class Prepared:
         return resolve(msg["name"], msg, self.named, escapes=bool(self.plates.escaping)) if known is None else known
 
     def sums(self, msg: dict[str, Any]) -> bool:
-        """Whether the guide sums over a latent site."""
+        """True if the guide sums over a latent site."""
         if self.mode == "draw":
             return False
         return msg["name"] in self.summed or (msg["name"] not in self.estimators and self.estimator(msg).enumerates)

@@ -8,7 +8,6 @@ Pyro keeps parameters in one store per process. Here they belong to the pair tha
 import copy
 import functools
 import inspect
-import sys
 import threading
 import types
 import weakref
@@ -24,13 +23,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from ppl_vae.errors import ArgumentError
+from ppl_vae.frames import is_library
+
 P = ParamSpec("P")
 
 
 R = TypeVar("R")
-
-_LIBRARIES = frozenset({"torch", "pyro", "numpy", "functools", "builtins", "ppl_vae"})
-
 
 _RUNNING = threading.RLock()
 
@@ -174,10 +173,10 @@ class FunctionProgram(nn.Module):
         made = FunctionProgram(fn)
         held = {id(module) for module in self.modules() if module is not self}
         if any(id(module) in held for module in made.modules()) or len(list(made.modules())) != len(held) + 1:
-            raise TypeError(
-                f"{self.extra_repr()} cannot be copied: a copied function goes on using the modules of the original. "
-                "Make the second pair by a second call of the code that made the first, or write the program as an "
-                "nn.Module."
+            raise ArgumentError(
+                f"Got {self.extra_repr()} to copy, which cannot be copied: a function goes on using the modules of the "
+                "original. Make the second pair by a second call of the code that made the first, or write the program "
+                "as an nn.Module."
             )
         return made
 
@@ -189,12 +188,12 @@ def as_module(program: Callable[..., Any]) -> nn.Module:
     """`program` itself where it is an `nn.Module`, else a module that owns what it uses.
 
     Raises:
-        TypeError: `program` cannot be called.
+        ArgumentError: `program` cannot be called.
     """
     if not callable(program):
-        raise TypeError(
-            f"Expected a Pyro program (a function, a bound method, an nn.Module), got {type(program).__name__} "
-            f"{program!r:.80}. Pass the callable itself, without calling it."
+        raise ArgumentError(
+            f"Got a {type(program).__name__} {program!r:.80}, expected a Pyro program: a function, a bound method, an "
+            "nn.Module. Pass the callable itself, without calling it."
         )
     module = program if isinstance(program, nn.Module) and not _borrows(program) else FunctionProgram(program)
     allow_local_params(module)
@@ -207,7 +206,7 @@ def _borrowed(program: Any) -> Iterator[tuple[str, nn.Module]]:
     while isinstance(program, nn.Module) and todo:
         name = todo.pop()
         method = getattr(type(program), name, None)
-        if name in seen or not isinstance(method, types.FunctionType) or not _is_users_name(method.__module__):
+        if name in seen or not isinstance(method, types.FunctionType) or is_library(method.__module__):
             continue
         seen.add(name)
         yield from _modules_behind(method)
@@ -253,7 +252,8 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
             yield from walk("self", value.__self__, depth + 1)
             yield from walk(name, value.__func__, depth + 1)
         elif isinstance(value, types.FunctionType):
-            if value.__module__ is not None and value.__module__.split(".")[0] in _LIBRARIES - {"ppl_vae"}:
+            module = value.__module__ or ""
+            if is_library(module) and not module.startswith("ppl_vae"):
                 # A library's wrapper (a handler used as a decorator) holds the user's function in its closure.
                 named = []
             else:
@@ -272,7 +272,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
         elif isinstance(value, dict):
             for key, part in list(value.items())[:1000]:
                 yield from walk(f"{name}_{key}", part, depth + 1)
-        elif not isinstance(value, (type, types.ModuleType, Tensor)) and _is_users(type(value)):
+        elif not isinstance(value, (type, types.ModuleType, Tensor)) and not is_library(type(value).__module__):
             for key, part in getattr(value, "__dict__", {}).items():
                 yield from walk(key, part, depth + 1)
             call = vars(type(value)).get("__call__")
@@ -280,15 +280,6 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
                 yield from walk(name, call, depth + 1)
 
     return walk("net", fn, 0)
-
-
-def _is_users(cls: type) -> bool:
-    return _is_users_name(cls.__module__)
-
-
-def _is_users_name(module: str) -> bool:
-    root = module.split(".")[0]
-    return root not in _LIBRARIES and root not in sys.stdlib_module_names
 
 
 def _filled(cell: types.CellType) -> bool:

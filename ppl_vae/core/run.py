@@ -1,6 +1,5 @@
 """Prepare a pair once, and run it: the way from a batch to its terms."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ppl_vae.core.programs import exclusive
 from ppl_vae.core.shapes import require_shapes
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, latent_names
-from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.errors import ArgumentError, CheckError, near_names
 from ppl_vae.estimators.baselines import Neural
 
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ def _match(guide: Mapping[str, Site], model: Mapping[str, Site], prepared: Prepa
         return
     lines = []
     for name in sorted(missing):
-        near = difflib.get_close_matches(name, extra, 1)
+        near = near_names(name, extra)
         hint = f"; did the guide's {near[0]!r} mean it?" if near else ""
         lines.append(f"the model samples {name!r}, which the guide does not{hint}")
     lines += [f"the guide samples {name!r}, which is no latent site of the model" for name in sorted(extra)]

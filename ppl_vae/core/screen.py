@@ -29,10 +29,11 @@ from ppl_vae.core.faults import (
     subsampled,
 )
 from ppl_vae.core.misfit import misfit_told
-from ppl_vae.core.observed import Message, outside, support_of, visible
+from ppl_vae.core.observed import Message, outside, visible
 from ppl_vae.core.plates import run_pair, sample_sites, unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.supports import bounds, is_fixed, is_silenced
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, any_size: bool |
 
 @exclusive
 def fault(vae: "VAE", batch: Batch) -> DataError | None:
-    """What is wrong with a batch that programs fail on, or whose missing values they let through; None: nothing."""
+    """The fault of a batch that programs fail on, or whose missing values they let through; None without one."""
     looking = _Screen(vae, Data.of_batch(batch))
     with _aside(vae):
         try:
@@ -165,7 +166,7 @@ class _Screen:
                 raise self.faults.outside(name, here, bad, 0, start)
 
     def _excused(self, batch: Batch, name: str, msg: Message) -> bool:
-        """Whether the program has switched validation off at a site, or its support hangs on what is drawn."""
+        """True if the program has switched validation off at a site, or its support hangs on what is drawn."""
         with pyro.validation_enabled(True):
             try:
                 model = run_pair(self.vae, batch)[1]
@@ -203,7 +204,7 @@ def _observed_columns(batch: Batch, model: Trace) -> dict[str, tuple[int, Messag
 
 
 def _is_taken(part: Any, value: Tensor, drawn: list[Tensor]) -> bool:
-    """Whether a value is an argument at the indices that a plate has drawn."""
+    """True if a value is an argument at the indices that a plate has drawn."""
     if not isinstance(part, Tensor) or not part.dim() or not value.dim() or part.shape[1:] != value.shape[1:]:
         return False
     return any(len(value) == len(at) and torch.equal(part[at], value) for at in drawn if int(at.max()) < len(part))

@@ -53,5 +53,5 @@ def require_shapes(guide: Trace, model: Trace) -> None:
 
 
 def is_enumerated(site: dict[str, Any], dim: int) -> bool:
-    """Whether an axis is one of those that a first run with enumeration allocated."""
+    """True if an axis is one of those that a first run with enumeration allocated."""
     return dim in site["infer"].get("_dim_to_id", {})

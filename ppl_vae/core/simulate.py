@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.data import take_batch
+from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.errors import CheckError
@@ -53,21 +54,11 @@ def _replaced(vae: "VAE", inputs: tuple[Any, ...], drawn: Mapping[str, Tensor]) 
     observed = {name: site.value[0] for name, site in terms(vae, inputs, mode="draw").observed.items()}
     result = list(inputs)
     for name, value in drawn.items():
-        seen = observed[name]
-        places = [
-            i
-            for i, part in enumerate(inputs)
-            if isinstance(part, Tensor) and part.shape == seen.shape and _same(part, seen)
-        ]
-        if not places:
+        place = place_of(observed[name], inputs)
+        if place is None:
             raise CheckError(
                 f"The model observes {name!r}, which is none of the inputs of the pair as it stands, so simulated data "
                 "cannot be given to the guide. Observe an input unchanged, and transform data beforehand."
             )
-        result[places[0]] = value.to(inputs[places[0]])
+        result[place] = value.to(inputs[place])
     return tuple(result)
-
-
-def _same(part: Tensor, seen: Tensor) -> bool:
-    """Whether an input is what is observed; where a value is missing, anything may be seen."""
-    return bool(((part == seen) | (part != part)).all())

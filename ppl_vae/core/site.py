@@ -95,13 +95,13 @@ class Site:
 
 
 def is_one(scale: Scale) -> bool:
-    """Whether a scale is the number 1 (a tensor is none, so that compiled code need not look into it)."""
+    """True if a scale is the number 1 (a tensor is none, so that compiled code need not look into it)."""
     return isinstance(scale, (int, float)) and scale == 1
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Where the plates of a site have their axes.
+    """The axes of a site's plates.
 
     Args:
         stack: The site's stack of plates.
@@ -128,7 +128,7 @@ class Axes:
 
     @property
     def copies(self) -> int:
-        """How many particles lie in the data plate."""
+        """The number of particles that lie in the data plate."""
         return self.particles if self.tiled and self.data is not None else 1
 
     def scales(self, total: float | None) -> tuple[Scale, Scale, Scale]:
@@ -305,7 +305,7 @@ def marginal_site(
     stands_for: tuple[str, ...],
     is_observed: bool,
 ) -> Site:
-    """What is left of the model where sites were summed out: a log-density without a distribution or a value."""
+    """The rest of a model in which sites were summed out: a log-density without a distribution or a value."""
     own, inner, data = axes.scales(total)
     reduced = axes.reduce(log_prob)
     return Site(

@@ -8,12 +8,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.core.observed import Message, outside, support_of
+from ppl_vae.core.observed import Message, outside
+from ppl_vae.distributions.unwrap import innermost, layers, support_of
 from ppl_vae.errors import DataError
 
 
 def refusal(msg: Message) -> DataError | None:
-    """What is wrong with a site whose density was refused, if it is the data that it observes."""
+    """The fault of the data at a site whose density was refused, if it is theirs."""
     bad = outside(msg) if msg["is_observed"] else None
     if bad is None or not bool(bad.any()):
         return None
@@ -45,8 +46,8 @@ def describe(name: str, fn: Any, value: Tensor, bad: Tensor, place: str) -> str:
 
 
 def advice(fn: Any, value: Tensor) -> str:
-    """What to do about data outside a support."""
-    base = _base(fn)
+    """Advice for data outside a support."""
+    base = innermost(fn)
     if value.is_floating_point() and bool(value.isnan().any()):
         return "Mask missing values (poutine.mask, or .mask on the distribution), leave them out or fill them in."
     unit = bool(((value >= 0) & (value <= 1)).all())
@@ -62,7 +63,7 @@ def advice(fn: Any, value: Tensor) -> str:
 
 def family(fn: Any) -> str:
     """The name of a distribution without what is wrapped around it."""
-    return type(_base(fn)).__name__
+    return type(innermost(fn)).__name__
 
 
 def told(support: Any) -> str:
@@ -77,12 +78,8 @@ def told(support: Any) -> str:
 
 
 def is_silenced(fn: Any) -> bool:
-    """Whether the user switched validation off for a distribution, given that it is on by default."""
-    while fn is not None:
-        if fn.__dict__.get("_validate_args") is False:
-            return True
-        fn = getattr(fn, "base_dist", None)
-    return False
+    """True if the user switched validation off for a distribution, given that it is on by default."""
+    return any(vars(layer).get("_validate_args") is False for layer in layers(fn))
 
 
 def bounds(fn: Any) -> list[Any]:
@@ -93,15 +90,9 @@ def bounds(fn: Any) -> list[Any]:
 
 
 def is_fixed(support: Any) -> bool:
-    """Whether a support is the same for all data and draws."""
+    """True if a support is the same for all data and draws."""
     held = [v for v in vars(support).values() if not isinstance(v, (int, float, str, bool))] if support else []
     return all(isinstance(v, Tensor) and v.dim() == 0 and not v.requires_grad for v in held)
-
-
-def _base(fn: Any) -> Any:
-    while hasattr(fn, "base_dist") and not isinstance(fn, dist.TransformedDistribution):
-        fn = fn.base_dist
-    return fn
 
 
 def _number(support: Any, key: str) -> float | None:

@@ -103,7 +103,7 @@ class Terms:
 
     @property
     def has_global_latents(self) -> bool:
-        """Whether a latent site stands outside the data plate."""
+        """True if a latent site stands outside the data plate."""
         return any(not site.is_local for site in self.latents.values())
 
     @property
@@ -165,7 +165,7 @@ class Terms:
         return [s for s in self.guide.values() if s.enum_dim is not None and s.is_local == local and not s.plates]
 
     def axis(self, site: Site, local: bool) -> int:
-        """Where the axis of an enumerated site lies: in `(enumerated…, particles, data)`, or without data."""
+        """The axis of an enumerated site in `(enumerated…, particles, data)`, or in the same without data."""
         assert site.enum_dim is not None
         return site.enum_dim + self.prepared.plates.depth - (1 if local else 0)
 
@@ -418,7 +418,7 @@ def closed_kl(q: Any, p: Any) -> Tensor | None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two masks, or two scales, are equal."""
+    """True if two masks, or two scales, are equal."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a is b or (a.shape == b.shape and bool((a == b).all()))
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b

@@ -1,4 +1,4 @@
-"""How an evaluation is cut into tiles of particles and data, within a memory budget and a fixed random stream."""
+"""Evaluations cut into tiles of particles and data, within a memory budget and a fixed random stream."""
 
 import random
 import re
@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.misfit import misfit_told
 from ppl_vae.core.prepared import Mode
 from ppl_vae.core.run import prepare, terms
@@ -22,6 +23,7 @@ from ppl_vae.rng import derive, forked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
+    from ppl_vae.datasets.split import Split
 
 TILE = 16 * 2**20
 """Bytes that a tile aims at on a CPU: large enough for fast matrix products, small enough for its caches."""
@@ -91,6 +93,58 @@ def plan(
     rows = max(1, aim // row)
     particles = min(num_particles, max(1, rows // min(n, 16)))
     return Tiling(data=max(1, min(n, rows // particles)), particles=particles, seed=seed)
+
+
+def plan_rows(vae: "VAE", batch: tuple[Any, ...], n: int, rows: int, memory: int | str, seed: int) -> Tiling:
+    """Choose the tile where each datum has `rows` rows of one batch (its chains), in place of particles."""
+    data = plan(vae, batch, n * rows, 1, memory, seed).data
+    return Tiling(max(1, data // rows), rows, seed)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some data of a split, for which all particles are drawn before the next ones.
+
+    Attributes:
+        batch: the data as the pair takes them.
+        at: where they are in the split.
+        tiling: the grid.
+    """
+
+    batch: tuple[Any, ...]
+    at: slice
+    tiling: Tiling
+
+    def chunks(self, num_particles: int) -> Iterator[tuple[int, int]]:
+        """The number and size of each chunk of particles, its random stream begun."""
+        for number, chunk in enumerate(self.tiling.chunks(num_particles)):
+            self.tiling.seed_all(self.at.start, number)
+            yield number, chunk
+
+
+def blocks(
+    vae: "VAE", split: "Split", tiling: Tiling, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Block]:
+    """Go through a split block by block, the random stream of each begun.
+
+    Args:
+        vae: the pair.
+        split: the data.
+        tiling: the grid.
+        progress: called after each block with the number of data done and of all data.
+    """
+    n = len(split)
+    for start in range(0, n, tiling.data):
+        at = slice(start, min(start + tiling.data, n))
+        tiling.seed_all(start, 0)
+        yield Block(as_pair_takes(split.batch(at), vae), at, tiling)
+        if progress is not None:
+            progress(at.stop, n)
+
+
+def first_data(vae: "VAE", split: "Split") -> tuple[Any, ...]:
+    """The first two data of a split as the pair takes them: a batch that tells shapes."""
+    return as_pair_takes(split.batch(slice(0, 2)), vae)
 
 
 def _row_bytes(vae: "VAE", batch: tuple[Any, ...]) -> int:

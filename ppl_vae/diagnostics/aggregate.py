@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Normal
 
-from ppl_vae.core.data import as_pair_takes, as_split, take_data
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.data import as_split, take_data
+from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +50,15 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     import pandas as pd
 
     split = take_data(vae, as_split(data)[:most])
-    n = len(split)
     found: dict[str, dict[str, list[Tensor]]] = {}
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
-        tiling = plan(vae, first, n, 1, "1GB", seed)
-        for start in range(0, n, tiling.data):
-            tiling.seed_all(start, 0)
-            t = draw(as_pair_takes(split.batch(slice(start, start + tiling.data)), vae))
+        tiling = plan(vae, first, len(split), 1, "1GB", seed)
+        for block in blocks(vae, split, tiling):
+            t = draw(block.batch)
             for name, q in t.latents.items():
-                normal, p = _factor(q.fn), t.model.get(name)
-                prior = None if p is None else _factor(p.fn)
+                normal, p = factors(q.fn), t.model.get(name)
+                prior = None if p is None else factors(p.fn)
                 if not q.is_local or q.plates or not isinstance(normal, Normal) or prior is None or prior.event_dim:
                     continue
                 shape = (t.batch_size, -1)
@@ -76,12 +75,6 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
             rows += _rows(name, {key: torch.cat(values) for key, values in collected.items()})
     columns = ["site", "unit", "kl", "information", "marginal_kl", "mean", "deviation"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _factor(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn
 
 
 def _rows(name: str, of: dict[str, Tensor]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.tiles import inference, plan
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
@@ -192,12 +192,9 @@ def _data(batch: tuple[Any, ...]) -> Tensor:
     return _flat(next(part for part in batch if isinstance(part, Tensor)), 1)
 
 
-LEVELS = np.linspace(0.05, 0.95, 19)
-
-
 @dataclass(frozen=True)
 class Calibration:
-    """What simulation-based calibration found.
+    """The findings of simulation-based calibration.
 
     Attributes:
         ranks: by latent site, `(simulations, units)` in [0, 1]: the fraction of the guide's draws below the truth,
@@ -295,7 +292,7 @@ def calibrate(
     (True, True)
     """
     if simulations < 2 or draws < 1:
-        raise ValueError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
+        raise ArgumentError(f"Got simulations={simulations}, draws={draws}, expected at least 2 and 1.")
     batch = as_pair_takes(reference_batch(vae, like), vae)
     ranks: dict[str, list[Array]] = {}
     with inference(vae, batch) as draw:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
-from ppl_vae.core.tiles import enumerated_copies, inference, plan
+from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
+from ppl_vae.errors import ArgumentError
 from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found; nats per datum.
+    """The findings of an evaluation; nats per datum.
 
     Attributes:
         table: a row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label`
@@ -149,7 +150,7 @@ def evaluate(
     import pandas as pd
 
     if num_particles < 1:
-        raise ValueError(f"Got num_particles={num_particles}, expected at least 1.")
+        raise ArgumentError(f"Got num_particles={num_particles}, expected at least 1.")
     split = take_data(vae, data)
     n = len(split)
     columns: dict[str, list[Tensor]] = {}
@@ -158,30 +159,27 @@ def evaluate(
     units: dict[str, list[Tensor]] = {}
     shared: dict[str, list[Tensor]] = {}
     errors: list[Tensor] = []
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     with inference(vae, first, sum_out=True) as draw:
         probe = draw(first)
         tiling = plan(vae, first, n, num_particles, memory, seed, copies=enumerated_copies(probe))
-        chunks = tiling.chunks(num_particles)
         tiling.seed_all(0, 0)
         held = {name: site.raw for name, site in draw(first).latents.items() if not site.is_local}
         reason = no_evidence(probe)
         if reason:
-            chunks = [1]  # the code is a function of x: further particles are the same
-        done, tiles = 0, len(chunks) * math.ceil(n / tiling.data)
+            num_particles = 1  # the code is a function of x: further particles are the same
+        done, tiles = 0, len(tiling.chunks(num_particles)) * math.ceil(n / tiling.data)
         measure = Measure(vae, draw, tiles)
-        for start in range(0, n, tiling.data):
-            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
-            tile = _Tile(sum(chunks))
-            for number, chunk in enumerate(chunks):
-                tiling.seed_all(start, number)
+        for block in blocks(vae, split, tiling):
+            tile = _Tile(num_particles)
+            for _, chunk in block.chunks(num_particles):
                 if not held:
-                    tile.update(measure(batch, chunk))
+                    tile.update(measure(block.batch, chunk))
                 else:
-                    t = draw(batch, chunk)
+                    t = draw(block.batch, chunk)
                     tile.update(TileStatistics.of(t))
                     tile.joint.append((t.log_weights.double().cpu(), t.local_elbo.double().cpu()))
-                    tile.judge(draw(batch, chunk, values=_repeated(held, t)))
+                    tile.judge(draw(block.batch, chunk, values=_repeated(held, t)))
                 done += 1
                 if progress is not None:
                     progress(done, tiles)
@@ -192,18 +190,18 @@ def evaluate(
                 means.setdefault(name, []).append(moments.mean.cpu())
                 variances.setdefault(name, []).append(moments.variance.cpu())
             for name, kl in tile.unit_kl.items():
-                units.setdefault(name, []).append((kl / sum(chunks)).cpu())
+                units.setdefault(name, []).append((kl / num_particles).cpu())
             for name, value in tile.shared_kl.items():
-                shared.setdefault(name, []).append((value / sum(chunks)).cpu())
+                shared.setdefault(name, []).append((value / num_particles).cpu())
     table = pd.DataFrame(
         {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()},
         index=pd.Index(split.indices.cpu().numpy(), name="datum"),
     )
     if split.labels is not None and split.labels.dim() == 1:
         table["label"] = split.labels.cpu().numpy()
-    per_unit = _units(means, variances, units, sum(chunks), with_kl=not reason)
+    per_unit = _units(means, variances, units, num_particles, with_kl=not reason)
     settings: dict[str, Any] = {
-        "num_particles": num_particles if not reason else 1,
+        "num_particles": num_particles,
         "n": n,
         "seed": seed,
         "reason": reason,

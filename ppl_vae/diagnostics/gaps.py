@@ -1,4 +1,4 @@
-"""What a guide loses, and why: its family is too poor, or its network not good enough."""
+"""The loss of a guide, split by cause: its family is too poor, or its network not good enough."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import Evidence, StreamingEvidence
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan_rows
+from ppl_vae.errors import ArgumentError
 from ppl_vae.mcmc.hmc import AnnealedPath, Point
 
 if TYPE_CHECKING:
@@ -70,29 +71,19 @@ def gaps(
     import pandas as pd
 
     split = take_data(vae, data)
-    n = len(split)
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     tables = []
     with inference(vae, first) as draw:
-        rows = plan(vae, first, n * samples, 1, memory, seed)
-        size = max(1, rows.data // samples)
-        for begin in range(0, n, size):
-            batch = as_pair_takes(split.batch(slice(begin, begin + size)), vae)
-            rows.seed_all(begin, 0)
+        tiling = plan_rows(vae, first, len(split), samples, memory, seed)
+        for block in blocks(vae, split, tiling, progress):
             amortized = StreamingEvidence(num_particles)
-            for chunk in _chunks(num_particles, samples):
-                amortized.update(draw(batch, chunk).log_weights)
-            local = _local(vae, batch, family, steps, samples, lr, num_particles)
+            for chunk in tiling.chunks(num_particles):
+                amortized.update(draw(block.batch, chunk).log_weights)
+            local = _local(vae, block, family, steps, lr, num_particles)
             tables.append(_table(amortized.result(), local))
-            if progress is not None:
-                progress(min(begin + size, n), n)
     table = pd.concat(tables, ignore_index=True)
     table.index = pd.Index(split.indices.cpu().numpy(), name="datum")
     return table
-
-
-def _chunks(total: int, size: int) -> list[int]:
-    return [size] * (total // size) + [total % size] * (total % size > 0)
 
 
 def _table(amortized: Evidence, local: Evidence) -> "pd.DataFrame":
@@ -114,13 +105,12 @@ def _table(amortized: Evidence, local: Evidence) -> "pd.DataFrame":
     return pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
 
 
-def _local(
-    vae: "VAE", batch: tuple[Any, ...], family: str, steps: int, samples: int, lr: float, num_particles: int
-) -> Evidence:
+def _local(vae: "VAE", block: Block, family: str, steps: int, lr: float, num_particles: int) -> Evidence:
     """Fit a Gaussian per datum, and estimate ELBO and evidence with it."""
     if family not in ("diagonal", "full"):
-        raise ValueError(f"Got family={family!r}, expected 'diagonal' or 'full'.")
-    path = AnnealedPath(vae, batch, samples, "guide")
+        raise ArgumentError(f"Got family={family!r}, expected 'diagonal' or 'full'.")
+    samples = block.tiling.particles
+    path = AnnealedPath(vae, block.batch, samples, "guide")
     draws = torch.cat([_flat(path, path.begin()).reshape(samples, -1, path.size) for _ in range(8)])
     loc = draws.mean(0).detach().requires_grad_()  # (data, units)
     log_scale = draws.std(0).clamp(min=1e-3).log().detach().requires_grad_()
@@ -146,7 +136,7 @@ def _local(
             optimizer.step()
             schedule.step()
     stream = StreamingEvidence(num_particles)
-    for chunk in _chunks(num_particles, samples):
+    for chunk in block.tiling.chunks(num_particles):
         stream.update(log_weights()[:chunk])
     return stream.result()
 

@@ -17,7 +17,7 @@ from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.run import prepare
 from ppl_vae.distributions.unwrap import is_detached
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.estimators.implicit import has_implicit
 from ppl_vae.estimators.reparameterize import is_finite
@@ -31,7 +31,7 @@ DIRECTIONS = 16
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `gradients` measured.
+    """The measurements of `gradients`.
 
     Attributes:
         table: A row per site, group of parameters and estimator; columns `variance` (over all parameters of the group),
@@ -99,7 +99,7 @@ def gradients(
         ['pathwise', 'score function', 'score function, average', 'sticking the landing']
     """
     if samples < 10:
-        raise ValueError(f"Expected samples ≥ 10, got {samples}: a variance needs some.")
+        raise ArgumentError(f"Got samples={samples}, expected at least 10: a variance needs some.")
     batch = take_batch(vae, batch, look=True)
     from ppl_vae.objectives import ELBO, as_objective
 
@@ -236,7 +236,7 @@ def _measure(
 
 
 def _is_unbiased(estimator: Any) -> bool:
-    """Whether an estimator is unbiased for the ELBO (relaxations are not)."""
+    """True if an estimator is unbiased for the ELBO (relaxations are not)."""
     from ppl_vae.estimators import Concrete
 
     members = estimator.values() if isinstance(estimator, Mapping) else [estimator]

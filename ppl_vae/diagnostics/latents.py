@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Independent
 
-from ppl_vae.core.data import as_pair_takes, as_split, take_data
+from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.terms import analytic_kl, closed_kl
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.distributions.unwrap import factors
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -38,8 +38,8 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     q, p = t.guide[name], t.model.get(name)
     if p is None or q.is_auxiliary:
         return None
-    q_unit, p_unit = _factor(q.fn), _factor(p.fn)
-    if q_unit is None or p_unit is None or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
+    q_unit, p_unit = factors(q.fn), factors(p.fn)
+    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
         return None
     closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
     if closed is not None:
@@ -69,12 +69,6 @@ def _expected(f: Tensor, t: "Terms") -> Tensor:
         f = f.unsqueeze(1)
     f = t.expect_local(f)
     return f.reshape(f.shape[0], *f.shape[-2:]).movedim(0, -1)
-
-
-def _factor(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn if fn.event_dim == 0 else None
 
 
 @dataclass
@@ -148,7 +142,7 @@ class Encoding:
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """Whether the variance exceeds 0.01, `(units,)`."""
+        """True if the variance exceeds 0.01, `(units,)`."""
         return self.variance > ACTIVE
 
 
@@ -166,16 +160,14 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
     kl: dict[str, list[Tensor]] = {}
     spread: dict[str, list[Tensor]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    first = as_pair_takes(split.batch(slice(0, 2)), vae)
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
         tiling = plan(vae, first, len(split), draws, "1GB", seed)
-        for start in range(0, len(split), tiling.data):
-            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+        for block in blocks(vae, split, tiling):
             moved: dict[str, UnitMoments] = {}
             units: dict[str, Tensor] = {}
-            for number, chunk in enumerate(tiling.chunks(draws)):
-                tiling.seed_all(start, number)
-                t = draw(batch, chunk)
+            for _, chunk in block.chunks(draws):
+                t = draw(block.batch, chunk)
                 for name, site in t.latents.items():
                     if not site.is_local or name not in t.model or not site.value.is_floating_point():
                         continue

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.predict import predict
-from ppl_vae.core.tiles import inference, plan
+from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.diagnostics.calibration import uniformity_p
 from ppl_vae.errors import DataError
 
@@ -27,12 +27,12 @@ STATISTICS: Mapping[str, Statistic] = {
     "deviation": lambda x: (x.flatten(1) - x.flatten(1).nanmean(1, keepdim=True)).square().nanmean(1).sqrt(),
     "largest": lambda x: x.flatten(1).nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1),
 }
-"""What is looked at by default: mean, standard deviation and maximum of a datum, missing values left out."""
+"""The default statistics: mean, standard deviation and maximum of a datum, missing values left out."""
 
 
 @dataclass(frozen=True)
 class PredictiveChecks:
-    """What predictive checks found.
+    """The findings of predictive checks.
 
     Attributes:
         table: a row per statistic T: `observed`, the mean over data; `posterior` and `prior`, the same of new data
@@ -87,32 +87,30 @@ def predictive_checks(
 
     statistics = STATISTICS if statistics is None else statistics
     split = take_data(vae, data)
-    n, count = len(split), 0
+    count = 0
     pit: dict[str, list[Tensor]] = {}
     sums: dict[str, dict[str, Any]] = {name: {"observed": 0.0, "posterior": 0.0, "prior": 0.0} for name in statistics}
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
-        tiling = plan(vae, first, n, draws, memory, seed)
+        tiling = plan(vae, first, len(split), draws, memory, seed)
         shared: dict[int, dict[str, Tensor]] = {}
-        for start in range(0, n, tiling.data):
-            batch = as_pair_takes(split.batch(slice(start, start + tiling.data)), vae)
+        for block in blocks(vae, split, tiling, progress):
             observed: Tensor | None = None
             new: dict[str, dict[str, list[Tensor]]] = {name: {"posterior": [], "prior": []} for name in statistics}
-            for number, chunk in enumerate(tiling.chunks(draws)):
-                tiling.seed_all(start, number)
-                t = draw(batch, chunk, values=shared.get(number))
+            for number, chunk in block.chunks(draws):
+                t = draw(block.batch, chunk, values=shared.get(number))
                 latents = {name: site.raw for name, site in t.latents.items() if name in t.model}
                 held = {
                     name: latents[name] for name, site in t.latents.items() if not site.is_local and name in latents
                 }
                 shared.setdefault(number, held)
-                site = _site(t, batch)
+                site = _site(t, block.batch)
                 if observed is None:
                     observed = t.model[site].seen[0]
                     gaps = observed.isnan() if observed.is_floating_point() else torch.zeros_like(observed).bool()
                     there = ~gaps.reshape(len(gaps), -1).all(1)
                 for kind, values in (("posterior", latents), ("prior", held)):
-                    x = predict(vae, batch, chunk, values=values)[0][site].value
+                    x = predict(vae, block.batch, chunk, values=values)[0][site].value
                     if bool(gaps.any()):
                         x = torch.where(gaps, torch.nan, x)[:, there]
                     for name, statistic in statistics.items():
@@ -128,8 +126,6 @@ def predictive_checks(
                 sums[name]["observed"] = sums[name]["observed"] + truth.sum()
                 for kind, value in drawn.items():
                     sums[name][kind] = sums[name][kind] + value.sum(1)
-            if progress is not None:
-                progress(min(start + tiling.data, n), n)
     ranks = {name: torch.cat(parts).numpy() for name, parts in pit.items()}
     rows = []
     for name, of in sums.items():

@@ -1,4 +1,4 @@
-"""What a linear reader finds in the codes. Imports no torch."""
+"""Linear readers of codes. Imports no torch."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""How far generated data are from real ones, in a feature space of the user's. Imports no torch."""
+"""The distance of generated data from real ones, in a feature space of the user's. Imports no torch."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -1,4 +1,4 @@
-"""What an evaluation takes of the terms of a tile, by the programs or by a verified graph of them."""
+"""The statistics that an evaluation takes of a tile, by the programs or by a verified graph of them."""
 
 import contextlib
 from collections.abc import Callable

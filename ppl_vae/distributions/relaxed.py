@@ -8,19 +8,20 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.distributions.unwrap import elements
+from ppl_vae.errors import ArgumentError
 
 
 def relaxable(q: Any) -> Any:
     """The distribution of single elements, where it is one that can be relaxed.
 
     Raises:
-        ValueError: for any but OneHotCategorical and Bernoulli.
+        ArgumentError: for any but OneHotCategorical and Bernoulli.
     """
     base = elements(q)
     if not isinstance(base, (dist.OneHotCategorical, dist.Bernoulli)):
-        raise ValueError(
-            f"Concrete relaxes OneHotCategorical and Bernoulli sites, got {type(base).__name__}. An index "
-            "cannot be relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use "
+        raise ArgumentError(
+            f"Got a site of {type(base).__name__}, expected OneHotCategorical or Bernoulli, which Concrete relaxes. An "
+            "index cannot be relaxed: write a Categorical site as OneHotCategorical (in model and guide), or use "
             "ScoreFunction or Enumerate."
         )
     return base

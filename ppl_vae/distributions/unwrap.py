@@ -1,72 +1,93 @@
-"""A distribution without what is wrapped around it: `to_event`, `expand`, `mask`."""
+"""A distribution without what is wrapped around it: `to_event`, `mask`, `expand`."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
-from pyro.distributions import Independent, MaskedDistribution
+import pyro.distributions as dist
+from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch.distributions import Independent, constraints
 
-_INDEPENDENT = (Independent, torch.distributions.Independent)
+
+def layers(fn: Any) -> Iterator[Any]:
+    """The distribution, and one after the other those that it is wrapped around."""
+    yield fn
+    while isinstance(fn, (Independent, MaskedDistribution, ExpandedDistribution)):
+        fn = fn.base_dist
+        yield fn
+
+
+def innermost(fn: Any) -> Any:
+    """The distribution without any wrapper, which may have a smaller batch shape.
+
+    Example:
+        >>> import torch
+        >>> innermost(dist.Normal(torch.zeros(3), 1.0).mask(False).to_event(1))
+        Normal(loc: torch.Size([3]), scale: torch.Size([3]))
+    """
+    *_, last = layers(fn)
+    return last
 
 
 def elements(fn: Any) -> Any:
     """The distribution of single elements: without `to_event` and `mask`.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import torch
         >>> elements(dist.Normal(torch.zeros(3), 1.0).to_event(1).mask(False))
         Normal(loc: torch.Size([3]), scale: torch.Size([3]))
     """
-    while isinstance(fn, (*_INDEPENDENT, MaskedDistribution)):
-        fn = fn.base_dist
-    return fn
+    return next(layer for layer in layers(fn) if not isinstance(layer, (Independent, MaskedDistribution)))
+
+
+def factors(fn: Any) -> Any:
+    """The distribution of the elements that `to_event` joined; a mask on them stays."""
+    return next(layer for layer in layers(fn) if not isinstance(layer, Independent))
 
 
 def unmasked(fn: Any) -> Any:
     """The same distribution without its masks.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import torch
         >>> unmasked(dist.Bernoulli(torch.full((2,), 0.5)).mask(False).to_event(1)).log_prob(torch.ones(2)).exp()
         tensor(0.2500)
     """
-    if isinstance(fn, MaskedDistribution):
-        return unmasked(fn.base_dist)
-    if isinstance(fn, _INDEPENDENT) and is_masked(fn):
-        return Independent(unmasked(fn.base_dist), fn.reinterpreted_batch_ndims)
-    if isinstance(fn, ExpandedDistribution) and is_masked(fn):
-        return unmasked(fn.base_dist).expand(fn.batch_shape)
-    return fn
+    if not is_masked(fn):
+        return fn
+    base = unmasked(fn.base_dist)
+    if isinstance(fn, Independent):
+        return dist.Independent(base, fn.reinterpreted_batch_ndims)
+    return base.expand(fn.batch_shape) if isinstance(fn, ExpandedDistribution) else base
 
 
 def is_masked(fn: Any) -> bool:
-    """Whether a distribution, or one that it wraps, is masked."""
-    while fn is not None:
-        if isinstance(fn, MaskedDistribution):
-            return True
-        fn = getattr(fn, "base_dist", None) if isinstance(fn, (*_INDEPENDENT, ExpandedDistribution)) else None
-    return False
+    """True if a distribution, or one that it wraps, is masked."""
+    return any(isinstance(layer, MaskedDistribution) for layer in layers(fn))
 
 
 def mask_of(fn: Any) -> Any:
-    """The mask of a distribution that is masked outermost or under `to_event`; None without one."""
-    while fn is not None:
-        if isinstance(fn, MaskedDistribution):
-            return fn._mask
-        fn = getattr(fn, "base_dist", None) if isinstance(fn, (*_INDEPENDENT, ExpandedDistribution)) else None
-    return None
+    """The outermost mask of a distribution; None without one."""
+    return next((layer._mask for layer in layers(fn) if isinstance(layer, MaskedDistribution)), None)
 
 
 def is_detached(fn: Any) -> bool:
-    """Whether the user switched reparameterized draws off, by `has_rsample_(False)`.
+    """True if the user switched reparameterized draws off, by `has_rsample_(False)`.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import torch
         >>> is_detached(dist.Normal(0.0, 1.0).has_rsample_(False)), is_detached(dist.VonMises(0.0, 1.0))
         (True, False)
     """
-    while fn is not None:
-        if vars(fn).get("has_rsample") is False:
-            return True
-        fn = getattr(fn, "base_dist", None) if isinstance(fn, (*_INDEPENDENT, MaskedDistribution)) else None
-    return False
+    return any(vars(layer).get("has_rsample") is False for layer in layers(fn))
+
+
+def support_of(fn: Any) -> Any:
+    """The support of a distribution, of single elements where they are independent; None where it has none."""
+    try:
+        support = fn.support
+    except (NotImplementedError, AttributeError):
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support

@@ -1,4 +1,4 @@
-"""What an estimator and a baseline are."""
+"""The types of estimators and of baselines."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Estimator(ABC):
-    """How a latent site of a guide is drawn for training, and which gradient its draws carry.
+    """The way a latent site of a guide is drawn for training, and the gradient that its draws carry.
 
     An objective builds its surrogate from these facts; an estimator never renames or replaces a site.
 
@@ -42,7 +42,7 @@ Prediction = tuple[Tensor | float, Tensor | None]
 
 
 class Baseline(ABC, nn.Module):
-    """What is expected of a cost before the draw is known; subtracted from it, it lowers the score's variance."""
+    """An expectation of a cost before the draw is known; subtracted from it, it lowers the score's variance."""
 
     @abstractmethod
     def forward(self, cost: Tensor, t: "Terms", axis: int = -2) -> Prediction:

@@ -1,4 +1,4 @@
-"""What to expect of a cost before the draw is known; subtracted, it lowers the variance of the score function."""
+"""Expectations of a cost before the draw is known; subtracted, they lower the variance of the score function."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final

@@ -1,4 +1,4 @@
-"""Which estimator a site takes when the user names none."""
+"""The estimator of a site for which the user names none."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ class Implicit(Estimator):
 
 
 def has_implicit(q: Any) -> bool:
-    """Whether a distribution has a differentiable distribution function here.
+    """True if a distribution has a differentiable distribution function here.
 
     Example:
         >>> has_implicit(dist.VonMises(torch.tensor(0.0), torch.tensor(1.0))), has_implicit(dist.Poisson(1.0))

@@ -1,4 +1,4 @@
-"""Where particles and data lie in a draw, so that noise can be mirrored or shared under every strategy."""
+"""The axes of particles and data in a draw, by which noise is mirrored or shared under every strategy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -12,7 +12,6 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 Transport = tuple[Any, Callable[[Tensor], Tensor]]
 
@@ -74,7 +73,7 @@ def _transformed(q: Any) -> Transport | None:
 
 
 def is_finite(q: Any, limit: int = 256) -> bool:
-    """Whether a distribution has a finite, small support that can be enumerated.
+    """True if a distribution has a finite, small support that can be enumerated.
 
     Example:
         >>> is_finite(dist.Categorical(torch.ones(10))), is_finite(dist.Poisson(torch.tensor(1.0)))
@@ -89,11 +88,3 @@ def support_size(q: Any) -> int:
         return int(q.enumerate_support(expand=False).shape[0])
     except NotImplementedError:  # e.g. a Binomial whose total counts differ
         return 0
-
-
-def is_discrete(q: Any) -> bool:
-    """Whether draws are discrete, so that no gradient flows through them."""
-    support = q.support
-    if isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return bool(support.is_discrete) or support is constraints.one_hot

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
-from ppl_vae.core.observed import support_of
+from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
-from ppl_vae.core.tiles import Tiling, inference, parse_bytes, plan
-from ppl_vae.errors import CheckError
-from ppl_vae.inference_data.groups import DATUM, Layout, datatree, load
+from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
+from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
 from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
 from ppl_vae.rng import derive
@@ -104,14 +105,14 @@ def posterior(
     from ppl_vae.inference_data._arviz import from_tree
 
     if draws < 1 or chains < 1:
-        raise ValueError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
+        raise ArgumentError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
-        raise ValueError(f"Got resample={resample!r}, expected 'psis' or None.")
+        raise ArgumentError(f"Got resample={resample!r}, expected 'psis' or None.")
     split = take_data(vae, data)
     n, total = len(split), draws * chains
     index = split.indices.cpu().numpy()
-    blocks: list[Arrays] = []
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    parts: list[Arrays] = []
+    first = first_data(vae, split)
     with inference(vae, first) as draw:
         tiling = plan(vae, first, n, total, memory, seed)
         probe = draw(first)
@@ -126,39 +127,34 @@ def posterior(
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
         local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
         inputs = constants(split, probe, spec)
-        layout, variables = layout_of(probe, spec, dims, coords, index, chains, inputs.keys())
-        index = np.asarray(layout.coords[DATUM])
+        dimensions, variables = dimensions_of(probe, spec, dims, coords, index, chains, inputs.keys())
+        index = np.asarray(dimensions.coords[DATUM])
         names = frozenset({variables.get(name, name) for name in local} | {*STATISTICS} | inputs.keys())
         attrs: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains}
         attrs |= {"predictive_draws": kept, "resample": resample or ""}
         if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
             attrs["renamed_sites"] = ", ".join(renamed)
 
-        def tree(blocks: Sequence[Arrays], at: slice) -> Any:
+        def tree(parts: Sequence[Arrays], at: slice) -> Any:
             groups = {
                 group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
-                for group, values in _join(blocks, local, chains).items()
+                for group, values in _join(parts, local, chains).items()
             }
             groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
-            here = Layout(names, layout.dims, {**layout.coords, DATUM: index[at]})
+            here = Dimensions(names, dimensions.dims, {**dimensions.coords, DATUM: index[at]})
             return datatree({group: part for group, part in groups.items() if part}, here, attrs)
 
         shared: dict[int, dict[str, Tensor]] = {}
         with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
-            for start in range(0, n, tiling.data):
-                at = slice(start, start + tiling.data)
-                batch = as_pair_takes(split.batch(at), vae)
-                sizes = (start, total, chains * kept)
-                block = _block(vae, draw, batch, sizes, tiling, shared, with_density, path is None)
+            for block in blocks(vae, split, tiling, progress):
+                arrays = _draws(vae, draw, block, total, chains * kept, shared, with_density, path is None)
                 if resample:
-                    _resample(block, derive(seed, start))
+                    _resample(arrays, derive(seed, block.at.start))
                 if stream is None:
-                    blocks.append(block)
+                    parts.append(arrays)
                 else:
-                    stream.write(tree([block], at), start)
-                if progress is not None:
-                    progress(min(at.stop, n), n)
-    return from_tree(tree(blocks, slice(None)) if path is None else load(path))
+                    stream.write(tree([arrays], block.at), block.at.start)
+    return from_tree(tree(parts, slice(None)) if path is None else load(path))
 
 
 def _resample(block: Arrays, seed: int) -> None:
@@ -184,18 +180,17 @@ def _resample(block: Arrays, seed: int) -> None:
             block[group][name] = np.take_along_axis(value, at, axis=0)
 
 
-def _block(
+def _draws(
     vae: "VAE",
     draw: Callable[..., Terms],
-    batch: tuple[Any, ...],
-    size: tuple[int, int, int],
-    tiling: Tiling,
+    block: Block,
+    total: int,
+    kept: int,
     shared: dict[int, dict[str, Tensor]],
     with_density: bool,
     shrink: bool,
 ) -> Arrays:
     """All draws for one block of data; arrays start with the axis of draws."""
-    start, total, kept = size
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
     def put(group: str, name: str, value: Tensor) -> None:
@@ -204,10 +199,9 @@ def _block(
 
     evidence = StreamingEvidence(total)
     done = 0
-    for number, chunk in enumerate(tiling.chunks(total)):
-        tiling.seed_all(start, number)
+    for number, chunk in block.chunks(total):
         # A global latent is drawn once for all data, not anew for each block.
-        t = draw(batch, chunk, values=shared.get(number))
+        t = draw(block.batch, chunk, values=shared.get(number))
         for name, site in t.latents.items():
             if name not in t.model and name not in t.contracted:
                 continue
@@ -224,11 +218,11 @@ def _block(
             put("sample_stats", "log_weight", t.log_weights)
         if done < kept:
             latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
-            drawn, _ = predict(vae, batch, chunk, values=latents)
+            drawn, _ = predict(vae, block.batch, chunk, values=latents)
             for name, site in drawn.items():
                 put("posterior_predictive", name, site.value[: kept - done])
             if with_density:
-                drawn, latent = predict(vae, batch, chunk)
+                drawn, latent = predict(vae, block.batch, chunk)
                 for name, site in drawn.items():
                     put("prior_predictive", name, site.value[: kept - done])
                 for name, site in latent.items():
@@ -262,21 +256,21 @@ def log_likelihoods(t: Terms) -> dict[str, Tensor]:
     return found
 
 
-def _join(blocks: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
+def _join(parts: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
     """Join blocks of data, and cut the axis of draws into chains."""
     groups: Arrays = {}
-    for group, first in blocks[0].items():
+    for group, first in parts[0].items():
         groups[group] = {}
         for name, value in first.items():
             by_datum = _by_datum(group, name)
             if by_datum or name in local or (group, name) == ("sample_stats", "log_weight"):
-                value = np.concatenate([block[group][name] for block in blocks], axis=0 if by_datum else 1)
+                value = np.concatenate([part[group][name] for part in parts], axis=0 if by_datum else 1)
             groups[group][name] = value if by_datum else value.reshape(chains, -1, *value.shape[1:])
     return groups
 
 
 def _by_datum(group: str, name: str) -> bool:
-    """Whether an array has an axis of data and none of draws."""
+    """True if an array has an axis of data and none of draws."""
     return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
 
 
@@ -290,7 +284,7 @@ def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wa
 
 
 def _has_value(site: "Site") -> bool:
-    """Whether a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
+    """True if a site is a random variable: not a `pyro.factor`, nor what is left of sites that were summed out."""
     return site.fn is not None and site.value.numel() > 0
 
 
@@ -318,8 +312,6 @@ def _unconstrained(site: "Site") -> Tensor | None:
     support: Any = support_of(site.fn)
     if support is None or site.is_observed or support.is_discrete or not site.value.is_floating_point():
         return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
     if support in (constraints.real, constraints.real_vector):
         return None
     try:
@@ -328,7 +320,7 @@ def _unconstrained(site: "Site") -> Tensor | None:
         return None
 
 
-def layout_of(
+def dimensions_of(
     t: Terms,
     spec: Any,
     dims: Mapping[str, Sequence[str]] | None,
@@ -336,7 +328,7 @@ def layout_of(
     index: NDArray[Any],
     chains: int = 1,
     others: Collection[str] = (),
-) -> tuple[Layout, dict[str, str]]:
+) -> tuple[Dimensions, dict[str, str]]:
     """Name the dimensions of all sites (plates, pixels, features, units), and the variable of each site.
 
     Raises:
@@ -378,7 +370,7 @@ def layout_of(
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)
     check_coords(coords, {**sizes, **({"factor": len(labels["factor"])} if "factor" in labels else {})})
-    return Layout(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
+    return Dimensions(frozenset(), {**names, "factors": ["factor"]}, {**labels, **(coords or {})}), variables
 
 
 def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
@@ -391,7 +383,7 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
     observed = [site.value[0] for site in t.observed.values() if site.is_local]
     for i, tensor in enumerate(split.tensors[1:], 1):
         head = tensor[: t.batch_size].to(t.log_weights.device)
-        if not any(o.shape == head.shape and bool(((o == head) | (head != head)).all()) for o in observed):
+        if all(place_of(value, [head]) is None for value in observed):
             name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
             constants[name] = tensor.cpu().numpy()
     return constants

@@ -4,7 +4,6 @@ Imports no torch, so that it can be used, and tested, wherever ArviZ runs.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.errors import DataError, RunError
+from ppl_vae.files import replacing
 from ppl_vae.version import __version__
 
 SAMPLED = (
@@ -32,8 +32,8 @@ DATUM = "datum"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How the dimensions of the variables are named.
+class Dimensions:
+    """The names of the dimensions of variables.
 
     Attributes:
         local: names of variables that have one entry per datum.
@@ -59,7 +59,7 @@ class Layout:
 
 def datatree(
     groups: Mapping[str, Mapping[str, ArrayLike]],
-    layout: Layout | None = None,
+    dimensions: Dimensions | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """Name the dimensions of draws and data, and join them into one tree in ArviZ's schema.
@@ -69,9 +69,9 @@ def datatree(
             `prior_predictive` and `log_likelihood` an array is `(chain, draw, datum, *own)` for a local
             variable and `(chain, draw, *own)` for a global one; in `observed_data` and `constant_data` it is
             `(datum, *own)` or `own`. In `sample_stats` either form is understood: a variable named in
-            `layout.local` with as many dimensions as `(chain, draw, datum)` has them, one with fewer is
+            `dimensions.local` with as many dimensions as `(chain, draw, datum)` has them, one with fewer is
             `(datum,)`.
-        layout: names of dimensions and their labels.
+        dimensions: names of dimensions and their labels.
         attrs: attributes of the whole tree: seeds, guide, run.
 
     Returns:
@@ -85,14 +85,14 @@ def datatree(
             models in Python, https://doi.org/10.21105/joss.01143
 
     >>> z = np.zeros((1, 100, 5, 2))                                    # (chain, draw, datum, latent)
-    >>> tree = datatree({"posterior": {"z": z}}, Layout(frozenset({"z"}), {"z": ["latent"]}))
+    >>> tree = datatree({"posterior": {"z": z}}, Dimensions(frozenset({"z"}), {"z": ["latent"]}))
     >>> dict(tree["posterior"].sizes)
     {'chain': 1, 'draw': 100, 'datum': 5, 'latent': 2}
     """
-    layout = layout or Layout()
+    dimensions = dimensions or Dimensions()
     tree = {}
     for group, variables in groups.items():
-        arrays = {name: _named(group, name, np.asarray(value), layout) for name, value in variables.items()}
+        arrays = {name: _named(group, name, np.asarray(value), dimensions) for name, value in variables.items()}
         lengths: dict[str, tuple[int, str]] = {}
         for name, (dims, value) in arrays.items():
             for dim, length in zip(dims, value.shape, strict=True):
@@ -102,15 +102,15 @@ def datatree(
                         f"Group {group!r}: dimension {dim!r} has length {length} in {name!r} and {known} in "
                         f"{first!r}. Give them different names, or arrays of one length."
                     )
-        coords = {dim: _labels(dim, length, layout) for dim, (length, _) in lengths.items()}
+        coords = {dim: _labels(dim, length, dimensions) for dim, (length, _) in lengths.items()}
         tree[group] = xr.Dataset(arrays, coords=coords)
     result = xr.DataTree.from_dict(tree)
     result.attrs.update({"inference_library": "ppl_vae", "inference_library_version": __version__, **(attrs or {})})
     return result
 
 
-def _named(group: str, name: str, value: NDArray[Any], layout: Layout) -> tuple[tuple[str, ...], NDArray[Any]]:
-    local = (DATUM,) * (name in layout.local)
+def _named(group: str, name: str, value: NDArray[Any], dimensions: Dimensions) -> tuple[tuple[str, ...], NDArray[Any]]:
+    local = (DATUM,) * (name in dimensions.local)
     sampled = ("chain", "draw") if group in SAMPLED else ()
     if group == "sample_stats" and value.ndim < len(sampled + local):
         sampled = ()
@@ -123,11 +123,11 @@ def _named(group: str, name: str, value: NDArray[Any], layout: Layout) -> tuple[
     own = value.ndim - len(lead)
     if group == "log_likelihood" and own == 0:  # densities are summed over the dimensions that the data have
         return lead, value
-    return lead + layout.own_dims(name, own), value
+    return lead + dimensions.own_dims(name, own), value
 
 
-def _labels(dim: str, length: int, layout: Layout) -> NDArray[Any]:
-    labels = np.asarray(layout.coords.get(dim, np.arange(length)))
+def _labels(dim: str, length: int, dimensions: Dimensions) -> NDArray[Any]:
+    labels = np.asarray(dimensions.coords.get(dim, np.arange(length)))
     if labels.shape != (length,):
         raise DataError(f"Dimension {dim!r} has length {length}, but {labels.shape} labels were given.")
     return labels
@@ -157,22 +157,8 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         f"/{group}": {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in _compressible(child)}
         for group, child in tree.children.items()
     }
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}. Choose a folder that exists and is yours.") from None
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        with Path(temporary).open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     return path
 
 

@@ -1,7 +1,6 @@
 """A posterior written to its file block by block, so that it never has to fit into memory. Imports no torch."""
 
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ppl_vae.errors import DataError, RunError
+from ppl_vae.files import replacing
 from ppl_vae.inference_data.groups import DATUM, skeleton
 
 
@@ -33,14 +33,14 @@ class PosteriorWriter:
         RunError: if the folder does not exist or cannot be written.
 
     >>> import tempfile
-    >>> from ppl_vae.inference_data.groups import Layout, datatree, load
+    >>> from ppl_vae.inference_data.groups import Dimensions, datatree, load
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "posterior.nc"
     ...     with PosteriorWriter(path, np.arange(4)) as stream:
     ...         for start in (0, 2):
     ...             z = np.full((1, 3, 2), start)
-    ...             layout = Layout(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
-    ...             stream.write(datatree({"posterior": {"z": z}}, layout), start)
+    ...             dimensions = Dimensions(frozenset({"z"}), coords={"datum": np.arange(start, start + 2)})
+    ...             stream.write(datatree({"posterior": {"z": z}}, dimensions), start)
     ...     load(path)["posterior"]["z"].values[0, 0].tolist()
     [0, 0, 2, 2]
     """
@@ -48,12 +48,12 @@ class PosteriorWriter:
     def __init__(self, path: str | os.PathLike[str], datum: np.ndarray) -> None:
         self.path = Path(path)
         self.datum = np.asarray(datum)
-        self.temporary = self.path.with_name(f".{self.path.name}.part{os.getpid()}")
         if self.path.suffix not in (".nc", ".zarr"):
             raise DataError(f"Got path={self.path.name!r}, expected a name that ends in .nc (netCDF) or .zarr (Zarr).")
         if not self.path.parent.is_dir():
-            raise RunError(f"Cannot write {self.path}: no such folder. Choose one that exists and is yours.")
+            raise RunError(f"Got {self.path} to write to, expected a folder that exists: there is no such folder.")
         self.store: _Store | None = None
+        self._replacing = replacing(self.path)
 
     def write(self, tree: xr.DataTree, start: int) -> None:
         """Write a block of data, of which `start` is the first.
@@ -76,23 +76,13 @@ class PosteriorWriter:
         return _Zarr(self.temporary, empty) if self.path.suffix == ".zarr" else _NetCDF(self.temporary, empty)
 
     def __enter__(self) -> "PosteriorWriter":
+        self.temporary = self._replacing.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
         if self.store is not None:
             self.store.close()
-        if kind is None and self.temporary.exists():
-            _remove(self.path)
-            self.temporary.replace(self.path)
-        else:
-            _remove(self.temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.suffix == ".zarr" or path.name.startswith("."):
-        path.unlink(missing_ok=True)  # a netCDF file is replaced in one step
+        self._replacing.__exit__(kind, error, trace)
 
 
 def _index(value: xr.DataArray, at: slice) -> tuple[slice, ...]:

@@ -8,10 +8,11 @@ from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.supports import family
 from ppl_vae.errors import CheckError
+from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding, Report
 from ppl_vae.linter.rules import amortization, data_axis, parameters, plates, scales, sites, supports
 from ppl_vae.linter.rules import gradients as training
-from ppl_vae.linter.trace import PairTrace, place_of, trace
+from ppl_vae.linter.trace import PairTrace, trace
 from ppl_vae.objectives import ELBO, as_objective
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the linter says: one finding, and the report of all."""
+"""The words of the linter: one finding, and the report of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found out about a pair that it lets pass.
+    """The knowledge of `check` about a pair that it lets pass.
 
     Attributes:
         warnings: What may be meant as it is.
@@ -49,7 +49,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether there is no warning."""
+        """True if there is no warning."""
         return not self.warnings
 
     def __str__(self) -> str:

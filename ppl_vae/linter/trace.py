@@ -1,37 +1,29 @@
 """A pair traced: its programs run a few times, with all that the findings are made of written down."""
 
-import linecache
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
-from pyro import poutine
-from pyro.poutine import Trace
-from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.faults import subsampled
-from ppl_vae.core.plates import DEEPEST, Asked, sample_sites, unchanged
+from ppl_vae.core.plates import attempt, resized, sample_sites, unchanged
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare
 from ppl_vae.core.supports import is_silenced
 from ppl_vae.errors import CheckError, PplVaeError
+from ppl_vae.frames import calling_line
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 Sites = dict[str, dict[str, Any]]
-_LIBRARIES = frozenset({"torch", "pyro", "contextlib", "functools", "threading", "importlib"})
-_FAMILIES = ("ppl_vae.models", "ppl_vae.guides", "ppl_vae.likelihoods", "ppl_vae.nn", "ppl_vae.distributions")
 
 
 @dataclass
@@ -62,7 +54,7 @@ class Run:
 
 @dataclass
 class PairTrace:
-    """What the findings are made of.
+    """The material of the findings.
 
     Attributes:
         vae: The pair.
@@ -102,7 +94,7 @@ class PairTrace:
         return frozenset() if self.prepared is None else self.prepared.plates.data_plates
 
     def is_local(self, site: dict[str, Any]) -> bool:
-        """Whether a site stands in the data plate."""
+        """True if a site stands in the data plate."""
         return any(f.name in self.data_plates and f.vectorized for f in site["cond_indep_stack"])
 
     def at(self, program: str, name: str) -> str:
@@ -111,7 +103,7 @@ class PairTrace:
         return f"site {name!r} of the {program}" + (f" ({place})" if place else "")
 
     def follows(self, program: str, name: str) -> bool:
-        """Whether the event of a site grows with the batch."""
+        """True if the event of a site grows with the batch."""
         if self.resized is None or self.resized.failure is not None:
             return False
         here, there = getattr(self.run, program).get(name), getattr(self.resized, program).get(name)
@@ -150,7 +142,7 @@ def trace(vae: "VAE", batch: tuple[Any, ...], objective: Any, total: float | Non
         if not length:
             return seen
         with pyro.validation_enabled(False):
-            seen.resized = run_once(vae, take(batch, torch.arange(length + 1) % length))
+            seen.resized = run_once(vae, resized(batch, length))
             other = take(batch, torch.arange(length).roll(1))
             if not _same(other, batch):
                 torch.set_rng_state(state)
@@ -178,40 +170,17 @@ def jittered(vae: "VAE") -> Iterator[None]:
 
 
 def run_once(vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None = None) -> Run:
-    """Both programs on a batch, as far as they go; with their sites enumerated where they only run so."""
-    asked = Asked(vae.estimators)
-    run = _run(vae, batch, places, asked, False)
-    if run.failure is not None and asked.seen:
-        again = _run(vae, batch, places, asked, True)
-        return run if again.failure is not None else again
-    return run
-
-
-def _run(
-    vae: "VAE", batch: tuple[Any, ...], places: dict[tuple[str, str], str] | None, asked: Asked, enumerated: bool
-) -> Run:
-    run = Run()
-    known: Trace | None = None
-    for program in ("guide", "model"):
-        body: Callable[..., Any] = vae.run_guide if program == "guide" else vae.run_model
-        with ExitStack() as handlers:
-            if known is not None:
-                handlers.enter_context(poutine.replay(trace=known))
-            if enumerated:
-                handlers.enter_context(EnumMessenger(None if known is not None else -1 - DEEPEST))
-            for handler in (asked, _Places(program, places), _Plates(run.plates)):
-                handlers.enter_context(handler)
-            tracer = handlers.enter_context(poutine.trace())
-            try:
-                body(*batch)
-            except Exception as failure:  # whatever a user's program may raise
-                run.failure, run.failed = failure, program
-        known = tracer.trace
-        run.subsampled |= subsampled(known)
-        setattr(run, program, sample_sites(known))
-        if run.failure is not None:
-            break
-    return run
+    """Both programs on a batch, as far as they go."""
+    sizes: dict[str, int] = {}
+    tried = attempt(vae, batch, lambda program: (_Places(program, places), _Plates(sizes)))
+    sites = {program: sample_sites(trace) for program, trace in tried.traces.items()}
+    return Run(
+        **sites,
+        plates=sizes,
+        subsampled={name: size for trace in tried.traces.values() for name, size in subsampled(trace).items()},
+        failure=tried.failure,
+        failed=list(sites)[-1] if tried.failure is not None else "",
+    )
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -231,7 +200,7 @@ class _Places(Messenger):
 
     def _note(self, msg: Any) -> None:
         if self.places is not None and (self.program, msg["name"]) not in self.places:
-            place = _user_place(sys._getframe(1))
+            place = calling_line(sys._getframe(1))
             if place is not None:
                 self.places[self.program, msg["name"]] = place
 
@@ -252,31 +221,6 @@ class _Plates(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         for frame in msg["cond_indep_stack"]:
             self.plates[frame.name] = int(frame.size)
-
-
-def _is_users(module: str) -> bool:
-    root = module.split(".")[0]
-    return root not in _LIBRARIES and (root != "ppl_vae" or module.startswith(_FAMILIES))
-
-
-def _user_place(frame: FrameType | None) -> str | None:
-    """The innermost line of a call stack that a user wrote."""
-    while frame is not None:
-        if _is_users(frame.f_globals.get("__name__", "")):
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None
-
-
-def place_of(failure: BaseException) -> str:
-    """The innermost line of the user's that an exception passed through, with its text."""
-    found = ""
-    for frame, line in traceback.walk_tb(failure.__traceback__):
-        if _is_users(frame.f_globals.get("__name__", "")):
-            file = frame.f_code.co_filename
-            text = linecache.getline(file, line).strip()
-            found = f"{Path(file).name}:{line}" + (f", `{text}`" if text else "")
-    return found
 
 
 @contextmanager

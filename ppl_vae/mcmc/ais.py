@@ -9,7 +9,8 @@ from torch import Tensor
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.evidence import StreamingEvidence
 from ppl_vae.core.simulate import reference_batch, simulate
-from ppl_vae.core.tiles import Tiling, inference, plan
+from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
+from ppl_vae.errors import ArgumentError
 from ppl_vae.mcmc.hmc import AnnealedPath, Point, Start, hmc
 
 if TYPE_CHECKING:
@@ -65,17 +66,12 @@ def ais(
     import pandas as pd
 
     split = take_data(vae, data)
-    n = len(split)
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
+    first = first_data(vae, split)
     tables = []
     with inference(vae, first):
-        tiling = _tiling(vae, first, n, chains, memory, seed)
-        for begin in range(0, n, tiling.data):
-            batch = as_pair_takes(split.batch(slice(begin, begin + tiling.data)), vae)
-            tiling.seed_all(begin, 0)
-            tables.append(_forward(vae, batch, chains, _schedule(steps), leapfrog, start)[0])
-            if progress is not None:
-                progress(min(begin + tiling.data, n), n)
+        tiling = plan_rows(vae, first, len(split), chains, memory, seed)
+        for block in blocks(vae, split, tiling, progress):
+            tables.append(_forward(vae, block.batch, chains, _schedule(steps), leapfrog, start)[0])
     table = pd.concat(tables, ignore_index=True)
     table.index = pd.Index(split.indices.cpu().numpy(), name="datum")
     return table
@@ -125,7 +121,7 @@ def bracket(
     first = as_pair_takes(reference_batch(vae, like), vae)
     tables = []
     with inference(vae, first):
-        tiling = _tiling(vae, first, n, chains, memory, seed)
+        tiling = plan_rows(vae, first, n, chains, memory, seed)
         for begin in range(0, n, tiling.data):
             tiling.seed_all(begin, 0)
             batch, truth = simulate(vae, first, min(tiling.data, n - begin), begin)
@@ -152,15 +148,10 @@ def bracket(
     return table
 
 
-def _tiling(vae: "VAE", batch: tuple[Any, ...], n: int, chains: int, memory: int | str, seed: int) -> Tiling:
-    rows = plan(vae, batch, n * chains, 1, memory, seed).data
-    return Tiling(max(1, rows // chains), chains, seed)
-
-
 def _schedule(steps: int, sharpness: float = 4.0) -> Tensor:
     """Inverse temperatures from 0 to 1, densest at both ends, `(steps + 1,)`."""
     if steps < 1:
-        raise ValueError(f"Got steps={steps}, expected at least 1.")
+        raise ArgumentError(f"Got steps={steps}, expected at least 1.")
     s = torch.sigmoid(sharpness * torch.linspace(-1, 1, steps + 1, dtype=torch.float64))
     return (s - s[0]) / (s[-1] - s[0])
 

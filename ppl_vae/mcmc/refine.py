@@ -1,5 +1,6 @@
 """HMC from the guide's draws: chains of the true posterior, against which the guide can be held."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppl_vae.core.data import as_pair_takes, take_data
+from ppl_vae.core.data import take_data
 from ppl_vae.core.run import terms
-from ppl_vae.core.tiles import inference, plan
-from ppl_vae.inference_data.draw import constants, layout_of, observations
-from ppl_vae.inference_data.groups import Layout, datatree
+from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
+from ppl_vae.errors import ArgumentError
+from ppl_vae.inference_data.draw import constants, dimensions_of, observations
+from ppl_vae.inference_data.groups import Dimensions, datatree
 from ppl_vae.mcmc.hmc import AnnealedPath, hmc
 
 if TYPE_CHECKING:
@@ -64,43 +66,38 @@ def refine(
     from ppl_vae.inference_data._arviz import from_tree
 
     if draws < 1 or chains < 1 or warmup < 0:
-        raise ValueError(f"Got draws={draws}, chains={chains}, warmup={warmup}, expected at least 1, 1 and 0.")
+        raise ArgumentError(f"Got draws={draws}, chains={chains}, warmup={warmup}, expected at least 1, 1 and 0.")
     split = take_data(vae, data)
-    n = len(split)
-    first = as_pair_takes(split.batch(slice(0, min(n, 2))), vae)
-    blocks: list[dict[str, dict[str, NDArray[Any]]]] = []
+    first = first_data(vae, split)
+    drawn: list[dict[str, dict[str, NDArray[Any]]]] = []
     with inference(vae, first) as draw:
         probe = draw(first)
-        tiling = plan(vae, first, n * chains, 1, memory, seed)
-        size = max(1, tiling.data // chains)
-        starts = range(0, n, size)
-        total = len(starts) * (warmup + draws)
-        for begin in starts:
-            batch = as_pair_takes(split.batch(slice(begin, begin + size)), vae)
-            tiling.seed_all(begin, 0)
-            done = len(blocks) * (warmup + draws)
+        tiling = plan_rows(vae, first, len(split), chains, memory, seed)
+        total = math.ceil(len(split) / tiling.data) * (warmup + draws)
+        for block in blocks(vae, split, tiling):
+            done = len(drawn) * (warmup + draws)
 
             def tick(count: int, done: int = done) -> None:
                 if progress is not None:
                     progress(done + count, total)
 
-            blocks.append(_block(vae, batch, draws, chains, warmup, leapfrog, tick))
+            drawn.append(_chains(vae, block.batch, draws, chains, warmup, leapfrog, tick))
     groups: dict[str, dict[str, NDArray[Any]]] = {}
     inputs = constants(split, probe, spec)
-    others = {*inputs, *blocks[0]["sample_stats"]}
-    layout, names = layout_of(probe, spec, None, None, split.indices.cpu().numpy(), chains, others)
-    for group, values in blocks[0].items():
+    others = {*inputs, *drawn[0]["sample_stats"]}
+    dimensions, names = dimensions_of(probe, spec, None, None, split.indices.cpu().numpy(), chains, others)
+    for group, values in drawn[0].items():
         axis = 0 if group == "observed_data" else 2  # (chain, draw, datum, …)
-        joined = {name: np.concatenate([b[group][name] for b in blocks], axis) for name in values}
+        joined = {name: np.concatenate([b[group][name] for b in drawn], axis) for name in values}
         groups[group] = {names.get(name, name): value for name, value in joined.items()}
     groups["constant_data"] = inputs
     local = frozenset(name for variables in groups.values() for name in variables)
     attrs = {"seed": seed, "draws": draws, "chains": chains, "warmup": warmup, "sampler": "HMC from the guide's draws"}
     present = {group: variables for group, variables in groups.items() if variables}
-    return from_tree(datatree(present, Layout(local, layout.dims, layout.coords), attrs))
+    return from_tree(datatree(present, Dimensions(local, dimensions.dims, dimensions.coords), attrs))
 
 
-def _block(
+def _chains(
     vae: "VAE",
     batch: tuple[Any, ...],
     draws: int,

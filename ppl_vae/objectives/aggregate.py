@@ -1,4 +1,4 @@
-"""What the objectives share that look at the aggregated posterior q(z) = (1/N) Σᵢ q(z | xᵢ).
+"""The common part of objectives that look at the aggregated posterior q(z) = (1/N) Σᵢ q(z | xᵢ).
 
 They are the ELBO plus a term of a whole batch of codes. Particles are drawn one after the other, each with a term of
 its own: the codes of one particle are a sample of q(z), and are read alike whatever the programs' plates.

@@ -1,4 +1,4 @@
-"""What an objective is, and what all share: their result, metrics, the surrogate of score functions, legality."""
+"""The type of objectives, and what all share: their result, metrics, the surrogate of score functions, legality."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ class Bound:
 
 
 class Objective(ABC, nn.Module):
-    """What a pair is trained by: from a batch to a bound. Its parameters and schedules are trained and advanced, too.
+    """A function from a batch to a bound, by which a pair is trained; its parameters and schedules are, too.
 
     Attributes:
         num_particles: The draws per datum that it takes.
@@ -56,7 +56,7 @@ class Function(Objective):
         self.num_particles = int(getattr(function, "num_particles", 1))
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
-        """What the function returns.
+        """The result of the function.
 
         Raises:
             ArgumentError: It is no `Bound`.
@@ -142,7 +142,7 @@ def charged_kl(t: Terms) -> dict[str, Tensor]:
 
 
 def alike(t: Terms, name: str) -> bool:
-    """Whether both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
+    """True if both programs give a site the same `poutine.scale` and mask: else its log p − log q is no weighted KL."""
     q, p = t.guide[name], t.model.get(name)
     return p is None or (same(q.weight, p.weight) and same(q.mask, p.mask))
 

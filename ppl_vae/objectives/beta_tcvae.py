@@ -3,12 +3,12 @@
 import math
 from typing import TYPE_CHECKING, Any, Literal, final
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
+from ppl_vae.distributions.unwrap import factors
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, plus
@@ -115,9 +115,7 @@ def pairwise_log_q(site: Site) -> Tensor:
     Raises:
         CheckError: The posterior does not factorize over dimensions.
     """
-    base = site.fn
-    while isinstance(base, (dist.Independent, torch.distributions.Independent)):
-        base = base.base_dist
+    base = factors(site.fn)
     if base.event_dim or site.mask is not None:
         raise CheckError(
             f"Total correlation needs the density of each dimension of a code, but site {site.name!r} is drawn from "

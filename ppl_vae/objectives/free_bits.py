@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any, Literal, final
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms, analytic_kl
+from ppl_vae.distributions.unwrap import factors
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.base import Bound, Objective, alike, charged_kl, describe, positive, require
@@ -79,7 +79,7 @@ def kl_by_dimension(t: Terms, name: str) -> Tensor:
     """The closed-form KL of each dimension of a local site, its mean over particles and data, `(dimensions,)`."""
     if name in t.guide and analytic_kl(t, name) is not None:
         site, p = t.guide[name], t.prior(name).fn
-        q, p = _elementwise(site.fn), _elementwise(p)
+        q, p = factors(site.fn), factors(p)
         if q.event_dim == p.event_dim == 0 and site.mask is None and _plain_weight(t, name):
             assert site.data_dim is not None
             kl = kl_divergence(q, p) * site.weight
@@ -95,12 +95,6 @@ def kl_by_dimension(t: Terms, name: str) -> Tensor:
 
 def _plain_weight(t: Terms, name: str) -> bool:
     return not isinstance(t.guide[name].weight, Tensor) and alike(t, name)
-
-
-def _elementwise(d: Any) -> Any:
-    while isinstance(d, (dist.Independent, torch.distributions.Independent)):
-        d = d.base_dist
-    return d
 
 
 @final

@@ -28,7 +28,7 @@ PLACED = (
 """Figures that have a place of their own on the page."""
 
 NOTED = (*PLACED, "latents")
-"""What a note may say the absence of."""
+"""The parts of a page whose absence a note may tell."""
 
 TITLES: Mapping[str, str] = {
     "ais": "Annealed importance sampling",

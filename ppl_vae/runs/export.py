@@ -1,6 +1,7 @@
 """The two halves of a trained pair as `torch.export` programs, which run without Pyro and without this package."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.core.batch import take
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.distributions.elementwise import Elementwise
+from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class _Still(Messenger):
 
 
 def _middle(name: str, fn: Any) -> Tensor:
-    base = _base(fn)
+    base = innermost(fn)
     for kind in ("mean", "mode") if base.support is None or not base.support.is_discrete else ("mode",):
         try:
             value = getattr(fn, kind)
@@ -116,10 +118,10 @@ def parameters(name: str, fn: Any) -> dict[str, Tensor]:
         >>> sorted(parameters("z", dist.Normal(torch.zeros(3), 1.0).to_event(1)))
         ['loc', 'scale']
     """
-    base = _base(fn)
+    base = innermost(fn)
     if isinstance(base, Elementwise):
         return dict(zip(base.names, base.parameters, strict=True))
-    keys = [key for key in base.arg_constraints if key in vars(base)] or list(base.arg_constraints)
+    keys = [key for key in base.arg_constraints if key in vars(base) or _is_property(base, key)]
     if "logits" in keys:
         keys = [key for key in keys if key != "probs"]  # either is worked out from the other
     own = {key: getattr(base, key) for key in keys}
@@ -131,10 +133,9 @@ def parameters(name: str, fn: Any) -> dict[str, Tensor]:
     return {key: torch.as_tensor(value) for key, value in own.items() if key != "log_density"}
 
 
-def _base(fn: Any) -> Any:
-    while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
-        fn = fn.base_dist
-    return fn
+def _is_property(fn: Any, key: str) -> bool:
+    """True if a distribution gives a parameter of its base as its own (a lazy one is another form of what it holds)."""
+    return isinstance(inspect.getattr_static(type(fn), key, None), property)
 
 
 def _drawn(trace: Any) -> dict[str, Any]:
@@ -203,9 +204,7 @@ def _captured(name: str, module: nn.Module, inputs: list[tuple[Any, ...]], shape
 
 def _latents(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, Tensor]:
     """Latents of the model, drawn from the guide where it has them, so that they are inside the support."""
-    guide = poutine.trace(vae.run_guide).get_trace(*batch)
-    model = poutine.trace(poutine.replay(vae.run_model, trace=guide)).get_trace(*batch)
-    return {name: site["value"] for name, site in _drawn(model).items()}
+    return {name: site["value"] for name, site in _drawn(run_pair(vae, batch)[1]).items()}
 
 
 def _moving(first: torch.Size, second: torch.Size, one: int, other: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -12,39 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import RunError, UsageError
+from ppl_vae.files import replacing, sync
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Replace the file at `path` by `content`: temporary name, fsync, rename.
-
-    Whoever reads sees the old file or the new one, whenever this process is killed. The temporary name is
-    the same each time, so a kill leaves at most one, and the next write takes it over.
+    """Replace the file at `path` by `content`, see `replacing`.
 
     Raises:
         RunError: where the file cannot be written; what was there before is untouched.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "result.txt"
-        >>> write_atomically(path, "42")
-        >>> path.read_text(), [p.name for p in path.parent.iterdir()]
-        ('42', ['result.txt'])
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         _write(temporary, content, os.O_TRUNC)
-        os.replace(temporary, path)  # noqa: PTH105 - every operation on the disk is a function of os
-        _sync_directory(path.parent)
-    except OSError as error:
-        _remove(temporary)
-        raise RunError(
-            f"Got {error.strerror or error} when writing {path}, expected a folder that can be written to with room "
-            "left on its disk. The file that was there before is unchanged."
-        ) from error
-    except BaseException:
-        _remove(temporary)
-        raise
 
 
 def append(path: str | os.PathLike[str], text: str) -> None:
@@ -55,6 +32,7 @@ def append(path: str | os.PathLike[str], text: str) -> None:
     """
     try:
         _write(Path(path), text, os.O_APPEND)
+        sync(Path(path))
     except OSError as error:
         raise RunError(f"Got {error.strerror or error} when writing {path}, expected room left on its disk.") from error
 
@@ -65,24 +43,6 @@ def _write(path: Path, content: bytes | str, how: int) -> None:
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(temporary: Path) -> None:
-    """Take a temporary file away, where that is possible: on a read-only disk it is not even there."""
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename itself survive a power cut, where the system lets a directory be synced."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

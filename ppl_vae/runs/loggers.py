@@ -96,7 +96,7 @@ class MLflow:
 
 
 class _Like:
-    """What Weights & Biases and trackio, which copies its interface, have in common."""
+    """The common part of Weights & Biases and of trackio, which copies its interface."""
 
     def __init__(self, library: Any, directory: Path, config: dict[str, Any], **options: Any) -> None:
         self.library = library

@@ -174,7 +174,7 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def read_recipe(directory: Path) -> dict[str, Any]:
-    """What makes the run in a directory, or nothing where that was not written.
+    """The identity of the run in a directory, or nothing where that was not written.
 
     Raises:
         RunError: the file is damaged.
@@ -192,7 +192,7 @@ def read_recipe(directory: Path) -> dict[str, Any]:
 
 
 def locked(directory: Path) -> bool:
-    """Whether a process holds the run."""
+    """True if a process holds the run."""
     path = directory / LOCK
     if not path.exists():
         return False
@@ -207,7 +207,7 @@ def locked(directory: Path) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """What the numbers of a run depend on."""
+    """The versions and devices that the numbers of a run depend on."""
     found = {"python": platform.python_version(), "ppl_vae": __version__}
     for package in ("torch", "pyro-ppl", "numpy", "hydra-core", "arviz"):
         try:

@@ -133,7 +133,7 @@ class Run:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """What makes this run and no other: settings, and the checksums of its data; empty in older runs."""
+        """The identity of this run: settings, and the checksums of its data; empty in older runs."""
         return read_recipe(self.directory)
 
     @cached_property
@@ -263,7 +263,7 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory."""
+    """True if a folder is a run directory."""
     return (path / RECORD).is_file()
 
 

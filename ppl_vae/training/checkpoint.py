@@ -1,4 +1,4 @@
-"""What training leaves in a run directory: what the run is, weights, all state to go on, a line per epoch."""
+"""The files of training in a run directory: what the run is, weights, all state to go on, a line per epoch."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Store:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the first data are there."""
+        """True if the first data are there."""
         return (self.directory / REFERENCE).exists()
 
     def refuse_other(self, recipe: dict[str, Any], state: dict[str, Any]) -> None:

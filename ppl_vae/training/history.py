@@ -1,4 +1,4 @@
-"""What happened during training, epoch by epoch."""
+"""The history of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class History:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What a run ends with: the number of epochs, and the figures of the best one."""
+        """The result of a run: the number of epochs, and the figures of the best one."""
         chosen = {k: v for k, v in (self.best or {}).items() if k.startswith("validation/") or k == "train/bound"}
         return {"epochs": len(self), "best_epoch": self.best_epoch, **chosen}
 

@@ -1,4 +1,4 @@
-"""What of the caller's process training leaves as it found it."""
+"""The caller's process, left by training as it was found."""
 
 from __future__ import annotations
 

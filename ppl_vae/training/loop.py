@@ -187,7 +187,7 @@ class Loop:
         self.store.rewrite(self.history.rows)
 
     def recipe(self) -> dict[str, Any]:
-        """What makes this run and no other; a resumed run must share it with the interrupted one."""
+        """The identity of this run, which a resumed run must share with the interrupted one."""
         plan = dataclasses.asdict(self.plan)
         return {
             **{name: value for name, value in plan.items() if name not in ("epochs", "steps")},
@@ -415,7 +415,7 @@ class Loop:
     # ---------------------------------------------------------------------------------------
 
     def _blame(self, error: Exception, size: int) -> None:
-        """Where a step failed because of NaN, or of a batch of one, say so in place of the error that it led to."""
+        """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
         if size == 1 and "more than 1 value per channel" in str(error):
             raise PplVaeError(
                 f"Got a batch of one datum ({len(self.train)} data in batches of {self.plan.batch_size}), expected "

@@ -1,4 +1,4 @@
-"""Where a bound became NaN or infinite, and what to try."""
+"""The place where a bound became NaN or infinite, and what to try."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def broken(parameters: Mapping[str, Tensor]) -> str | None:
 
 
 def _fault(site: Any) -> tuple[str, str, str] | None:
-    """What of a site is not finite, how, and what to try; in the order in which numbers are computed."""
+    """The part of a site that is not finite, how, and what to try; in the order in which numbers are computed."""
     hint = f"{DATA}; or {STEADIER}" if site.is_observed else STEADIER
     for name, value in _arguments(site.fn):
         if (holds := _bad(value)) is not None:
@@ -97,7 +97,7 @@ def _arguments(fn: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _bad(tensor: Tensor) -> str | None:
-    """How many of which values that are not finite, or None."""
+    """The number and kind of values that are not finite, or None."""
     if nn.parameter.is_lazy(tensor):
         return None  # its shape and values come with the first run
     tensor = tensor.detach()

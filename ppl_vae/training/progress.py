@@ -14,7 +14,7 @@ class Reporter(Protocol):
     """Shows how training goes; a context."""
 
     seconds: float
-    """How long to go on between two calls of `step`."""
+    """The number of steps between two calls of `step`."""
 
     def __enter__(self) -> Reporter: ...
     def __exit__(self, *exception: object) -> None: ...

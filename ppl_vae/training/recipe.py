@@ -1,4 +1,4 @@
-"""What makes a run that run and no other: its data, pair, objective, optimizer and settings, as plain values."""
+"""The identity of a run: its data, pair, objective, optimizer and settings, as plain values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def describe(value: Any, _inside: tuple[int, ...] = ()) -> Any:
 
 
 def _short_or_sum(described: Any) -> Any:
-    """What is long by its checksum: a list of a million numbers is data."""
+    """A value, or its checksum if it is long: a list of a million numbers is data."""
     if len(described) <= MOST:
         return described
     digest = hashlib.sha256(json.dumps(described, allow_nan=False).encode()).hexdigest()
@@ -126,7 +126,7 @@ _NOTHING = object()
 
 
 def checksum(value: Any) -> dict[str, Any]:
-    """What tells data apart: their shape, dtype and SHA-256.
+    """The identity of data: their shape, dtype and SHA-256.
 
     Example:
         >>> checksum(torch.zeros(2, 3)) == checksum(np.zeros((2, 3), np.float32))
@@ -139,7 +139,7 @@ def checksum(value: Any) -> dict[str, Any]:
 
 
 def describe_data(split: Any) -> dict[str, Any] | None:
-    """What tells one part of a data set from any other, or None where it has no data.
+    """The identity of one part of a data set, or None where it has no data.
 
     Args:
         split: a `ppl_vae.datasets.Split`; of anything else that gives batches the number of data alone is known.
@@ -156,7 +156,7 @@ def describe_data(split: Any) -> dict[str, Any] | None:
 
 
 def changed_data(then: Any, now: Any) -> str:
-    """How one part of a data set (see `describe_data`) differs from what it was; empty where it does not.
+    """The differences of one part of a data set (see `describe_data`) to what it was; empty without any.
 
     Example:
         >>> was, now = ({"data": n, "content": [checksum(torch.zeros(n))]} for n in (3, 4))

@@ -145,7 +145,7 @@ def burda(stages: int = 8) -> Schedule:
 
 
 class Pacer:
-    """What the training loop needs of a schedule of any kind: when to step it, with what, and its state."""
+    """A schedule of any kind as the training loop needs it: when to step it, with what, and its state."""
 
     def __init__(self, schedule: Any, optimizer: Optimizer, *, steps: int, epochs: int, validated: bool) -> None:
         self.per_step = False
@@ -194,7 +194,7 @@ class Pacer:
             self.scheduler.step()
 
     def state(self) -> Any:
-        """Where the schedule is; its functions of time are code, and stay where they are."""
+        """The state of the schedule; its functions of time are code, and are no part of it."""
         return None if self.scheduler is None else self.scheduler.state_dict()
 
     def load(self, state: Any) -> None:

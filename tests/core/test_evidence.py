@@ -46,7 +46,7 @@ def test_one_particle():
 def test_missing_particles_are_noticed():
     stream = StreamingEvidence(10)
     stream.update(torch.zeros(3, 1))
-    with pytest.raises(ValueError, match="Expected 10 particles, got 3"):
+    with pytest.raises(ValueError, match="Got 3 particles, expected 10"):
         stream.result()
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.core import supports as looking
 from ppl_vae.core.data import take_data
-from ppl_vae.core.observed import support_of
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError, DataError, NonFiniteError
 from ppl_vae.inference_data._arviz import to_tree
 

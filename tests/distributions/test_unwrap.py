@@ -3,8 +3,18 @@
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution
 
-from ppl_vae.distributions.unwrap import elements, is_detached, is_masked, mask_of, unmasked
+from ppl_vae.distributions.unwrap import (
+    elements,
+    factors,
+    innermost,
+    is_detached,
+    is_masked,
+    mask_of,
+    support_of,
+    unmasked,
+)
 
 KEPT = torch.tensor([True, False])
 PLAIN = dist.Bernoulli(torch.tensor([0.25, 0.5]))
@@ -33,6 +43,28 @@ def test_what_is_not_masked_is_left_alone():
     assert unmasked(fn) is fn
     assert mask_of(fn) is None
     assert mask_of(WRAPPED["mask within an event"]) is KEPT
+
+
+def test_each_function_takes_off_what_it_says():
+    fn = PLAIN.mask(KEPT).to_event(1)
+    assert factors(fn) is fn.base_dist
+    assert factors(PLAIN) is elements(PLAIN) is innermost(PLAIN) is PLAIN
+    assert elements(fn) is innermost(fn) is PLAIN
+    wide = ExpandedDistribution(PLAIN.mask(KEPT), torch.Size([3, 2]))
+    assert elements(wide) is wide
+    assert innermost(wide) is PLAIN
+    assert is_masked(wide)
+    assert not is_masked(unmasked(wide))
+
+
+def test_a_distribution_that_is_made_of_another_is_no_wrapper():
+    for fn in (dist.LogNormal(torch.zeros(2), 1.0), dist.ZeroInflatedPoisson(torch.ones(2), gate=torch.tensor(0.5))):
+        assert innermost(fn) is elements(fn) is fn
+
+
+def test_a_support_is_that_of_single_elements():
+    assert support_of(PLAIN.mask(KEPT).to_event(1)) is PLAIN.support
+    assert support_of(None) is None
 
 
 def test_the_word_of_the_user_is_heard_through_wrappers():

@@ -6,7 +6,7 @@ import xarray as xr
 
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
-from ppl_vae.inference_data.groups import Layout, datatree, load, save
+from ppl_vae.inference_data.groups import Dimensions, datatree, load, save
 from ppl_vae.inference_data.writer import PosteriorWriter
 
 CHAINS, DRAWS, DATA = 2, 60, 5
@@ -32,12 +32,12 @@ def tree():
         "observed_data": {"x": image[0, 0]},
         "constant_data": {"label": np.arange(DATA)},
     }
-    layout = Layout(
+    dimensions = Dimensions(
         local=frozenset({"z", "c", "x", "log_weight", "pareto_k", "label"}),
         dims={"z": ["latent"], "x": ["channel", "height", "width"]},
         coords={"datum": np.arange(10, 10 + DATA), "latent": ["first", "second"]},
     )
-    return datatree(groups, layout, {"seed": 3})
+    return datatree(groups, dimensions, {"seed": 3})
 
 
 def test_dimensions_are_named_and_labelled(tree):
@@ -80,7 +80,7 @@ def test_interrupted_save_leaves_the_old_file(tree, tmp_path, monkeypatch):
 
 
 def test_errors_say_what_to_do(tree, tmp_path):
-    with pytest.raises(RunError, match=r"Cannot write .* folder that exists"):
+    with pytest.raises(RunError, match=r"when writing .*posterior\.nc, expected a folder"):
         save(tree, tmp_path / "nowhere" / "posterior.nc")
     with pytest.raises(RunError, match="ppl-vae posterior run=DIR"):
         load(tmp_path / "posterior.nc")
@@ -90,12 +90,12 @@ def test_errors_say_what_to_do(tree, tmp_path):
     with pytest.raises(DataError, match="'latent' has length 3 in 'y' and 2 in 'z'"):
         datatree(
             {"posterior": {"z": np.zeros((1, 4, 2)), "y": np.zeros((1, 4, 3))}},
-            Layout(dims={"z": ["latent"], "y": ["latent"]}),
+            Dimensions(dims={"z": ["latent"], "y": ["latent"]}),
         )
     with pytest.raises(DataError, match="start with"):
         datatree({"posterior": {"z": np.zeros(4)}})
     with pytest.raises(DataError, match="2 dimension"):
-        datatree({"posterior": {"z": np.zeros((1, 4, 2, 2))}}, Layout(dims={"z": ["latent"]}))
+        datatree({"posterior": {"z": np.zeros((1, 4, 2, 2))}}, Dimensions(dims={"z": ["latent"]}))
 
 
 def test_arviz_takes_it(tree):
@@ -134,8 +134,10 @@ def test_blocks_are_one_file(tmp_path, suffix):
 
     def part(at):
         groups = {"posterior": {"z": z[:, :, at], "w": w}, "constant_data": {"label": label[at]}}
-        layout = Layout(frozenset({"z", "label"}), {"z": ["unit"]}, {"unit": ["a", "b", "c"], "datum": 10 + label[at]})
-        return datatree(groups, layout, {"seed": 3})
+        dimensions = Dimensions(
+            frozenset({"z", "label"}), {"z": ["unit"]}, {"unit": ["a", "b", "c"], "datum": 10 + label[at]}
+        )
+        return datatree(groups, dimensions, {"seed": 3})
 
     path = tmp_path / f"posterior.{suffix}"
     with PosteriorWriter(path, 10 + label) as stream:

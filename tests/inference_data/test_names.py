@@ -96,7 +96,7 @@ def test_names_of_dimensions_are_kept():
 def test_names_of_what_is_not_there_are_refused_before_anything_is_drawn(options, message, monkeypatch):
     import ppl_vae.inference_data.draw
 
-    monkeypatch.setattr(ppl_vae.inference_data.draw, "_block", None)
+    monkeypatch.setattr(ppl_vae.inference_data.draw, "_draws", None)
     with pytest.raises(DataError, match=message):
         pv.posterior(pair(), X, draws=2, **options)
 

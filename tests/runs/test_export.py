@@ -132,6 +132,8 @@ def test_parameters_are_those_a_distribution_was_made_with():
     assert set(parameters("y", dist.OneHotCategorical(logits=logits))) == {"logits"}
     assert set(parameters("y", dist.Bernoulli(torch.tensor(0.3)))) == {"probs"}
     assert set(parameters("z", dist.Delta(logits).to_event(1))) == {"v"}
+    assert set(parameters("z", dist.LogNormal(logits, 1.0).to_event(1))) == {"loc", "scale"}
+    assert set(parameters("y", dist.ZeroInflatedPoisson(logits.exp(), gate_logits=logits))) == {"rate", "gate_logits"}
     assert set(parameters("z", dist.MultivariateNormal(logits, torch.eye(2)))) == {"loc", "covariance_matrix"}
 
 

@@ -19,6 +19,7 @@ from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.cli.progress import attempt, bar, say
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
+from ppl_vae.frames import user_frame
 from ppl_vae.runs.recorder import METRICS, RunWriter
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _refused(error: BaseException, directory: Path) -> bool:
     metrics = directory / METRICS
     if isinstance(error, NonFiniteError) or (metrics.exists() and metrics.stat().st_size):
         return False
-    return isinstance(error, PplVaeError) or messages.user_frame(error) is None
+    return isinstance(error, PplVaeError) or user_frame(error) is None
 
 
 def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:

@@ -1,4 +1,4 @@
-"""What compilers get in place of operations that they know no good way for."""
+"""Substitutes for operations that compilers know no good way for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """What to trace in place of an operation."""
+    """The operations to trace in place of others."""
     return {
         aten.normal.Tensor_Tensor: _normal,
         aten.softplus.default: _softplus,

@@ -22,7 +22,7 @@ SMALL = 10_000
 
 @functools.cache
 def mkl_is_slow() -> bool:
-    """Whether this processor has AVX-512 that MKL does not use, because Intel did not make it.
+    """True if this processor has AVX-512 that MKL does not use, because Intel did not make it.
 
     Told by what the machine is, not by timing it: equal runs give equal numbers.
     """
@@ -35,7 +35,7 @@ def mkl_is_slow() -> bool:
 
 
 def has_own() -> bool:
-    """Whether `product` is worth having, and this torch has the interface that it is written for."""
+    """True if `product` is worth having, and this torch has the interface that it is written for."""
     return mkl_is_slow() and TorchVersion(torch.__version__) >= "2.10"
 
 
@@ -89,7 +89,7 @@ def operations(node: fx.Node) -> int:
 
 
 def _fits(node: fx.Node, graph: fx.GraphModule) -> bool:
-    """Whether an operation for float32 on a CPU can take its place."""
+    """True if an operation for float32 on a CPU can take its place."""
     tensors = [_value(a, graph) for a in node.args]
     if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
         return False

@@ -80,7 +80,7 @@ def _messengers() -> tuple[type, ...]:
 
 
 def _differ(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two runs gave a site different distributions, or different draws from equal noise."""
+    """True if two runs gave a site different distributions, or different draws from equal noise."""
     one, two = list(tensors(a["fn"])), list(tensors(b["fn"]))
     if len(one) != len(two) or any(x.shape != y.shape or not torch.equal(x, y) for x, y in zip(one, two, strict=True)):
         return True
@@ -103,7 +103,7 @@ def tensors(part: Any, depth: int = 0) -> Iterator[Tensor]:
 
 
 def _same_for_all(trace: PairTrace, site: dict[str, Any]) -> bool:
-    """Whether a local site has one distribution for all data: one value has one density at every datum."""
+    """True if a local site has one distribution for all data: one value has one density at every datum."""
     frame = next(f for f in site["cond_indep_stack"] if f.name in trace.data_plates)
     fn, value = site["fn"], site["value"]
     axis = frame.dim - fn.event_dim

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from ppl_vae.core.faults import OWN_SUBSAMPLING
 from ppl_vae.core.screen import fault
+from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import PairTrace, event_shape, place_of
+from ppl_vae.linter.trace import PairTrace, event_shape
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
 def at_fault(vae: "VAE", batch: tuple[Any, ...]) -> Iterator[Finding]:
-    """What makes any further look pointless: data that the programs cannot be run on, or that spread NaN."""
+    """Faults that make any further look pointless: data that the programs cannot be run on, or that spread NaN."""
     error = fault(vae, batch)
     if error is not None:
         why = "The programs fail, or the bound and every gradient are NaN from the first step on."
@@ -40,7 +41,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
 
 
 def _subsamples(trace: PairTrace) -> bool:
-    """Whether the programs draw their own minibatches: then the batch is the whole data set."""
+    """True if the programs draw their own minibatches: then the batch is the whole data set."""
     frames = [f for s in trace.run.guide.values() for f in s["cond_indep_stack"]]
     frames += [f for s in trace.run.model.values() for f in s["cond_indep_stack"]]
     return any(f.full_size not in (None, f.size) for f in frames)

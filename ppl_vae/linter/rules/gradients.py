@@ -1,4 +1,4 @@
-"""What the objective makes of the pair: estimators it refuses, KL it cannot take in closed form, missing gradients."""
+"""The objective on the pair: estimators it refuses, KL it cannot take in closed form, missing gradients."""
 
 import inspect
 from collections.abc import Iterator
@@ -9,8 +9,9 @@ from torch.distributions import kl_divergence
 
 from ppl_vae.core.plates import unchanged
 from ppl_vae.errors import PplVaeError
+from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding
-from ppl_vae.linter.trace import PairTrace, kept_gradients, place_of
+from ppl_vae.linter.trace import PairTrace, kept_gradients
 
 
 def find(trace: PairTrace) -> Iterator[Finding]:
@@ -42,7 +43,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
 
 
 def _gradients(trace: PairTrace) -> dict[str, bool]:
-    """Whether each trainable parameter takes part in the objective's gradient."""
+    """The trainable parameters, each with True if it takes part in the objective's gradient."""
     named = {n: p for n, p in trace.vae.named_parameters() if p.requires_grad}
     if not named:
         return {}
@@ -97,7 +98,7 @@ def _shown(trace: PairTrace, name: str) -> str:
 
 
 def _optional(trace: PairTrace) -> bool:
-    """Whether the pair takes other batches too, which may use what this one does not."""
+    """True if the pair takes other batches too, which may use what this one does not."""
     if len({key[0][0] for key in trace.vae.prepared}) > 1 or any(
         part is None or isinstance(part, (bool, str)) for part in trace.batch
     ):

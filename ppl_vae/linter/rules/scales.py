@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ppl_vae.core.observed import masks
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace
 
@@ -65,17 +65,14 @@ def weight(site: dict[str, Any]) -> Tensor:
 
 
 def effective_mask(site: dict[str, Any]) -> Tensor:
-    """Where a site counts: its handlers' mask, and that of its distribution."""
-    mask = torch.as_tensor(True if site["mask"] is None else site["mask"]).to(torch.bool)
-    fn = site["fn"]
-    while fn is not None:
-        if isinstance(fn, dist.MaskedDistribution):
-            own = torch.as_tensor(fn._mask).to(torch.bool)
-            over = site["fn"].event_dim - fn.event_dim
-            if over and own.dim():
-                own = own.flatten(-min(over, own.dim())).all(-1)
-            mask = mask & own
-        fn = getattr(fn, "base_dist", None)
+    """True where a site counts, by its handlers' mask and that of its distribution."""
+    mask = torch.tensor(True)
+    for part, event_dim in masks(site):
+        own = torch.as_tensor(part).to(torch.bool)
+        over = site["fn"].event_dim - event_dim
+        if over and own.dim():
+            own = own.flatten(-min(over, own.dim())).all(-1)
+        mask = mask & own
     return mask
 
 

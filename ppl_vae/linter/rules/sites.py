@@ -1,8 +1,8 @@
 """Sites in one program only, and misspelt names."""
 
-import difflib
 from collections.abc import Iterator
 
+from ppl_vae.errors import near_names
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace
 
@@ -18,7 +18,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
     missing = [n for n in latent if n not in guide and n not in enumerated]
     extra = [n for n in drawn if n not in latent and not drawn[n]["infer"].get("is_auxiliary")]
     for name in missing:
-        near = difflib.get_close_matches(name, extra, 1, cutoff=0.5)
+        near = near_names(name, extra, cutoff=0.5)
         if near:
             extra.remove(near[0])
             yield Finding(
@@ -49,7 +49,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
                 f"Drop {name!r} from the guide, or mark it infer={{'is_auxiliary': True}} and give it another name.",
             )
         else:
-            near = difflib.get_close_matches(name, latent, 1)
+            near = near_names(name, latent)
             yield Finding(
                 "site in the guide only",
                 f"The guide samples {name!r}, which is no latent of the model. Those are: {sorted(latent) or 'none'}"

@@ -9,8 +9,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.core.observed import outside, support_of
+from ppl_vae.core.observed import outside
 from ppl_vae.core.supports import advice, describe, family, told
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace
 
@@ -37,7 +38,7 @@ def find(trace: PairTrace) -> Iterator[Finding]:
 
 
 def _inside(support: Any, value: Tensor, site: dict[str, Any]) -> bool | None:
-    """Whether all unmasked values lie in a support; None where that cannot be told."""
+    """True if all unmasked values lie in a support; None where that cannot be told."""
     bad = outside(site, value, support)
     return None if bad is None else not bool(bad.any())
 

@@ -1,4 +1,4 @@
-"""What each gradient estimator costs: its variance per site, and its variance × time."""
+"""The cost of each gradient estimator: its variance per site, and its variance × time."""
 
 from collections.abc import Sequence
 
