@@ -1,6 +1,7 @@
 """Amortized guides with one latent site: an encoder, and a head for its distribution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import pyro
@@ -15,24 +16,41 @@ from ppl_vae.nn.mlp import Activation, Encoder
 
 
 class Amortized(nn.Module):
-    r"""$q(z \mid x) = \mathrm{Normal}(z; \mu(x), \sigma(x))$, one network for all data.
+    r"""$q(z \mid x)$ = head(encoder(x)), one network for all data: $\mathrm{Normal}(z; \mu(x), \sigma(x))$ by default.
 
     Args:
         spec: the dataset's spec.
         model: gives the size of z (`model.latent_dim`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
+        head: from (features, dim) to a module from features `(..., features)` to a distribution over z `(dim,)`.
+        encoder: from spec to a module from x to features, whose size is its `out_features`; None takes a fully
+            connected one, to which alone `hidden` and `activation` apply.
 
-    Reference:
+    References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> from ppl_vae.nn.heads import FullRankNormal
+        >>> guide = Amortized(Spec((784,), "binary"), SimpleNamespace(latent_dim=2), head=FullRankNormal)
+        >>> pyro.poutine.trace(guide).get_trace(guide.encoder.net[0].weight.new_zeros(5, 784)).nodes["z"]["fn"]
+        MultivariateNormal(loc: torch.Size([5, 2]), scale_tril: torch.Size([5, 2, 2]))
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        head: Callable[[int, int], Callable[[Tensor], Any]] = DiagonalNormal,
+        encoder: Callable[[DataSpec], Any] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.z = DiagonalNormal(self.encoder.out_features, model.latent_dim)
+        self.encoder = Encoder(spec, hidden, activation) if encoder is None else encoder(spec)
+        self.z = head(self.encoder.out_features, model.latent_dim)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`; latents `(data, latent_dim)` at site z."""
@@ -63,7 +81,7 @@ class Deterministic(nn.Module):
             pyro.sample("z", dist.Delta(self.loc(self.encoder(x)), event_dim=1))
 
 
-class DirichletAmortized(nn.Module):
+class DirichletAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Dirichlet}(a(x))$, reparameterized implicitly.
 
     Args:
@@ -72,24 +90,17 @@ class DirichletAmortized(nn.Module):
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
 
-    Reference:
+    References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.z = Dirichlet(self.encoder.out_features, model.latent_dim)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; latents on the simplex `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+        super().__init__(spec, model, hidden, activation, Dirichlet)
 
 
-class GammaAmortized(nn.Module):
+class GammaAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Gamma}(z; a(x), b(x))$, reparameterized implicitly.
 
     Args:
@@ -98,24 +109,17 @@ class GammaAmortized(nn.Module):
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
 
-    Reference:
+    References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.z = Gamma(self.encoder.out_features, model.latent_dim)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; positive latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+        super().__init__(spec, model, hidden, activation, Gamma)
 
 
-class FullRank(nn.Module):
+class FullRank(Amortized):
     r"""$q(z \mid x) = \mathrm{Normal}(z; \mu(x), L(x) L(x)^\top)$ with a triangular L.
 
     Args:
@@ -128,14 +132,7 @@ class FullRank(nn.Module):
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.z = FullRankNormal(self.encoder.out_features, model.latent_dim)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+        super().__init__(spec, model, hidden, activation, FullRankNormal)
 
 
 class DiscreteAmortized(nn.Module):
@@ -164,7 +161,7 @@ class DiscreteAmortized(nn.Module):
             pyro.sample("z", self.code_distribution(logits))
 
 
-class ConvAmortized(nn.Module):
+class ConvAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Normal}(z; \mu(x), \sigma(x))$ with convolutions in μ and σ.
 
     Args:
@@ -188,14 +185,8 @@ class ConvAmortized(nn.Module):
         activation: Activation = "relu",
         residual: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = ConvEncoder(spec, channels, hidden, activation, residual)
-        self.z = DiagonalNormal(self.encoder.out_features, model.latent_dim)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Images `(data, C, H, W)`; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+        encoder = partial(ConvEncoder, channels=channels, hidden=hidden, activation=activation, residual=residual)
+        super().__init__(spec, model, encoder=encoder)
 
 
 FlowName = Literal["iaf", "coupling"]
@@ -216,9 +207,9 @@ class FlowAmortized(nn.Module):
         layers: number of flows; neighbours run through z in opposite order.
         flow_hidden: widths of the hidden layers of each flow's network.
 
-    Reference:
+    References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow,
-        https://arxiv.org/abs/1606.04934
+            https://arxiv.org/abs/1606.04934
     """
 
     def __init__(

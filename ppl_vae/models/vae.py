@@ -1,23 +1,22 @@
 """Models with one normal latent: fully connected, convolutional, autoregressive; sparse positive; deterministic."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.distributions.improper import Flat
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.models.latent import Latent
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import Activation, Decoder
-from ppl_vae.nn.priors import PriorName, prior_for
+from ppl_vae.nn.priors import PRIORS, GammaPrior, PriorName
 
 
-class VAE(nn.Module):
+class VAE(Latent):
     r"""$p(x, z) = p(z)\, p(x \mid f(z))$ with a fully connected f.
 
     Args:
@@ -28,7 +27,7 @@ class VAE(nn.Module):
         activation: after each of them.
         prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
 
-    Reference:
+    References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
     """
 
@@ -41,20 +40,11 @@ class VAE(nn.Module):
         activation: Activation = "relu",
         prior: PriorName = "normal",
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.prior = prior_for(prior, latent_dim)
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Latent):
     r"""$p(x \mid f(z))$ with a flat prior on z: with `guide=deterministic`, the bound is the reconstruction alone.
 
     It learns codes, not a distribution over them: generating from it is refused.
@@ -66,8 +56,9 @@ class Autoencoder(nn.Module):
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
 
-    Reference:
-        Hinton and Salakhutdinov (2006), Reducing the Dimensionality of Data with Neural Networks, Science 313
+    References:
+        Hinton and Salakhutdinov (2006), Reducing the Dimensionality of Data with Neural Networks,
+            https://doi.org/10.1126/science.1127647
     """
 
     def __init__(
@@ -78,19 +69,11 @@ class Autoencoder(nn.Module):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; codes `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", Flat(self.latent_dim))
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        super().__init__(spec, likelihood, latent_dim, lambda dim: partial(Flat, dim), decoder)
 
 
-class ConvVAE(nn.Module):
+class ConvVAE(Latent):
     r"""$p(x, z) = p(z)\, p(x \mid f(z))$ with transposed convolutions in f, for images of any size.
 
     Args:
@@ -118,20 +101,11 @@ class ConvVAE(nn.Module):
         residual: bool = False,
         prior: PriorName = "normal",
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.prior = prior_for(prior, latent_dim)
-        self.decoder = ConvDecoder(spec, self.likelihood, latent_dim, channels, hidden, activation, residual)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Images `(data, C, H, W)`, observed at site x; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+        decoder = partial(ConvDecoder, channels=channels, hidden=hidden, activation=activation, residual=residual)
+        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
 
 
-class GammaVAE(nn.Module):
+class GammaVAE(Latent):
     r"""$p(x, z) = \mathrm{Gamma}(z; a, b)\, p(x \mid f(z))$ with independent components.
 
     Args:
@@ -144,9 +118,6 @@ class GammaVAE(nn.Module):
         rate: b of the prior.
     """
 
-    concentration: Tensor
-    rate: Tensor
-
     def __init__(
         self,
         spec: DataSpec,
@@ -157,21 +128,12 @@ class GammaVAE(nn.Module):
         concentration: float = 1.0,
         rate: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.register_buffer("concentration", torch.full((latent_dim,), concentration), persistent=False)
-        self.register_buffer("rate", torch.full((latent_dim,), rate), persistent=False)
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; positive latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", dist.Gamma(self.concentration, self.rate).to_event(1))
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+        prior = partial(GammaPrior, concentration=concentration, rate=rate)
+        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        super().__init__(spec, likelihood, latent_dim, prior, decoder)
 
 
-class AutoregressiveVAE(nn.Module):
+class AutoregressiveVAE(Latent):
     r"""$p(x, z) = p(z) \prod_d p(x_d \mid x_{<d}, z)$: strong enough to do without z, so watch its KL.
 
     Args:
@@ -181,7 +143,7 @@ class AutoregressiveVAE(nn.Module):
         hidden: widths of the masked network's hidden layers.
         prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
 
-    Reference:
+    References:
         Chen et al. (2017), Variational Lossy Autoencoder, https://arxiv.org/abs/1611.02731
     """
 
@@ -193,11 +155,8 @@ class AutoregressiveVAE(nn.Module):
         hidden: Sequence[int] = (256,),
         prior: PriorName = "normal",
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.prior = prior_for(prior, latent_dim)
-        self.decoder = AutoregressiveDecoder(spec, self.likelihood, latent_dim, hidden)
+        decoder = partial(AutoregressiveDecoder, hidden=hidden)
+        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""

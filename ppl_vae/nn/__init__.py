@@ -3,9 +3,9 @@
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
-from ppl_vae.nn.heads import DiagonalNormal
+from ppl_vae.nn.heads import DiagonalNormal, Dirichlet, FullRankNormal, Gamma
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
-from ppl_vae.nn.priors import FlowPrior, MixturePrior, StandardNormal
+from ppl_vae.nn.priors import FlowPrior, GammaPrior, MixturePrior, StandardNormal
 
 __all__ = [
     "MLP",
@@ -17,8 +17,12 @@ __all__ = [
     "Coupling",
     "Decoder",
     "DiagonalNormal",
+    "Dirichlet",
     "Encoder",
     "FlowPrior",
+    "FullRankNormal",
+    "Gamma",
+    "GammaPrior",
     "MixturePrior",
     "StandardNormal",
     "join",

@@ -1,5 +1,6 @@
 """Priors over a latent vector: modules without input whose forward returns a distribution."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pyro.distributions as dist
@@ -72,7 +73,31 @@ class FlowPrior(nn.Module):
         return dist.TransformedDistribution(self.base(), [layer() for layer in self.layers])
 
 
-def prior_for(name: PriorName, dim: int) -> nn.Module:
-    """The prior of this name over `dim` components."""
-    kinds: dict[str, Any] = {"normal": StandardNormal, "mixture": MixturePrior, "flow": FlowPrior}
-    return kinds[name](dim)
+class GammaPrior(nn.Module):
+    """Independent gamma components, all of one concentration and rate.
+
+    Args:
+        dim: size of z.
+        concentration: below 1 most components are near 0.
+        rate: of each component.
+    """
+
+    concentration: Tensor
+    rate: Tensor
+
+    def __init__(self, dim: int, concentration: float = 1.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("concentration", torch.full((dim,), concentration), persistent=False)
+        self.register_buffer("rate", torch.full((dim,), rate), persistent=False)
+
+    def forward(self) -> Any:
+        """The distribution over positive `(dim,)`."""
+        return dist.Gamma(self.concentration, self.rate).to_event(1)
+
+
+PRIORS: dict[PriorName, Callable[[int], nn.Module]] = {
+    "normal": StandardNormal,
+    "mixture": MixturePrior,
+    "flow": FlowPrior,
+}
+"""Priors by name, each made from the size of z."""

@@ -1,0 +1,56 @@
+"""The plain latent-variable model, from a prior and a decoder."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from torch import Tensor, nn
+
+from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.mlp import Decoder
+from ppl_vae.nn.priors import StandardNormal
+
+
+class Latent(nn.Module):
+    r"""$p(x, z) = p(z)\, p(x \mid f(z))$, for any prior p(z) and any network f.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        latent_dim: size of z.
+        prior: from `latent_dim` to a module that, called without arguments, gives p(z).
+        decoder: from (spec, likelihood, features) to the module f, from z `(..., features)` to the likelihood's
+            parameters `(..., num_params, *shape)`.
+
+    References:
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> from functools import partial
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> from ppl_vae.nn import MixturePrior
+        >>> model = Latent(Spec((784,), "binary"), prior=partial(MixturePrior, components=5), latent_dim=2)
+        >>> model.prior.loc.shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        latent_dim: int = 8,
+        prior: Callable[[int], Callable[[], Any]] = StandardNormal,
+        decoder: Callable[[DataSpec, Any, int], Callable[[Tensor], Any]] = Decoder,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood or likelihood_for(spec)
+        self.prior = prior(latent_dim)
+        self.decoder = decoder(spec, self.likelihood, latent_dim)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)

@@ -1,0 +1,139 @@
+"""Families from parts: a prior, decoder, head or encoder of one's own makes a pair with the rest of ours."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ppl_vae as pv
+from ppl_vae.datasets.spec import Spec
+from ppl_vae.nn import Decoder, Dirichlet, Encoder, FullRankNormal, Gamma, GammaPrior, MixturePrior, StandardNormal
+
+SPEC = Spec((6,), "real")
+
+
+class WidePrior(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self) -> Any:
+        return dist.Normal(0.0, self.log_scale.exp()).to_event(1)
+
+
+class LinearDecoder(nn.Module):
+    def __init__(self, spec: Any, likelihood: Any, features: int) -> None:
+        super().__init__()
+        self.shape = (likelihood.num_params, *spec.shape)
+        self.linear = nn.Linear(features, likelihood.num_params * spec.shape[0])
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z).unflatten(-1, self.shape)
+
+
+class StudentHead(nn.Module):
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.loc = nn.Linear(features, dim)
+
+    def forward(self, h: Tensor) -> Any:
+        return dist.StudentT(5.0, self.loc(h), 1.0).to_event(1)
+
+
+class MomentEncoder(nn.Module):
+    out_features = 2
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(spec.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([(self.weight * x).mean(-1), (self.weight * x).std(-1)], -1)
+
+
+PARTS = {
+    "own prior": ({"prior": WidePrior}, {}, "model.prior.log_scale"),
+    "own decoder": ({"decoder": LinearDecoder}, {}, "model.decoder.linear.weight"),
+    "own head": ({}, {"head": StudentHead}, "guide.z.loc.weight"),
+    "own encoder": ({}, {"encoder": MomentEncoder}, "guide.encoder.weight"),
+    "all four": (
+        {"prior": WidePrior, "decoder": LinearDecoder},
+        {"head": StudentHead, "encoder": MomentEncoder},
+        "guide.z.loc.bias",
+    ),
+    "ours, narrowed": (
+        {"prior": partial(MixturePrior, components=3), "decoder": partial(Decoder, hidden=[5])},
+        {"head": FullRankNormal, "encoder": partial(Encoder, hidden=[7])},
+        "model.prior.logits",
+    ),
+    "positive": ({"prior": GammaPrior}, {"head": Gamma}, "guide.z.linear.weight"),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_parts_make_a_pair_that_trains(parts):
+    of_model, of_guide, learned = parts
+    torch.manual_seed(0)
+    model = pv.models.Latent(SPEC, latent_dim=3, **of_model)
+    vae = pv.VAE(model, pv.guides.Amortized(SPEC, model, **of_guide))
+    x = torch.randn(40, 6)
+    pv.check(vae, (x,))
+    before = vae.state_dict()[learned].clone()
+    history = pv.fit(vae, pv.datasets.from_arrays(x, validation=8, test=8), epochs=2, batch_size=8, seed=0)
+    assert all(torch.isfinite(p).all() for p in vae.parameters())
+    assert not torch.equal(before, vae.state_dict()[learned])
+    assert history is not None
+    assert pv.generate(vae, 5).shape == (5, 6)
+
+
+FAMILIES = {
+    "VAE": (
+        lambda: pv.models.VAE(SPEC, latent_dim=3, hidden=[5], activation="tanh", prior="mixture"),
+        lambda: pv.models.Latent(
+            SPEC, latent_dim=3, prior=MixturePrior, decoder=partial(Decoder, hidden=[5], activation="tanh")
+        ),
+    ),
+    "GammaVAE": (
+        lambda: pv.models.GammaVAE(SPEC, latent_dim=3, concentration=0.5),
+        lambda: pv.models.Latent(SPEC, latent_dim=3, prior=partial(GammaPrior, concentration=0.5)),
+    ),
+}
+GUIDES = {
+    "FullRank": (pv.guides.FullRank, FullRankNormal),
+    "DirichletAmortized": (pv.guides.DirichletAmortized, Dirichlet),
+    "GammaAmortized": (pv.guides.GammaAmortized, Gamma),
+}
+
+
+def assert_same(make, from_parts):
+    torch.manual_seed(0)
+    one = make().state_dict()
+    torch.manual_seed(0)
+    other = from_parts().state_dict()
+    assert list(one) == list(other)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_is_its_parts(name):
+    assert_same(*FAMILIES[name])
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_its_parts(name):
+    family, head = GUIDES[name]
+    model = pv.models.Latent(SPEC, latent_dim=3, prior=StandardNormal)
+    assert_same(
+        lambda: family(SPEC, model, hidden=[5], activation="elu"),
+        lambda: pv.guides.Amortized(SPEC, model, hidden=[5], activation="elu", head=head),
+    )
+
+
+@pytest.mark.parametrize("family", [pv.models.VAE, pv.models.GammaVAE, pv.models.Autoencoder])
+def test_a_model_can_be_copied(family):
+    copied = copy.deepcopy(family(SPEC))
+    assert copied.prior().event_shape == (8,)
