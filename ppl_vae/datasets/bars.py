@@ -26,8 +26,9 @@ class Bars:
         probability: p, of each bar.
         noise: ε, of each pixel.
 
-    Reference:
-        Földiák, "Forming sparse representations by local anti-Hebbian learning", 1990.
+    References:
+        Földiák (1990), Forming sparse representations by local anti-Hebbian learning,
+            https://doi.org/10.1007/BF02331346
 
     Example:
         >>> Bars(2, 0.5, 0.0).render(torch.tensor([[1, 0, 0, 0]])).tolist()

@@ -35,9 +35,8 @@ def digits(
         dtype: of the batches.
         seed: of the splits.
 
-    Reference:
-        Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository,
-        1998.
+    References:
+        Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, https://doi.org/10.24432/C50P49
 
     Example:
         >>> digits()

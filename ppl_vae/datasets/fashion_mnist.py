@@ -66,9 +66,9 @@ def fashion_mnist(
     Raises:
         DataError: for files that cannot be had, or are damaged.
 
-    Reference:
-        Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
-        algorithms", 2017.
+    References:
+        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+            Algorithms, https://arxiv.org/abs/1708.07747
     """
     return load_idx(
         locate("fashion_mnist", path, download, FILES, MIRRORS, INSTALLED),

@@ -41,8 +41,8 @@ def read_idx(path: str | Path) -> np.ndarray[Any, Any]:
     Raises:
         DataError: for a file that is missing, of another format, truncated, corrupt or too long.
 
-    Reference:
-        LeCun, Cortes and Burges, "The MNIST database of handwritten digits", 1998.
+    References:
+        LeCun, Cortes and Burges (1998), The MNIST database of handwritten digits, http://yann.lecun.com/exdb/mnist/
     """
     file = existing_file(path, "an idx file")
     with file.open("rb") as stream:

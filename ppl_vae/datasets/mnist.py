@@ -58,8 +58,9 @@ def mnist(
     Raises:
         DataError: for files that cannot be had, or are damaged.
 
-    Reference:
-        LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
+    References:
+        LeCun, Bottou, Bengio and Haffner (1998), Gradient-Based Learning Applied to Document Recognition,
+            https://doi.org/10.1109/5.726791
     """
     return load_idx(
         locate("mnist", path, download, FILES, MIRRORS),

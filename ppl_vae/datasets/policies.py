@@ -26,8 +26,9 @@ Binarization = Literal["none", "static", "dynamic", "threshold"]
 class DynamicBinarization:
     """A fresh draw b ~ Bernoulli(x / peak) at every visit of a datum; `peak` is the value of white.
 
-    Reference:
-        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.1.
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519,
+            section 5.1
     """
 
     peak: float
@@ -44,8 +45,9 @@ class DynamicBinarization:
 def static_binarization(x: Tensor, indices: Tensor, peak: float, seed: int) -> Tensor:
     """Give one draw b ~ Bernoulli(x / peak) per datum, the same for ever: uint8 of x's shape.
 
-    Reference:
-        Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks", 2008.
+    References:
+        Salakhutdinov and Murray (2008), On the Quantitative Analysis of Deep Belief Networks,
+            https://doi.org/10.1145/1390156.1390266
     """
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     for part in torch.arange(len(x), device=x.device).split(4096):  # the noise takes 8 bytes a pixel
@@ -68,8 +70,9 @@ class UniformDequantization:
     The expected log density of y, less log(levels) per dimension, is a lower bound on log P(x): a continuous
     model of y is thereby an honest model of the integers, which one of x / (levels − 1) is not.
 
-    Reference:
-        Theis, van den Oord and Bethge, "A note on the evaluation of generative models", 2016, section 3.1.
+    References:
+        Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models,
+            https://arxiv.org/abs/1511.01844, section 3.1
     """
 
     levels: int

@@ -27,8 +27,8 @@ class LinearGaussian:
         bias: b, ``(columns,)``.
         noise: σ.
 
-    Reference:
-        Tipping and Bishop, "Probabilistic principal component analysis", 1999.
+    References:
+        Tipping and Bishop (1999), Probabilistic Principal Component Analysis, https://doi.org/10.1111/1467-9868.00196
 
     Example:
         >>> process = LinearGaussian(torch.ones(2, 1).double(), torch.zeros(2).double(), 1.0)

@@ -53,8 +53,9 @@ def sprites(
     Raises:
         DataError: for numbers below 1, or pictures too small to see a sprite in.
 
-    Reference:
-        Matthey, Higgins, Hassabis and Lerchner, "dSprites: disentanglement testing sprites dataset", 2017.
+    References:
+        Matthey, Higgins, Hassabis and Lerchner (2017), dSprites: Disentanglement testing Sprites dataset,
+            https://github.com/deepmind/dsprites-dataset/
 
     Example:
         >>> sprites(size=16, places=2).spec.factor_sizes

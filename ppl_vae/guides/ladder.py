@@ -21,9 +21,8 @@ class BottomUp(nn.Module):
         depth: number of hidden layers in each of them.
         activation: after each hidden layer.
 
-    Reference:
-        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders,
-        https://arxiv.org/abs/1509.00519
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class TopDown(nn.Module):
         depth: number of hidden layers in each of them.
         activation: after each hidden layer.
 
-    Reference:
+    References:
         Sønderby et al. (2016), Ladder Variational Autoencoders, https://arxiv.org/abs/1602.02282
     """
 

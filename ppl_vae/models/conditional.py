@@ -25,9 +25,9 @@ class Conditional(nn.Module):
     Raises:
         DataError: batches hold x alone.
 
-    Reference:
-        Sohn, Lee and Yan (2015), Learning Structured Output Representation using Deep Conditional
-        Generative Models, NeurIPS 28
+    References:
+        Sohn, Lee and Yan (2015), Learning Structured Output Representation using Deep Conditional Generative Models,
+            https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
 
     def __init__(

@@ -29,9 +29,8 @@ class Discrete(nn.Module):
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
 
-    Reference:
-        Jang, Gu and Poole (2017), Categorical Reparameterization with Gumbel-Softmax,
-        https://arxiv.org/abs/1611.01144
+    References:
+        Jang, Gu and Poole (2017), Categorical Reparameterization with Gumbel-Softmax, https://arxiv.org/abs/1611.01144
     """
 
     logits: Tensor

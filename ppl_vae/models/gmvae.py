@@ -25,8 +25,9 @@ class GMVAE(nn.Module):
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
 
-    Reference:
-        Jiang et al. (2017), Variational Deep Embedding, https://arxiv.org/abs/1611.05148
+    References:
+        Jiang et al. (2017), Variational Deep Embedding: An Unsupervised and Generative Approach to Clustering,
+            https://arxiv.org/abs/1611.05148
     """
 
     def __init__(

@@ -25,9 +25,8 @@ class Hierarchical(nn.Module):
         depth: number of hidden layers in each of them.
         activation: after each hidden layer.
 
-    Reference:
-        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders,
-        https://arxiv.org/abs/1509.00519
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
     """
 
     def __init__(

@@ -33,9 +33,9 @@ class SemiSupervised(nn.Module):
     Raises:
         DataError: the dataset has no classes.
 
-    Reference:
-        Kingma et al. (2014), Semi-Supervised Learning with Deep Generative Models,
-        https://arxiv.org/abs/1406.5298
+    References:
+        Kingma, Rezende, Mohamed and Welling (2014), Semi-Supervised Learning with Deep Generative Models,
+            https://arxiv.org/abs/1406.5298
     """
 
     logits: Tensor

@@ -29,9 +29,9 @@ class Topics(nn.Module):
     Raises:
         DataError: x is not a vector of counts.
 
-    Reference:
+    References:
         Srivastava and Sutton (2017), Autoencoding Variational Inference for Topic Models,
-        https://arxiv.org/abs/1703.01488
+            https://arxiv.org/abs/1703.01488
     """
 
     concentration: Tensor

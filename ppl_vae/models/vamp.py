@@ -27,7 +27,7 @@ class Vamp(nn.Module):
         activation: after each of them.
         components: number of pseudo-inputs.
 
-    Reference:
+    References:
         Tomczak and Welling (2018), VAE with a VampPrior, https://arxiv.org/abs/1705.07120
     """
 

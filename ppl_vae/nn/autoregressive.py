@@ -23,9 +23,9 @@ class AutoregressiveDecoder(nn.Module):
         features: size of h, e.g. the latent dimension.
         hidden: widths of the masked network's hidden layers.
 
-    Reference:
-        Germain et al. (2015), MADE: Masked Autoencoder for Distribution Estimation,
-        https://arxiv.org/abs/1502.03509
+    References:
+        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation,
+            https://arxiv.org/abs/1502.03509
     """
 
     def __init__(self, spec: DataSpec, likelihood: Any, features: int, hidden: Sequence[int] = (256,)) -> None:

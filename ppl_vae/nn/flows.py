@@ -60,9 +60,8 @@ class Coupling(nn.Module):
         activation: after each of them.
         flip: change the first half of the components, not the second.
 
-    Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP,
-        https://arxiv.org/abs/1605.08803
+    References:
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803
     """
 
     mask: Tensor
@@ -122,9 +121,9 @@ class Autoregressive(nn.Module):
         hidden: widths of its masked network's hidden layers.
         reverse: run through the components from last to first.
 
-    Reference:
+    References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow,
-        https://arxiv.org/abs/1606.04934
+            https://arxiv.org/abs/1606.04934
     """
 
     def __init__(self, dim: int, context: int = 0, hidden: Sequence[int] = (64,), reverse: bool = False) -> None:
@@ -148,9 +147,9 @@ class MADE(nn.Module):
         outputs: numbers per component; output `(..., outputs * dim)`.
         reverse: "before" counts from the last component.
 
-    Reference:
-        Germain et al. (2015), MADE: Masked Autoencoder for Distribution Estimation,
-        https://arxiv.org/abs/1502.03509
+    References:
+        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation,
+            https://arxiv.org/abs/1502.03509
     """
 
     def __init__(
