@@ -74,7 +74,7 @@ def assign(
             configurations *= support_size(site["fn"])
         chosen[name] = estimator
     summed = frozenset(n for n, e in chosen.items() if e.enumerates)
-    lonely = {n for n, s in latents.items() if s["infer"].get("is_auxiliary") and n not in model}
+    lonely = {n for n, s in latents.items() if s["infer"].get("is_auxiliary") and n not in model and not _is_point(s)}
     unpaired = frozenset(lonely - _carried(vae, batch, latents)) if lonely else frozenset()
     return Prepared(
         plates, chosen, dict(vae.estimators), marginal=frozenset(marginal), summed=summed, unpaired=unpaired
@@ -100,6 +100,12 @@ def _summed_with(
                 if around[latent] - common:
                     found[latent] = min(marginal)
     return found
+
+
+def _is_point(site: dict[str, Any]) -> bool:
+    """A Delta without a density of its own takes nothing from a bound, and needs no reverse."""
+    fn = elements(site["fn"])
+    return isinstance(fn, dist.Delta) and not bool(fn.log_density.any())
 
 
 def _carried(vae: "VAE", batch: tuple[Any, ...], latents: dict[str, Any]) -> set[str]:
