@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -356,9 +357,8 @@ def conf_dir() -> Path:
 
 def about(file: Path) -> str:
     """What a config says of itself: the comment that it begins with, but for a line for Hydra."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    first = next((line for line in lines if not line.startswith("# @")), "")
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.removeprefix("#").strip() for line in lines if not line.startswith("# @"))
 
 
 def verbs() -> tuple[str, ...]:
