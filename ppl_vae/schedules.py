@@ -54,12 +54,23 @@ class Schedule(nn.Module):
 
 
 def constant(value: float) -> Schedule:
-    """Always `value`."""
+    """Always `value`.
+
+    Args:
+        value: The number.
+    """
     return Schedule(lambda step: value, until=0, final=value, name=f"constant {value}")
 
 
 def linear(start: float, end: float, over: float, unit: str = "steps") -> Schedule:
-    """From `start` to `end` in a straight line over `over` steps (or epochs), then `end`: the usual warm-up of β."""
+    """From `start` to `end` in a straight line over `over` steps (or epochs), then `end`: the usual warm-up of β.
+
+    Args:
+        start: The first value.
+        end: The last value.
+        over: Steps or epochs from one to the other.
+        unit: `"steps"` or `"epochs"`.
+    """
     _positive("over", over)
     return Schedule(
         lambda step: start + (end - start) * min(step / over, 1.0),
@@ -74,6 +85,14 @@ def cyclic(
     start: float, end: float, period: float, ramp: float = 0.5, cycles: int = 4, unit: str = "steps"
 ) -> Schedule:
     """`cycles` times a ramp from `start` to `end` over the first part `ramp` of each period; then `end`.
+
+    Args:
+        start: The value at the beginning of each period.
+        end: The value after each ramp.
+        period: Steps or epochs of one cycle.
+        ramp: The part of it in which the value rises, in (0, 1].
+        cycles: How many.
+        unit: `"steps"` or `"epochs"`.
 
     References:
         Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing,
@@ -91,7 +110,14 @@ def cyclic(
 
 
 def cosine(start: float, end: float, over: float, unit: str = "steps") -> Schedule:
-    """From `start` to `end` along half a cosine over `over` steps (or epochs), then `end`."""
+    """From `start` to `end` along half a cosine over `over` steps (or epochs), then `end`.
+
+    Args:
+        start: The first value.
+        end: The last value.
+        over: Steps or epochs from one to the other.
+        unit: `"steps"` or `"epochs"`.
+    """
     _positive("over", over)
     return Schedule(
         lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(step / over, 1.0))),
@@ -103,7 +129,14 @@ def cosine(start: float, end: float, over: float, unit: str = "steps") -> Schedu
 
 
 def exponential(start: float, end: float, over: float, unit: str = "steps") -> Schedule:
-    """From `start` to `end`, both positive, by a constant factor a step: the usual cooling of a temperature."""
+    """From `start` to `end`, both positive, by a constant factor a step: the usual cooling of a temperature.
+
+    Args:
+        start: The first value, positive.
+        end: The last value, positive.
+        over: Steps or epochs from one to the other.
+        unit: `"steps"` or `"epochs"`.
+    """
     _positive("over", over)
     _positive("start", start)
     _positive("end", end)

@@ -15,7 +15,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import ppl_vae
-from ppl_vae.config.schema import GROUPS, conf_dir, verbs
+from ppl_vae.config.schema import GROUPS, about, conf_dir, verbs
 
 SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",
@@ -167,16 +167,6 @@ def table(rows: list[tuple[str, str]], head: tuple[str, str]) -> str:
     return "\n".join([*lines, *(f"| {a} | {b} |" for a, b in rows)])
 
 
-def about(path: Path) -> str:
-    """The comment that a config begins with."""
-    first = path.read_text(encoding="utf-8").splitlines()[:1]
-    return (
-        first[0].lstrip("# ").replace("|", "\\|")
-        if first and first[0].startswith("#")
-        else ""
-    )
-
-
 def groups() -> str:
     """Each group of configs with its options."""
     rows = []
@@ -225,7 +215,10 @@ def write(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     lists = {
         "verbs": table(
-            [(f"`{verb}`", about(conf_dir() / f"{verb}.yaml")) for verb in verbs()],
+            [
+                (f"`{verb}`", about(conf_dir() / f"{verb}.yaml").replace("|", "\\|"))
+                for verb in verbs()
+            ],
             ("verb", "what it does"),
         ),
         "groups": groups(),

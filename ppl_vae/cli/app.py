@@ -53,13 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The verbs, one line each: the first line of their config."""
-    from ppl_vae.config.schema import conf_dir, verbs
+    from ppl_vae.config.schema import about, conf_dir, verbs
 
     lines = ["ppl-vae VERB [group=option …] [key=value …] [-m]", ""]
     for verb in verbs():
-        with (conf_dir() / f"{verb}.yaml").open(encoding="utf-8") as file:
-            about = file.readline().lstrip("# ").split(":")[0].strip()
-        lines.append(f"  {verb:<10} {about}")
+        lines.append(f"  {verb:<10} {about(conf_dir() / f'{verb}.yaml').split(':')[0]}")
     lines += ["", "ppl-vae VERB --help lists the groups and keys of a verb; ppl-vae --version."]
     return "\n".join(lines)
 

@@ -16,7 +16,8 @@ from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
 from ppl_vae.config.schema import GROUPS
-from ppl_vae.config.targets import INJECTED, PROGRAMS, build, check, describe, locate, parameters
+from ppl_vae.config.signature import INJECTED
+from ppl_vae.config.targets import PROGRAMS, build, check, describe, locate, parameters
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import command

@@ -1,4 +1,7 @@
-"""Hydra's composition of a job, except that a `_target_` which replaces another gets none of the old one's defaults."""
+"""Hydra's composition of a job, with the defaults of signatures beneath it.
+
+A `_target_` of this package has every key of its signature; one that replaces another gets none of the old one's.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
+from ppl_vae.config.signature import additions
 from ppl_vae.errors import PplVaeError, UsageError
 
 OVERLAYS = ("experiment", "hparams_search")
@@ -58,8 +62,18 @@ class Loader(ConfigLoaderImpl):
         kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
         with read_write(cfg), open_dict(cfg):
             _reduce(cfg, kept.values, but=() if hydra is None else ("hydra",))
+            cfg.merge_with(additions(kept.values))
             if kept.loose:
                 cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
+        return cfg
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        plain: Any = OmegaConf.to_container(cfg, resolve=False)
+        layers = [(Layer(Source.package, additions(layer.values, plain)), layer) for layer in self._layers]
+        for beneath, _ in layers:  # before what was typed: `model.prior=flow` is a key of the signature, if of no file
+            cfg.merge_with(_without_targets(beneath.values))
+        self._layers = [layer for pair in layers for layer in pair]
         return cfg
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
@@ -177,6 +191,10 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         k: _merged(old[k], v) if isinstance(old.get(k), dict) and isinstance(v, dict) else v for k, v in new.items()
     }
     return {**old, **both}
+
+
+def _without_targets(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _without_targets(v) if isinstance(v, Mapping) else v for k, v in values.items() if k != TARGET}
 
 
 def _reduce(node: DictConfig, kept: Mapping[str, Any], but: Sequence[str] = ()) -> None:

@@ -23,7 +23,7 @@ from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
-from ppl_vae.config.schema import conf_dir, register, validated
+from ppl_vae.config.schema import SCHEMAS, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 
@@ -213,8 +213,16 @@ def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) 
     """Call `hydra.main` as a program would, with the command line in `sys.argv` and its errors uncaught."""
     job = Job(verb, outcome, os.environ.get("HYDRA_FULL_ERROR") == "1")
     program = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job.task())
-    with _patched(arguments), _hydra_raises(), _one_config_store(), own_loader():
+    with _patched(arguments), _hydra_raises(), _one_config_store(), own_loader(), _helping(verb, arguments):
         program()
+
+
+def _helping(verb: str, arguments: Arguments) -> contextlib.AbstractContextManager[None]:
+    if "--help" not in arguments.flags:
+        return contextlib.nullcontext()
+    from ppl_vae.cli.help import own_help
+
+    return own_help(SCHEMAS[verb])
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
 
-Imports no torch: `--help`, `--cfg job` and completion answer from here. A default that the Python door has too is
-defined there, in the signature; a test holds these, and the files in `conf/`, to it.
+Imports no torch: `--help`, `--cfg job` and completion answer from here. A dataclass holds kind, default and words of
+each key, and the file of its verb nothing of these; a default that the Python door has too is held to it by a test.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,26 @@ class Trainer:
 
 @dataclass
 class Engine:
-    """Where the tensors live."""
+    """Where the tensors live.
+
+    Attributes:
+        device: `auto` is CUDA where there is one, else the CPU; or a device such as `cuda:1`.
+    """
 
     device: str = "auto"
 
 
 @dataclass
 class Results:
-    """What `train` makes once it has trained."""
+    """What `train` makes once it has trained.
+
+    Attributes:
+        num_particles: importance samples a datum for the evidence.
+        figures: draw them.
+        posterior: draw it, for test data.
+        draws: draws a datum of the posterior.
+        data: how many data the posterior is drawn of, the first of the test data.
+    """
 
     num_particles: int = 1000
     figures: bool = True
@@ -85,7 +98,15 @@ class Results:
 
 @dataclass
 class Train:
-    """Keys of `ppl-vae train`."""
+    """Keys of `ppl-vae train`.
+
+    Attributes:
+        name: runs go into outputs/NAME/DATE_TIME_ID.
+        seed: of all random numbers.
+        resume: DIR of an interrupted run, which goes on in place.
+        format: `json` prints one JSON object on standard output and nothing else.
+        results: what is made once training is done.
+    """
 
     name: str = MISSING
     seed: int = 0
@@ -107,7 +128,21 @@ class Train:
 
 @dataclass
 class Evaluate:
-    """Keys of `ppl-vae evaluate`."""
+    """Keys of `ppl-vae evaluate`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        split: the data.
+        num_particles: importance samples a datum; papers take 5000: a quarter of an hour for 10,000 images on one core.
+        evidence: `importance`; `ais` is annealed importance sampling as well, with its bracket on simulated data.
+        gaps: approximation and amortization gap, datum by datum.
+        data: how many data `ais` and `gaps` take, the first of the split.
+        scores: some of latents, probe, disentanglement, samples, checks: `scores=[probe,samples]`.
+        features: where samples are compared: `pixels`, `encoder` or `my_module.my_function`.
+        statistics: what checks look at: `statistics={ink:my_module.ink}`; null: mean, deviation, largest.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     split: Part = Part.test
@@ -124,7 +159,19 @@ class Evaluate:
 
 @dataclass
 class Posterior:
-    """Keys of `ppl-vae posterior`."""
+    """Keys of `ppl-vae posterior`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        split: the data.
+        data: how many of them, the first; null: all.
+        draws: draws a datum.
+        resample: `psis`: resampled by Pareto-smoothed importance weights.
+        refine: so many of the data also by HMC, its chains begun at the guide's draws: DIR/refined.nc, r̂.
+        figures: draw them, into DIR/figures.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     split: Part = Part.test
@@ -139,7 +186,17 @@ class Posterior:
 
 @dataclass
 class Generate:
-    """Keys of `ppl-vae generate`."""
+    """Keys of `ppl-vae generate`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        n: how many.
+        given: what the model takes beside its data, a value or n of them: `given.label=3`.
+        like: take that from these data, again and again; null: test, where needed.
+        figures: draw them, into DIR/figures.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     n: int = 64
@@ -152,7 +209,13 @@ class Generate:
 
 @dataclass
 class Report:
-    """Keys of `ppl-vae report`."""
+    """Keys of `ppl-vae report`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     seed: int = 0
@@ -161,7 +224,12 @@ class Report:
 
 @dataclass
 class Compare:
-    """Keys of `ppl-vae compare`."""
+    """Keys of `ppl-vae compare`.
+
+    Attributes:
+        sweep: the folder of `ppl-vae train -m …`.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     sweep: str = MISSING
     format: Format = Format.table
@@ -169,7 +237,14 @@ class Compare:
 
 @dataclass
 class Check:
-    """Keys of `ppl-vae check`: a run, or groups as for `train`."""
+    """Keys of `ppl-vae check`: a run, or groups as for `train`.
+
+    Attributes:
+        run: a run directory, or `latest`; null: the pair that the groups say, untrained.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+        batch_size: how many data it is run on.
+    """
 
     run: str | None = None
     seed: int = 0
@@ -186,7 +261,13 @@ class Check:
 
 @dataclass
 class Gradients(Check):
-    """Keys of `ppl-vae gradients`: a run, or groups as for `train`."""
+    """Keys of `ppl-vae gradients`: a run, or groups as for `train`.
+
+    Attributes:
+        name: runs go into outputs/NAME/DATE_TIME_ID.
+        samples: gradients per estimator.
+        figures: draw them.
+    """
 
     name: str = MISSING
     samples: int = 500
@@ -195,7 +276,16 @@ class Gradients(Check):
 
 @dataclass
 class Calibrate:
-    """Keys of `ppl-vae calibrate`."""
+    """Keys of `ppl-vae calibrate`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        simulations: simulated data.
+        draws: draws of the guide a datum.
+        figures: draw them, into DIR/figures.
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     simulations: int = 2000
@@ -207,7 +297,13 @@ class Calibrate:
 
 @dataclass
 class Export:
-    """Keys of `ppl-vae export`."""
+    """Keys of `ppl-vae export`.
+
+    Attributes:
+        run: a run directory, or `latest`.
+        seed: of the data they are verified on.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
 
     run: str = MISSING
     seed: int = 0
@@ -226,6 +322,9 @@ SCHEMAS: dict[str, type] = {
     "gradients": Gradients,
     "check": Check,
 }
+
+DOORS: dict[type, str] = {Trainer: "ppl_vae.training.fit.fit"}
+"""The functions that take the keys of a dataclass by their names, and say what they mean."""
 
 POSITIVE = (
     "num_particles",
@@ -254,6 +353,12 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def about(file: Path) -> str:
+    """What a config says of itself: the comment that it begins with, but for a line for Hydra."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.removeprefix("#").strip() for line in lines if not line.startswith("# @"))
 
 
 def verbs() -> tuple[str, ...]:

@@ -17,9 +17,10 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
 from ppl_vae.config.schema import near
+from ppl_vae.config.signature import INJECTED, constant_of
 from ppl_vae.errors import PplVaeError, UsageError
 
 
@@ -178,11 +179,26 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
         hints = get_type_hints(owner, include_extras=False)
     except Exception:  # an annotation that names what is only imported for type checkers
         hints = {}
-    found = {}
+    found: dict[str, inspect.Parameter] = {}
     for name, parameter in signature.parameters.items():
         hint = hints.get(name, parameter.annotation)
+        if get_origin(hint) is Unpack:
+            found |= {key: p for key, p in _unpacked(get_args(hint)[0]).items() if key not in found}
+            continue
         found[name] = parameter.replace(annotation=Any if isinstance(hint, str) else hint)
     return found
+
+
+def _unpacked(keys: Any) -> dict[str, inspect.Parameter]:
+    """The keywords of `**how: Unpack[T]`, with the defaults of the constant that bears T's name in capitals."""
+    defaults = getattr(sys.modules[keys.__module__], constant_of(keys.__name__), {})
+    unset = {key: inspect.Parameter.empty if key in keys.__required_keys__ else ... for key in keys.__annotations__}
+    return {
+        name: inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, unset[name]), annotation=hint
+        )
+        for name, hint in get_type_hints(keys).items()
+    }
 
 
 def vars_of(cls: type) -> set[str]:
@@ -199,9 +215,6 @@ MOVED = {"ppl_vae.conditionals": "ppl_vae.likelihoods", "ppl_vae.loggers": "ppl_
 """Modules of targets as configs of saved runs name them, and as they are called now."""
 
 PROGRAMS = ("model", "guide")
-
-
-INJECTED = ("spec", "likelihood", "model")
 
 
 def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:

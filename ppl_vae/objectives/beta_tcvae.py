@@ -39,9 +39,9 @@ class BetaTCVAE(Objective):
 
     Args:
         beta: The weight of the total correlation: a number or a schedule.
-        alpha: The weight of the mutual information.
+        alpha: The weight of the mutual information of datum and code.
         gamma: The weight of the dimension-wise KL.
-        sampling: `"stratified"` or `"weighted"`.
+        sampling: How q(z) is estimated from a batch: `"stratified"` or `"weighted"`.
         site: The latent site; by default the only local one. Others are charged their KL as in the ELBO.
         num_particles: Draws per datum.
 

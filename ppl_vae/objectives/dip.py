@@ -28,9 +28,9 @@ class DIP(Objective):
     be independent given x).
 
     Args:
-        kind: `"I"` or `"II"`.
+        kind: `"I"`: the covariance of posterior means; `"II"`: of codes.
         off_diagonal: λ_od: a number or a schedule.
-        diagonal: λ_d; by default 10 λ_od for type I, λ_od for type II, as in the paper.
+        diagonal: λ_d: a number or a schedule; by default 10 λ_od for type I, λ_od for type II, as in the paper.
         site: The latent site; by default the only local one.
         num_particles: Draws per datum.
 

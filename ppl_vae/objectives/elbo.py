@@ -43,7 +43,7 @@ class ELBO(Objective):
         kl: `"analytic"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the
             others.
         beta: The weight of the KL: a number or a schedule.
-        weights: Further weights wₛ by site.
+        weights: Further weights wₛ by latent site, such as `{z: 0.5}`.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.

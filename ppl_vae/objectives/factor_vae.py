@@ -34,8 +34,8 @@ class FactorVAE(Objective):
     Args:
         gamma: The weight of the total correlation: a number or a schedule.
         latent_dim: The size of a code; by default that of the first batch.
-        hidden: Widths of its hidden layers.
-        discriminator: One of your own, from `(data, latent)` to `(data,)` or `(data, 1)`.
+        hidden: Widths of the discriminator's hidden layers.
+        discriminator: A network of your own, with `latent_dim` None, from `(data, latent)` to `(data,)` or `(data, 1)`.
         site: The latent site; by default the only local one.
         num_particles: Draws per datum.
 

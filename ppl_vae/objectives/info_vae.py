@@ -33,11 +33,11 @@ class InfoVAE(Objective):
     as many draws of the prior.
 
     Args:
-        alpha: α: a number or a schedule.
-        lambda_: λ.
+        alpha: α, a number or a schedule: the KL is weighted by 1 − α.
+        lambda_: λ: the squared discrepancy is weighted by α + λ − 1.
         kernel: `"imq"` (inverse multiquadric), `"rbf"` (Gaussian), or a function of squared distances.
-        bandwidth: The scale s of the two: with latent size L, C = 2 L s² is the mean squared distance of two draws of
-            Normal(0, s²).
+        bandwidth: The scale s of the two, in standard deviations of the prior: with latent size L,
+            C = 2 L s² is the mean squared distance of two draws of Normal(0, s²).
         site: The latent site; by default the only local one.
         num_particles: Draws per datum.
 

@@ -27,9 +27,9 @@ class IWAE(Multisample):
     E[log p(w) − log q(w) + (N/B) Σᵢ log mean_k exp lₖᵢ]; the scale of a minibatch is never inside the logarithm.
 
     Args:
-        num_particles: K.
-        joint: Take the batch as one joint observation, with one weight g + Σᵢ lᵢ for a draw of all latents. Legal on
-            the full data only, and without a plate over data, too.
+        num_particles: K, draws per datum.
+        joint: Take the batch as one joint observation, on the full data only, with one weight g + Σᵢ lᵢ for a draw of
+            all latents. Legal without a plate over data, too.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
@@ -87,7 +87,7 @@ class CIWAE(Multisample):
     Sites that are enumerated are summed out of the weights, in both.
 
     Args:
-        num_particles: K.
+        num_particles: K, draws per datum.
         beta: The share of the ELBO, in [0, 1]: a number or a schedule.
 
     Shapes:
@@ -124,7 +124,7 @@ class MIWAE(Multisample):
 
     Args:
         num_particles: K, all draws per datum.
-        num_groups: M, a divisor of K.
+        num_groups: M, a divisor of K: bounds of K/M draws each.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
@@ -174,9 +174,11 @@ class Renyi(Multisample):
     Sites that are enumerated are summed out of the weights, whatever α.
 
     Args:
-        alpha: The order: a number, ±∞ included, or a schedule.
-        num_particles: K.
-        joint: Take the batch as one joint observation, as [`IWAE`][ppl_vae.objectives.IWAE] does.
+        alpha: The order, a number or a schedule: 1 is the ELBO, 0 IWAE, -inf the best particle alone (VR-max), inf the
+            worst.
+        num_particles: K, draws per datum.
+        joint: Take the batch as one joint observation, on the full data only, as
+            [`IWAE`][ppl_vae.objectives.IWAE] does.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
@@ -227,7 +229,7 @@ class PIWAE(Objective):
 
     Args:
         num_particles: K, all draws per datum.
-        num_groups: M, a divisor of K.
+        num_groups: M, a divisor of K: bounds of K/M draws each.
 
     Shapes:
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum; the value is the tight bound's.

@@ -33,7 +33,7 @@ class Multisample(Objective):
     What is below gives L, and is final.
 
     Args:
-        num_particles: K.
+        num_particles: K, draws per datum.
         joint: Take the batch, which must be all data, as one observation.
     """
 

@@ -26,7 +26,7 @@ class TailAdaptive(Objective):
     finite.
 
     Args:
-        num_particles: K, at least 2.
+        num_particles: K, draws per datum, at least 2.
         beta: The exponent β ≤ 0; 0 gives all particles the same weight: the ELBO with sticking-the-landing.
 
     Shapes:

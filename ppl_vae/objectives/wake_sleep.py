@@ -102,7 +102,7 @@ class WakeSleep(Objective):
     are normalized and so biased at finite K (wake-φ), or on what the model dreams, without bias (sleep-φ).
 
     Args:
-        num_particles: K.
+        num_particles: K, draws per datum.
         insomnia: λ, the share of wake-φ, in [0, 1]: a number or a schedule. Below 1, dreams are fed back to the guide,
             which needs every observed site to take one tensor of the batch.
 

@@ -71,7 +71,7 @@ class MLflow:
         directory: the run directory; its parent is the group of a sweep's runs.
         config: the resolved config, logged as parameters.
         experiment: MLflow's name for a group of runs.
-        tracking_uri: where MLflow keeps them.
+        tracking_uri: where MLflow keeps them; None: MLFLOW_TRACKING_URI, else mlflow's default.
     """
 
     def __init__(

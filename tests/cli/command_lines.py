@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from ppl_vae.__main__ import main
 from ppl_vae.config import schema
+from ppl_vae.config.signature import additions
 from tests.cli.small import SMALL
 
 SECONDS = 20
@@ -227,8 +228,8 @@ def defaults(verb: str) -> dict[str, object]:
     for group, option in (("model", "vae"), ("guide", "amortized"), ("dataset", "ppca"), ("objective", "beta_vae"),
                           ("optimizer", "adam"), ("scheduler", "cosine"), ("likelihood", "normal")):  # fmt: skip
         if group in node:
-            loaded = OmegaConf.load(schema.conf_dir() / group / f"{option}.yaml")
-            found |= {f"{group}.{k}": v for k, v in loaded.items()}
+            loaded = OmegaConf.to_container(OmegaConf.load(schema.conf_dir() / group / f"{option}.yaml"))
+            found |= {f"{group}.{k}": v for k, v in OmegaConf.create(additions(loaded) | loaded).items()}
     return found
 
 

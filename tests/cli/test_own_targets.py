@@ -7,6 +7,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from ppl_vae.config.signature import defaults
 from ppl_vae.runs.run import Run
 from tests.cli.small import TRAINING
 
@@ -168,12 +169,16 @@ FILES = {
     "experiment/mine.yaml": "# @package _global_\nmodel:\n  _target_: mine.Model\n  depth: 2\noptimizer:\n  lr: 0.1\n",
     "experiment/overlay.yaml": "# @package _global_\nmodel:\n  hidden: 4\n",
     "experiment/chosen.yaml": "# @package _global_\ndefaults:\n  - override /model: own\nmodel:\n  latent_dim: 5\n",
+    "model/short.yaml": "_target_: ppl_vae.models.VAE\nlatent_dim: 3\n",
+    "experiment/of_ours.yaml": "# @package _global_\nmodel:\n  _target_: ppl_vae.models.Topics\n",
+    "experiment/deeper.yaml": "# @package _global_\nmodel:\n  _target_: ppl_vae.models.VAE\n  hidden: [9]\n",
     "hparams_search/targets.yaml": (
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
         "      model._target_: mine.Model\n      model.depth: 1,2\n"
     ),
 }
 VAE = {"_target_": "ppl_vae.models.VAE", "latent_dim": 8, "hidden": [256], "activation": "relu", "prior": "normal"}
+TOPICS = {"_target_": "ppl_vae.models.Topics", "latent_dim": 20, "alpha": 0.5, "mixing": "product"}
 WAYS = {
     "an option of their own": (["model=deep"], {**VAE, "hidden": [7, 7]}),
     "another target over their option": (
@@ -200,7 +205,20 @@ WAYS = {
         ["experiment=fashion_mnist", "model._target_=mine.Model"],
         {"_target_": "mine.Model"},
     ),
-    "another of ours": (["model=conv", "model._target_=ppl_vae.models.VAE"], {"_target_": "ppl_vae.models.VAE"}),
+    "another of ours": (["model=conv", "model._target_=ppl_vae.models.VAE"], VAE),
+    "another of ours, named by their experiment": (["model=burda_1layer", "experiment=of_ours"], TOPICS),
+    "a key of their option that only the signature names": (
+        ["model=short", "model.prior=flow"],
+        {**VAE, "latent_dim": 3, "prior": "flow"},
+    ),
+    "another target over their option of ours": (
+        ["model=short", "model._target_=mine.Model"],
+        {"_target_": "mine.Model", "latent_dim": 3},
+    ),
+    "their value of a key over our option's": (
+        ["model=burda_1layer", "experiment=deeper"],
+        {**VAE, "latent_dim": 50, "hidden": [9], "activation": "tanh"},
+    ),
     "the same": (
         ["model=burda_1layer", "model._target_=ppl_vae.models.VAE"],
         {**VAE, "latent_dim": 50, "hidden": [200, 200], "activation": "tanh"},
@@ -252,7 +270,8 @@ def test_a_key_of_their_file_for_another_target_goes_where_it_is_not_named(cli, 
     called = cli("train", "--config-dir", "myconf", "model=ladder", "model._target_=ppl_vae.models.Vamp", "guide=vamp",
                  *targets(["dataset"]), *TRAINING, "hydra.run.dir=run")  # fmt: skip
     assert called.code == 0, called.err
-    assert Run.load("run").plain_config["model"] == {"_target_": "ppl_vae.models.Vamp"}
+    vamp = "ppl_vae.models.Vamp"
+    assert Run.load("run").plain_config["model"] == {"_target_": vamp, **defaults(vamp)}
 
 
 WRONG = {

@@ -78,6 +78,14 @@ def test_conf_is_inside_an_installed_package_else_beside_it(tmp_path, monkeypatc
     assert config.conf_dir() == package / "conf"
 
 
+def test_a_config_says_what_it_is():
+    assert config.about(CONF / "dataset" / "mnist.yaml").startswith("MNIST: 60,000 + 10,000 handwritten digits")
+    assert config.about(CONF / "estimator" / "auto.yaml").endswith(
+        "estimator.z._target_=ppl_vae.estimators.ScoreFunction"
+    )
+    assert config.about(CONF / "experiment" / "fashion_mnist.yaml").startswith("The 60,000 real images")
+
+
 def test_near_names():
     assert config.near("tranier", ["trainer", "model"]) == "did you mean trainer? expected one of: model, trainer"
     assert config.near("Lr", ["lr"]).startswith("did you mean lr?")

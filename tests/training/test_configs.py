@@ -18,7 +18,7 @@ def configs(group):
 
 
 def load(path):
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=True) or {}
 
 
 def made(path):
@@ -41,7 +41,5 @@ def test_trainer(path):
     keys = load(path)
     parameters = inspect.signature(pv.fit).parameters
     assert keys.keys() <= parameters.keys()
-    if path.stem == "default":
-        same = keys.keys() - {"epochs"}  # more on the command line: digits need them, and Ctrl-C keeps what there is
-        assert {key: keys[key] for key in same} == {key: parameters[key].default for key in same}
-    assert len(pv.fit(pair(), dataset(), progress=False, **keys)) == keys["epochs"]
+    epochs = keys.pop("epochs", 2)
+    assert len(pv.fit(pair(), dataset(), progress=False, epochs=epochs, **keys)) == epochs
