@@ -1,18 +1,16 @@
 """Data in memory: `Dataset`, its `Spec` and `Split`, `from_arrays`, and one function per source."""
 
 from ppl_vae.datasets.arrays import from_arrays
-from ppl_vae.datasets.bars import Bars, bars
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
-from ppl_vae.datasets.fashion_mnist import fashion_mnist
 from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.load import load
-from ppl_vae.datasets.mnist import mnist
+from ppl_vae.datasets.mnist import fashion_mnist, mnist
 from ppl_vae.datasets.npz import npy, npz
-from ppl_vae.datasets.ppca import LinearGaussian, ppca
 from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
+from ppl_vae.datasets.synthetic import Bars, LinearGaussian, bars, ppca
 from ppl_vae.datasets.tables import csv, parquet
 
 __all__ = [

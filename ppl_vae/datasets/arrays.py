@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ppl_vae.datasets import policies as policy
-from ppl_vae.datasets.convert import as_dtype, as_tensor, as_tensors
+from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first
 from ppl_vae.datasets.dataset import Dataset
+from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.labels import encode_labels
-from ppl_vae.datasets.layout import Channels, channels_first
-from ppl_vae.datasets.policies import Binarization, Dequantization, Policies, Standardize
-from ppl_vae.datasets.spec import Field, Spec, Support
+from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
+from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.datasets.split import Split, split_indices
 from ppl_vae.datasets.support import find_support, has_nan
-from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 Arrays = Any
 """An array of numpy or torch with a first axis over data, or a tuple of them, x first."""
 
 
+@source
 def from_arrays(
     train: Arrays,
     validation: Arrays | float | None = None,
@@ -34,19 +33,11 @@ def from_arrays(
     *,
     labels: Any = None,
     factors: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    with_labels: bool = False,
-    support: Support | None = None,
-    levels: int | None = None,
     channels: Channels | None = None,
-    binarization: Binarization = "none",
-    dequantization: Dequantization = "none",
-    scaling: Scale = "unit",
-    standardization: Standardize = "none",
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
+    **how: Unpack[Preparation],
 ) -> Dataset:
     """Make a data set of arrays.
 
@@ -58,22 +49,11 @@ def from_arrays(
         labels: one per datum of `train`, numbers or text; with several arrays given, a tuple of the labels of
             each.
         factors: known generating factors by name, each ``(data,)`` of integers; a tuple as for `labels`.
-        with_labels: hand the labels to the model too, as the last tensor of a batch.
-        support: where x lives; by default its dtype and values tell, see `find_support`.
-        levels: x are grey levels 0, …, levels − 1; 256 for uint8.
         channels: where the colour channels of images are, see `channels_first`; shapes are kept by default.
-        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or
-            ``threshold``.
-        dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` divides grey levels by levels − 1, and gives 8-bit data as floats; ``none`` leaves them
-            integers.
-        standardization: ``none`` or ``zscore`` (per column or channel, with training statistics).
-        dtype: of floating-point values in batches; see `as_tensor` for the default. Other integers than 8-bit ones,
-            and booleans, stay what they are where no policy makes them floats.
-        seed: of the splits, and of static binarization.
         name: of the data set.
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
+        how: see `Preparation`.
 
     Raises:
         DataError: for arrays that are empty, of unequal length, shape or kind, infinite, or outside the support. NaN
@@ -84,28 +64,28 @@ def from_arrays(
         >>> data
         Dataset(arrays: train 70, validation 10, test 20; x (5,) unit)
     """
-    choices = Policies(binarization, dequantization, scaling, standardization)
-    wanted = as_dtype(dtype)
+    policies, with_labels, seed = check_policies(how), how["with_labels"], how["seed"]
+    wanted = as_dtype(how["dtype"])
     given = {"train": train, "validation": validation, "test": test}
     given = {key: value.tensors if isinstance(value, TensorDataset) else value for key, value in given.items()}
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
+    if "train" in shares:
+        raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     parts = {
-        key: as_tensors(value, key, wanted, exact_x=standardization != "none")
+        key: as_tensors(value, key, wanted, exact_x=how["standardization"] != "none")
         for key, value in given.items()
         if key not in shares
     }
-    if "train" in shares:
-        raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     _check_alike(parts)
     parts = {key: (channels_first(x, channels, key), *others) for key, (x, *others) in parts.items()}
-    stored, levels = find_support({key: tensors[0] for key, tensors in parts.items()}, support, levels)
+    stored, levels = find_support({key: tensors[0] for key, tensors in parts.items()}, how["support"], how["levels"])
     x = parts["train"][0]
-    seen_dtype = _kept(x.dtype, choices, stored) or wanted or _natural_dtype(given["train"], x)
+    seen_dtype = kept_dtype(x.dtype, how, stored) or wanted or _natural_dtype(given["train"], x)
     missing = any(has_nan(x) for x, *_ in parts.values())
-    if missing and (binarization, dequantization) != ("none", "none"):
+    if missing and (how["binarization"], how["dequantization"]) != ("none", "none"):
         raise DataError(
-            f"Got NaN in x with binarization={binarization!r} and dequantization={dequantization!r}, expected no "
-            "missing value, or neither of the two: leave these data out, or fill in the values."
+            f"Got NaN in x with binarization={how['binarization']!r} and dequantization={how['dequantization']!r}, "
+            "expected no missing value, or neither of the two: leave these data out, or fill in the values."
         )
     if not missing and (stored == "binary" or (stored == "integers" and (levels or 0) <= 256)):
         parts = {key: (x.to(torch.uint8), *others) for key, (x, *others) in parts.items()}
@@ -122,10 +102,10 @@ def from_arrays(
     columns = feature_names or getattr(train, "columns", None)
     columns = None if columns is None else tuple(str(column) for column in columns)
     splits = {key: replace(split, columns=columns) for key, split in splits.items()}
-    splits, seen, seen_levels = policy.apply(choices, splits, stored, levels, seen_dtype, seed, columns)
+    splits, seen, seen_levels = prepare(splits, how, stored, levels, seen_dtype, columns)
 
     fields = _fields(splits["train"], with_labels)
-    location, scale = policy.statistics(splits["train"])
+    location, scale = statistics(splits["train"])
     spec = Spec(
         shape=fields[0].shape,
         support=seen,
@@ -138,13 +118,13 @@ def from_arrays(
         factor_sizes=_factor_sizes([factor for factor in known if factor is not None]),
         location=location,
         scale=scale,
-        mean=policy.mean(splits["train"]),
+        mean=mean(splits["train"]),
     )
     provenance = {
         "source": name,
         "seed": seed,
         "sizes": {key: len(split) for key, split in splits.items()},
-        "policies": asdict(choices),
+        "policies": policies,
     }
     return Dataset(name, spec, splits["train"], splits["validation"], splits["test"], provenance)
 
@@ -227,18 +207,6 @@ def _carve(splits: Mapping[str, Split], shares: Mapping[str, Any], seed: int) ->
     train = numbered.pop("train") if whole else numbered.pop("train")[carved["train"]]
     out = {"train": train, **held_out, **numbered}
     return {key: out[key] for key in ("train", "validation", "test")}
-
-
-def _kept(kind: torch.dtype, policies: Policies, support: Support) -> torch.dtype | None:
-    """What x stays in batches if it is no float and no policy makes it one; grey levels of 8 bits are pixels."""
-    makes_floats = (
-        kind.is_floating_point
-        or policies.dequantization != "none"
-        or policies.standardization != "none"
-        or (policies.binarization != "none" and support != "binary")
-        or (policies.scaling == "unit" and (support == "integers" or kind == torch.uint8))
-    )
-    return None if makes_floats else kind if kind == torch.bool else torch.int64
 
 
 def _natural_dtype(train: Arrays, x: Tensor) -> torch.dtype:

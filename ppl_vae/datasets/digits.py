@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Unpack
 
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
-from ppl_vae.datasets.transform import Scale
+from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.preparation import Binarization, Pixels
 
 
+@source
 def digits(
-    *,
-    binarization: Binarization = "dynamic",
-    dequantization: Dequantization = "none",
-    scaling: Scale = "unit",
-    standardization: Standardize = "none",
-    validation: float = 0.1,
-    test: float = 0.2,
-    with_labels: bool = False,
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
+    *, binarization: Binarization = "dynamic", validation: float = 0.1, test: float = 0.2, **how: Unpack[Pixels]
 ) -> Dataset:
     """Load the digits, ``(1, 8, 8)``; no network and no file of yours is needed.
 
     Args:
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` or ``none``, see `from_arrays`.
-        standardization: ``none`` or ``zscore``.
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
         validation: fraction or number of data.
         test: fraction or number of data.
-        with_labels: hand the labels to the model too.
-        dtype: of the batches.
-        seed: of the splits.
+        how: see `Pixels`.
 
     References:
         Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, https://doi.org/10.24432/C50P49
@@ -52,12 +39,7 @@ def digits(
         labels=labels,
         levels=17,
         binarization=binarization,
-        dequantization=dequantization,
-        scaling=scaling,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
         name="digits",
         class_names=[str(digit) for digit in range(10)],
+        **how,
     )

@@ -1,4 +1,4 @@
-"""Files that are there, or a message that helps to find them; their checksums for the record."""
+"""Files that are there and fit into memory, or a message that helps; their checksums for the record."""
 
 from __future__ import annotations
 
@@ -69,6 +69,48 @@ def naming(file: str | Path) -> Iterator[None]:
 def with_files(data: Dataset, files: Iterable[Path]) -> Dataset:
     """Record in the provenance which files the data came from, with their checksums."""
     return replace(data, provenance={**data.provenance, "files": {str(file): sha256(file) for file in files}})
+
+
+def available() -> int | None:
+    """Bytes of memory that are free now, as far as the system tells; None where it does not.
+
+    Example:
+        >>> available() is None or available() > 0
+        True
+    """
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return None
+    for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            free = min(free, int(Path(group).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue  # no limit of a container
+    return free
+
+
+def check_fits(size: int, what: str, advice: str) -> None:
+    """Refuse an array that is larger than the memory that is free.
+
+    Args:
+        size: of its values, in bytes.
+        what: its name in the message.
+        advice: what to do instead, a sentence.
+
+    Raises:
+        DataError: if it is.
+    """
+    free = available()
+    if free is not None and size > free:
+        raise DataError(
+            f"Got {what} of {size / 2**30:.1f} GiB in memory, expected at most the {free / 2**30:.1f} GiB that are "
+            f"free. {advice}"
+        )
 
 
 def _absolute(path: str | Path | None, what: str) -> Path:

@@ -1,18 +1,16 @@
-"""The handwritten digits of LeCun, Cortes and Burges: 60,000 + 10,000 images, 28×28."""
+"""MNIST and Fashion-MNIST, 60,000 + 10,000 images of 28×28 each, in files of the same names: found, or fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Unpack
 
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.download import Opener, cache_folder, fetch_all, open_url
 from ppl_vae.datasets.idx import load_idx
-from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
-from ppl_vae.datasets.transform import Scale
+from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.preparation import Binarization, Pixels
 from ppl_vae.errors import DataError
 
 MIRRORS = (
@@ -26,19 +24,28 @@ FILES = {
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 
+FASHION_INSTALLED = ("/usr/share/datasets/fashion-mnist", "/usr/share/dataset-fashion-mnist")  # Debian's package
+FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",)
+FASHION_FILES = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
+
+@source
 def mnist(
     path: str | Path | None = None,
     *,
     download: bool | None = None,
     binarization: Binarization = "dynamic",
-    dequantization: Dequantization = "none",
-    scaling: Scale = "unit",
-    standardization: Standardize = "none",
     validation: float = 0.1,
-    with_labels: bool = False,
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
+    **how: Unpack[Pixels],
 ) -> Dataset:
     """Load MNIST, ``(1, 28, 28)``, from a folder, the user's cache or its public mirrors.
 
@@ -46,14 +53,9 @@ def mnist(
         path: folder with the four idx files, compressed or not. None is the user's cache, see `cache_folder`.
         download: whether files that are missing are fetched, and their checksums verified; by default into
             the cache only, not into a folder that was named.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` or ``none``, see `from_arrays`.
-        standardization: ``none`` or ``zscore``.
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
         validation: fraction or number of training data.
-        with_labels: hand the labels to the model too.
-        dtype: of the batches.
-        seed: of the splits.
+        how: see `Pixels`.
 
     Raises:
         DataError: for files that cannot be had, or are damaged.
@@ -69,12 +71,45 @@ def mnist(
         validation=validation,
         test=None,
         binarization=binarization,
-        dequantization=dequantization,
-        scaling=scaling,
-        standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
+        **how,
+    )
+
+
+@source
+def fashion_mnist(
+    path: str | Path | None = None,
+    *,
+    download: bool | None = None,
+    binarization: Binarization = "dynamic",
+    validation: float = 0.1,
+    **how: Unpack[Pixels],
+) -> Dataset:
+    """Load Fashion-MNIST, ``(1, 28, 28)``, from Debian's ``dataset-fashion-mnist``, a folder, or its public home.
+
+    Args:
+        path: folder with the four idx files, compressed or not. None looks for Debian's package, then in the
+            user's cache, see `cache_folder`.
+        download: whether files that are missing are fetched, and their checksums verified; by default into
+            the cache only, not into a folder that was named.
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
+        validation: fraction or number of training data.
+        how: see `Pixels`.
+
+    Raises:
+        DataError: for files that cannot be had, or are damaged.
+
+    References:
+        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+            Algorithms, https://arxiv.org/abs/1708.07747
+    """
+    return load_idx(
+        locate("fashion_mnist", path, download, FASHION_FILES, FASHION_MIRRORS, FASHION_INSTALLED),
+        name="fashion_mnist",
+        class_names=FASHION_CLASSES,
+        validation=validation,
+        test=None,
+        binarization=binarization,
+        **how,
     )
 
 
@@ -108,7 +143,7 @@ def locate(
         if _complete(folder, files):
             return folder
     if download is False and not _complete(cached, files):
-        places: Any = ", ".join([*installed, str(cached)])
+        places = ", ".join([*installed, str(cached)])
         raise DataError(
             f"Got download=False and no {name} in {places}, expected a folder that has it: name one by path=."
         )

@@ -7,20 +7,17 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
-import torch
 
 from ppl_vae.datasets.arrays import from_arrays
+from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import existing_file, naming, with_files
-from ppl_vae.datasets.layout import Channels
-from ppl_vae.datasets.memory import check_fits
-from ppl_vae.datasets.policies import Binarization, Dequantization, Standardize
+from ppl_vae.datasets.files import check_fits, existing_file, naming, with_files
+from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.preparation import Preparation
 from ppl_vae.datasets.sparse import is_sparse, read_sparse
-from ppl_vae.datasets.spec import Support
-from ppl_vae.datasets.transform import Scale
 from ppl_vae.errors import DataError
 
 # No deflate stream expands by more: an archive that declares it is not what it says.
@@ -131,6 +128,7 @@ _NAMES = {
 }
 
 
+@source
 def npz(
     path: str | Path,
     *,
@@ -140,18 +138,10 @@ def npz(
     labels_validation: str | None = None,
     x_test: str | None = None,
     labels_test: str | None = None,
-    support: Support | None = None,
-    levels: int | None = None,
     channels: Channels = "auto",
-    binarization: Binarization = "none",
-    dequantization: Dequantization = "none",
-    scaling: Scale = "unit",
-    standardization: Standardize = "none",
     validation: float | None = None,
     test: float | None = None,
-    with_labels: bool = False,
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
+    **how: Unpack[Preparation],
 ) -> Dataset:
     """Load arrays from an npz archive; no pickled object is ever loaded.
 
@@ -167,31 +157,14 @@ def npz(
         labels_validation: name of their labels.
         x_test: name of the test data; without them, `test` of the training data.
         labels_test: name of their labels.
-        support: where x lives; by default its dtype and values tell, see `find_support`.
-        levels: x are grey levels 0, …, levels − 1; 256 for uint8.
         channels: where the colour channels of images are, see `channels_first`.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` or ``none``, see `from_arrays`.
-        standardization: ``none`` or ``zscore``.
         validation: fraction or number of training data; a tenth by default.
         test: fraction or number of training data; a tenth by default.
-        with_labels: hand the labels to the model too.
-        dtype: of the batches.
-        seed: of the splits.
+        how: see `Preparation`.
 
     Raises:
         DataError: for a damaged archive, a name that is not in it, or data that do not fit.
     """
-    archive: Archive | _Whole = Archive(path)
-    if is_sparse(archive.members):
-        if wrong := [name for name in (x, x_validation, x_test, labels, labels_validation, labels_test) if name]:
-            raise DataError(
-                f"Got {wrong[0]!r} of {archive.file}, which holds one sparse matrix, expected no name: its rows are "
-                "the data. Labels can be given with pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
-            )
-        whole = read_sparse({name: archive[name] for name in archive.members}, str(archive.file))
-        archive = _Whole(archive.file, whole)
     asked = {
         "x": x,
         "x_validation": x_validation,
@@ -200,6 +173,16 @@ def npz(
         "labels_validation": labels_validation,
         "labels_test": labels_test,
     }
+    archive: Archive | _Whole = Archive(path)
+    if is_sparse(archive.members):
+        if wrong := [name for name in asked.values() if name]:
+            raise DataError(
+                f"Got {wrong[0]!r} of {archive.file}, which holds one sparse matrix, expected no name: its rows are "
+                "the data. Labels can be given with pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
+            )
+        archive = _Whole(
+            archive.file, read_sparse({name: archive[name] for name in archive.members}, str(archive.file))
+        )
     names = {role: _find(archive, role, name) for role, name in asked.items()}
     if names["x"] is None:
         if len(archive.members) > 1:
@@ -209,9 +192,8 @@ def npz(
             )
         names["x"] = next(iter(archive.members))
     arrays: dict[str, Any] = {role: archive[name] for role, name in names.items() if name is not None}
-    shares = {"validation": validation, "test": test}
     given, codes = {}, [arrays.get("labels")]
-    for split, share in shares.items():
+    for split, share in {"validation": validation, "test": test}.items():
         found = arrays.get(f"x_{split}")
         if found is not None and share is not None:
             raise DataError(
@@ -226,19 +208,46 @@ def npz(
             given["validation"],
             given["test"],
             labels=tuple(codes),
-            support=support,
-            levels=levels,
-            channels=channels if arrays["x"].dtype == "uint8" or channels != "auto" else "keep",
-            binarization=binarization,
-            dequantization=dequantization,
-            scaling=scaling,
-            standardization=standardization,
-            with_labels=with_labels,
-            dtype=dtype,
-            seed=seed,
+            channels=_channels(channels, arrays["x"]),
             name="npz",
+            **how,
         )
     return with_files(data, [archive.file])
+
+
+@source
+def npy(
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    channels: Channels = "auto",
+    validation: float = 0.1,
+    test: float = 0.1,
+    **how: Unpack[Preparation],
+) -> Dataset:
+    """Load one array, ``(data, …)``, from an npy file; no pickled object is ever loaded.
+
+    Args:
+        path: the file.
+        labels: another npy file with one label per datum.
+        channels: where the colour channels of images are, see `channels_first`.
+        validation: fraction or number of data.
+        test: fraction or number of data.
+        how: see `Preparation`.
+
+    Raises:
+        DataError: for a damaged file, or data that do not fit.
+    """
+    x: Any = read_npy(path)
+    with naming(path):
+        codes = None if labels is None else read_npy(labels)
+        data = from_arrays(x, validation, test, labels=codes, channels=_channels(channels, x), name="npy", **how)
+    return with_files(data, [existing_file(file, "an npy file") for file in (path, labels) if file is not None])
+
+
+def _channels(channels: Channels, x: np.ndarray[Any, Any]) -> Channels:
+    """Only of pixels are channels looked for: other arrays have axes of any meaning."""
+    return "keep" if channels == "auto" and x.dtype != "uint8" else channels
 
 
 class _Whole:
@@ -262,63 +271,3 @@ def _find(archive: Archive | _Whole, role: str, name: str | None) -> str | None:
         return name
     lower = {key.lower(): key for key in archive.members}
     return next((lower[usual] for usual in _NAMES[role] if usual in lower), None)
-
-
-def npy(
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    support: Support | None = None,
-    levels: int | None = None,
-    channels: Channels = "auto",
-    binarization: Binarization = "none",
-    dequantization: Dequantization = "none",
-    scaling: Scale = "unit",
-    standardization: Standardize = "none",
-    validation: float = 0.1,
-    test: float = 0.1,
-    with_labels: bool = False,
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
-) -> Dataset:
-    """Load one array, ``(data, …)``, from an npy file; no pickled object is ever loaded.
-
-    Args:
-        path: the file.
-        labels: another npy file with one label per datum.
-        support: where x lives; by default its dtype and values tell, see `find_support`.
-        levels: x are grey levels 0, …, levels − 1; 256 for uint8.
-        channels: where the colour channels of images are, see `channels_first`.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantization: ``none`` or ``uniform``.
-        scaling: ``unit`` or ``none``, see `from_arrays`.
-        standardization: ``none`` or ``zscore``.
-        validation: fraction or number of data.
-        test: fraction or number of data.
-        with_labels: hand the labels to the model too.
-        dtype: of the batches.
-        seed: of the splits.
-
-    Raises:
-        DataError: for a damaged file, or data that do not fit.
-    """
-    x: Any = read_npy(path)
-    with naming(path):
-        data = from_arrays(
-            x,
-            validation,
-            test,
-            labels=None if labels is None else read_npy(labels),
-            support=support,
-            levels=levels,
-            channels=channels if x.dtype == "uint8" or channels != "auto" else "keep",
-            binarization=binarization,
-            dequantization=dequantization,
-            scaling=scaling,
-            standardization=standardization,
-            with_labels=with_labels,
-            dtype=dtype,
-            seed=seed,
-            name="npy",
-        )
-    return with_files(data, [existing_file(file, "an npy file") for file in (path, labels) if file is not None])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl_vae.datasets.memory import check_fits
+from ppl_vae.datasets.files import check_fits
 from ppl_vae.errors import DataError
 
 _MEMBERS = {

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.policies import Binarization, Standardize
-from ppl_vae.datasets.transform import Scale
+from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.preparation import Basics, Binarization, Scale, Standardize
+from ppl_vae.datasets.synthetic import at_least_one
 from ppl_vae.errors import DataError
 
 SHAPES = ("square", "ellipse", "triangle")
 
 
+@source
 def sprites(
     *,
     size: int = 32,
@@ -27,9 +30,7 @@ def sprites(
     standardization: Standardize = "none",
     validation: float = 0.1,
     test: float = 0.1,
-    with_labels: bool = False,
-    dtype: torch.dtype | str | None = None,
-    seed: int = 0,
+    **how: Unpack[Basics],
 ) -> Dataset:
     """Draw all 3 · scales · angles · places² sprites, ``(1, size, size)``, in grey with smooth edges.
 
@@ -41,14 +42,12 @@ def sprites(
         scales: how many sizes of a sprite.
         angles: how many angles.
         places: how many places in each direction.
-        binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        scaling: ``unit`` or ``none``, see `from_arrays`.
-        standardization: ``none`` or ``zscore``.
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
+        scaling: ``unit`` or ``none``, see `Pixels`.
+        standardization: ``none`` or ``zscore``; only without binarization.
         validation: fraction or number of data.
         test: fraction or number of data.
-        with_labels: hand the labels to the model too.
-        dtype: of the batches.
-        seed: of the splits.
+        how: see `Basics`.
 
     Raises:
         DataError: for numbers below 1, or pictures too small to see a sprite in.
@@ -61,18 +60,10 @@ def sprites(
         >>> sprites(size=16, places=2).spec.factor_sizes
         (3, 3, 8, 2, 2)
     """
-    for key, value in {"scales": scales, "angles": angles, "places": places}.items():
-        if value < 1:
-            raise DataError(f"Got {key}={value}, expected at least 1.")
+    at_least_one(scales=scales, angles=angles, places=places)
     if size < 8:
         raise DataError(f"Got size={size}, expected at least 8 pixels.")
-    grid = torch.cartesian_prod(
-        torch.arange(len(SHAPES)),
-        torch.arange(scales),
-        torch.arange(angles),
-        torch.arange(places),
-        torch.arange(places),
-    )
+    grid = torch.cartesian_prod(*map(torch.arange, (len(SHAPES), scales, angles, places, places)))
     return from_arrays(
         torch.cat([render(part, size, scales, angles, places) for part in grid.split(1024)]),
         validation,
@@ -83,11 +74,9 @@ def sprites(
         binarization=binarization,
         scaling=scaling,
         standardization=standardization,
-        with_labels=with_labels,
-        dtype=dtype,
-        seed=seed,
         name="sprites",
         class_names=SHAPES,
+        **how,
     )
 
 

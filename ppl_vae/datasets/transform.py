@@ -1,24 +1,22 @@
-"""From tensors as stored (uint8 for images) to tensors as a model sees them, with the noise of random policies."""
+"""From tensors as stored (uint8 for images) to tensors as a model sees them: steps, and the noise of random ones.
+
+Binarization reads a grey level x in [0, 1] as the probability that the pixel is on. Dequantization fills the gap
+between integers with uniform noise. Standardization gives zero mean and unit variance per column or channel.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 # splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), written
 # with signed 64-bit integers, which wrap around as the unsigned ones of the paper do.
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-
-
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-
-
-_SECOND = 0x94D049BB133111EB - 2**64
+_GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def _logical_shift(x: Tensor, bits: int) -> Tensor:
@@ -65,9 +63,6 @@ def uniform(shape: torch.Size, generator: torch.Generator, device: torch.device,
     return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(device)
 
 
-Scale = Literal["none", "unit"]
-
-
 Draw = Callable[[Tensor], Tensor]
 """Gives U[0, 1) noise of the shape of its argument."""
 
@@ -92,11 +87,77 @@ class Scaling:
 
     def __call__(self, x: Tensor, draw: Draw) -> Tensor:
         """Give x / peak; the noise is not used."""
-        return x / self.peak
+        return self.mean(x)
 
     def mean(self, x: Tensor) -> Tensor:
         """Give E[x] / peak."""
         return x / self.peak
+
+
+@dataclass(frozen=True)
+class DynamicBinarization(Scaling):
+    """A fresh draw b ~ Bernoulli(x / peak) at every visit of a datum; E[b] = E[x] / peak, and `peak` is white.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
+    """
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give b, booleans of x's shape."""
+        return draw(x) * self.peak < x
+
+
+@dataclass(frozen=True)
+class UniformDequantization:
+    """y = (x + u) / levels in [0, 1) with u ~ U[0, 1), for x in {0, …, levels − 1}.
+
+    The expected log density of y, less log(levels) per dimension, is a lower bound on log P(x): a continuous
+    model of y is thereby an honest model of the integers, which one of x / (levels − 1) is not.
+
+    References:
+        Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models,
+            https://arxiv.org/abs/1511.01844
+    """
+
+    levels: int
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give y, of the noise's dtype."""
+        u = draw(x)
+        # rounding may carry (levels − 1) + u up to levels: keep the half-open interval
+        return ((x.to(u.dtype) + u) / self.levels).clamp(max=1 - 2.0**-24)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Give E[y] = (E[x] + 1/2) / levels."""
+        return (x + 0.5) / self.levels
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """z = (x − location) / scale; the statistics are shaped to broadcast against an event of x.
+
+    Densities of z are those of x times ∏ scale: add Σ log(1 / scale), `log_density_shift`, to a log density
+    of z to have it in the units of x (nats per datum).
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        """Give z; the noise is not used."""
+        return self.mean(x)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Give E[z]: zero, but for the axes that share one location."""
+        return (x - self.location) / self.scale
+
+    def to(self, device: torch.device | str) -> Standardization:
+        """Give the same standardization with its statistics on `device`."""
+        return Standardization(self.location.to(device), self.scale.to(device))
+
+    def log_density_shift(self, shape: tuple[int, ...]) -> float:
+        """Give log p(x) − log p(z) for one datum of `shape`, in nats."""
+        return -float(self.scale.double().log().expand(shape).sum())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 import hashlib
 
+import numpy as np
 import pytest
+import scipy.sparse
 
-from ppl_vae.datasets import from_arrays
+from ppl_vae.datasets import files, from_arrays
 from ppl_vae.datasets.files import existing_file, existing_folder, sha256, with_files
 from ppl_vae.errors import DataError
 
@@ -53,3 +55,22 @@ def test_checksums_are_recorded(tmp_path):
     expected = hashlib.sha256(b"abc").hexdigest()
     assert data.provenance["files"] == {str(tmp_path / "a"): expected}
     assert sha256(tmp_path / "a") == expected
+
+
+def test_what_is_free_is_a_number_of_bytes():
+    free = files.available()
+    assert free is None or 2**20 < free < 2**50
+
+
+def test_what_does_not_fit_is_said_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(files, "available", lambda: 2**20)
+    files.check_fits(2**20, "x", "Do less.")
+    with pytest.raises(DataError, match=r"Got x of 0\.0 GiB in memory, expected at most the 0\.0 GiB .* Do less\."):
+        files.check_fits(2**20 + 1, "x", "Do less.")
+    with pytest.raises(DataError, match="sparse train of"):
+        from_arrays(scipy.sparse.csr_matrix((1000, 1000), dtype=np.float32))
+
+
+def test_a_system_that_says_nothing_refuses_nothing(monkeypatch):
+    monkeypatch.setattr(files, "available", lambda: None)
+    files.check_fits(2**60, "x", "Do less.")

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ppl_vae.datasets.idx_format import read_idx
+from ppl_vae.datasets.idx import read_idx
 from ppl_vae.errors import DataError
 
 

@@ -3,7 +3,7 @@ import torch
 
 from ppl_vae.datasets import digits, load
 from ppl_vae.datasets.load import SOURCES
-from ppl_vae.errors import DataError
+from ppl_vae.errors import PplVaeError
 
 
 def test_a_name_is_its_function():
@@ -19,7 +19,7 @@ def test_a_name_is_its_function():
     ],
 )
 def test_refuses(name, options, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(PplVaeError, match=message):
         load(name, **options)
 
 

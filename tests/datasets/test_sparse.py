@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from ppl_vae.datasets import from_arrays, memory, npz
+from ppl_vae.datasets import files, from_arrays, npz
 from ppl_vae.datasets.sparse import read_sparse
 from ppl_vae.errors import DataError
 
@@ -40,7 +40,7 @@ def test_what_is_no_matrix_is_refused(tmp_path, monkeypatch):
     scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(DENSE))
     with pytest.raises(DataError, match=r"'data' of .*x.npz, which holds one sparse matrix"):
         npz(tmp_path / "x.npz", x="data")
-    monkeypatch.setattr(memory, "available", lambda: 10)
+    monkeypatch.setattr(files, "available", lambda: 10)
     with pytest.raises(DataError, match=r"x\.npz"):
         npz(tmp_path / "x.npz")
 

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from ppl_vae.datasets.policies import DynamicBinarization, Standardization
-from ppl_vae.datasets.transform import Scaling, Transform, keyed_uniform, uniform
+from ppl_vae.datasets.transform import DynamicBinarization, Scaling, Standardization, Transform, keyed_uniform, uniform
 
 
 def test_steps_run_in_order_and_the_result_is_cast():

@@ -8,13 +8,8 @@ import torch
 from torch.distributions import AffineTransform, Normal, TransformedDistribution
 
 from ppl_vae.datasets import from_arrays
-from ppl_vae.datasets.policies import (
-    DynamicBinarization,
-    Standardization,
-    UniformDequantization,
-    static_binarization,
-    threshold_binarization,
-)
+from ppl_vae.datasets.preparation import static_binarization, threshold_binarization
+from ppl_vae.datasets.transform import DynamicBinarization, Standardization, UniformDequantization
 from ppl_vae.errors import DataError
 
 GREY = torch.arange(240, dtype=torch.uint8).reshape(20, 1, 3, 4)

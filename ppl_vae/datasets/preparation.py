@@ -1,0 +1,269 @@
+"""What is done to data between a source and a model: the keywords that all sources share, their defaults, their effect.
+
+A source takes ``**how: Unpack[T]``, where T is one of the kinds of keywords below; their defaults are the constant of
+T's name in capitals. A source that has another default for one of them names it in its own signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, TypedDict, get_args
+
+import torch
+from torch import Tensor
+
+from ppl_vae.datasets.spec import Support
+from ppl_vae.datasets.split import Split
+from ppl_vae.datasets.transform import (
+    DynamicBinarization,
+    Scaling,
+    Standardization,
+    Step,
+    Transform,
+    UniformDequantization,
+    keyed_uniform,
+)
+from ppl_vae.errors import DataError
+
+Binarization = Literal["none", "static", "dynamic", "threshold"]
+Dequantization = Literal["none", "uniform"]
+Scale = Literal["none", "unit"]
+Standardize = Literal["none", "zscore"]
+
+POLICIES = {
+    "binarization": get_args(Binarization),
+    "dequantization": get_args(Dequantization),
+    "scaling": get_args(Scale),
+    "standardization": get_args(Standardize),
+}
+"""The policies and the names that each takes; ``none`` leaves x alone."""
+
+
+class Basics(TypedDict, total=False):
+    """Keywords of every source that has labels.
+
+    Args:
+        with_labels: true hands the labels to the model too, as the last tensor of a batch: model(x, y).
+        dtype: of floating-point values in batches; float32 by default, see `as_tensor`. Other integers than 8-bit
+            ones, and booleans, stay what they are where no policy makes them floats.
+        seed: of the splits and of static binarization; apart from a run's seed, so that a sweep over seeds keeps them.
+    """
+
+    with_labels: bool
+    dtype: torch.dtype | str | None
+    seed: int
+
+
+BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0}
+
+
+class Pixels(Basics, total=False):
+    """Keywords of every source of grey levels; binarization, the other one, has a default of its own in each.
+
+    Args:
+        dequantization: ``none``, or ``uniform`` noise between integers; only without binarization.
+        scaling: ``unit`` divides grey levels by levels − 1, and gives 8-bit data as floats; ``none`` leaves them
+            integers.
+        standardization: ``none``, or ``zscore`` per column or channel, with training statistics; only without
+            binarization.
+    """
+
+    dequantization: Dequantization
+    scaling: Scale
+    standardization: Standardize
+
+
+PIXELS: Pixels = {**BASICS, "dequantization": "none", "scaling": "unit", "standardization": "none"}
+
+
+class Preparation(Pixels, total=False):
+    """Keywords of every source of any numbers.
+
+    Args:
+        support: where x lives: binary, integers, counts, unit, positive or real; by default its dtype and values tell,
+            see `find_support`.
+        levels: x are grey levels 0, …, levels − 1; 256 for uint8.
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
+    """
+
+    support: Support | None
+    levels: int | None
+    binarization: Binarization
+
+
+PREPARATION: Preparation = {**PIXELS, "support": None, "levels": None, "binarization": "none"}
+
+
+def check_policies(how: Preparation) -> dict[str, str]:
+    """Give the four policies by name.
+
+    Raises:
+        DataError: for an unknown name, or two that exclude one another.
+    """
+    policies: dict[str, str] = {key: how[key] for key in POLICIES}  # type: ignore[literal-required]
+    for key, value in policies.items():
+        if value not in POLICIES[key]:
+            raise DataError(f"Got {key}={value!r}, expected one of {', '.join(POLICIES[key])}.")
+    binarization, dequantization, _, standardization = policies.values()
+    if binarization != "none" and (dequantization, standardization) != ("none", "none"):
+        raise DataError(
+            f"Got {binarization=} together with {dequantization=} and {standardization=}, expected one of them: "
+            "binary data are neither dequantized nor standardized; use binarization='none'."
+        )
+    return policies
+
+
+def prepare(
+    splits: dict[str, Split],
+    how: Preparation,
+    support: Support,
+    levels: int | None,
+    dtype: torch.dtype | None,
+    names: Sequence[str] | None = None,
+) -> tuple[dict[str, Split], Support, int | None]:
+    """Give the splits with their transform, and the support and levels of what a model sees.
+
+    Args:
+        splits: as stored.
+        how: what to do, in the one order that makes sense.
+        support: of x as stored …
+        levels: … and how many levels it has.
+        dtype: of x in batches.
+        names: of the columns, for messages.
+
+    Raises:
+        DataError: where a policy does not fit the support.
+    """
+    steps: tuple[Step, ...] = ()
+    binarization, dequantization, seed = how["binarization"], how["dequantization"], how["seed"]
+    if binarization != "none" and support != "binary":
+        peak = _peak(support, levels, binarization)
+        if binarization == "dynamic":
+            steps = (DynamicBinarization(peak),)
+        else:
+            splits = {name: _binarized(split, binarization, peak, seed) for name, split in splits.items()}
+        support, levels = "binary", None
+    elif dequantization != "none":
+        if support != "integers" or levels is None:
+            raise DataError(
+                f"Got {dequantization=} for data whose support is {support!r}, expected integers with known levels: "
+                "give levels=256 for 8-bit pixels, or dequantization='none'."
+            )
+        steps, support, levels = (UniformDequantization(levels),), "unit", None
+    elif how["scaling"] == "unit" and support == "integers" and levels is not None:
+        steps, support, levels = (Scaling(levels - 1),), "unit", None
+    transform = Transform(steps, dtype, seed)
+    if how["standardization"] != "none":
+        standardization = _fit(splits["train"], transform, names)
+        transform, support, levels = Transform((*steps, standardization), dtype, seed), "real", None
+    return {name: replace(split, transform=transform) for name, split in splits.items()}, support, levels
+
+
+def kept_dtype(stored: torch.dtype, how: Preparation, support: Support) -> torch.dtype | None:
+    """Give what x stays in batches if it is no float and no policy makes it one; grey levels of 8 bits are pixels."""
+    makes_floats = (
+        stored.is_floating_point
+        or how["dequantization"] != "none"
+        or how["standardization"] != "none"
+        or (how["binarization"] != "none" and support != "binary")
+        or (how["scaling"] == "unit" and (support == "integers" or stored == torch.uint8))
+    )
+    return None if makes_floats else stored if stored == torch.bool else torch.int64
+
+
+def static_binarization(x: Tensor, indices: Tensor, peak: float, seed: int) -> Tensor:
+    """Give one draw b ~ Bernoulli(x / peak) per datum, the same for ever: uint8 of x's shape.
+
+    References:
+        Salakhutdinov and Murray (2008), On the Quantitative Analysis of Deep Belief Networks,
+            https://doi.org/10.1145/1390156.1390266
+    """
+    out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    for part in torch.arange(len(x), device=x.device).split(4096):  # the noise takes 8 bytes a pixel
+        out[part] = (keyed_uniform(indices[part], x.shape[1:], seed) * peak < x[part]).to(torch.uint8)
+    return out
+
+
+def threshold_binarization(x: Tensor, peak: float) -> Tensor:
+    """Give 1 where x is at least half of white, else 0: uint8 of x's shape."""
+    return (x >= peak / 2).to(torch.uint8)
+
+
+def _peak(support: Support, levels: int | None, policy: str) -> float:
+    if support == "integers" and levels is not None:
+        return levels - 1
+    if support == "unit":
+        return 1
+    raise DataError(
+        f"Got binarization={policy!r} for data whose support is {support!r}, expected grey levels: integers "
+        "with known levels (give levels=256 for values from 0 to 255) or numbers in [0, 1] (divide by the "
+        "largest there can be)."
+    )
+
+
+def _binarized(split: Split, policy: Binarization, peak: float, seed: int) -> Split:
+    x, *others = split.tensors
+    static = policy == "static"
+    x = static_binarization(x, split.indices, peak, seed) if static else threshold_binarization(x, peak)
+    return replace(split, tensors=(x, *others))
+
+
+def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Standardization:
+    # numbers such as dates in seconds lose their digits in float32 before the mean is taken away, not after
+    stored = train.tensors[0].dtype
+    dtype = torch.float64 if stored in (torch.float64, torch.int64, torch.int32) else transform.dtype
+    view = replace(train, transform=replace(transform, dtype=dtype))
+    fitted = fit_standardization(lambda: (batch[0] for batch in view.batches(4096)), names)
+    return Standardization(fitted.location.to(dtype), fitted.scale.to(dtype))
+
+
+def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None) -> Standardization:
+    """Take mean and standard deviation over the data and all event axes but the first, missing values left out.
+
+    Args:
+        chunks: gives the training data afresh, ``(data, columns)`` or ``(data, channels, height, width)``, in
+            parts.
+        names: of the columns, for the message.
+
+    Raises:
+        DataError: for a column or channel that never varies, whose density is infinite.
+    """
+
+    def average(part: Callable[[Tensor], Tensor]) -> Tensor:
+        total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for x in chunks():
+            axes = [d for d in range(x.ndim) if d != 1]
+            total = total.to(x.device) + part(x.double()).nansum(axes, keepdim=True)[0]
+            count = count.to(x.device) + (~x.isnan()).double().sum(axes, keepdim=True)[0]
+        return total / count
+
+    location = average(lambda x: x)
+    scale = average(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
+    constant = (~(scale > 1e-12 * location.abs())).flatten().nonzero().flatten().tolist()
+    if constant:
+        shown = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
+        value = location.flatten()[constant[0]].item()
+        raise DataError(
+            f"Got {len(constant)} columns or channels without variance in the training data ({shown}; the "
+            f"first is {value:g} throughout), expected each to vary: leave them out, or use "
+            "standardization='none'."
+        )
+    return Standardization(location, scale)
+
+
+def mean(split: Split, chunk: int = 4096) -> Tensor:
+    """Give the mean of x over a split as a model sees it, ``(*shape)``: policies' noise averaged out, NaN left out."""
+    x = split.tensors[0]
+    total, count = torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64)
+    for part in (p.double() for p in x.split(chunk)):
+        total, count = total.to(x.device) + part.nansum(0), count.to(x.device) + (~part.isnan()).sum(0)
+    return split.transform.mean(total / count.clamp(min=1))
+
+
+def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Give location and scale of the standardization, one number per column or channel, or None twice."""
+    for step in split.transform.steps:
+        if isinstance(step, Standardization):
+            return tuple(step.location.flatten().tolist()), tuple(step.scale.flatten().tolist())
+    return None, None
