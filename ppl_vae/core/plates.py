@@ -22,6 +22,7 @@ from pyro.poutine.util import site_is_subsample
 
 from ppl_vae import rng
 from ppl_vae.core.batch import batch_length, take
+from ppl_vae.distributions.unwrap import unmasked
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -233,12 +234,13 @@ def _parents(
 def follow(program: Callable[..., Any], batch: tuple[Any, ...]) -> dict[str, frozenset[str]]:
     """The latent sites that each site of a program depends on directly, by following values through one run of it.
 
-    A Delta is no latent site of its own: what depends on it depends on what it is computed from, and so does it itself.
+    A mask takes away a cost, and no dependence. A Delta is no latent site of its own: what depends on it depends on
+    what it is computed from, and so does it itself.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False), TrackProvenance():
         sites = sample_sites(poutine.trace(program).get_trace(*batch))
     return {
-        name: frozenset(get_provenance(site["fn"].log_prob(site["value"]))) & sites.keys() - {name}
+        name: frozenset(get_provenance(unmasked(site["fn"]).log_prob(site["value"]))) & sites.keys() - {name}
         for name, site in sites.items()
     }
 

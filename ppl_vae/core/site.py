@@ -163,7 +163,14 @@ class Axes:
                 sizes[f.dim - event_dim] = f.size
         if self.copies == 1:
             sizes[self.structure.particle_dim - event_dim] = self.particles
-        return x.expand(sizes)
+        try:
+            return x.expand(sizes)
+        except RuntimeError as error:
+            raise CheckError(
+                f"Got a log-density of shape {tuple(x.shape)}, expected one that its plates, the particles and the axes "
+                f"of enumerated sites allow, {tuple(sizes)}. Keep each axis in its place: z.sum(-1, keepdim=True) over "
+                "a plate at -1."
+            ) from error
 
     def reduce(self, x: Tensor) -> Tensor:
         """Sum all plates but particles and data: `(…, particles, data)`, or `(…, particles)` without a data plate."""
@@ -260,7 +267,10 @@ def read_site(
     depth = axes.structure.depth + event_dim
 
     def reduce(x: Tensor) -> Tensor:
-        return axes.reduce(x if expect is None else expect(x, msg))
+        try:
+            return axes.reduce(x if expect is None else expect(x, msg))
+        except CheckError as error:
+            raise CheckError(f"Site {msg['name']!r}: {error}") from error
 
     own, inner, data = axes.scales(total)
     weight = msg["scale"] if is_one(own) else msg["scale"] / own

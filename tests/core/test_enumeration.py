@@ -227,3 +227,44 @@ def test_the_plate_over_data_may_have_another_name_in_the_guide(name):
     kl = 2 * (0.6 * math.log(0.6 / 0.3) + 0.4 * math.log(0.4 / 0.7))
     want = float(dist.Normal(one(0.0), one(1.0)).log_prob(x).mean()) - kl
     assert float(pv.objectives.ELBO()(pv.VAE(model, guide), x).value) == pytest.approx(want)
+
+
+def test_a_mask_hides_no_dependence():
+    """q(b | a) is masked away in the guide, and b is still drawn from what the two a of an inner plate sum to."""
+    x = torch.tensor([0.3, -0.5], dtype=torch.float64)
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            with pyro.plate("inner", 2, dim=-2):
+                pyro.sample("a", dist.Bernoulli(one(0.3)))
+            b = pyro.sample("b", dist.Bernoulli(one(0.5)))
+            pyro.sample("x", dist.Normal(b, one(1.0)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            with pyro.plate("inner", 2, dim=-2):
+                a = pyro.sample("a", dist.Bernoulli(one(0.6)))
+            pyro.sample("b", dist.Bernoulli(logits=a.sum(-2, keepdim=True)).mask(False))
+
+    assert isinstance(pv.prepare(pv.VAE(model, guide), x).estimators["a"], pv.estimators.ScoreFunction)
+
+
+def test_an_axis_out_of_its_place_is_refused():
+    """A sum over the plate that drops its axis moves those of enumerated sites to the right."""
+    x = torch.tensor([0.3, -0.5], dtype=torch.float64)
+
+    def model(x):
+        c = pyro.sample("c", dist.Bernoulli(one(0.3)))
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(c, one(1.0)))
+            pyro.sample("x", dist.Normal(z, one(1.0)), obs=x)
+        pyro.sample("t", dist.Normal(z.sum(-1), one(1.0)), obs=one(0.2))
+
+    def guide(x):
+        c = pyro.sample("c", dist.Bernoulli(one(0.6)))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(c + x, one(1.0)))
+
+    estimators = {"c": pv.estimators.Enumerate()}
+    with pytest.raises(CheckError, match="Site 't': Got a log-density of shape"):
+        pv.objectives.ELBO(2)(pv.VAE(model, guide, estimators=estimators), x)

@@ -334,12 +334,14 @@ class Draw:
     def events(self, program: Program) -> Program:
         able = [s for s in program.latents if s.guide.family in ("normal", "bernoulli") and s.place != "inner"]
         able = [s for s in able if s.infer == "" and s.step is None and not s.estimator.startswith("Enumerate")]
-        able = [s for s in able if s.law.mask != "missing"]  # of one shape with what is observed
+        able = [
+            s for s in able if s.law.mask != "missing" and s.guide.family != "delta"
+        ]  # of one shape with what is observed
         return program.with_site(self.rng.choice(able).name, event=2) if able else program
 
     def point_mass(self, program: Program) -> Program:
         """A global latent of which the guide has a point."""
-        able = [s for s in program.latents if s.place == "global" and s.guide.family == "normal"]
+        able = [s for s in program.latents if s.place == "global" and s.guide.family == "normal" and not s.event]
         if not able:
             return program
         site = self.rng.choice(able)
