@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
+import json
 import multiprocessing
 import re
 import time
@@ -77,6 +79,23 @@ if __name__ == "__main__":
 """
 
 
+def keep(path: Path, result: tuple[int, set[str], Verdict]) -> None:
+    """Append a verdict to a file of them."""
+    seed, found, verdict = result
+    line = json.dumps({"seed": seed, "features": sorted(found), "verdict": dataclasses.asdict(verdict)})
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def read(path: Path | None) -> list[tuple[int, set[str], Verdict]]:
+    """The verdicts of a file, without those of wrong programs, which are judged again."""
+    if path is None or not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    verdicts = [(row["seed"], set(row["features"]), row["verdict"]) for row in rows]
+    return [(n, f, Verdict(**v)) for n, f, v in verdicts if not (v["wrong"] or v["crashed"])]
+
+
 BEGIN, END = "<!-- numbers -->", "<!-- end of numbers -->"
 
 
@@ -98,9 +117,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--shrink", type=int, default=10, help="how many kinds of wrong programs to shrink and print")
     parser.add_argument("--wrong", type=Path, help="a folder for the shrunk programs")
     parser.add_argument("--table", type=Path, help="a file or page for the table")
+    parser.add_argument("--kept", type=Path, help="a file of verdicts, with which a search that was ended goes on")
     options = parser.parse_args(argv)
-    began, results = time.time(), []
-    seeds = range(options.start, options.start + options.count)
+    began, results = time.time(), read(options.kept)
+    done = {seed for seed, _, _ in results}
+    seeds = [seed for seed in range(options.start, options.start + options.count) if seed not in done]
     with contextlib.ExitStack() as stack:
         judged = map(one, seeds)
         if options.workers > 1:
@@ -108,6 +129,8 @@ def main(argv: list[str]) -> int:
             judged = pool.imap_unordered(one, seeds, chunksize=2)
         for result in judged:
             results.append(result)
+            if options.kept:
+                keep(options.kept, result)
             if result[2].kind == "wrong":
                 print(f"program {result[0]}: {result[2]}", flush=True)
             elif len(results) % 200 == 0:
