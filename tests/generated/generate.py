@@ -116,7 +116,7 @@ class Draw:
                 program = change(program)
         if not self.parameters:
             self.parameters["m0"] = 0.3
-            site = program.sites[-1]
+            site = next(s for s in reversed(program.sites) if s.model is not None)
             law = replace(site.model, terms=(("1", "m0"), *site.model.terms[1:]))
             program = program.with_site(site.name, model=law)
         return replace(program, columns=tuple(self.columns.items()), parameters=tuple(self.parameters.items()))
