@@ -4,6 +4,7 @@ import ast
 import graphlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_imports_run_one_way() -> None:
         for there, path in others.items():
             message = f"{path.relative_to(PACKAGE)} imports from {there}, which comes after {here}"
             assert order.index(there) < order.index(here), message
+
+
+def test_the_page_lists_the_rooms_in_their_order() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert rooms == [room for room in FLOW.split() if room != "__main__"]
 
 
 def test_rooms_import_each_other_in_no_circle() -> None:
