@@ -6,7 +6,6 @@ each key, and the file of its verb nothing of these; a default that the Python d
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
@@ -18,7 +17,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.errors import PplVaeError, UsageError, near_names
 
 GROUPS = (
     "dataset",
@@ -342,8 +341,7 @@ POSITIVE = (
 def near(word: str, words: Iterable[str]) -> str:
     """Name the words close to a misspelt one, then all of them: `did you mean train? One of: …`."""
     choices = sorted(words)
-    by_case = {w.lower(): w for w in choices}
-    close = [by_case[c] for c in difflib.get_close_matches(word.lower(), by_case, n=2, cutoff=0.6)]
+    close = near_names(word, choices, most=2)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}expected one of: {', '.join(choices)}" if choices else hint.strip()
 

@@ -167,9 +167,9 @@ class Axes:
             return x.expand(sizes)
         except RuntimeError as error:
             raise CheckError(
-                f"Got a log-density of shape {tuple(x.shape)}, expected one that its plates, the particles and the axes "
-                f"of enumerated sites allow, {tuple(sizes)}. Keep each axis in its place: z.sum(-1, keepdim=True) over "
-                "a plate at -1."
+                f"Got a log-density of shape {tuple(x.shape)}, expected one that its plates, the particles and the "
+                f"axes of enumerated sites allow, {tuple(sizes)}. Keep each axis in its place: "
+                "z.sum(-1, keepdim=True) over a plate at -1."
             ) from error
 
     def reduce(self, x: Tensor) -> Tensor:

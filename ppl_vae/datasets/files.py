@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, near_names
 
 
 def existing_file(path: str | Path, what: str) -> Path:
@@ -124,7 +123,7 @@ def _near(path: Path) -> str:
     if not parent.is_dir():
         return f": there is no directory {parent} either"
     names = sorted(entry.name for entry in parent.iterdir())
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    close = near_names(path.name, names, most=3)
     return f": perhaps {_names(close)} in {parent}?" if close else f": {parent} holds {_names(names[:6])}"
 
 

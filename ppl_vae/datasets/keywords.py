@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast, get_args, get_type_hints
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, near_names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,5 +64,5 @@ def perhaps(got: str, known: Iterable[str]) -> str:
         >>> perhaps("digit", ["digits", "mnist"]), perhaps("x", ["digits"])
         (": perhaps 'digits'?", '.')
     """
-    close = difflib.get_close_matches(got, list(known), n=1)
+    close = near_names(got, known)
     return f": perhaps {close[0]!r}?" if close else "."

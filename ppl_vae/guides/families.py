@@ -10,6 +10,7 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.distributions.counts import PoissonLog
+from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import PplVaeError
 from ppl_vae.nn.heads import inverse_softplus, positive
 
@@ -175,9 +176,7 @@ def family_for(name: str, fn: Any) -> Family:
     Raises:
         PplVaeError: no family is known for its support.
     """
-    base = fn
-    while hasattr(base, "base_dist") and not isinstance(base, torch.distributions.TransformedDistribution):
-        base = base.base_dist
+    base = innermost(fn)
     if isinstance(base, torch.distributions.VonMises):
         return Circle(fn)
     if isinstance(base, torch.distributions.Bernoulli):
