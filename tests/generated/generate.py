@@ -60,7 +60,8 @@ class Draw:
         return value
 
     def law(self, family: str, kind: str, parents: list[str], scale: tuple[float, float]) -> Law:
-        terms = [("1", self.weight(kind, 0.0, 0.6))] + [(p, self.weight(kind)) for p in parents]
+        high = 0.5 if family == "poisson" else 0.9  # the oracle counts to forty
+        terms = [("1", self.weight(kind, 0.0, 0.6))] + [(p, self.weight(kind, high=high)) for p in parents]
         spread: Weight = round(self.rng.uniform(*scale), 2)
         if family in ("normal", "lognormal") and self.chance(0.3):
             name = f"{kind}{len(self.parameters)}"

@@ -55,7 +55,7 @@ def nodes(support: str) -> tuple[Tensor, Tensor]:
     if support == CIRCLE:
         z = torch.arange(24, dtype=F64) * (2 * math.pi / 24) - math.pi
         return z, torch.full_like(z, math.log(2 * math.pi / 24))
-    count = {BINARY: 2, INDEX: 3, ONE_HOT: 3, FEW: 3, COUNT: 22}[support]
+    count = {BINARY: 2, INDEX: 3, ONE_HOT: 3, FEW: 3, COUNT: 40}[support]
     return torch.arange(count, dtype=F64), torch.zeros(count, dtype=F64)
 
 

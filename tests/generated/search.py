@@ -82,18 +82,25 @@ if __name__ == "__main__":
 def keep(path: Path, result: tuple[int, set[str], Verdict]) -> None:
     """Append a verdict to a file of them."""
     seed, found, verdict = result
-    line = json.dumps({"seed": seed, "features": sorted(found), "verdict": dataclasses.asdict(verdict)})
+    row = {"seed": seed, "program": fingerprint(seed), "features": sorted(found)}
+    line = json.dumps({**row, "verdict": dataclasses.asdict(verdict)})
     with path.open("a") as file:
         file.write(line + "\n")
 
 
+def fingerprint(seed: int) -> str:
+    """Tells whether the generator still writes the same program for a seed."""
+    return hashlib.sha1(repr(generate(seed)).encode()).hexdigest()[:12]
+
+
 def read(path: Path | None) -> list[tuple[int, set[str], Verdict]]:
-    """The verdicts of a file, without those of wrong programs, which are judged again."""
+    """The verdicts of a file; wrong programs, and those that the generator writes otherwise by now, are judged again."""
     if path is None or not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    verdicts = [(row["seed"], set(row["features"]), row["verdict"]) for row in rows]
-    return [(n, f, Verdict(**v)) for n, f, v in verdicts if not (v["wrong"] or v["crashed"])]
+    rows = [r for r in rows if not (r["verdict"]["wrong"] or r["verdict"]["crashed"])]
+    rows = [r for r in {r["seed"]: r for r in rows}.values() if r["program"] == fingerprint(r["seed"])]
+    return [(r["seed"], set(r["features"]), Verdict(**r["verdict"])) for r in rows]
 
 
 BEGIN, END = "<!-- numbers -->", "<!-- end of numbers -->"
