@@ -94,7 +94,7 @@ def fingerprint(seed: int) -> str:
 
 
 def read(path: Path | None) -> list[tuple[int, set[str], Verdict]]:
-    """The verdicts of a file; wrong programs, and those that the generator writes otherwise by now, are judged again."""
+    """The verdicts of a file; wrong programs, and those that the generator writes otherwise now, are judged again."""
     if path is None or not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines()]
