@@ -2,9 +2,9 @@
 
 A sampled number is judged more than once. The first look takes few draws, and passes what lies within `FIRST` standard
 errors. What does not is drawn anew, with many more draws, and is wrong if it lies beyond `SECOND` standard errors; what
-lies beyond `GROSS` twice needs no third look. Of correct numbers the first look stops about one in a hundred
-(few calls, heavy tails); the second, independent of the first, misjudges one in 10⁵. With some twenty numbers a program the
-false-alarm rate of 10,000 programs is a few per cent.
+lies beyond `GROSS` twice needs no third look. Of correct numbers the first look stops about one in a hundred (few
+calls, heavy tails); the second, independent of the first, misjudges one in 10⁵. With some twenty numbers a program
+the false-alarm rate of 10,000 programs is a few per cent.
 """
 
 import contextlib
