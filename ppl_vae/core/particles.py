@@ -23,6 +23,7 @@ from ppl_vae.core.plates import sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import PARTICLES, Axes, Site, read_site, stack_sites
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.messenger import Draw
 from ppl_vae.estimators.particle_axes import ParticleAxes
@@ -182,6 +183,10 @@ def tile(batch: tuple[Any, ...], particles: int) -> tuple[Any, ...]:
     return take(batch, torch.arange(batch_length(batch) or 0).repeat(particles))
 
 
+CHANCES = 8
+"""Looks at a pair with discrete draws: a few coins of two particles are alike by chance, and hide what differs."""
+
+
 def choose(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> tuple[str, dict[str, str]]:
     """The first strategy that gives, for two particles, what each gives alone; and why others were passed over."""
     reasons: dict[str, str] = {}
@@ -190,8 +195,10 @@ def choose(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> tuple[str,
         module.eval()
     try:
         with torch.no_grad(), pyro.validation_enabled(False):
+            looks = CHANCES if _draws_discrete(vae, batch, prepared) else 1
             for strategy in ("plate", "tile"):
-                reason = _differs(vae, batch, prepared, strategy)
+                found = (_differs(vae, batch, prepared, strategy) for _ in range(looks))
+                reason = next((r for r in found if r is not None), None)
                 if reason is None:
                     return strategy, reasons
                 reasons[strategy] = reason
@@ -199,6 +206,13 @@ def choose(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> tuple[str,
         for module in dropout:
             module.train()
     return "loop", reasons
+
+
+def _draws_discrete(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> bool:
+    """True if a latent site of the guide is drawn from a discrete distribution."""
+    sites = Runner(vae, batch, prepared).guide()[1].values()
+    supports = [support_of(s.fn) for s in sites if not s.is_observed and s.enum_dim is None]
+    return any(support is not None and support.is_discrete for support in supports)
 
 
 def own_noise(program: nn.Module) -> list[nn.Module]:

@@ -205,3 +205,21 @@ def test_objectives_are_objects_or_functions_of_a_pair(wrong):
 def test_a_function_that_returns_no_bound_is_told_so():
     with pytest.raises(ArgumentError, match="expected a Bound"):
         pv.objectives.as_objective(lambda vae, batch, total=None: torch.zeros(()))(pv.VAE(model, guide), X)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coins_that_fall_alike_hide_no_wrong_way_to_draw_particles(seed):
+    """t sees a sum over all of the data plate: particles in that plate, or beside it, would be summed with it."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Bernoulli(0.1))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        pyro.sample("t", dist.Normal(z.sum(-1), 1.0), obs=torch.tensor(0.7))
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Bernoulli(0.2))
+
+    pyro.set_rng_seed(seed)
+    assert pv.prepare(pv.VAE(model, guide), X[:2], 3).strategy == "loop"
