@@ -325,7 +325,7 @@ class Draw:
         return replace(program, sites=tuple(sites), order=tuple(order))
 
     def without_rsample(self, program: Program) -> Program:
-        able = [s for s in program.latents if s.guide.family in ("normal", "beta") and not s.estimator]
+        able = [s for s in program.latents if s.guide.family in ("normal", "beta") and not s.estimator and not s.event]
         able = [s for s in able if not s.guide.mask.startswith("method")]  # Pyro's masked distributions take no flag
         if not able:
             return program
@@ -336,7 +336,7 @@ class Draw:
         able = [s for s in program.latents if s.guide.family in ("normal", "bernoulli") and s.place != "inner"]
         able = [s for s in able if s.infer == "" and s.step is None and not s.estimator.startswith("Enumerate")]
         able = [
-            s for s in able if s.law.mask != "missing" and s.guide.family != "delta"
+            s for s in able if s.law.mask != "missing" and s.guide.family != "delta" and s.guide.rsample
         ]  # of one shape with what is observed
         return program.with_site(self.rng.choice(able).name, event=2) if able else program
 
@@ -371,7 +371,8 @@ class Draw:
 
     def sequential(self, program: Program) -> Program:
         plain = all(s.place in ("data", "global") and not s.event and s.step is None for s in program.sites)
-        if not plain or program.total or any(s.law.mask in ("obs_mask", "missing") for s in program.sites):
+        partly = any(s.law.mask in ("obs_mask", "missing") or s.model is None for s in program.sites)
+        if not plain or program.total or partly:
             return program
         blocks = [s.place for s in program.sites]
         if "data" in blocks and "global" in blocks[blocks.index("data") :]:

@@ -503,7 +503,11 @@ def _leaves_its_plate(program: Program, site: Site) -> bool:
         for s in program.sites:
             if any(f in below for law in (s.model, s.guide) if law is not None for f, _ in law.terms):
                 below.add(s.name)
-    return any(program[name].place != site.place and program[name].column != "deterministic" for name in below)
+    if any(program[name].place != site.place and program[name].column != "deterministic" for name in below):
+        return True
+    summed = {s.name for s in program.sites if s.only_model and s.place != site.place}
+    factors = [{s.name, *(f for f, _ in s.model.terms)} for s in program.sites if s.model is not None]
+    return any(site.name in factor and factor & summed for factor in factors)  # a part of one sum over all its elements
 
 
 def _tensor(values: tuple) -> Tensor:
