@@ -15,6 +15,8 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from ppl_vae.core.batch import batch_length, take
@@ -87,7 +89,7 @@ class Runner:
                     if plates.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
             draw = Draw(self._estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
-            with draw, enumerating_guide(self.prepared):
+            with _same_subsets(traces), draw, enumerating_guide(self.prepared):
                 traces.append(poutine.trace(self._run).get_trace(program))
         expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
         return traces, self._stack([self._read(t, e, drawn=True) for t, e in zip(traces, expects, strict=True)])
@@ -181,6 +183,16 @@ def _particle(values: Mapping[str, Tensor] | None, k: int) -> dict[str, Tensor]:
 def tile(batch: tuple[Any, ...], particles: int) -> tuple[Any, ...]:
     """The batch `particles` times, one copy after the other along its first axis."""
     return take(batch, torch.arange(batch_length(batch) or 0).repeat(particles))
+
+
+def _same_subsets(traces: list[Trace]) -> Messenger:
+    """Plates that subsample by themselves draw once for all particles: a bound is over particles of one datum."""
+    subsets = Trace()
+    for name, msg in traces[0].nodes.items() if traces else ():
+        if msg["type"] == "sample" and site_is_subsample(msg):
+            subsets.add_node(name, **{key: value for key, value in msg.items() if key != "name"})
+    replay: Messenger = poutine.replay(trace=subsets)
+    return replay
 
 
 CHANCES = 8

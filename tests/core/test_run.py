@@ -223,3 +223,25 @@ def test_coins_that_fall_alike_hide_no_wrong_way_to_draw_particles(seed):
 
     pyro.set_rng_seed(seed)
     assert pv.prepare(pv.VAE(model, guide), X[:2], 3).strategy == "loop"
+
+
+def test_a_plate_that_subsamples_draws_once_for_all_particles():
+    """Where particles are looped over, a bound over particles of one datum needs the same data in each."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            w = torch.cat([z.flatten()[:2], torch.zeros(1)])[:2]  # knows no axis of particles
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x[i])
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            pyro.sample("z", dist.Normal(x[i], 0.1))
+
+    x = 10 * torch.arange(6.0)
+    vae = pv.VAE(model, guide)
+    assert pv.prepare(vae, x, 3).strategy == "loop"
+    for seed in range(5):
+        pyro.set_rng_seed(seed)
+        z = pv.terms(vae, x, 3).guide["z"].raw
+        assert torch.equal((z / 10).round(), (z[:1] / 10).round().expand_as(z))
