@@ -6,6 +6,7 @@ alone, must give the same log-densities. The loop is always right.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ class Runner:
                     if plates.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
             draw = Draw(self._estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
-            with _same_subsets(traces), draw, enumerating_guide(self.prepared):
+            with _subsets_of(traces[0] if traces else None), draw, enumerating_guide(self.prepared):
                 traces.append(poutine.trace(self._run).get_trace(program))
         expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
         return traces, self._stack([self._read(t, e, drawn=True) for t, e in zip(traces, expects, strict=True)])
@@ -102,14 +103,16 @@ class Runner:
             Its sites, with sums in the place of what is summed out; and the sites that the sums took the place of.
         """
         runs: list[tuple[Sites, Sites]] = []
+        first: Trace | None = None
         for k, trace in enumerate(guide):
             if values is not None:
                 given = _particle(values, k) if self.strategy == "loop" else values
                 trace = trace.copy()
                 for name, value in given.items():
                     trace.nodes[name] = {**trace.nodes[name], "value": value}
-            with poutine.replay(trace=trace), enumerating_model(self.prepared, trace):
+            with poutine.replay(trace=trace), _subsets_of(first), enumerating_model(self.prepared, trace):
                 model = poutine.trace(self._run).get_trace(self.vae.run_model)
+            first = first or model
             if self.prepared.enumerates:
                 summed, made = contracted(trace, model, self._axes, self.total, self.prepared)
                 sites = self._read(model, inner_expectation(trace, self.prepared.plates))
@@ -185,10 +188,15 @@ def tile(batch: tuple[Any, ...], particles: int) -> tuple[Any, ...]:
     return take(batch, torch.arange(batch_length(batch) or 0).repeat(particles))
 
 
-def _same_subsets(traces: list[Trace]) -> Messenger:
-    """Plates that subsample by themselves draw once for all particles: a bound is over particles of one datum."""
+def _subsets_of(first: Trace | None) -> AbstractContextManager[Any]:
+    """Within, plates that subsample by themselves draw what they drew in the first run, if there was one.
+
+    Where particles are looped over, a bound is over particles of one datum, which has to be the same in each.
+    """
+    if first is None:
+        return nullcontext()
     subsets = Trace()
-    for name, msg in traces[0].nodes.items() if traces else ():
+    for name, msg in first.nodes.items():
         if msg["type"] == "sample" and site_is_subsample(msg):
             subsets.add_node(name, **{key: value for key, value in msg.items() if key != "name"})
     replay: Messenger = poutine.replay(trace=subsets)

@@ -239,8 +239,9 @@ def follow(program: Callable[..., Any], batch: tuple[Any, ...]) -> dict[str, fro
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False), TrackProvenance():
         sites = sample_sites(poutine.trace(program).get_trace(*batch))
+    latent = frozenset(name for name, site in sites.items() if not site["is_observed"])
     return {
-        name: frozenset(get_provenance(unmasked(site["fn"]).log_prob(site["value"]))) & sites.keys() - {name}
+        name: latent & get_provenance(unmasked(site["fn"]).log_prob(site["value"])) - {name}
         for name, site in sites.items()
     }
 

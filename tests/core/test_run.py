@@ -245,3 +245,37 @@ def test_a_plate_that_subsamples_draws_once_for_all_particles():
         pyro.set_rng_seed(seed)
         z = pv.terms(vae, x, 3).guide["z"].raw
         assert torch.equal((z / 10).round(), (z[:1] / 10).round().expand_as(z))
+
+
+def test_a_plate_that_only_the_model_subsamples_draws_once_too():
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", x.shape[0], subsample_size=2) as i:
+            loc = torch.cat([w.flatten()[:1], torch.zeros(1)])  # knows no axis of particles
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x[i])
+
+    x = 10 * torch.arange(6.0)
+    vae = pv.VAE(model, lambda x: pyro.sample("w", dist.Normal(0.0, 1.0)))
+    assert pv.prepare(vae, x, 3).strategy == "loop"
+    for seed in range(5):
+        pyro.set_rng_seed(seed)
+        seen = pv.terms(vae, x, 3).model["x"].value
+        assert torch.equal(seen, seen[:1].expand_as(seen))
+
+
+def test_what_is_observed_is_no_latent_that_others_depend_on():
+    """p(x | y, z), y observed and read again by the program: x depends on z alone, and y may be given."""
+
+    def model(x, y):
+        with pyro.plate("data", x.shape[0]):
+            y = pyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+            z = pyro.sample("z", dist.Normal(y, 1.0))
+            t = pyro.sample("t", dist.Normal(y, 1.0), obs=x)
+            pyro.sample("x", dist.Normal(z + t, 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x + y, 1.0))
+
+    parents = pv.prepare(pv.VAE(model, guide), (X, X + 1)).plates.parents
+    assert parents == {"y": frozenset(), "z": frozenset(), "t": frozenset(), "x": frozenset("z")}
