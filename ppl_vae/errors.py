@@ -45,6 +45,27 @@ class NonFiniteError(PplVaeError, ArithmeticError):
     """A bound that became NaN or infinite; the message names epoch, step and site."""
 
 
+def one_of(key: str, value: str, names: Iterable[str]) -> str:
+    """The value, where it is one of the names that there are.
+
+    Raises:
+        ArgumentError: it is another, with the names and the nearest of them.
+
+    Example:
+        >>> one_of("prior", "normal", ["normal", "flow"])
+        'normal'
+        >>> one_of("prior", "norml", ["normal", "flow"])
+        Traceback (most recent call last):
+        ppl_vae.errors.ArgumentError: Got prior='norml', expected one of normal, flow: perhaps 'normal'?
+    """
+    known = list(names)
+    if value in known:
+        return value
+    near = near_names(str(value), known)
+    hint = f": perhaps {near[0]!r}?" if near else "."
+    raise ArgumentError(f"Got {key}={value!r}, expected one of {', '.join(known)}{hint}")
+
+
 def near_names(word: str, words: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
     """The names close to a misspelt one, the closest first; upper and lower case count the same.
 

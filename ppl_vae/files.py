@@ -13,11 +13,16 @@ from ppl_vae.errors import RunError
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], mark: str = "tmp") -> Iterator[Path]:
     """Give a temporary path; what is written there takes the place of `path` when the block ends without an error.
 
     Whoever reads sees the old file (or folder) or the new one, whenever this process is killed. The temporary name is
     the same each time, so a kill leaves at most one, and the next write takes it over.
+
+    Args:
+        path: of the file or folder.
+        mark: the end of the temporary name. What takes long to write, and may be written by two processes at once, has
+            one of its own in each.
 
     Raises:
         RunError: where it cannot be written; what was there before is untouched.
@@ -31,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ('42', ['result.txt'])
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{mark}")
     if temporary.is_dir():
         shutil.rmtree(temporary)  # of a process that was killed
     try:

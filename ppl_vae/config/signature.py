@@ -250,7 +250,7 @@ def _unpacked(module: _Module, rest: ast.arg | None) -> dict[str, Parameter]:
 
 def _of_typed_dict(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
     inherited = {k: v for home, parent in _parents(module, node) for k, v in _of_typed_dict(home, parent).items()}
-    constant = module.values.get(constant_of(node.name))
+    constant = module.values.get(node.name.upper())
     held = UNKNOWN if constant is None else _literal(module, constant)
     values = held if isinstance(held, dict) else {}
     said = arguments(_docstring(node))
@@ -259,16 +259,6 @@ def _of_typed_dict(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
         name: Parameter(values.get(name, p.default), p.choices, said.get(name) or p.words)
         for name, p in (inherited | own).items()
     }
-
-
-def constant_of(name: str) -> str:
-    """What the constant is called that holds the defaults of a TypedDict.
-
-    Example:
-        >>> constant_of("Preparation"), constant_of("ImagePreparation")
-        ('PREPARATION', 'IMAGE_PREPARATION')
-    """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
 
 
 def _literal(module: _Module, node: ast.AST) -> Any:

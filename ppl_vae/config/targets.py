@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
 from ppl_vae.config.schema import near
-from ppl_vae.config.signature import INJECTED, constant_of
+from ppl_vae.config.signature import INJECTED
 from ppl_vae.errors import PplVaeError, UsageError
 
 
@@ -191,7 +191,7 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
 
 def _unpacked(keys: Any) -> dict[str, inspect.Parameter]:
     """The keywords of `**how: Unpack[T]`, with the defaults of the constant that bears T's name in capitals."""
-    defaults = getattr(sys.modules[keys.__module__], constant_of(keys.__name__), {})
+    defaults = getattr(sys.modules[keys.__module__], keys.__name__.upper(), {})
     unset = {key: inspect.Parameter.empty if key in keys.__required_keys__ else ... for key in keys.__annotations__}
     return {
         name: inspect.Parameter(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.errors import one_of
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec, Labels
 from ppl_vae.nn.flows import Autoregressive, Coupling
@@ -223,6 +224,7 @@ class FlowAmortized(nn.Module):
         flow_hidden: Sequence[int] = (64,),
     ) -> None:
         super().__init__()
+        one_of("flow", flow, get_args(FlowName))
         self.encoder = Encoder(spec, hidden, activation)
         dim, features = model.latent_dim, self.encoder.out_features
         self.base = DiagonalNormal(features, dim)

@@ -9,13 +9,13 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
 from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import inverse_softplus
-from ppl_vae.nn.mlp import MLP, Activation, join
+from ppl_vae.nn.mlp import ACTIVATIONS, MLP, Activation, join
 
 NARROW = inverse_softplus(0.1) - inverse_softplus(1.0)
 """Raw scale at which a global latent starts with a tenth of its prior's width, as Pyro's own guides do."""
@@ -83,6 +83,7 @@ class Derived(nn.Module):
     ) -> None:
         super().__init__()
         object.__setattr__(self, "model", model)  # run here, owned by its pair: no submodule of the guide
+        one_of("activation", activation, ACTIVATIONS)  # its layers are built later
         self.spec, self.hidden, self.head_hidden, self.activation = spec, hidden, head_hidden, activation
         self.channels, self.condition = channels, condition
         self.data_plate, self.hide = data_plate, frozenset(hide)

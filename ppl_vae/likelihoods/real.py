@@ -1,13 +1,13 @@
 """Likelihoods on the real line with a location and a scale: Normal, Laplace, Student-t."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.likelihoods.base import Likelihood
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import inverse_softplus, positive
@@ -34,6 +34,7 @@ class Scale(nn.Module):
         super().__init__()
         if not value > 0:
             raise PplVaeError(f"a scale is positive, got value={value}.")
+        one_of("scale", mode, get_args(ScaleMode))
         self.mode = mode
         self.start = inverse_softplus(value)
         if mode == "fixed":

@@ -1,13 +1,14 @@
 """Discrete latents: binary or categorical codes."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import one_of
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import Activation, Decoder
@@ -46,6 +47,7 @@ class Discrete(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        one_of("code", code, get_args(Code))
         self.latent_dim, self.code = latent_dim, code
         shape = (latent_dim,) if code == "bernoulli" else (latent_dim, classes)
         self.likelihood = likelihood or likelihood_for(spec)

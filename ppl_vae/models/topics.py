@@ -1,6 +1,6 @@
 """Topic models of word counts, with a Dirichlet latent."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.distributions.multinomial import Multinomial
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, one_of
 from ppl_vae.nn.features import DataSpec
 
 Mixing = Literal["product", "mixture"]
@@ -38,6 +38,7 @@ class Topics(nn.Module):
 
     def __init__(self, spec: DataSpec, latent_dim: int = 20, alpha: float = 0.5, mixing: Mixing = "product") -> None:
         super().__init__()
+        one_of("mixing", mixing, get_args(Mixing))
         if spec.support not in ("counts", "integers") or len(spec.shape) != 1:
             raise DataError(
                 f"model=topics is for vectors of counts, this dataset's x has support {spec.support!r} and "

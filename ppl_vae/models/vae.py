@@ -13,7 +13,7 @@ from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import Activation, Decoder
-from ppl_vae.nn.priors import PRIORS, GammaPrior, PriorName
+from ppl_vae.nn.priors import GammaPrior, PriorName, prior_for
 
 
 class VAE(Latent):
@@ -41,7 +41,7 @@ class VAE(Latent):
         prior: PriorName = "normal",
     ) -> None:
         decoder = partial(Decoder, hidden=hidden, activation=activation)
-        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
+        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
 
 
 class Autoencoder(Latent):
@@ -102,7 +102,7 @@ class ConvVAE(Latent):
         prior: PriorName = "normal",
     ) -> None:
         decoder = partial(ConvDecoder, channels=channels, hidden=hidden, activation=activation, residual=residual)
-        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
+        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
 
 
 class GammaVAE(Latent):
@@ -156,7 +156,7 @@ class AutoregressiveVAE(Latent):
         prior: PriorName = "normal",
     ) -> None:
         decoder = partial(AutoregressiveDecoder, hidden=hidden)
-        super().__init__(spec, likelihood, latent_dim, PRIORS[prior], decoder)
+        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""

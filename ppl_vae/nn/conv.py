@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
 from ppl_vae.nn.features import DataSpec, Rescale
-from ppl_vae.nn.mlp import ACTIVATIONS, MLP, Activation, check_sizes, join
+from ppl_vae.nn.mlp import MLP, Activation, act, check_sizes, join
 
 
 class ConvEncoder(nn.Module):
@@ -48,7 +48,7 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         width = self.shape[0]
         for c in channels:
-            layers += [nn.Conv2d(width, gates(c, activation), 3, stride=2, padding=1), act(activation)]
+            layers += [nn.Conv2d(width, gates(c, activation), 3, stride=2, padding=1), over_channels(activation)]
             layers += [Residual(c, activation)] if residual else []
             width = c
         self.conv = nn.Sequential(*layers)
@@ -96,7 +96,7 @@ class ConvDecoder(nn.Module):
         outs = [*channels[1:], likelihood.num_params * spec.shape[0]]
         self.in_shape = (channels[0] if channels else outs[-1], *sizes[0])
         self.net = MLP(features, prod(self.in_shape), hidden=hidden, activation=activation)
-        layers: list[nn.Module] = [] if residual else [ACTIVATIONS[plain(activation)]()]
+        layers: list[nn.Module] = [] if residual else [act(plain(activation))]
         for i, (c, out) in enumerate(zip(channels, outs, strict=False)):
             last = i == len(channels) - 1
             height, width = sizes[i + 1]
@@ -104,7 +104,7 @@ class ConvDecoder(nn.Module):
             layers += [Residual(c, activation)] if residual else []
             wide = out if last else gates(out, activation)
             layers += [nn.ConvTranspose2d(c, wide, 3, stride=2, padding=1, output_padding=even)]
-            layers += [] if last else [act(activation)]
+            layers += [] if last else [over_channels(activation)]
         self.conv = nn.Sequential(*layers)
         # One bias per pixel, where the last convolution has one per channel only.
         start = getattr(likelihood, "initial_bias", lambda: None)()
@@ -128,9 +128,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            ACTIVATIONS[plain(activation)](),
+            act(plain(activation)),
             nn.Conv2d(channels, channels, 3, padding=1),
-            ACTIVATIONS[plain(activation)](),
+            act(plain(activation)),
             nn.Conv2d(channels, channels, 1),
         )
 
@@ -173,6 +173,6 @@ def plain(activation: Activation) -> Activation:
     return "elu" if activation == "glu" else activation
 
 
-def act(activation: Activation) -> nn.Module:
+def over_channels(activation: Activation) -> nn.Module:
     """The activation, gating over channels."""
-    return nn.GLU(1) if activation == "glu" else ACTIVATIONS[activation]()
+    return nn.GLU(1) if activation == "glu" else act(activation)

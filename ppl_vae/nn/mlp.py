@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.nn.features import DataSpec, Features
 
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus", "glu"]
@@ -21,6 +21,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "glu": nn.GLU,
 }
+
+
+def act(activation: Activation) -> nn.Module:
+    """The layer of an activation.
+
+    Raises:
+        ArgumentError: there is none of that name.
+    """
+    return ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]()
 
 
 class MLP(nn.Sequential):
@@ -49,10 +58,11 @@ class MLP(nn.Sequential):
         activation: Activation = "relu",
     ) -> None:
         check_sizes(features=features, hidden=hidden, out=out or 1)
+        one_of("activation", activation, ACTIVATIONS)  # with no hidden layer, too
         layers: list[nn.Module] = []
         for width in hidden:
             layers.append(nn.Linear(features, 2 * width if activation == "glu" else width))
-            layers.append(ACTIVATIONS[activation]())
+            layers.append(act(activation))
             features = width
         if out is not None:
             layers.append(nn.Linear(features, out))

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import one_of
 from ppl_vae.nn.flows import Coupling
 from ppl_vae.nn.heads import inverse_softplus, positive
 
@@ -101,3 +102,13 @@ PRIORS: dict[PriorName, Callable[[int], nn.Module]] = {
     "flow": FlowPrior,
 }
 """Priors by name, each made from the size of z."""
+
+
+def prior_for(name: PriorName) -> Callable[[int], nn.Module]:
+    """The prior of a name, from the size of z.
+
+    Raises:
+        ArgumentError: there is none of that name.
+    """
+    one_of("prior", name, PRIORS)
+    return PRIORS[name]

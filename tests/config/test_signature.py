@@ -106,7 +106,7 @@ SOURCES = {
 
             shape: list[int] | None
 
-        MORE_KEYS: MoreKeys = {**BASE, "shape": None}
+        MOREKEYS: MoreKeys = {**BASE, "shape": None}
     """,
     "sources": """
         import math
