@@ -13,7 +13,7 @@ from ppl_vae.core.evidence import no_evidence
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms
-from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.errors import CheckError, one_of
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -51,8 +51,7 @@ class AnnealedPath:
         self.index = torch.arange(size).repeat(chains)
         self.batch = take(batch, self.index)
         t = terms(vae, self.batch, mode="draw")
-        if start not in ("guide", "prior"):
-            raise ArgumentError(f"Got start={start!r}, expected 'guide' or 'prior'.")
+        one_of("start", start, ("guide", "prior"))
         for name, site in t.latents.items():
             if not site.is_local or site.is_auxiliary or site.fn.support.is_discrete or name not in t.model:
                 raise CheckError(

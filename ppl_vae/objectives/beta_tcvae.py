@@ -9,7 +9,7 @@ from torch import Tensor
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
 from ppl_vae.distributions.unwrap import factors
-from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.errors import CheckError, one_of
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, plus
 from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
@@ -69,8 +69,7 @@ class BetaTCVAE(Objective):
         num_particles: int = 1,
     ) -> None:
         super().__init__()
-        if sampling not in ("stratified", "weighted"):
-            raise ArgumentError(f"Got {sampling!r}, expected sampling='stratified' or sampling='weighted'.")
+        one_of("sampling", sampling, ("stratified", "weighted"))
         self.num_particles = positive("num_particles", num_particles)
         self.beta = as_schedule(beta, "beta")
         self.alpha, self.gamma, self.sampling, self.site = alpha, gamma, sampling, site

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from torch import Tensor
 
 from ppl_vae.core.terms import Terms
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import one_of
 from ppl_vae.estimators import Pathwise, StickingTheLanding
 from ppl_vae.objectives.aggregate import averaged, code_site, moments, plus
 from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
@@ -56,8 +56,7 @@ class DIP(Objective):
         num_particles: int = 1,
     ) -> None:
         super().__init__()
-        if kind not in ("I", "II"):
-            raise ArgumentError(f"Got {kind!r}, expected kind='I' or kind='II'.")
+        one_of("kind", kind, ("I", "II"))
         self.num_particles = positive("num_particles", num_particles)
         self.kind, self.site = kind, site
         self.off_diagonal = as_schedule(off_diagonal, "off_diagonal")

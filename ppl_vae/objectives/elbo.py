@@ -8,7 +8,7 @@ from torch import Tensor
 from ppl_vae.core.run import terms
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, analytic_kl
-from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.errors import CheckError, one_of
 from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
 from ppl_vae.objectives.base import (
     Bound,
@@ -67,8 +67,7 @@ class ELBO(Objective):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if kl not in ("sampled", "analytic"):
-            raise ArgumentError(f"Got kl={kl!r}, expected 'sampled' or 'analytic'.")
+        one_of("kl", kl, ("sampled", "analytic"))
         self.num_particles = positive("num_particles", num_particles)
         self.kl = kl
         self.beta = as_schedule(beta, "beta")

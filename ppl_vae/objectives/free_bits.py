@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms, analytic_kl
 from ppl_vae.distributions.unwrap import factors
-from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.errors import ArgumentError, CheckError, one_of
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.base import Bound, Objective, alike, charged_kl, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
@@ -51,8 +51,7 @@ class FreeBits(Objective):
         self, nats: float | Schedule = 0.1, per: Literal["dimension", "site"] = "dimension", num_particles: int = 1
     ) -> None:
         super().__init__()
-        if per not in ("dimension", "site"):
-            raise ArgumentError(f"Got {per!r}, expected per='dimension' or per='site'.")
+        one_of("per", per, ("dimension", "site"))
         if isinstance(nats, (int, float)) and nats < 0:
             raise ArgumentError(f"Got {nats}, expected nats ≥ 0.")
         self.num_particles = positive("num_particles", num_particles)

@@ -16,7 +16,7 @@ from torch import nn
 from ppl_vae import rng
 from ppl_vae.core.call import named_arguments, require_pair
 from ppl_vae.core.misfit import misfit_told
-from ppl_vae.errors import ArgumentError, RunError
+from ppl_vae.errors import ArgumentError, RunError, one_of
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row
@@ -200,5 +200,4 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
         raise ArgumentError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
     if resume and directory is None:
         raise ArgumentError("Got resume=True without a directory, expected directory=… of the run to go on with.")
-    if plan.compile not in ("auto", "off", "export", "inductor"):
-        raise ArgumentError(f"Got compile={plan.compile!r}, expected one of 'auto', 'off', 'export', 'inductor'.")
+    one_of("compile", plan.compile, ("auto", "off", "export", "inductor"))
