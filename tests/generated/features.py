@@ -73,8 +73,8 @@ def _features(program: Program) -> Iterator[str]:
             )
             if site.only_model:
                 yield "enumerated in the model"
-            elif site.model is None:
-                yield "auxiliary"
+            elif site.name == "a":
+                yield "auxiliary, " + ("without a reverse" if site.model is None else "with a reverse")
             elif site.infer:
                 yield f"infer: enumerate in {site.infer}"
             if any(f in names for law in (site.model, site.guide) if law for f, _ in law.terms):

@@ -349,9 +349,11 @@ class Draw:
         return program.with_site(site.name, guide=replace(site.guide, family="delta", rsample=True), estimator="")
 
     def auxiliary(self, program: Program) -> Program:
-        """A site that only the guide has, first in its order."""
+        """A site that serves others in the guide, first in its order; its reverse r(a | z) is in the model, or not."""
         family = self.rng.choice(("normal", "bernoulli"))
-        site = Site("a", "data", None, self.law(family, "g", ["x"], (0.75, 1.1)))
+        parents = [s.name for s in program.latents if s.place in ("data", "global")]
+        reverse = self.law(family, "m", self.some(parents, 0.8), (0.8, 1.3)) if self.chance(0.6) else None
+        site = Site("a", "data", reverse, self.law(family, "g", ["x"], (0.75, 1.1)))
         sites = []
         for s in program.sites:
             guide = s.guide

@@ -185,7 +185,7 @@ def _statement(program: Program, site: Site, which: str) -> list[str]:
     marked = site.infer if law.mask != "obs_mask" or twin is None else twin.infer
     if marked in (which, "both"):
         infer["enumerate"] = "parallel"
-    if site.model is None:
+    if site.name == "a" and which == "guide":
         infer["is_auxiliary"] = True
     if infer:
         options.append(f"infer={infer}")

@@ -75,7 +75,7 @@ class Site:
         name: Its name.
         place: "data" in the data plate, "inner" in a plate within it, "global" in no plate, "outer" in a plate of
             global components, "below" in no plate, but below local latents.
-        model: Its law in the model; None for an auxiliary site that only the guide has.
+        model: Its law in the model; None for an auxiliary site, "a", without a reverse.
         guide: Its law in the guide; None for an observed site, or one that only the model enumerates.
         column: The column of the batch that it observes; "" if it is latent; "factor" for a `pyro.factor`,
             "deterministic" for a `pyro.deterministic`; a number for one observed outside the data plate.
