@@ -230,7 +230,10 @@ def choose(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> tuple[str,
 
 def _draws_discrete(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> bool:
     """True if a latent site of the guide is drawn from a discrete distribution."""
-    sites = Runner(vae, batch, prepared).guide()[1].values()
+    try:
+        sites = Runner(vae, batch, prepared).guide()[1].values()
+    except Exception:  # an estimator that cannot draw its site, say: whoever runs the pair next tells of it
+        return False
     supports = [support_of(s.fn) for s in sites if not s.is_observed and s.enum_dim is None]
     return any(support is not None and support.is_discrete for support in supports)
 
