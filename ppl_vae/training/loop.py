@@ -17,13 +17,14 @@ from torch import nn
 
 from ppl_vae import rng
 from ppl_vae.compile.adam import Updater
+from ppl_vae.compile.gradient import Gradient
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
 from ppl_vae.compile.verify import fingerprint
+from ppl_vae.core.snapshot import put_tensors, take_tensors
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
-from ppl_vae.runs.state import put_tensors, take_tensors
 from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
@@ -142,14 +143,10 @@ class Loop:
                 epochs=self.epochs,
                 validated=self.validation is not None,
             )
+            limits = self.plan.grad_clip, self.plan.grad_clip_value
             self.stepper = Stepper(
-                self.vae,
-                self.objective,
-                len(self.train),
+                Gradient(self.vae, self.objective, len(self.train), self.parameters, *limits),
                 self.updater,
-                self.parameters,
-                clip=self.plan.grad_clip,
-                clip_value=self.plan.grad_clip_value,
                 mode=self.plan.compile,
                 steps=self.steps,
                 batch_size=min(self.plan.batch_size, len(self.train)),
