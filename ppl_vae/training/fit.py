@@ -6,12 +6,14 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae import rng
 from ppl_vae.core.call import named_arguments, require_pair
@@ -115,34 +117,32 @@ def fit(
         >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
         0.5
     """
-    from ppl_vae.objectives import ELBO, as_objective
-
-    plan = Plan(
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        seed=seed,
-        grad_clip=grad_clip,
-        grad_clip_value=grad_clip_value,
-        early_stopping=early_stopping,
-        keep=keep,
-        compile=compile,
+    training = Training.told(
+        vae,
+        data,
+        objective,
+        optimizer,
+        scheduler,
+        Plan(
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            grad_clip=grad_clip,
+            grad_clip_value=grad_clip_value,
+            early_stopping=early_stopping,
+            keep=keep,
+            compile=compile,
+        ),
+        groups=groups,
+        directory=directory,
+        resume=resume,
+        callbacks=callbacks,
     )
-    _refuse_nonsense(plan, directory, resume)
-    _refuse_kinds(vae, directory, groups, callbacks)
-    objective = ELBO() if objective is None else as_objective(objective)
-    device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
-    signals, history = PostponedSignals(), History()
-    store = None if directory is None else Store(directory)
+    signals, history, store = PostponedSignals(), training.history, training.store
     try:
-        with isolate_globals(device), modes_kept(vae, objective), signals:
-            rng.seed_all(rng.derive(seed, INITIAL), device)
-            test = getattr(data, "test", None)
-            with misfit_told(vae):
-                train, validation = batches_of(data, vae, device, batch_size)
-                loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
-                loop.prepare(optimizer, scheduler, groups)
-            loop.start(resume)
+        with training.isolated(), signals:
+            loop = training.begin(signals)
             loop.run(progress)
     except Interrupted:
         history.status = "interrupted"
@@ -162,6 +162,82 @@ def fit(
         error.history = history  # type: ignore[attr-defined]
         raise
     raise AssertionError("unreachable: delivering a signal raises")
+
+
+@dataclass
+class Training:
+    """What `fit` was told, checked, before anything is run or written."""
+
+    vae: Any
+    data: Any
+    objective: Any
+    optimizer: OptimizerFactory
+    scheduler: Any
+    plan: Plan
+    groups: Mapping[str, Mapping[str, Any]] | None
+    store: Store | None
+    resume: bool
+    callbacks: Sequence[Callable[[Row], object]]
+    history: History = field(default_factory=History)
+
+    @staticmethod
+    def told(
+        vae: Any,
+        data: Any,
+        objective: Any,
+        optimizer: OptimizerFactory,
+        scheduler: Any,
+        plan: Plan,
+        *,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        directory: Any = None,
+        resume: bool = False,
+        callbacks: Sequence[Callable[[Row], object]] = (),
+    ) -> Training:
+        """Check all of it; see `fit`."""
+        from ppl_vae.objectives import ELBO, as_objective
+
+        _refuse_nonsense(plan, directory, resume)
+        _refuse_kinds(vae, directory, groups, callbacks)
+        objective = ELBO() if objective is None else as_objective(objective)
+        store = None if directory is None else Store(directory)
+        return Training(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pair lies."""
+        first: Tensor = next(itertools.chain(self.vae.parameters(), self.vae.buffers()), torch.empty(0))
+        return first.device
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Leave the caller's process, and the modes of the modules, as they were found."""
+        with isolate_globals(self.device), modes_kept(self.vae, self.objective):
+            yield
+
+    def begin(self, signals: PostponedSignals) -> Loop:
+        """Make the loop, and begin or go on with the run; within `isolated`."""
+        device = self.device
+        rng.seed_all(rng.derive(self.plan.seed, INITIAL), device)
+        test = getattr(self.data, "test", None)
+        with misfit_told(self.vae):
+            train, validation = batches_of(self.data, self.vae, device, self.plan.batch_size)
+            loop = Loop(
+                self.vae,
+                self.objective,
+                train,
+                validation,
+                self.plan,
+                self.history,
+                self.store,
+                signals,
+                self.callbacks,
+                device,
+                test,
+            )
+            loop.prepare(self.optimizer, self.scheduler, self.groups)
+        loop.start(self.resume)
+        return loop
 
 
 def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:

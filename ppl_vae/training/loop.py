@@ -254,26 +254,48 @@ class Loop:
                     self.reporter.note(f"warning: {found.kind}, at {found.where}: {found.what} Fix: {found.fix}")
                 if self.epochs == 0 and not self.history.rows:
                     self._evaluate_only()
-                while self.step < self.steps and not self._stops_early():
+                while not self.is_done:
                     self._run_epoch()
                 self.reporter.done(self.history)
         except Interrupted:
-            self._keep_weights()
+            self.keep_weights()
             raise
+        self.finish()
+
+    @property
+    def is_done(self) -> bool:
+        """True at the end, or where training is to stop early."""
+        return self.step >= self.steps or self._stops_early()
+
+    def finish(self) -> None:
+        """Say how training ended, and hold the weights to keep."""
         self.history.status = "stopped early" if self.step < self.steps else "finished"
-        self._keep_weights()
+        self.keep_weights()
 
     def _run_epoch(self) -> None:
-        self.snapshot = copy.deepcopy(self.state())
+        self.begin_epoch()
         started, look = time.monotonic() - self.spent, time.monotonic() + self.reporter.seconds
-        for batch in self._batches():
-            self._train_on(batch)
+        for batch in self.batches():
+            self.train_on(batch)
             self.spent = time.monotonic() - started
             if self.signals.pending is not None:
-                self._interrupt(save=True)
+                self.interrupt(save=True)
             if time.monotonic() >= look:
                 look = time.monotonic() + self.reporter.seconds
                 self.reporter.step(self.step, self.epoch + 1, self._averages()["bound"])
+        self.end_epoch(lambda: time.monotonic() - started)
+
+    def begin_epoch(self) -> None:
+        """Keep the state from which an epoch can be replayed."""
+        self.snapshot = copy.deepcopy(self.state())
+
+    def end_epoch(self, seconds: Callable[[], float], validation: Meter | None = None) -> None:
+        """Read the averages, validate, and record it all.
+
+        Args:
+            seconds: gives the seconds that the epoch took.
+            validation: the averages over the validation data, where they were taken already.
+        """
         averages = self._averages()
         self.epoch, self.position, self.meter = self.epoch + 1, 0, Meter()
         row: Row = {"epoch": self.epoch, "step": self.step}
@@ -281,9 +303,9 @@ class Loop:
         row |= {f"train/{name}": value for name, value in averages.items()}
         row |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "grad_norm": grad_norm}
         row |= {name: float(schedule.value) for name, schedule in self.schedules.items()}
-        row |= self._validate()
+        row |= self._validate() if validation is None else self._row(validation, "validation")
         self.pacer.after_epoch(-row.get("validation/bound", math.nan))
-        row["seconds"] = time.monotonic() - started
+        row["seconds"] = seconds()
         self.spent = 0.0
         self._tell_how_it_ran()
         self._record(row)
@@ -294,7 +316,7 @@ class Loop:
         if before != self.history.compiled and (self.stepper.captures or self.stepper.gave_up):
             self.reporter.note(f"steps run {self.history.compiled}")
 
-    def _batches(self) -> Iterator[tuple[Any, ...]]:
+    def batches(self) -> Iterator[tuple[Any, ...]]:
         """The rest of the epoch; seed and epoch fix its order, so any place in it is found again."""
         generator = torch.Generator().manual_seed(rng.derive(self.plan.seed, ORDER, self.epoch))
         batches = self.train.batches(self.plan.batch_size, generator)
@@ -302,9 +324,9 @@ class Loop:
             next(batches)
         return itertools.islice(batches, self.steps - self.step)
 
-    def _train_on(self, batch: tuple[Any, ...]) -> None:
+    def train_on(self, batch: tuple[Any, ...]) -> None:
         """One step of training; reads nothing from the device."""
-        self._set_schedules(self.step)
+        self.set_schedules()
         try:
             if self.step == 0:
                 self.stepper.by_program(batch, self.meter)
@@ -317,7 +339,7 @@ class Loop:
             self._blame(error, length(batch))
             raise
         self._stop_validating()
-        self._advance()
+        self.advance()
 
     def _stop_validating(self) -> None:
         """Arguments are checked in the first step of a process."""
@@ -325,14 +347,16 @@ class Loop:
             self.validating = False
             stop_validating()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """A step is done."""
         self.pacer.after_step()
         self.step += 1
         self.position += 1
 
-    def _set_schedules(self, step: int) -> None:
+    def set_schedules(self) -> None:
+        """Set every schedule for the step at hand."""
         for schedule in self.moving:
-            schedule.advance(step, step / self.per_epoch)
+            schedule.advance(self.step, self.step / self.per_epoch)
 
     def _averages(self) -> dict[str, float]:
         averages = self.meter.read()
@@ -350,11 +374,18 @@ class Loop:
         """Averages over a split with every schedule at its final value, so that epochs can be compared."""
         meter = Meter()
         with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
-            for schedule in self.moving:
-                schedule.value.fill_(schedule.final)
+            self.settle()
             for batch in feed.batches(self.plan.batch_size):
                 bound = self.objective(self.vae, batch, total=len(self.train))
                 meter.add({"bound": bound.value, **bound.metrics}, length(batch))
+        return self._row(meter, prefix)
+
+    def settle(self) -> None:
+        """Set every schedule to its final value, at which epochs are compared."""
+        for schedule in self.moving:
+            schedule.value.fill_(schedule.final)
+
+    def _row(self, meter: Meter, prefix: str) -> Row:
         row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
         if not math.isfinite(row[f"{prefix}/bound"]):
             warnings.warn(
@@ -391,20 +422,22 @@ class Loop:
             if self.parameters and fingerprint(self.vae, self.objective) != before:
                 self.stepper.forget()
         if self.signals.pending is not None:
-            self._interrupt(save=False)
+            self.interrupt(save=False)
 
     def _stops_early(self) -> bool:
         patience = self.plan.early_stopping
         return patience is not None and bool(self.history.rows) and epochs_since_best(self.history.rows) >= patience
 
-    def _interrupt(self, *, save: bool) -> NoReturn:
+    def interrupt(self, *, save: bool) -> NoReturn:
+        """Stop where a signal has come, in a state to go on from."""
         if save:
             self._save()
         if self.store is not None and self.best is None:
             self.store.save_best(self.vae.state_dict(), self.epoch)  # better than none
         raise Interrupted
 
-    def _keep_weights(self) -> None:
+    def keep_weights(self) -> None:
+        """Let the pair hold the weights that are to be kept."""
         if self.plan.keep == "best" and self.best is not None:
             self.vae.load_state_dict(self.best)
 
@@ -429,10 +462,10 @@ class Loop:
         reached, self.validating = self.step, True
         stop_validating()
         self.load(copy.deepcopy(self.snapshot), "the snapshot")
-        for batch in self._batches():
+        for batch in self.batches():
             before = copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective), rng.capture(self.device)))
             try:
-                self._set_schedules(self.step)
+                self.set_schedules()
                 metrics = self.stepper.gradient(batch)
                 wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
                 value = float(metrics["bound"])
@@ -448,7 +481,7 @@ class Loop:
             if self.step > reached:
                 break
             self.updater.step()
-            self._advance()
+            self.advance()
         self._fail(
             math.nan,
             "it did not occur again when the epoch was replayed, so the site is unknown",
