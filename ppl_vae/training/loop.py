@@ -303,7 +303,11 @@ class Loop:
         row |= {f"train/{name}": value for name, value in averages.items()}
         row |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "grad_norm": grad_norm}
         row |= {name: float(schedule.value) for name, schedule in self.schedules.items()}
-        row |= self._validate() if validation is None else self._row(validation, "validation")
+        if validation is None:
+            row |= self.validate()
+        else:
+            self.settle()
+            row |= self._row(validation, "validation")
         self.pacer.after_epoch(-row.get("validation/bound", math.nan))
         row["seconds"] = seconds()
         self.spent = 0.0
@@ -367,7 +371,8 @@ class Loop:
     # --- between epochs
     # -------------------------------------------------------------------------------------------
 
-    def _validate(self) -> Row:
+    def validate(self) -> Row:
+        """Averages over the validation data, by the program; nothing without any."""
         return {} if self.validation is None else self._evaluate(self.validation, "validation")
 
     def _evaluate(self, feed: Batches, prefix: str) -> Row:
@@ -399,7 +404,7 @@ class Loop:
     def _evaluate_only(self) -> None:
         started = time.monotonic()
         row: Row = {"epoch": 0, "step": 0}
-        row |= self._evaluate(self.train, "train") | self._validate()
+        row |= self._evaluate(self.train, "train") | self.validate()
         self._record(row | {"seconds": time.monotonic() - started})
 
     def _record(self, row: Row) -> None:

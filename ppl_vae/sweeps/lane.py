@@ -1,0 +1,70 @@
+"""One run of several that are trained in lockstep: its loop, its random numbers, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ppl_vae import rng
+from ppl_vae.training.fit import Training
+from ppl_vae.training.loop import Loop
+from ppl_vae.training.signals import Interrupted
+
+
+@dataclass
+class Lane:
+    """One run of several.
+
+    Attributes:
+        number: among all that were given.
+        training: what it was told.
+        loop: of training; None where it was refused before.
+        generators: where its random numbers are.
+        error: what ended it, if not its end.
+        alone: why it is trained alone; empty where it is not.
+        ended: whether its history is closed.
+    """
+
+    number: int
+    training: Training
+    loop: Loop = None  # type: ignore[assignment]
+    generators: Any = None
+    error: BaseException | None = None
+    alone: str = ""
+    ended: bool = False
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within, this run's random numbers are drawn; an error ends this run, and no other."""
+        device = self.training.device
+        if self.generators is not None:
+            rng.restore(self.generators, device)
+        try:
+            yield
+        except Interrupted:
+            self.end("interrupted")
+        except Exception as error:
+            self.end("failed", error)
+        finally:
+            self.generators = rng.capture(device)
+
+    def end(self, status: str = "", error: BaseException | None = None) -> None:
+        """Close the run: its pair holds the weights to keep, its directory says how it went."""
+        history, self.ended, self.error = self.training.history, True, error
+        if error is not None:
+            history.status = status
+            error.history = history  # type: ignore[attr-defined]
+        elif status:
+            history.status = status
+            self.loop.keep_weights()
+        else:
+            self.loop.finish()
+        if self.training.store is not None:
+            self.training.store.close(history, error)
+
+    @property
+    def parts(self) -> tuple[Any, Any]:
+        """The modules of the run."""
+        return self.training.vae, self.training.objective
