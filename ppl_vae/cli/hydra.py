@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli import folders, messages, sweep
+from ppl_vae.cli import batched, folders, messages, sweep
 from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
@@ -88,11 +88,12 @@ class Job:
         def task(cfg: DictConfig) -> float | None:
             return self.run(cfg)
 
+        task.job = self  # type: ignore[attr-defined]  # for launchers that begin jobs before their turn
         return task
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
-        context = _context(self.verb)
+        context = context_of(self.verb)
         if context.in_sweep:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
@@ -146,7 +147,8 @@ def _find(job: DictConfig, context: Context) -> None:
             find(name)
 
 
-def _context(verb: str) -> Context:
+def context_of(verb: str) -> Context:
+    """What Hydra's config says of the job at hand."""
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
@@ -200,7 +202,11 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     launched = sweep.Launched(verb, arguments, plan)
     readable = False
     try:
-        with _said_whole() if arguments.asks_only else contextlib.nullcontext(), sweep.planning(launched):
+        with (
+            _said_whole() if arguments.asks_only else contextlib.nullcontext(),
+            batched.launching(),
+            sweep.planning(launched),
+        ):
             _hydra(verb, name or verb, arguments, outcome)
         readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:

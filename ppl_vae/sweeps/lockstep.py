@@ -204,6 +204,9 @@ def _train(group: list[Lane], settings: dict[str, Any], say: Callable[[str], obj
         pyro.settings.set(**settings)
         while 2 * len(together.live) > together.stacked:
             together.epoch(settings, say)
-        group, before = together.live, together.stacked  # half of them have ended: those that are left make a smaller stack
+        group, before = (
+            together.live,
+            together.stacked,
+        )  # half of them have ended: those that are left make a smaller stack
     for lane in group:
         lane.alone = lane.alone or "the other runs of its kind have ended"
