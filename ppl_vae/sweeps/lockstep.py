@@ -173,11 +173,11 @@ def _train_alone(lane: Lane, settings: dict[str, Any], say: Callable[[str], obje
     """Train one run as `fit` does."""
     if lane.ended:
         return
-    say(f"run {lane.number}: trained alone: {lane.alone}")
     pyro.settings.set(**settings)
     with lane.turn():
         if lane.loop.signals.pending is not None:
             lane.loop.interrupt(save=True)
+        say(f"run {lane.number}: trained alone: {lane.alone}")
         lane.loop.run(None if told else False)
         lane.end()
 
