@@ -153,7 +153,7 @@ def _source(path: str) -> Source:
 
 
 def with_open_targets(overrides: Sequence[str]) -> list[str]:
-    """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
+    """After `model._target_=…`, let `model.depth=3` add a key that the old option lacked.
 
     The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`, and for `given.label=3`,
     whose names are those of a model's arguments. Whether the new target
@@ -170,7 +170,7 @@ def with_open_targets(overrides: Sequence[str]) -> list[str]:
 
 
 def _typed(overrides: Sequence[Override]) -> dict[str, Any]:
-    """What was typed, as a tree; a choice of a group is a leaf of its name."""
+    """The typed overrides as a tree; a choice of a group is a leaf of its name."""
     tree: dict[str, Any] = {}
     for override in overrides:
         if override.is_delete() or override.is_sweep_override():

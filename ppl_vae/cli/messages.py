@@ -41,7 +41,7 @@ def report(error: BaseException, verb: str, *, number: int | None = None, full: 
 
 
 def message(error: BaseException) -> str:
-    """What an error says: what was got, what was expected, and where, in users' own code."""
+    """An error in words: what was got, what was expected, and where, in users' own code."""
     return "\n  ".join([_message(error), *getattr(error, "__notes__", [])])
 
 

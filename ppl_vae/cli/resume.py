@@ -91,7 +91,7 @@ def _saved(directory: Path) -> dict[str, Any]:
 
 
 def _is_done(record: dict[str, Any], config: dict[str, Any], epochs: str | None) -> bool:
-    """Whether a run has finished and no more epochs are asked for."""
+    """True if a run has finished and no more epochs are asked for."""
     if record["status"] != "finished":
         return False
     return epochs is None or int(epochs) <= int((config.get("trainer") or {}).get("epochs", 0))

@@ -1,4 +1,4 @@
-"""What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
+"""The schema of the command line: a dataclass a verb, the folders of its files, the check that closes Hydra's holes.
 
 Imports no torch: `--help`, `--cfg job` and completion answer from here. A dataclass holds kind, default and words of
 each key, and the file of its verb nothing of these; a default that the Python door has too is held to it by a test.
@@ -36,7 +36,7 @@ RUN_OR_GROUPS = ("gradients", "check")
 
 
 class Format(Enum):
-    """How a verb prints its results."""
+    """The form in which a verb prints its results."""
 
     table = "table"
     json = "json"
@@ -67,7 +67,7 @@ class Trainer:
 
 @dataclass
 class Engine:
-    """Where the tensors live.
+    """The device of the tensors.
 
     Attributes:
         device: `auto` is CUDA where there is one, else the CPU; or a device such as `cuda:1`.
@@ -78,7 +78,7 @@ class Engine:
 
 @dataclass
 class Results:
-    """What `train` makes once it has trained.
+    """The things that `train` makes once it has trained.
 
     Attributes:
         num_particles: importance samples a datum for the evidence.
@@ -354,7 +354,7 @@ def conf_dir() -> Path:
 
 
 def about(file: Path) -> str:
-    """What a config says of itself: the comment that it begins with, but for a line for Hydra."""
+    """The words of a config on itself: the comment that it begins with, but for a line for Hydra."""
     lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
     return " ".join(line.removeprefix("#").strip() for line in lines if not line.startswith("# @"))
 

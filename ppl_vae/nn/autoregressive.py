@@ -49,7 +49,7 @@ class AutoregressiveDecoder(nn.Module):
 
 
 class AutoregressiveDistribution(TorchDistribution):
-    """What an `AutoregressiveDecoder` gives for one h.
+    """The distribution that an `AutoregressiveDecoder` gives for one h.
 
     Args:
         decoder: gives the distribution of each element.
