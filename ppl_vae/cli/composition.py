@@ -6,7 +6,6 @@ A `_target_` of this package has every key of its signature; one that replaces a
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,14 +48,12 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        self._layers: list[Layer] = []
         OverridesParser.create().parse_overrides(overrides)  # what cannot be read is named as it was typed
         overrides = with_open_targets(overrides)
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         _refuse_choices(parsed, repo, config_name)
-        compose = functools.partial(super()._load_configuration_impl, config_name)
-        with _expected(overrides, lambda alone: compose([alone], run_mode, False, False)):
-            cfg = compose(overrides, run_mode, from_shell, validate_sweep_overrides)
+        with _expected(overrides, lambda alone: self._composed(config_name, [alone], run_mode, False, False)):
+            cfg = self._composed(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         hydra = plain.pop("hydra", None)
         kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
@@ -66,6 +63,11 @@ class Loader(ConfigLoaderImpl):
             if kept.loose:
                 cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
         return cfg
+
+    def _composed(self, *arguments: Any) -> DictConfig:
+        """As Hydra composes, the layers of this composition alone remembered."""
+        self._layers: list[Layer] = []
+        return super()._load_configuration_impl(*arguments)
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
