@@ -1,8 +1,8 @@
 """Whether two states of the code train to equal bits: `python -m tests.bits COMMIT` prints a table.
 
-Every family, objective, estimator, likelihood and way to take a step that `conf/` has is trained for two epochs on a few
-hundred digits, once with the code of COMMIT and once with that of the working tree, through the command line alone: what
-it is made of may have moved in between. Equal means that every tensor of the best weights, and every line of the
+Every family, objective, estimator, likelihood and way to take a step that `conf/` has is trained for two epochs on a
+few hundred digits, once with the code of COMMIT and once with that of the working tree, through the command line alone:
+what it is made of may have moved in between. Equal means that every tensor of the best weights, and every line of the
 history but its times, is the same to the bit. Bits are a matter of one machine: nothing is stored.
 """
 
@@ -107,7 +107,7 @@ def data(directory: Path) -> None:
 
 
 def fingerprint(words: list[str], directory: Path) -> str:
-    """Train one configuration by the command line of the code that is imported; a hash of what it leaves, or its error."""
+    """Train one configuration by the code that is imported; a hash of what it leaves, or its error."""
     from safetensors.torch import load_file
 
     from ppl_vae.cli import main
