@@ -1,1 +1,1 @@
-"""Training steps and tiles captured as graphs, held to the program's own bits, and compiled where that pays."""
+"""One way from a program to what runs in its place: recorded as a graph, verified, compiled where that pays."""

@@ -1,4 +1,4 @@
-"""The worth of compiling a graph, estimated from the graph alone.
+"""When to record a program and when to compile its graph, estimated from the graph alone.
 
 Compiled code gives other bits. Equal runs choose equally, therefore, however busy the machine is.
 """
@@ -17,6 +17,9 @@ aten = torch.ops.aten
 
 CAPTURE_STEPS = 1000
 """Steps from which a capture pays: half a second against half a millisecond and more a step."""
+
+CAPTURE_TILES = 16
+"""Tiles of an evaluation from which a capture pays: it takes as long as some ten tiles."""
 
 CALL, BYTE, MULTIPLICATION = 5e-6, 1 / 4e9, 5e-12
 """Seconds that a fused operation saves, those per byte that it would have written, and those per operation of a product
@@ -44,6 +47,16 @@ def saved_seconds(graph: fx.GraphModule) -> float:
 def compile_seconds(graph: fx.GraphModule) -> float:
     """The seconds that a compiler takes, the first time."""
     return START + NODE * len(graph.graph.nodes)
+
+
+def runs_to_pay(graph: fx.GraphModule, device: torch.device) -> float:
+    """The number of runs after which compiling would have paid for itself; infinite where it never does.
+
+    No more time is wasted than has been used, however soon the runs end; and the number depends on the graph alone, so
+    that runs which are equal up to some step have equal bits up to it, whatever the number of steps and the clock.
+    """
+    saved = saved_seconds(graph) if device.type == "cpu" else 0.0  # estimates are of CPUs
+    return compile_seconds(graph) / saved if saved else math.inf
 
 
 def _is_fused(node: fx.Node) -> bool:

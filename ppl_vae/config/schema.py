@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ppl_vae.config.signature import defaults
 from ppl_vae.errors import PplVaeError, UsageError, near_names
 
 GROUPS = (
@@ -50,19 +51,27 @@ class Part(Enum):
     test = "test"
 
 
+FIT = "ppl_vae.training.fit.fit"
+
+
+def _of_fit(name: str) -> Any:
+    """A key with the default that `fit` has for it, read from its source once it is needed."""
+    return field(default_factory=lambda: defaults(FIT)[name])
+
+
 @dataclass
 class Trainer:
-    """Keyword arguments of `ppl_vae.fit` that are numbers and switches."""
+    """Keyword arguments of `ppl_vae.fit` that are numbers and switches; defaults are those of its signature."""
 
-    epochs: int = 20
-    steps: int | None = None
-    batch_size: int = 128
-    compile: str = "auto"
-    grad_clip: float | None = None
-    grad_clip_value: float | None = None
-    groups: Any = None
-    early_stopping: int | None = None
-    keep: str = "best"
+    epochs: int = _of_fit("epochs")
+    steps: int | None = _of_fit("steps")
+    batch_size: int = _of_fit("batch_size")
+    compile: str = _of_fit("compile")
+    grad_clip: float | None = _of_fit("grad_clip")
+    grad_clip_value: float | None = _of_fit("grad_clip_value")
+    groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
+    early_stopping: int | None = _of_fit("early_stopping")
+    keep: str = _of_fit("keep")
 
 
 @dataclass
@@ -322,7 +331,7 @@ SCHEMAS: dict[str, type] = {
     "check": Check,
 }
 
-DOORS: dict[type, str] = {Trainer: "ppl_vae.training.fit.fit"}
+DOORS: dict[type, str] = {Trainer: FIT}
 """The functions that take the keys of a dataclass by their names, and say what they mean."""
 
 POSITIVE = (

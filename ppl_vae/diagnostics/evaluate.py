@@ -36,7 +36,7 @@ class Evaluation:
             where there are labels.
         units: a row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
         summary: plain numbers, see [`evaluate`][ppl_vae.diagnostics.evaluate.evaluate].
-        how: what computed the tiles: the program, or a graph of it.
+        how: what computed the tiles: the program, or a graph of it; with the reason where it could not be faster.
     """
 
     table: "pd.DataFrame"

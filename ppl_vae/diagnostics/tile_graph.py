@@ -1,22 +1,23 @@
 """The statistics that an evaluation takes of a tile, by the programs or by a verified graph of them."""
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ppl_vae import rng
+from ppl_vae.compile import cost
+from ppl_vae.compile.capture import compiled, record
+from ppl_vae.compile.kernels.products import mkl_is_slow, with_onednn
+from ppl_vae.compile.substitute import Original, attempt, verify
+from ppl_vae.compile.verify import CaptureError
+from ppl_vae.core.data import pair_dtype
 from ppl_vae.diagnostics.latents import unit_kl, unit_values
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
     from ppl_vae.core.terms import Terms
-
-WORTHWHILE = 16
-"""Tiles ahead from which a graph is made: it takes as long as some ten tiles."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,15 @@ class TileStatistics:
         mean = t.log_likelihood.double().mean(0)
         return TileStatistics(t.log_weights, t.local_elbo, mean, local_kl, shared_kl, units, values)
 
-    def flat(self) -> list[Tensor]:
-        """All tensors in order."""
-        parts = [getattr(self, f.name) for f in fields(self)]
-        return [t for part in parts for t in (part.values() if isinstance(part, dict) else [part])]
+    def named(self) -> dict[str, Tensor]:
+        """All tensors in order, each with a name."""
+        found: dict[str, Tensor] = {}
+        for f in fields(self):
+            part = getattr(self, f.name)
+            found |= {f"{f.name} of {n}": t for n, t in part.items()} if isinstance(part, dict) else {f.name: part}
+        return found
 
-    def like(self, tensors: list[Tensor]) -> "TileStatistics":
+    def like(self, tensors: Iterable[Tensor]) -> "TileStatistics":
         """The same with other tensors."""
         rest = iter(tensors)
         parts: dict[str, Any] = {}
@@ -75,13 +79,17 @@ class TileStatistics:
         return TileStatistics(**parts)
 
 
+Tile = Callable[..., TileStatistics]
+"""Takes a batch, gives its statistics."""
+
+
 class Measure:
     """Draws particles of a batch, and gives the pieces.
 
     A Pyro program costs milliseconds a tile beside its arithmetic. So where many tiles of one shape lie ahead, what
-    it does is recorded once without Pyro (the weights are constants now); the graph is used if on another tile than
-    it was recorded on it gives the same bits and leaves the same random state. Where it pays, the graph is then
-    compiled, or its large products go to oneDNN (see `ppl_vae.compile.cost` and `products`): the same to rounding.
+    it does is recorded without Pyro (the weights are constants now), verified, and compiled where that pays; or its
+    large products go to oneDNN. See `ppl_vae.compile`: a graph has the bits of the program, the rest agrees to
+    rounding.
 
     Args:
         vae: the pair, in evaluation mode.
@@ -94,79 +102,65 @@ class Measure:
 
     def __init__(self, vae: "VAE", draw: Callable[..., "Terms"], tiles: int) -> None:
         self.vae, self.draw, self.tiles = vae, draw, tiles
-        self._graphs: dict[Any, Callable[..., TileStatistics] | None] = {}
-        self._seen: set[Any] = set()
+        self._ways: dict[Any, Tile | None] = {}
         self.how = ""
 
     def __call__(self, batch: tuple[Any, ...], particles: int) -> TileStatistics:
         """The pieces of a tile."""
         shape = (particles, *((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch))
-        graph = self._graphs.get(shape)
-        if graph is not None:
-            return graph(*batch)
-        if shape not in self._seen or shape in self._graphs or self.tiles < WORTHWHILE or None in shape:
-            self._seen.add(shape)
-            return TileStatistics.of(self.draw(batch, particles))
-        return self._capture(batch, particles, shape)
+        if (way := self._ways.get(shape)) is not None:
+            return way(*batch)
+        found = self._by_program(batch, particles)
+        if shape not in self._ways:
+            self._ways[shape] = None  # a shape that comes once is not worth a graph
+        elif self.tiles >= cost.CAPTURE_TILES and None not in shape:
+            original = Original(
+                lambda batch: self._by_program(batch, particles).named(),
+                [self.vae],
+                self.vae.device,
+                least=1.0,  # nats: smaller differences are of no interest
+                dtype=pair_dtype(self.vae) or torch.get_default_dtype(),
+            )
+            self._ways[shape] = original.kept(lambda: self._way(original, batch, particles, found))
+        return found
 
-    def _capture(self, batch: tuple[Any, ...], particles: int, shape: Any) -> TileStatistics:
-        from ppl_vae.compile.capture import record
+    def _by_program(self, batch: tuple[Any, ...], particles: int) -> TileStatistics:
+        return TileStatistics.of(self.draw(batch, particles))
 
-        device = self.vae.device
-        before = rng.capture(device)
-        self._graphs[shape] = graph = None
-        # Other noise and another order, so that nothing of them can be baked in unseen.
-        other = tuple(x.flip(0) for x in batch)
-        rng.seed_all(1, device)
-        with contextlib.suppress(Exception):  # whatever a program does that cannot be recorded: it is run as it is
-            graph = record(lambda *batch: TileStatistics.of(self.draw(batch, particles)).flat(), other)
-        rng.restore(before, device)
-        # Last, so that it keeps tensors with values if any.
-        expected = TileStatistics.of(self.draw(batch, particles))
-        after = rng.capture(device)
-        if graph is None:
-            return expected
+    def _way(self, original: Original, batch: tuple[Any, ...], particles: int, found: TileStatistics) -> Tile:
+        """The fastest of what is made of a verified graph and gives the same to rounding; or the program."""
+        names = list(found.named())
+
+        def told(run: Callable[..., Any]) -> Callable[[tuple[Any, ...]], dict[str, Tensor]]:
+            return lambda batch: dict(zip(names, run(*batch), strict=True))
+
+        def program(*batch: Any) -> TileStatistics:
+            return self._by_program(batch, particles)
+
         try:
-            rng.restore(before, device)
-            found = graph(*batch)
-            same = all(torch.equal(a, b) for a, b in zip(expected.flat(), found, strict=True))
-            if same and torch.equal(torch.default_generator.get_state(), after["torch"]):
-                run = self._fast(graph, other, before)
-                self._graphs[shape] = lambda *batch: expected.like(run(*batch))
-        except Exception:
-            self._graphs[shape] = None
-        finally:
-            rng.restore(after, device)
-        return expected
-
-    def _fast(self, graph: Any, batch: tuple[Tensor, ...], state: dict[str, Any]) -> Callable[..., list[Tensor]]:
-        """The fastest of what is made of the graph and gives the same to rounding."""
-        from ppl_vae.compile.capture import compiled
-        from ppl_vae.compile.cost import compile_seconds, saved_seconds
-        from ppl_vae.compile.kernels.products import mkl_is_slow, with_onednn
-
-        ways: dict[str, Callable[[], Callable[..., list[Tensor]]]] = {}
-        if self.tiles * saved_seconds(graph) > compile_seconds(graph):
-            ways["its graph, compiled"] = lambda: compiled(graph, batch)
+            graph = attempt("captured", lambda: record(lambda *batch: list(program(*batch).named().values()), batch))
+            verify(original, told(graph), [original.perturbed(batch)], "captured", exact=True)
+        except CaptureError as error:
+            self.how = self.how or f"the program: {error}"
+            return program
+        ways: dict[str, tuple[str, Callable[[], Callable[..., list[Tensor]]]]] = {}
+        if self.tiles > cost.runs_to_pay(graph, self.vae.device):
+            ways["its graph, compiled"] = "compiled", lambda: compiled(graph, batch)
         if mkl_is_slow():
-            ways["its graph, products by oneDNN"] = lambda: with_onednn(graph)
-        ways["its graph"] = lambda: graph
-        told: list[str] = []
-        for name, make in ways.items():
+            ways["its graph, products by oneDNN"] = "with products by oneDNN", lambda: with_onednn(graph)
+        run: Callable[..., Any] = graph
+        told_of: list[str] = []
+        for name, (how, make) in ways.items():
             try:
-                run = make()
-                rng.restore(state, self.vae.device)
-                expected, left = graph(*batch), torch.default_generator.get_state()
-                rng.restore(state, self.vae.device)
-                if all(map(_close, expected, run(*batch))) and torch.equal(left, torch.default_generator.get_state()):
-                    told.insert(0, name)
-                    break
-                told.append(f"{name}, differs")
-            except Exception as error:
-                told.append(f"{name}, fails: {type(error).__name__}: {str(error).splitlines()[:1]}")
-        self.how = self.how or "; ".join(told)  # the first shape is that of nearly all tiles
-        return run
-
-
-def _close(expected: Tensor, found: Tensor) -> bool:
-    return torch.allclose(expected, found, rtol=1e-4, atol=1e-4, equal_nan=True)
+                faster = attempt(how, make)
+                verify(replace(original, run=told(graph)), told(faster), [original.perturbed(batch)], how)
+            except CaptureError as error:
+                told_of.append(str(error))
+            else:
+                run = faster
+                told_of.insert(0, name)
+                break
+        else:
+            told_of.insert(0, "its graph")
+        self.how = self.how or "; ".join(told_of)  # the first shape is that of nearly all tiles
+        return lambda *batch: found.like(run(*batch))

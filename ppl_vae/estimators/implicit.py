@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pyro.distributions as dist
@@ -12,7 +12,9 @@ from torch import Tensor
 from ppl_vae.distributions.unwrap import elements
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
-from ppl_vae.estimators.particle_axes import ParticleAxes
+
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 @final
@@ -30,7 +32,7 @@ class Implicit(Estimator):
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw that carries a gradient."""
         return implicit_draw(q)
 

@@ -12,6 +12,8 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppl_vae.compile.substitute import Original, attempt, verify
+from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.batch import take
 from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.distributions.elementwise import Elementwise
@@ -178,27 +180,34 @@ def export(vae: "VAE", batch: tuple[Any, ...]) -> "dict[str, ExportedProgram]":
 
 
 def _captured(name: str, module: nn.Module, inputs: list[tuple[Any, ...]], shapes: Any) -> "ExportedProgram":
-    expected = [module(*given) for given in inputs]  # first: what cannot be given at all says so itself
+    """The program of a half, verified on batches of other sizes; what it depends on beside its inputs shows there."""
+
+    def told(run: Callable[..., Parameters]) -> Callable[[tuple[Any, ...]], dict[str, Tensor]]:
+        return lambda given: {
+            f"{key} of {site!r}": v for site, values in run(*given).items() for key, v in values.items()
+        }
+
+    original = Original(told(module), least=0.1)
+    for given in inputs:
+        module(*given)  # first: what cannot be given at all says so itself
     try:
-        program = torch.export.export(module, inputs[0], dynamic_shapes=shapes, strict=False)
-    except CheckError:
-        raise
-    except Exception as error:
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        program = attempt(
+            "captured", lambda: torch.export.export(module, inputs[0], dynamic_shapes=shapes, strict=False)
+        )
+    except CaptureError as error:
+        if isinstance(error.__cause__, CheckError):
+            raise error.__cause__ from None
         raise CheckError(
-            f"the {name} of this pair cannot be captured by torch.export for batches of any size ({said.strip()}). "
+            f"the {name} of this pair cannot be captured by torch.export for batches of any size ({error}). "
             "Branches on values and len(x) in a plate forbid it; x.shape[0] does not."
         ) from error
-    run = program.module()
-    for given, want in zip(inputs, expected, strict=True):
-        found = run(*given)
-        for site, values in want.items():
-            for key, value in values.items():
-                if not torch.allclose(found[site][key], value, rtol=1e-4, atol=1e-5, equal_nan=True):
-                    raise CheckError(
-                        f"the {name} of this pair is captured by torch.export, but gives another {key} of {site!r} "
-                        "than the pair itself: it depends on more than its inputs."
-                    )
+    try:
+        verify(original, told(program.module()), inputs, "captured")
+    except CaptureError as error:
+        raise CheckError(
+            f"the {name} of this pair is captured by torch.export, but does not give what the pair itself gives "
+            f"({error}): it depends on more than its inputs."
+        ) from error
     return program
 
 

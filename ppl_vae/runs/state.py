@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import rnn
 
+from ppl_vae.core.snapshot import put_tensors
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import write_atomically
 
@@ -153,37 +154,3 @@ def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:
         RunError: where the file is damaged, or its weights are not those of this module.
     """
     put_tensors(module, load(path), str(path))
-
-
-def take_tensors(module: Any) -> dict[str, Any]:
-    """Everything a module holds: its `state_dict()`, and buffers that it keeps out of that."""
-    if not isinstance(module, nn.Module):
-        return {}
-    return {**_passing_buffers(module), **module.state_dict()}
-
-
-def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
-    """Undo `take_tensors`, in place: parameters stay the same objects.
-
-    Raises:
-        RunError: the tensors are not those of this module.
-    """
-    if not isinstance(module, nn.Module):
-        return
-    passing = _passing_buffers(module)
-    with torch.no_grad():
-        for name, buffer in passing.items():
-            if name in tensors and tensors[name].shape == buffer.shape:
-                buffer.copy_(tensors[name])
-    try:
-        module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
-    except RuntimeError as error:
-        raise RunError(
-            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the networks that "
-            f"were trained, with the same sizes. {error}"
-        ) from error
-
-
-def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:
-    kept = module.state_dict().keys()
-    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}

@@ -21,8 +21,10 @@ from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row
 from ppl_vae.training.isolation import isolate_globals, modes_kept
-from ppl_vae.training.loop import INITIAL, Loop, Plan
+from ppl_vae.training.loop import run
 from ppl_vae.training.optimizers import OptimizerFactory
+from ppl_vae.training.resume import start
+from ppl_vae.training.setup import INITIAL, Parts, Plan, set_up
 from ppl_vae.training.signals import Interrupted, PostponedSignals
 
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -140,10 +142,10 @@ def fit(
             test = getattr(data, "test", None)
             with misfit_told(vae):
                 train, validation = batches_of(data, vae, device, batch_size)
-                loop = Loop(vae, objective, train, validation, plan, history, store, signals, callbacks, device, test)
-                loop.prepare(optimizer, scheduler, groups)
-            loop.start(resume)
-            loop.run(progress)
+                given = Parts(plan, train, validation, test, history, store, signals, callbacks, device)
+                training = set_up(vae, objective, optimizer, scheduler, groups, given)
+            start(training, resume)
+            run(training, progress)
     except Interrupted:
         history.status = "interrupted"
     except BaseException as error:

@@ -19,6 +19,7 @@ import ppl_vae as pv
 from ppl_vae.compile import capture as graphs
 from ppl_vae.compile import cost
 from ppl_vae.compile import stepper as compiling
+from ppl_vae.compile.gradient import Bound
 from tests.training.pairs import Guide, Model, dataset, identical, pair, rows, weights
 
 quiet = functools.partial(pv.fit, progress=False, epochs=3, batch_size=16)  # 50 data: a last batch of 2
@@ -182,7 +183,7 @@ def test_no_tensor_without_values_stays_behind(guide, monkeypatch):
     assert captured.compiled == "export: asked for"
     assert rows(captured) == rows(eager)
     assert identical(found, expected)
-    monkeypatch.setattr("ppl_vae.diagnostics.tile_graph.WORTHWHILE", 1)
+    monkeypatch.setattr("ppl_vae.compile.cost.CAPTURE_TILES", 1)
     monkeypatch.setattr("ppl_vae.core.tiles.TILE", 5_000)
     vae = pv.VAE(*_seeded(guide))
     assert pv.evaluate(vae, torch.zeros(20, 6), 100).how.startswith("its graph")
@@ -280,7 +281,7 @@ class Recurrent(Guide):
 
 def test_a_graph_that_fails_is_not_used():
     (eager, expected), (captured, found) = both(lambda: pv.VAE(*_seeded(Recurrent)))
-    assert captured.compiled.startswith(("eager: its graph fails (", "export: asked for"))
+    assert captured.compiled.startswith(("eager: captured, it fails (", "export: asked for"))
     assert rows(captured) == rows(eager)
     assert identical(found, expected)
 
@@ -360,20 +361,20 @@ def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeyp
     """At a step that the graph decides: an interrupted run goes on as any run that is long enough."""
     at = []
 
-    def fake(self, graph, state, names, batch, by_graph):
+    def fake(self, recorded, batch, before):
         at.append((self.steps, len(batch[0])))
 
         def way(batch, meter):
-            by_graph(batch, meter)
+            before(batch, meter)
             with torch.no_grad():  # other bits, which tell where it was used
-                next(iter(self.parameters.values())).add_(1e-3)
+                next(iter(self.gradient.parameters.values())).add_(1e-3)
 
         return way
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
     monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
-    monkeypatch.setattr(compiling, "saved_seconds", lambda graph: 1.0)
-    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 6.5)
+    monkeypatch.setattr(cost, "saved_seconds", lambda graph: 1.0)
+    monkeypatch.setattr(cost, "compile_seconds", lambda graph: 6.5)
     short, long, parts = pair(), pair(), pair()
     assert quiet(short, dataset(), compile="auto", epochs=1).compiled == "export: 4 steps pay for a capture"
     assert not at
@@ -418,15 +419,15 @@ class Turns:
 def test_each_shape_is_compiled_from_its_own_graph(monkeypatch):
     found = []
 
-    def fake(self, graph, state, names, batch, by_graph):
-        *_, last = graph.graph.find_nodes(op="placeholder")
+    def fake(self, recorded, batch, before):
+        *_, last = recorded.graph.graph.find_nodes(op="placeholder")
         found.append((tuple(last.meta["val"].shape), tuple(batch[0].shape)))
-        return by_graph
+        return before
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
     monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
-    monkeypatch.setattr(compiling, "saved_seconds", lambda graph: 1.0)
-    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 4.5)
+    monkeypatch.setattr(cost, "saved_seconds", lambda graph: 1.0)
+    monkeypatch.setattr(cost, "compile_seconds", lambda graph: 4.5)
     vae = pv.VAE(FlatModel(), Flat())
     data = Turns((torch.rand(64, 6) < 0.5).float())
     monkeypatch.setattr(sys.modules["ppl_vae.training.fit"], "batches_of", lambda *_: (data, None))
@@ -440,7 +441,7 @@ def test_auto_tells_why_it_could_not_compile(monkeypatch):
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", refuse)
     monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
-    monkeypatch.setattr(compiling, "compile_seconds", lambda graph: 0.0)
+    monkeypatch.setattr(cost, "compile_seconds", lambda graph: 0.0)
     vae, other = pair(), pair()
     assert quiet(vae, dataset(), compile="auto").compiled == "export: it is a test"
     quiet(other, dataset(), compile="off")
@@ -451,7 +452,7 @@ def test_the_gain_is_estimated_from_what_is_fused_away(monkeypatch):
     vae, batch = pair(), (torch.zeros(16, 6),)
     pv.objectives.ELBO()(vae, batch, total=16)
     with pyro.validation_enabled(False):
-        graph, _ = graphs.trace(compiling._Gradient(vae, pv.objectives.ELBO(), 16), batch)
+        graph, _ = graphs.trace(Bound(vae, pv.objectives.ELBO(), 16), batch)
     saved = cost.saved_seconds(graph)
     assert 20 * cost.CALL < saved < 200 * cost.CALL  # nothing here is large: calls count
     large = graphs.record(lambda x: [(x @ x).exp()], (torch.zeros(1000, 1000),))

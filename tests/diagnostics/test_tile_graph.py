@@ -11,9 +11,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.compile import capture as graphs
-from ppl_vae.compile import cost as worth
-from ppl_vae.compile.kernels import products
+from ppl_vae.compile import cost
 from ppl_vae.core import tiles
 from ppl_vae.diagnostics import tile_graph as pieces
 
@@ -63,7 +61,7 @@ def test_recorded_tiles_give_the_same_bits(guide, monkeypatch):
     x = (torch.rand(7, 6) < 0.5).float()
     found = []
     for worthwhile in (10**9, 2):
-        monkeypatch.setattr(pieces, "WORTHWHILE", worthwhile)
+        monkeypatch.setattr(cost, "CAPTURE_TILES", worthwhile)
         found.append(pv.evaluate(vae, x, 300))
     pd.testing.assert_frame_equal(found[0].table, found[1].table, check_exact=True)
     pd.testing.assert_frame_equal(found[0].units, found[1].units, check_exact=True)
@@ -78,7 +76,7 @@ def test_graphs_are_used():
     with torch.no_grad(), pyro.validation_enabled(False):
         for _ in range(3):
             measure((x,), 5)
-    assert [graph is not None for graph in measure._graphs.values()] == [True]
+    assert [way is not None for way in measure._ways.values()] == [True]
     assert measure.how.startswith("its graph")
 
 
@@ -88,19 +86,19 @@ def test_what_pays_compiling_is_compiled_unless_it_cannot_be(monkeypatch):
     vae = pv.VAE(Model(), Guide())
     x = (torch.rand(7, 6) < 0.5).float()
     monkeypatch.setattr(tiles, "TILE", 5_000)
-    monkeypatch.setattr(products, "mkl_is_slow", lambda: False)
+    monkeypatch.setattr(pieces, "mkl_is_slow", lambda: False)
     expected = pv.evaluate(vae, x, 300)
     assert expected.how == "its graph"
-    monkeypatch.setattr(worth, "compile_seconds", lambda graph: 0.0)
+    monkeypatch.setattr(cost, "compile_seconds", lambda graph: 0.0)
     for code, how in (
         (lambda graph, inputs: lambda *batch: [t + 1e-6 for t in graph(*batch)], "its graph, compiled"),
         (
             lambda graph, inputs: lambda *batch: [t + 1 for t in graph(*batch)],
-            "its graph; its graph, compiled, differs",
+            "its graph; compiled, log_weights differs from the eager one",
         ),
-        (lambda graph, inputs: [][0], "its graph; its graph, compiled, fails: IndexError: ['list index out of range']"),
+        (lambda graph, inputs: [][0], "its graph; it cannot be compiled (IndexError: list index out of range"),
     ):
-        monkeypatch.setattr(graphs, "compiled", code)
+        monkeypatch.setattr(pieces, "compiled", code)
         found = pv.evaluate(vae, x, 300)
-        assert found.how == how
+        assert found.how.startswith(how)
         pd.testing.assert_frame_equal(expected.table, found.table, check_exact=False, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,139 @@
+"""The gradient of an objective on a batch, left in `.grad`: by the program, or by a graph of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ppl_vae.compile.adam import clip_gradients
+from ppl_vae.compile.capture import State, compiled, trace
+from ppl_vae.compile.verify import GRADIENT, CaptureError
+
+Batch = tuple[Any, ...]
+Metrics = dict[str, Tensor]
+
+
+class Gradient:
+    """∇ objective(batch) by the program itself, clipped.
+
+    Args:
+        vae: the pair, in training mode.
+        objective: what is maximized.
+        total: N.
+        parameters: those that are trained, by name.
+        clip: the longest gradient.
+        clip_value: the largest element of a gradient.
+    """
+
+    def __init__(
+        self,
+        vae: nn.Module,
+        objective: Any,
+        total: int,
+        parameters: Mapping[str, Tensor],
+        clip: float | None,
+        clip_value: float | None,
+    ) -> None:
+        self.vae, self.objective, self.total = vae, objective, total
+        self.parameters, self.clip, self.clip_value = dict(parameters), clip, clip_value
+
+    def __call__(self, batch: Batch) -> Metrics:
+        """Put the gradient of a batch into `.grad`; give the bound, its metrics, and the norm before clipping."""
+        self.forget()
+        bound = self.objective(self.vae, batch, total=self.total)
+        (-bound.surrogate).backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        return self.clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
+
+    def clipped(self, metrics: Metrics) -> Metrics:
+        """Clip what is in `.grad`, whose norm is one of the metrics; give these."""
+        gradients = [p.grad for p in self.parameters.values()]
+        clip_gradients(gradients, metrics["grad_norm"], self.clip, self.clip_value)
+        return metrics
+
+    def forget(self) -> None:
+        """Leave no gradient."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def told(self, run: Callable[[Batch], Metrics]) -> Callable[[Batch], Metrics]:
+        """Give the gradients that a run leaves in `.grad` with its metrics."""
+
+        def tell(batch: Batch) -> Metrics:
+            metrics = run(batch)
+            return metrics | {GRADIENT + n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+
+        return tell
+
+    def recorded(self, batch: Batch) -> RecordedGradient:
+        """Record what the program does with a batch.
+
+        Raises:
+            CaptureError: there is more to it than tensors.
+        """
+        if not all(isinstance(x, Tensor) for x in batch):
+            raise CaptureError("the batch holds more than tensors")
+        if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.parameters.values()):
+            raise CaptureError("a hook on a parameter changes its gradient")
+        bound = Bound(self.vae, self.objective, self.total)
+        graph, state = trace(bound, batch)
+        return RecordedGradient(self, graph, state, ["bound", *bound.names, "grad_norm"])
+
+
+class RecordedGradient:
+    """The same, by a graph.
+
+    Args:
+        gradient: whose graph it is.
+        graph: from `trace`.
+        state: what it reads beside its batch.
+        names: of its results.
+        run: what runs the graph, if not itself.
+    """
+
+    def __init__(
+        self,
+        gradient: Gradient,
+        graph: fx.GraphModule,
+        state: State,
+        names: list[str],
+        run: Callable[..., Any] | None = None,
+    ) -> None:
+        self.gradient, self.graph, self.state, self.names = gradient, graph, state, names
+        self._run: Callable[..., Any] = graph if run is None else run
+        self._inputs, self._trained = state.inputs, tuple(state.trained.values())
+        self._count = len(names) - 1
+
+    def __call__(self, batch: Batch) -> Metrics:
+        """As `Gradient` does."""
+        with torch.no_grad():
+            value, _, *rest = self._run(*self._inputs, *batch)
+        for parameter, found in zip(self._trained, rest[self._count :], strict=True):
+            # Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
+            if found is not None and found.stride() != parameter.stride():
+                found = torch.empty_like(parameter).copy_(found)
+            parameter.grad = found
+        return self.gradient.clipped(dict(zip(self.names, (value, *rest), strict=False)))
+
+    def compiled(self, batch: Batch) -> RecordedGradient:
+        """The same compiled by Inductor, for batches like this one."""
+        run = compiled(self.graph, [*self.state.inputs, *batch])
+        return RecordedGradient(self.gradient, self.graph, self.state, self.names, run)
+
+
+class Bound(nn.Module):
+    """An objective as a function of tensors: bound, surrogate and metrics of a batch."""
+
+    def __init__(self, vae: nn.Module, objective: Any, total: int) -> None:
+        super().__init__()
+        self.vae, self.objective, self.total = vae, objective, total
+        self.names: list[str] = []
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
+        """The results, the second of which is to be maximized."""
+        bound = self.objective(self.vae, batch, total=self.total)
+        self.names = list(bound.metrics)
+        return (bound.value, bound.surrogate, *bound.metrics.values())

@@ -1,0 +1,74 @@
+"""What programs may change as they run, kept and put back: the tensors of modules, and random number generators."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae import rng
+from ppl_vae.errors import RunError
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of all tensors that some modules hold, and of the states of random number generators.
+
+    Args:
+        tensors: those of each module, as `take_tensors` gives them.
+        generators: as `rng.capture` gives them; None where they are left alone.
+    """
+
+    tensors: tuple[dict[str, Any], ...]
+    generators: dict[str, Any] | None
+
+    @staticmethod
+    def of(parts: Sequence[Any], device: torch.device | None) -> Snapshot:
+        """Take copies; what is no module has no tensors, and without a device generators are left alone."""
+        generators = None if device is None else rng.capture(device)
+        return Snapshot(*copy.deepcopy((tuple(map(take_tensors, parts)), generators)))
+
+    def put(self, parts: Sequence[Any], device: torch.device | None, source: str = "memory") -> None:
+        """Put everything back into the modules and generators that it was taken from."""
+        for part, tensors in zip(parts, self.tensors, strict=True):
+            put_tensors(part, tensors, source)
+        if device is not None and self.generators is not None:
+            rng.restore(self.generators, device)
+
+
+def take_tensors(module: Any) -> dict[str, Any]:
+    """Everything a module holds: its `state_dict()`, and buffers that it keeps out of that."""
+    if not isinstance(module, nn.Module):
+        return {}
+    return {**_passing_buffers(module), **module.state_dict()}
+
+
+def put_tensors(module: Any, tensors: Mapping[str, Any], source: str) -> None:
+    """Undo `take_tensors`, in place: parameters stay the same objects.
+
+    Raises:
+        RunError: the tensors are not those of this module.
+    """
+    if not isinstance(module, nn.Module):
+        return
+    passing = _passing_buffers(module)
+    with torch.no_grad():
+        for name, buffer in passing.items():
+            if name in tensors and tensors[name].shape == buffer.shape:
+                buffer.copy_(tensors[name])
+    try:
+        module.load_state_dict({k: v for k, v in tensors.items() if k not in passing})
+    except RuntimeError as error:
+        raise RunError(
+            f"Got weights in {source} that are not those of this {type(module).__name__}, expected the networks that "
+            f"were trained, with the same sizes. {error}"
+        ) from error
+
+
+def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:
+    kept = module.state_dict().keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}
