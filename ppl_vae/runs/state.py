@@ -170,7 +170,10 @@ def put_tensors(module: Any, tensors: dict[str, Any], source: str) -> None:
     """
     if not isinstance(module, nn.Module):
         return
-    passing = _passing_buffers(module)
+    from ppl_vae.nn.formerly import present_names
+
+    passing, tensors = _passing_buffers(module), dict(tensors)
+    present_names(module, tensors)
     with torch.no_grad():
         for name, buffer in passing.items():
             if name in tensors and tensors[name].shape == buffer.shape:

@@ -21,6 +21,7 @@ from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
 from ppl_vae.compile.verify import fingerprint
 from ppl_vae.errors import NonFiniteError, PplVaeError
+from ppl_vae.nn.formerly import former_name
 from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.state import put_tensors, take_tensors
@@ -202,7 +203,7 @@ class Loop:
             "model": describe(self.vae.model),
             "guide": describe(self.vae.guide),
             "estimators": describe(self.vae.estimators),
-            "trained parameters": {name: list(p.shape) for name, p in self.parameters.items()},
+            "trained parameters": {former_name(self.vae, n): list(p.shape) for n, p in self.parameters.items()},
         }
 
     # --- state
