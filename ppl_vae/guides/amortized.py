@@ -68,14 +68,10 @@ class Amortized(nn.Module):
 class Deterministic(Amortized):
     r"""$q(z \mid x) = \delta(z - \mu(x))$, the encoder of `model=autoencoder`.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
     """
 
-    FORMERLY: ClassVar = {"loc": "z.linear"}
+    FORMERLY: ClassVar = {"loc": "z.linear"}  # its state dicts had this name once
 
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
@@ -86,11 +82,7 @@ class Deterministic(Amortized):
 class DirichletAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Dirichlet}(a(x))$, reparameterized implicitly.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
 
     References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
@@ -105,11 +97,7 @@ class DirichletAmortized(Amortized):
 class GammaAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Gamma}(z; a(x), b(x))$, reparameterized implicitly.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
 
     References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
@@ -124,11 +112,7 @@ class GammaAmortized(Amortized):
 class FullRank(Amortized):
     r"""$q(z \mid x) = \mathrm{Normal}(z; \mu(x), L(x) L(x)^\top)$ with a triangular L.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
     """
 
     def __init__(
@@ -152,8 +136,9 @@ class DiscreteAmortized(Amortized):
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        head = partial(Code, distribution=model.code_distribution)
-        super().__init__(spec, model, hidden, activation, lambda features, _: head(features, model.logits.shape))
+        super().__init__(
+            spec, model, hidden, activation, lambda h, _: Code(h, model.logits.shape, model.code_distribution)
+        )
 
 
 class ConvAmortized(Amortized):

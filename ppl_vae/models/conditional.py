@@ -1,6 +1,7 @@
 """The conditional VAE p(x | y)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -37,10 +38,7 @@ class Conditional(Latent):
         activation: Activation = "relu",
     ) -> None:
         labels = Labels(spec)
-
-        def decoder(spec: DataSpec, likelihood: Any, features: int) -> Decoder:
-            return Decoder(spec, likelihood, features + labels.out_features, hidden, activation)
-
+        decoder = partial(Decoder, hidden=hidden, activation=activation, extra=labels.out_features)
         super().__init__(spec, likelihood, latent_dim, decoder=decoder)
         self.labels = labels
 
