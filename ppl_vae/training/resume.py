@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from ppl_vae import rng
+from ppl_vae.nn.formerly import former_name
 from ppl_vae.runs import state as serialize
 from ppl_vae.training.recipe import describe, describe_data
 from ppl_vae.training.setup import NOISE, Training
@@ -66,5 +67,5 @@ def recipe_of(training: Training) -> dict[str, Any]:
         "model": describe(vae.model),
         "guide": describe(vae.guide),
         "estimators": describe(vae.estimators),
-        "trained parameters": {name: list(p.shape) for name, p in training.parameters.items()},
+        "trained parameters": {former_name(vae, n): list(p.shape) for n, p in training.parameters.items()},
     }
