@@ -71,7 +71,7 @@ class Work:
 
     @property
     def url(self) -> str:
-        """Where it is; empty if that is not known."""
+        """Its address; empty if that is not known."""
         return self.fields.get("url", "")
 
     def __str__(self) -> str:

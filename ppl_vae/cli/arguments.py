@@ -50,12 +50,12 @@ class Arguments:
 
     @property
     def multirun(self) -> bool:
-        """Whether `-m` was given."""
+        """True if `-m` was given."""
         return "--multirun" in self.flags
 
     @property
     def asks_only(self) -> bool:
-        """Whether the flags ask for help or a config, and nothing is to be run."""
+        """True if the flags ask for help or a config, and nothing is to be run."""
         return any(f.startswith(("--help", "--hydra-help", "--cfg", "--info")) for f in self.flags)
 
     def value(self, key: str) -> str | None:

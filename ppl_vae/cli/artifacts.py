@@ -105,7 +105,7 @@ def _latest(run: Run) -> Path | None:
 
 
 def further_results(run: Run) -> dict[str, dict[str, Any]]:
-    """What `calibrate` and the further scores of `evaluate` found, by name."""
+    """Findings of `calibrate` and of the further scores of `evaluate`, by name."""
     folder = _latest(run)
     paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
     found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in paths}

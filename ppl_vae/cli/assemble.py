@@ -140,7 +140,7 @@ def user_modules(config: Mapping[str, Any]) -> list[str]:
 
 @dataclass
 class Assembled:
-    """What a config describes.
+    """The objects that a config describes.
 
     Attributes:
         config: resolved and checked, plain values.

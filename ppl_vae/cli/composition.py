@@ -6,7 +6,6 @@ A `_target_` of this package has every key of its signature; one that replaces a
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,14 +48,12 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        self._layers: list[Layer] = []
         OverridesParser.create().parse_overrides(overrides)  # what cannot be read is named as it was typed
         overrides = with_open_targets(overrides)
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         _refuse_choices(parsed, repo, config_name)
-        compose = functools.partial(super()._load_configuration_impl, config_name)
-        with _expected(overrides, lambda alone: compose([alone], run_mode, False, False)):
-            cfg = compose(overrides, run_mode, from_shell, validate_sweep_overrides)
+        with _expected(overrides, lambda alone: self._composed(config_name, [alone], run_mode, False, False)):
+            cfg = self._composed(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         hydra = plain.pop("hydra", None)
         kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
@@ -66,6 +63,11 @@ class Loader(ConfigLoaderImpl):
             if kept.loose:
                 cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
         return cfg
+
+    def _composed(self, *arguments: Any) -> DictConfig:
+        """As Hydra composes, the layers of this composition alone remembered."""
+        self._layers: list[Layer] = []
+        return super()._load_configuration_impl(*arguments)
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
@@ -153,7 +155,7 @@ def _source(path: str) -> Source:
 
 
 def with_open_targets(overrides: Sequence[str]) -> list[str]:
-    """Where `model._target_=…` is typed, let `model.depth=3` add a key that the old option lacked.
+    """After `model._target_=…`, let `model.depth=3` add a key that the old option lacked.
 
     The same for targets inside a group: `estimator.z._target_=…`, `objective.beta._target_=…`, and for `given.label=3`,
     whose names are those of a model's arguments. Whether the new target
@@ -170,7 +172,7 @@ def with_open_targets(overrides: Sequence[str]) -> list[str]:
 
 
 def _typed(overrides: Sequence[Override]) -> dict[str, Any]:
-    """What was typed, as a tree; a choice of a group is a leaf of its name."""
+    """The typed overrides as a tree; a choice of a group is a leaf of its name."""
     tree: dict[str, Any] = {}
     for override in overrides:
         if override.is_delete() or override.is_sweep_override():

@@ -1,4 +1,4 @@
-"""What `VERB --help` prints: the groups, and every key with its value and what the signature says of it.
+"""The text of `VERB --help`: the groups, and every key with its value and the signature's words on it.
 
 The words stand where the keys are declared: in the docstring of a `_target_`, of a verb's dataclass, of `ppl_vae.fit`.
 """
@@ -91,7 +91,7 @@ def _of_schema(schema: Any) -> dict[str, Parameter]:
 
 
 def _of_groups(plain: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Which option of a group was chosen, and what it is."""
+    """The chosen option of a group, and its meaning."""
     found = {}
     for group, option in HydraConfig.get().runtime.choices.items():
         file = conf_dir() / str(group) / f"{option}.yaml"

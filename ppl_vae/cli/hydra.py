@@ -43,7 +43,7 @@ class JobFailed(Exception):  # noqa: N818 - what happened, and no fault of the s
 
 @dataclass
 class Outcome:
-    """What the jobs of one command did, as far as this process saw them."""
+    """Counts and errors of the jobs of one command, as far as this process saw them."""
 
     jobs: int = 0
     errors: list[BaseException] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass
 class Context:
-    """What a verb may need to know of the command beside its config."""
+    """Facts of the command that a verb may need beside its config."""
 
     verb: str
     directory: Path
@@ -63,7 +63,7 @@ class Context:
 
     @property
     def in_sweep(self) -> bool:
-        """Whether the job is one of a sweep."""
+        """True for a job of a sweep."""
         return self.number is not None
 
     @property

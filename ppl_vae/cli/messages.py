@@ -40,7 +40,7 @@ def report(error: BaseException, verb: str, *, full: bool | None = None) -> str:
 
 
 def message(error: BaseException) -> str:
-    """What an error says: what was got, what was expected, and where, in users' own code."""
+    """An error in words: what was got, what was expected, and where, in users' own code."""
     return "\n  ".join([_message(error), *getattr(error, "__notes__", [])])
 
 

@@ -1,4 +1,4 @@
-"""What the verbs on a run share: finding it, its pair on the right device, its data."""
+"""The common beginning of verbs on a run: finding it, its pair on the right device, its data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def part(run: Run, name: str) -> Split:
 
 
 def replaced(run: Run, name: str, data: Dataset | None = None) -> str:
-    """What to say where one part of a run's data is not what it was when the run was trained; else nothing."""
+    """A sentence where one part of a run's data is not what it was when the run was trained; else nothing."""
     from ppl_vae.training.recipe import changed_data, describe_data
 
     then = run.recipe.get("data", {}).get(name)

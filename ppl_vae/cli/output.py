@@ -1,4 +1,4 @@
-"""What a verb says at its end: tables for people, one JSON object for programs."""
+"""Results of a verb: tables for people, one JSON object for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verb says on standard error while it works: bars, lines, and parts that could not be made."""
+"""Words on standard error while a verb works: bars, lines, and parts that could not be made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def attempt(verb: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """What a diagnostic takes as `progress`: called with the number done and of all; None without a terminal."""
+    """A callable for a diagnostic's `progress`, given the number done and of all; None without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

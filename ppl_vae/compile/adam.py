@@ -29,6 +29,20 @@ class Updater:
         """Take note that the optimizer's state has been replaced by another."""
         self.groups = groups(self.optimizer)
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """The state of the optimizer; its tensors are those in use."""
+        return self.optimizer.state_dict()
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.optimizer.load_state_dict(state)
+        self.reset()
+
     def step(self) -> None:
         """Change the parameters by their gradients."""
         if self.groups is not None and all(group.is_complete() for group in self.groups):

@@ -102,13 +102,16 @@ def verify(original: Original, run: Run, trials: Iterable[Inputs], how: str, *, 
         exact: to the bit, as the same operations in the same order give it; else to rounding.
 
     Raises:
-        CaptureError: it fails, or leaves something else; says which.
+        CaptureError: either fails, or they leave something else; says which.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a program has to say it says when it is run
         for inputs in trials:
             start, plain = Snapshot.of(original.parts, original.device), numbers(*original.parts)
-            expected = original.left_by(original.run, inputs)
+            try:
+                expected = original.left_by(original.run, inputs)
+            except Exception as error:
+                raise CaptureError(f"on other noise and data the program fails ({reason(error)})") from error
             now = numbers(*original.parts)
             if changed := [name for name, value in now.items() if name not in plain or plain[name] != value]:
                 raise CaptureError(f"the program changes {changed[0].lstrip('.')} as it runs")

@@ -1,1 +1,1 @@
-"""What a command line and a saved run may say, and how objects are built from it; imports no torch by itself."""
+"""The vocabulary of command lines and saved runs, and objects built from it; imports no torch by itself."""

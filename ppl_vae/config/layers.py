@@ -1,4 +1,4 @@
-"""Which keys of a composed config reach a `_target_`: those that were written for it.
+"""Layers of a composed config: only keys that were written for a `_target_` reach it.
 
 A config is layers merged one over the other: the files of this package, files of the user's own, what was typed.
 Where a later layer names another `_target_`, the values that this package gave the old one mean nothing to the new
@@ -18,7 +18,7 @@ TARGET = "_target_"
 
 
 class Source(Enum):
-    """Where a layer comes from."""
+    """The origin of a layer."""
 
     package = "package"
     """A file of this package, or the config of a run that goes on: defaults of what it names."""
@@ -38,7 +38,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is left of a config.
+    """The rest of a config.
 
     Attributes:
         values: the config without the values that were written for another target.

@@ -1,4 +1,4 @@
-"""What a command line may say: one dataclass a verb, where its files lie, the check that closes Hydra's holes.
+"""The schema of the command line: a dataclass a verb, the folders of its files, the check that closes Hydra's holes.
 
 Imports no torch: `--help`, `--cfg job` and completion answer from here. A dataclass holds kind, default and words of
 each key, and the file of its verb nothing of these; a default that the Python door has too is held to it by a test.
@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ppl_vae.config.signature import defaults
 from ppl_vae.errors import PplVaeError, UsageError, near_names
 
 GROUPS = (
@@ -36,7 +37,7 @@ RUN_OR_GROUPS = ("gradients", "check")
 
 
 class Format(Enum):
-    """How a verb prints its results."""
+    """The form in which a verb prints its results."""
 
     table = "table"
     json = "json"
@@ -50,24 +51,32 @@ class Part(Enum):
     test = "test"
 
 
+FIT = "ppl_vae.training.fit.fit"
+
+
+def _of_fit(name: str) -> Any:
+    """A key with the default that `fit` has for it, read from its source once it is needed."""
+    return field(default_factory=lambda: defaults(FIT)[name])
+
+
 @dataclass
 class Trainer:
-    """Keyword arguments of `ppl_vae.fit` that are numbers and switches."""
+    """Keyword arguments of `ppl_vae.fit` that are numbers and switches; defaults are those of its signature."""
 
-    epochs: int = 20
-    steps: int | None = None
-    batch_size: int = 128
-    compile: str = "auto"
-    grad_clip: float | None = None
-    grad_clip_value: float | None = None
-    groups: Any = None
-    early_stopping: int | None = None
-    keep: str = "best"
+    epochs: int = _of_fit("epochs")
+    steps: int | None = _of_fit("steps")
+    batch_size: int = _of_fit("batch_size")
+    compile: str = _of_fit("compile")
+    grad_clip: float | None = _of_fit("grad_clip")
+    grad_clip_value: float | None = _of_fit("grad_clip_value")
+    groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
+    early_stopping: int | None = _of_fit("early_stopping")
+    keep: str = _of_fit("keep")
 
 
 @dataclass
 class Engine:
-    """Where the tensors live.
+    """The device of the tensors.
 
     Attributes:
         device: `auto` is CUDA where there is one, else the CPU; or a device such as `cuda:1`.
@@ -78,7 +87,7 @@ class Engine:
 
 @dataclass
 class Results:
-    """What `train` makes once it has trained.
+    """The things that `train` makes once it has trained.
 
     Attributes:
         num_particles: importance samples a datum for the evidence.
@@ -336,7 +345,7 @@ SCHEMAS: dict[str, type] = {
     "check": Check,
 }
 
-DOORS: dict[type, str] = {Trainer: "ppl_vae.training.fit.fit"}
+DOORS: dict[type, str] = {Trainer: FIT}
 """The functions that take the keys of a dataclass by their names, and say what they mean."""
 
 POSITIVE = (
@@ -368,7 +377,7 @@ def conf_dir() -> Path:
 
 
 def about(file: Path) -> str:
-    """What a config says of itself: the comment that it begins with, but for a line for Hydra."""
+    """The words of a config on itself: the comment that it begins with, but for a line for Hydra."""
     lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
     return " ".join(line.removeprefix("#").strip() for line in lines if not line.startswith("# @"))
 

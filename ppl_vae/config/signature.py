@@ -1,4 +1,4 @@
-"""What a `_target_` of this package takes, read from its source: defaults, kinds and words, without importing it.
+"""Parameters of a `_target_` of this package, read from its source: defaults, kinds and words, without importing it.
 
 A config holds what differs from its target's signature; the rest is put beneath it from here (`additions`). Sources are
 parsed, not run, so that `--help`, `--cfg job` and completion know every key and stay free of torch. What stands for the
@@ -53,7 +53,7 @@ class Parameter:
 
 
 def is_ours(target: Any) -> bool:
-    """Whether a `_target_` names something of this package."""
+    """True if a `_target_` names something of this package."""
     return isinstance(target, str) and target.startswith(f"{PACKAGE}.")
 
 
@@ -105,7 +105,7 @@ def parameters(target: str) -> dict[str, Parameter]:
 
 
 def arguments(docstring: str) -> dict[str, str]:
-    r"""What the part `Args:` (or `Attributes:`) of a docstring says of each name, on one line and without markup.
+    r"""The words of the part `Args:` (or `Attributes:`) of a docstring by name, on one line and without markup.
 
     Example:
         >>> arguments("Draws.\n\nArgs:\n    n: how many,\n        at least 1.\n    a, b: ends.\n\nRaises:\n    E: no.")
@@ -160,7 +160,7 @@ def _file(name: str) -> Path | None:
 
 
 def _find(target: str) -> tuple[_Module, ast.AST] | None:
-    """What a dotted name stands for, however many packages it is imported through."""
+    """The object that a dotted name stands for, however many packages it is imported through."""
     name, _, last = target.rpartition(".")
     path = _file(name) if is_ours(target) or name == PACKAGE else None
     return _look_up(_module(path), last) if path else None

@@ -207,7 +207,7 @@ def vars_of(cls: type) -> set[str]:
 
 
 def accepts_any(found: Mapping[str, inspect.Parameter]) -> bool:
-    """Whether a signature takes any keyword (`**kwargs`)."""
+    """True if a signature takes any keyword (`**kwargs`)."""
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
@@ -218,7 +218,7 @@ PROGRAMS = ("model", "guide")
 
 
 def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is given when training starts: the parameters to an optimizer, whatever it calls them, it to a scheduler."""
+    """The argument that training gives: parameters to an optimizer, whatever it calls them, it to a scheduler."""
     first = next(iter(found), None)
     if first is not None and (where == "optimizer" or (where == "scheduler" and first == "optimizer")):
         return (first,)

@@ -8,10 +8,10 @@ from pyro.poutine import Trace
 
 from ppl_vae.core.plates import PlateStructure, follow, sample_sites
 from ppl_vae.core.prepared import Prepared
-from ppl_vae.distributions.unwrap import elements, is_detached
+from ppl_vae.distributions.unwrap import elements, innermost, is_detached, support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.default import resolve
-from ppl_vae.estimators.implicit import Implicit
+from ppl_vae.estimators.implicit import Implicit, has_implicit
 from ppl_vae.estimators.pathwise import Reparameterized
 from ppl_vae.estimators.reparameterize import is_finite, support_size
 
@@ -59,6 +59,12 @@ def assign(
                 f"{type(estimator).__name__} at site {name!r} differentiates its draws, and has_rsample_(False) of its "
                 "distribution forbids that. Leave out one of the two."
             )
+        if not _can_be_differentiated(site["fn"], estimator):
+            raise CheckError(
+                f"{type(estimator).__name__} at site {name!r} differentiates its draws, and the distribution "
+                f"function of {type(innermost(site['fn'])).__name__} has no derivative in its parameters here. "
+                "Use Pathwise where the distribution has rsample, else ScoreFunction."
+            )
         if estimator.enumerates:
             if not is_finite(site["fn"], limit=10**6):
                 raise CheckError(
@@ -100,6 +106,14 @@ def _summed_with(
                 if around[latent] - common:
                     found[latent] = min(marginal)
     return found
+
+
+def _can_be_differentiated(fn: Any, estimator: Any) -> bool:
+    """True unless draws of a continuous distribution are to be differentiated through what has no derivative."""
+    explicit = isinstance(estimator, Reparameterized) and getattr(fn, "has_rsample", False)
+    if explicit or not isinstance(estimator, (Reparameterized, Implicit)):
+        return True
+    return getattr(support_of(fn), "is_discrete", False) or has_implicit(fn)
 
 
 def _is_point(site: dict[str, Any]) -> bool:

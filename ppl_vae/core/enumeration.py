@@ -29,9 +29,10 @@ from pyro.poutine.runtime import _ENUM_ALLOCATOR
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from ppl_vae.core.axes import PARTICLES, Axes
 from ppl_vae.core.plates import PlateStructure, sample_sites
 from ppl_vae.core.prepared import Prepared
-from ppl_vae.core.site import PARTICLES, Axes, Site, marginal_site, site_log_prob
+from ppl_vae.core.site import Site, marginal_site, site_log_prob
 from ppl_vae.errors import CheckError
 
 

@@ -12,6 +12,7 @@ from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator, require_kind
+from ppl_vae.nn.formerly import present_names
 
 
 class VAE(nn.Module):
@@ -155,6 +156,7 @@ def _named(estimators: Any) -> dict[str, Estimator]:
 def _await(vae: VAE, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Keep what belongs to parameters that the programs make when they first run."""
     vae._awaited.clear()
+    present_names(vae, state, prefix)
     if vae._ran != {"model", "guide"}:
         known = vae.state_dict().keys()
         for key in [k for k in state if k.startswith((f"{prefix}model.", f"{prefix}guide."))]:

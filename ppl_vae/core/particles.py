@@ -20,16 +20,16 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from ppl_vae.core.axes import PARTICLES, Axes
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.enumeration import Expectation, contracted, enumerating_guide, enumerating_model, inner_expectation
 from ppl_vae.core.plates import sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.programs import exclusive
-from ppl_vae.core.site import PARTICLES, Axes, Site, read_site, stack_sites
+from ppl_vae.core.site import Site, read_site, stack_sites
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.estimators.messenger import Draw
-from ppl_vae.estimators.particle_axes import ParticleAxes
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -89,7 +89,7 @@ class Runner:
                 for name, msg in sample_sites(traces[0]).items():
                     if plates.data_frame(msg["cond_indep_stack"]) is None and not msg["is_observed"]:
                         given[name] = msg["value"]
-            draw = Draw(self._estimator, partial(self._particle_axes, k, noise), shared, given, redraw)
+            draw = Draw(self._estimator, partial(self._axes_of_draw, k, noise), shared, given, redraw)
             with _subsets_of(traces[0] if traces else None), draw, enumerating_guide(self.prepared):
                 traces.append(poutine.trace(self._run).get_trace(program))
         expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
@@ -137,22 +137,19 @@ class Runner:
                 return program(*self.batch)
         return program(*(tile(self.batch, self.particles) if self.strategy == "tile" else self.batch))
 
-    def _particle_axes(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> ParticleAxes:
-        """The axes of particles and data in a site's draw, in run k."""
-        plates = self.prepared.plates
-        data = plates.data_frame(msg["cond_indep_stack"])
-        return ParticleAxes(
+    def _axes(self, stack: tuple[CondIndepStackFrame, ...], k: int = 0, earlier: list[Tensor] | None = None) -> Axes:
+        """The axes of a site in run k, of which there are several if particles are looped over."""
+        return Axes(
+            stack,
+            self.prepared.plates,
             self.particles,
-            particle_dim=plates.particle_dim if self.strategy == "plate" else None,
-            data_dim=None if data is None else data.dim,
             tiled=self.strategy == "tile",
             particle=k if self.strategy == "loop" else None,
-            earlier=noise.setdefault(msg["name"], []),
+            earlier=[] if earlier is None else earlier,
         )
 
-    def _axes(self, stack: tuple[CondIndepStackFrame, ...]) -> Axes:
-        particles = 1 if self.strategy == "loop" else self.particles
-        return Axes(stack, self.prepared.plates, particles, self.strategy == "tile")
+    def _axes_of_draw(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> Axes:
+        return self._axes(msg["cond_indep_stack"], k, noise.setdefault(msg["name"], []))
 
     def _read(self, trace: Trace, expect: Expectation | None = None, drawn: bool = False) -> Sites:
         return {

@@ -9,11 +9,12 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
+from ppl_vae.core.axes import PARTICLES
 from ppl_vae.core.data import take_batch
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.run import prepare
-from ppl_vae.core.site import PARTICLES, Site
+from ppl_vae.core.site import Site
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ppl_vae import rng
 from ppl_vae.errors import RunError
+from ppl_vae.nn.formerly import present_names
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def put_tensors(module: Any, tensors: Mapping[str, Any], source: str) -> None:
     """
     if not isinstance(module, nn.Module):
         return
-    passing = _passing_buffers(module)
+    passing, tensors = _passing_buffers(module), dict(tensors)
+    present_names(module, tensors)
     with torch.no_grad():
         for name, buffer in passing.items():
             if name in tensors and tensors[name].shape == buffer.shape:

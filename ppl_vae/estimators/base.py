@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from ppl_vae.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
     from ppl_vae.core.terms import Terms
-    from ppl_vae.estimators.particle_axes import ParticleAxes
 
 
 class Estimator(ABC):
@@ -28,7 +28,7 @@ class Estimator(ABC):
     relaxes: ClassVar[bool] = False
 
     @abstractmethod
-    def draw(self, q: Any, axes: "ParticleAxes | None" = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw of q.
 
         Args:

@@ -1,6 +1,6 @@
 """Concrete: a discrete draw relaxed to a continuous one, or straightened back."""
 
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import pyro.distributions as dist
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ppl_vae.distributions.relaxed import relaxable
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
-from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.schedules import Schedule, as_schedule
+
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 @final
@@ -44,7 +46,7 @@ class Concrete(Estimator, nn.Module):
             raise ArgumentError(f"Got temperature={float(self.temperature.value)}, expected a number above 0.")
         self.straight_through = straight_through
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A relaxed draw that carries a gradient."""
         base = relaxable(q)
         tau = self.temperature.value

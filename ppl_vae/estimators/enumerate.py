@@ -1,12 +1,14 @@
 """Enumerate: the exact expectation over a discrete site."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from torch import Tensor
 
 from ppl_vae.estimators.base import Estimator
-from ppl_vae.estimators.particle_axes import ParticleAxes
+
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 @final
@@ -26,6 +28,6 @@ class Enumerate(Estimator):
 
     enumerates: ClassVar[bool] = True
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw, for uses that want one (a posterior sample, say)."""
         return q.sample()

@@ -1,7 +1,8 @@
 """Implicit reparameterization: differentiate a draw through its distribution function."""
 
+import copy
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pyro.distributions as dist
@@ -11,7 +12,9 @@ from torch import Tensor
 from ppl_vae.distributions.unwrap import elements
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
-from ppl_vae.estimators.particle_axes import ParticleAxes
+
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 @final
@@ -29,22 +32,19 @@ class Implicit(Estimator):
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
     """
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw that carries a gradient."""
-        if not has_implicit(q):
-            raise ArgumentError(
-                f"{type(q).__name__} has no distribution function that can be differentiated. "
-                "Use Pathwise() where it has rsample, else ScoreFunction()."
-            )
         return implicit_draw(q)
 
 
 def has_implicit(q: Any) -> bool:
-    """True if a distribution has a differentiable distribution function here.
+    """True if a distribution has a distribution function here that can be differentiated in each of its parameters.
 
     Example:
         >>> has_implicit(dist.VonMises(torch.tensor(0.0), torch.tensor(1.0))), has_implicit(dist.Poisson(1.0))
         (True, False)
+        >>> has_implicit(dist.Gamma(torch.tensor(2.0), torch.tensor(1.0)))  # torch lacks its derivative in the shape
+        False
     """
     q = elements(q)
     if isinstance(q, dist.VonMises):
@@ -52,21 +52,48 @@ def has_implicit(q: Any) -> bool:
     if q.event_shape or getattr(q.support, "is_discrete", True):
         return False
     try:
-        with torch.no_grad():
-            return bool(torch.isfinite(q.cdf(q.sample())).all())
-    except NotImplementedError:
+        with torch.enable_grad():
+            q, parameters = _with_leaves(q)
+            value = q.cdf(q.sample().detach())
+            if parameters and value.requires_grad:
+                torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    except NotImplementedError:  # by the distribution, or by the derivative of one of its functions
         return False
+    return bool(torch.isfinite(value).all())
+
+
+def _with_leaves(q: Any) -> tuple[Any, list[Tensor]]:
+    """A copy of a distribution whose parameters, and those of what it is made of, are leaves of their own graph."""
+    copied, leaves = copy.copy(q), []
+    for name, value in vars(q).items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            leaves.append(value.detach().requires_grad_())
+            vars(copied)[name] = leaves[-1]
+        elif isinstance(value, torch.distributions.Distribution):
+            vars(copied)[name], below = _with_leaves(value)
+            leaves += below
+    return copied, leaves
 
 
 def implicit_draw(q: Any) -> Tensor:
-    """A draw z₀ plus a term of value 0 whose gradient is that of z."""
+    """A draw z₀ plus a term of value 0 whose gradient is that of z.
+
+    Raises:
+        ArgumentError: The distribution has no distribution function.
+    """
     base = elements(q)
     with torch.no_grad():
         z = base.sample()
     if isinstance(base, dist.VonMises):
         return von_mises_draw(z, base.loc, base.concentration)
+    try:
+        value = base.cdf(z)
+    except NotImplementedError:
+        raise ArgumentError(
+            f"{type(q).__name__} has no distribution function that can be differentiated. "
+            "Use Pathwise() where it has rsample, else ScoreFunction()."
+        ) from None
     density = base.log_prob(z).detach().exp()
-    value = base.cdf(z)
     return z - (value - value.detach()) / density
 
 

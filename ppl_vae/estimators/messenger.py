@@ -1,13 +1,14 @@
 """Draws the latent sites of a guide as their estimators want them, and leaves names and distributions alone."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_vae.estimators.particle_axes import ParticleAxes
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 class Draw(Messenger):
@@ -24,7 +25,7 @@ class Draw(Messenger):
     def __init__(
         self,
         estimator: Callable[[Any], Any],
-        axes: Callable[[Any], ParticleAxes],
+        axes: "Callable[[Any], Axes]",
         shared: Callable[[Any], bool] = lambda msg: False,
         values: Mapping[str, Tensor] | None = None,
         redraw: bool = False,

@@ -1,7 +1,7 @@
 """Pathwise gradients flow through the draw; also without the score term, and doubly reparameterized."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -9,8 +9,10 @@ from torch import Tensor
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
-from ppl_vae.estimators.particle_axes import ParticleAxes
 from ppl_vae.estimators.reparameterize import explicit
+
+if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Reparameterized(Estimator):
     antithetic: bool = False
     common: bool = False
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw that carries a gradient."""
         transport = explicit(q)
         if transport is None:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from ppl_vae.estimators.base import Baseline, Estimator, require_kind
 from ppl_vae.estimators.baselines import LeaveOneOut
-from ppl_vae.estimators.particle_axes import ParticleAxes
 
 if TYPE_CHECKING:
+    from ppl_vae.core.axes import Axes
     from ppl_vae.core.terms import Terms
 
 Advantage = tuple[Tensor, Tensor | None]
@@ -45,7 +45,7 @@ class ScoreFunction(Estimator, nn.Module):
             require_kind(baseline, Baseline, "baseline", "DecayingAverage() or LeaveOneOut()")
         self.baseline = baseline
 
-    def draw(self, q: Any, axes: ParticleAxes | None = None) -> Tensor:
+    def draw(self, q: Any, axes: "Axes | None" = None) -> Tensor:
         """A draw that carries no gradient."""
         with torch.no_grad():
             return q()

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar
 
 import pyro
-import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.errors import one_of
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec, Labels
-from ppl_vae.nn.flows import Autoregressive, Coupling
-from ppl_vae.nn.heads import DiagonalNormal, Dirichlet, FullRankNormal, Gamma
+from ppl_vae.nn.formerly import present_names
+from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FlowName, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import Activation, Encoder
 
 
@@ -55,41 +53,36 @@ class Amortized(nn.Module):
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`; latents `(data, latent_dim)` at site z."""
+        self.sample(x)
+
+    def sample(self, x: Tensor, *given: Tensor) -> None:
+        """The program; the encoder is told what is given, features `(data, features)`, after x."""
         with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+            pyro.sample("z", self.z(self.encoder(x, *given)))
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        present_names(self, state, prefix)
+        super()._load_from_state_dict(state, prefix, *args)
 
 
-class Deterministic(nn.Module):
+class Deterministic(Amortized):
     r"""$q(z \mid x) = \delta(z - \mu(x))$, the encoder of `model=autoencoder`.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
     """
+
+    FORMERLY: ClassVar = {"loc": "z.linear"}  # its state dicts had this name once
 
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.loc = nn.Linear(self.encoder.out_features, model.latent_dim)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; codes `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", dist.Delta(self.loc(self.encoder(x)), event_dim=1))
+        super().__init__(spec, model, hidden, activation, Point)
 
 
 class DirichletAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Dirichlet}(a(x))$, reparameterized implicitly.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
 
     References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
@@ -104,11 +97,7 @@ class DirichletAmortized(Amortized):
 class GammaAmortized(Amortized):
     r"""$q(z \mid x) = \mathrm{Gamma}(z; a(x), b(x))$, reparameterized implicitly.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
 
     References:
         Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, https://arxiv.org/abs/1805.08498
@@ -123,11 +112,7 @@ class GammaAmortized(Amortized):
 class FullRank(Amortized):
     r"""$q(z \mid x) = \mathrm{Normal}(z; \mu(x), L(x) L(x)^\top)$ with a triangular L.
 
-    Args:
-        spec: the dataset's spec.
-        model: gives the size of z (`model.latent_dim`).
-        hidden: widths of the encoder's hidden layers, from x to z.
-        activation: after each of them.
+    Args as of `Amortized`.
     """
 
     def __init__(
@@ -136,7 +121,7 @@ class FullRank(Amortized):
         super().__init__(spec, model, hidden, activation, FullRankNormal)
 
 
-class DiscreteAmortized(nn.Module):
+class DiscreteAmortized(Amortized):
     r"""$q(z \mid x)$: independent bits or one-hot vectors, with logits from an encoder.
 
     Args:
@@ -146,20 +131,14 @@ class DiscreteAmortized(nn.Module):
         activation: after each of them.
     """
 
+    FORMERLY: ClassVar = {"logits": "z.linear"}
+
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(spec, hidden, activation)
-        self.shape = tuple(model.logits.shape)
-        self.code_distribution = model.code_distribution
-        self.logits = nn.Linear(self.encoder.out_features, model.logits.numel())
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; codes `(data, latent_dim[, classes])` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            logits = self.logits(self.encoder(x)).unflatten(-1, self.shape)
-            pyro.sample("z", self.code_distribution(logits))
+        super().__init__(
+            spec, model, hidden, activation, lambda h, _: Code(h, model.logits.shape, model.code_distribution)
+        )
 
 
 class ConvAmortized(Amortized):
@@ -190,10 +169,7 @@ class ConvAmortized(Amortized):
         super().__init__(spec, model, encoder=encoder)
 
 
-FlowName = Literal["iaf", "coupling"]
-
-
-class FlowAmortized(nn.Module):
+class FlowAmortized(Amortized):
     r"""$z = f_T \circ \dots \circ f_1(\mu(x) + \sigma(x)\,\epsilon)$ with flows $f_t(\cdot; h(x))$.
 
     `iaf` draws in one pass; the density at a point that it has not drawn itself takes `latent_dim` passes.
@@ -213,6 +189,8 @@ class FlowAmortized(nn.Module):
             https://arxiv.org/abs/1606.04934
     """
 
+    FORMERLY: ClassVar = {"base": "z.base", "flows": "z.flows"}
+
     def __init__(
         self,
         spec: DataSpec,
@@ -223,26 +201,11 @@ class FlowAmortized(nn.Module):
         layers: int = 2,
         flow_hidden: Sequence[int] = (64,),
     ) -> None:
-        super().__init__()
-        one_of("flow", flow, get_args(FlowName))
-        self.encoder = Encoder(spec, hidden, activation)
-        dim, features = model.latent_dim, self.encoder.out_features
-        self.base = DiagonalNormal(features, dim)
-        self.flows = nn.ModuleList(
-            Autoregressive(dim, features, flow_hidden, reverse=t % 2 == 1)
-            if flow == "iaf"
-            else Coupling(dim, features, flow_hidden, flip=t % 2 == 1)
-            for t in range(layers)
-        )
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; latents `(data, latent_dim)` at site z."""
-        h = self.encoder(x)
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", dist.TransformedDistribution(self.base(h), [flow(h) for flow in self.flows]))
+        head = partial(Flow, flow=flow, layers=layers, hidden=flow_hidden)
+        super().__init__(spec, model, hidden, activation, head)
 
 
-class ConditionalAmortized(nn.Module):
+class ConditionalAmortized(Amortized):
     r"""$q(z \mid x, y) = \mathrm{Normal}(z; \mu(x, y), \sigma(x, y))$.
 
     Args:
@@ -258,18 +221,17 @@ class ConditionalAmortized(nn.Module):
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.labels = Labels(spec)
-        self.encoder = Encoder(spec, hidden, activation, extra=self.labels.out_features)
-        self.z = DiagonalNormal(self.encoder.out_features, model.latent_dim)
+        labels = Labels(spec)
+        encoder = partial(Encoder, hidden=hidden, activation=activation, extra=labels.out_features)
+        super().__init__(spec, model, encoder=encoder)
+        self.labels = labels
 
     def forward(self, x: Tensor, y: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, labels `(data, …)`; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x, self.labels(y))))
+        self.sample(x, self.labels(y))
 
 
-class VampPosterior(nn.Module):
+class VampPosterior(Amortized):
     r"""$q(z \mid x)$ of `model=vamp`, by the very networks of which its prior is made.
 
     Args:
@@ -277,11 +239,5 @@ class VampPosterior(nn.Module):
     """
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.encoder = model.encoder
-        self.z = model.z
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", self.z(self.encoder(x)))
+        nn.Module.__init__(self)  # its parts are the model's own, not new ones
+        self.encoder, self.z = model.encoder, model.z

@@ -12,6 +12,7 @@ from torch.distributions.constraints import MixtureSameFamilyConstraint
 from ppl_vae.distributions.counts import PoissonLog
 from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import PplVaeError
+from ppl_vae.nn.features import one_hot
 from ppl_vae.nn.heads import inverse_softplus, positive
 
 INVERSE_SOFTPLUS_1 = inverse_softplus(1.0)
@@ -148,8 +149,7 @@ class Finite(Family):
 
     def features(self, value: Tensor) -> Tensor:
         """One-hot."""
-        one_hot = value.unsqueeze(-1) == torch.arange(self.n, device=value.device)
-        return one_hot.flatten(-1 - len(self.event_shape))
+        return one_hot(value, self.n).flatten(-1 - len(self.event_shape))
 
 
 class Count(Family):

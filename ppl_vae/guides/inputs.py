@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.nn.features import DataSpec, Features
+from ppl_vae.nn.features import DataSpec, Features, one_hot
 from ppl_vae.nn.mlp import MLP, Activation
 
 
@@ -47,8 +47,7 @@ class BatchEncoder(nn.Module):
             if i == 0 and self.x is not None:
                 parts.append(self.x(t))
             elif self.num_classes and t.ndim == 1 and not t.is_floating_point():
-                one_hot = t.unsqueeze(-1) == torch.arange(self.num_classes, device=t.device)
-                parts.append(one_hot.to(self.one.dtype))
+                parts.append(one_hot(t, self.num_classes).to(self.one.dtype))
             else:
                 parts.append(t.to(self.one.dtype).reshape(t.shape[0], -1))
         return torch.cat(parts, -1)

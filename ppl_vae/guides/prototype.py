@@ -1,4 +1,4 @@
-"""What a guide can learn from one run of a model: its latents, their families and their plates."""
+"""The facts that a guide learns from one run of a model: its latents, their families and their plates."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -46,7 +46,7 @@ class Site:
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies in the data plate."""
+        """True if it lies in the data plate."""
         return self.data_axis is not None
 
     @property
@@ -88,7 +88,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Prototype:
-    """What one run of a model told: its latents in their order, and its data plate."""
+    """The findings of one run of a model: its latents in their order, and its data plate."""
 
     sites: tuple[Site, ...]
     data_plate: str | None
@@ -133,7 +133,7 @@ def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def is_subsample(site: Any) -> bool:
-    """Whether a site draws the indices of a plate."""
+    """True if a site draws the indices of a plate."""
     return type(site["fn"]).__name__ == "_Subsample"
 
 

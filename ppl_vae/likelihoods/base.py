@@ -1,4 +1,4 @@
-"""What all likelihoods share: the support they accept and the bias a decoder starts from."""
+"""The common part of all likelihoods: the support they accept and the bias a decoder starts from."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar

@@ -1,18 +1,17 @@
 """The conditional VAE p(x | y)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import pyro
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.models.latent import Latent
 from ppl_vae.nn.features import DataSpec, Labels
 from ppl_vae.nn.mlp import Activation, Decoder
-from ppl_vae.nn.priors import StandardNormal
 
 
-class Conditional(nn.Module):
+class Conditional(Latent):
     r"""$p(x, z \mid y) = \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z, y))$; y is given, never modelled.
 
     Args:
@@ -38,15 +37,11 @@ class Conditional(nn.Module):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.labels = Labels(spec)
-        self.prior = StandardNormal(latent_dim)
-        self.decoder = Decoder(spec, self.likelihood, latent_dim + self.labels.out_features, hidden, activation)
+        labels = Labels(spec)
+        decoder = partial(Decoder, hidden=hidden, activation=activation, extra=labels.out_features)
+        super().__init__(spec, likelihood, latent_dim, decoder=decoder)
+        self.labels = labels
 
     def forward(self, x: Tensor, y: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; labels `(data, …)`; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z, self.labels(y))), obs=x)
+        self.sample(x, self.labels(y))

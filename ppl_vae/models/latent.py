@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.likelihoods.auto import likelihood_for
@@ -20,8 +21,8 @@ class Latent(nn.Module):
         likelihood: p(x | parameters); None takes the one that fits the data.
         latent_dim: size of z.
         prior: from `latent_dim` to a module that, called without arguments, gives p(z).
-        decoder: from (spec, likelihood, features) to the module f, from z `(..., features)` to the likelihood's
-            parameters `(..., num_params, *shape)`.
+        decoder: from (spec, likelihood, features) to the module f, from z `(..., features)`, its axes flattened, to
+            the likelihood's parameters `(..., num_params, *shape)`, or to the distribution of x itself.
 
     References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
@@ -51,6 +52,13 @@ class Latent(nn.Module):
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
+        self.sample(x)
+
+    def sample(self, x: Tensor, *given: Tensor) -> None:
+        """The program; f is told what is given, features `(data, features)`, after z."""
         with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+            prior = self.prior()
+            z = pyro.sample("z", prior).flatten(-max(prior.event_dim, 1))
+            h = self.decoder(z, *given)
+            px: Any = h if isinstance(h, dist.Distribution) else self.likelihood(h)
+            pyro.sample("x", px, obs=x)

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pyro
-from torch import Tensor
-
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.models.latent import Latent
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
@@ -157,9 +154,3 @@ class AutoregressiveVAE(Latent):
     ) -> None:
         decoder = partial(AutoregressiveDecoder, hidden=hidden)
         super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.decoder(z), obs=x)

@@ -1,20 +1,20 @@
 """The VAE with a variational mixture of posteriors as prior."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.models.latent import Latent
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import Activation, Decoder, Encoder
 
 
-class Vamp(nn.Module):
+class Vamp(Latent):
     r"""$p(z) = \frac1K \sum_k q(z \mid u_k)$ with learned pseudo-inputs $u_k$; the guide is `guide=vamp`.
 
     The encoder belongs to the model, whose prior it makes up, and the guide shares it.
@@ -40,10 +40,8 @@ class Vamp(nn.Module):
         activation: Activation = "relu",
         components: int = 50,
     ) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        super().__init__(spec, likelihood, latent_dim, lambda _: self.mixture, decoder)
         self.encoder = Encoder(spec, list(hidden)[::-1], activation)
         self.z = DiagonalNormal(self.encoder.out_features, latent_dim)
         # Pseudo-inputs live where the encoder's first layer does, after rescaling, near the training mean.
@@ -56,14 +54,8 @@ class Vamp(nn.Module):
         """q(z | x) for data `(data, *shape)`."""
         return self.z(self.encoder(x))
 
-    def prior(self) -> Any:
-        """The mixture of posteriors over `(latent_dim,)`."""
+    def mixture(self) -> Any:
+        """The prior, a mixture of posteriors, over `(latent_dim,)`."""
         component = self.z(self.encoder.net(self.pseudo_inputs))
         uniform = torch.zeros_like(self.pseudo_inputs[:, 0])
         return dist.MixtureSameFamily(dist.Categorical(logits=uniform), component)
-
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)

@@ -3,7 +3,7 @@
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
-from ppl_vae.nn.heads import DiagonalNormal, Dirichlet, FullRankNormal, Gamma
+from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
 from ppl_vae.nn.priors import FlowPrior, GammaPrior, MixturePrior, StandardNormal
 
@@ -12,6 +12,7 @@ __all__ = [
     "Activation",
     "Autoregressive",
     "AutoregressiveDecoder",
+    "Code",
     "ConvDecoder",
     "ConvEncoder",
     "Coupling",
@@ -19,11 +20,13 @@ __all__ = [
     "DiagonalNormal",
     "Dirichlet",
     "Encoder",
+    "Flow",
     "FlowPrior",
     "FullRankNormal",
     "Gamma",
     "GammaPrior",
     "MixturePrior",
+    "Point",
     "StandardNormal",
     "join",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.nn.features import DataSpec, Features
 from ppl_vae.nn.flows import MADE
+from ppl_vae.nn.mlp import start_at_mean
 
 
 class AutoregressiveDecoder(nn.Module):
@@ -33,10 +34,7 @@ class AutoregressiveDecoder(nn.Module):
         self.likelihood, self.features = likelihood, Features(spec)
         self.shape, self.num_params = tuple(spec.shape), likelihood.num_params
         self.net = MADE(prod(self.shape), features, hidden, outputs=self.num_params)
-        bias = getattr(likelihood, "initial_bias", lambda: None)()
-        if bias is not None:
-            with torch.no_grad():
-                self.net.layers[-1].bias.copy_(bias.flatten())  # type: ignore[operator]
+        start_at_mean(self.net.layers[-1], likelihood)
 
     def elements(self, x: Tensor, h: Tensor) -> Any:
         """The distribution of each element given those before it in x `(..., *shape)` and h `(..., features)`."""
@@ -49,7 +47,7 @@ class AutoregressiveDecoder(nn.Module):
 
 
 class AutoregressiveDistribution(TorchDistribution):
-    """What an `AutoregressiveDecoder` gives for one h.
+    """The distribution that an `AutoregressiveDecoder` gives for one h.
 
     Args:
         decoder: gives the distribution of each element.

@@ -12,42 +12,51 @@ from ppl_vae.nn.mlp import MLP, Activation, join
 
 
 class Affine(Transform):
-    """A transform y = f(x) of vectors that an affine map per component makes up; see its makers below."""
+    r"""$y_i = x_i\, s_i(x) + t_i(x)$, where the components that s and t see make the map invertible.
+
+    Args:
+        net: from x, and the context, to shifts and log scales.
+        context: what they depend on besides, `(..., features)` each.
+    """
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self) -> None:
+    def __init__(self, net: Any, context: tuple[Tensor, ...]) -> None:
         super().__init__(cache_size=1)  # the density of an own draw then needs no inverse
+        self.net, self.context = net, context
 
     def with_cache(self, cache_size: int = 1) -> "Affine":
         """The transform itself: it always caches."""
         return self
+
+    def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _call(self, x: Tensor) -> Tensor:
+        shift, log_scale = self._parameters(x)
+        return x * log_scale.exp() + shift
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum of the log scales, `(...)`."""
+        return self._parameters(x)[1].sum(-1)
 
 
 class CouplingTransform(Affine):
     r"""$y_a = x_a,\; y_b = x_b\, s(x_a) + t(x_a)$: half of the components stay, both directions are one pass."""
 
     def __init__(self, net: Any, mask: Tensor, context: tuple[Tensor, ...]) -> None:
-        super().__init__()
-        self.net, self.mask, self.context = net, mask, context
+        super().__init__(net, context)
+        self.mask = mask
 
     def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = self.net(join(x * self.mask, *self.context)).chunk(2, -1)
         return shift * (1 - self.mask), bounded(raw) * (1 - self.mask)
 
-    def _call(self, x: Tensor) -> Tensor:
-        shift, log_scale = self._parameters(x)
-        return x * log_scale.exp() + shift
-
     def _inverse(self, y: Tensor) -> Tensor:
         shift, log_scale = self._parameters(y)  # the masked half is the same in x and y
         return (y - shift) * (-log_scale).exp()
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum of the log scales, `(...)`."""
-        return self._parameters(x)[1].sum(-1)
 
 
 class Coupling(nn.Module):
@@ -88,28 +97,16 @@ class Coupling(nn.Module):
 class AutoregressiveTransform(Affine):
     r"""$y_i = x_i\, s(x_{<i}) + t(x_{<i})$: one pass forward, `dim` passes to invert."""
 
-    def __init__(self, net: Any, dim: int, context: tuple[Tensor, ...]) -> None:
-        super().__init__()
-        self.net, self.dim, self.context = net, dim, context
-
     def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = self.net(x, *self.context).chunk(2, -1)
         return shift, bounded(raw)
 
-    def _call(self, x: Tensor) -> Tensor:
-        shift, log_scale = self._parameters(x)
-        return x * log_scale.exp() + shift
-
     def _inverse(self, y: Tensor) -> Tensor:
         x = torch.zeros_like(y)
-        for _ in range(self.dim):  # after i passes the first i components are right
+        for _ in range(y.shape[-1]):  # after i passes the first i components are right
             shift, log_scale = self._parameters(x)
             x = (y - shift) * (-log_scale).exp()
         return x
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum of the log scales, `(...)`."""
-        return self._parameters(x)[1].sum(-1)
 
 
 class Autoregressive(nn.Module):
@@ -134,7 +131,7 @@ class Autoregressive(nn.Module):
 
     def forward(self, *context: Tensor) -> AutoregressiveTransform:
         """Context `(..., context)`, if any, to a transform of vectors `(..., dim)`."""
-        return AutoregressiveTransform(self.net, self.dim, context)
+        return AutoregressiveTransform(self.net, context)
 
 
 class MADE(nn.Module):

@@ -1,12 +1,18 @@
 """Features to a distribution over a latent vector, and real numbers to positive ones."""
 
-from math import expm1, log
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import expm1, log, prod
+from typing import Any, Literal, get_args
 
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ppl_vae.errors import one_of
+from ppl_vae.nn.flows import Autoregressive, Coupling
+
+FlowName = Literal["iaf", "coupling"]
 
 MIN_SCALE = 1e-6
 """Added to every scale, lest float32 round one to zero: part of the parameterization, not a clip."""
@@ -97,6 +103,71 @@ class Gamma(nn.Module):
         """Features `(..., features)` to a distribution over positive `(dim,)`, by concentration and mean."""
         concentration, mean = positive(self.linear(h), 1e-3).chunk(2, -1)
         return dist.Gamma(concentration, concentration / mean).to_event(1)
+
+
+class Point(nn.Module):
+    r"""$q(z \mid h) = \delta(z - \mu(h))$: one code, no distribution.
+
+    Args:
+        features: size of h.
+        dim: size of z.
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, dim)
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to the point `(dim,)`."""
+        return dist.Delta(self.linear(h), event_dim=1)
+
+
+class Code(nn.Module):
+    """Discrete z, from logits that are linear in h.
+
+    Args:
+        features: size of h.
+        shape: of the logits of one datum.
+        distribution: from logits `(..., *shape)` to a distribution over z.
+    """
+
+    def __init__(self, features: int, shape: Sequence[int], distribution: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.shape, self.distribution = tuple(shape), distribution
+        self.linear = nn.Linear(features, prod(self.shape))
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to a distribution over z."""
+        return self.distribution(self.linear(h).unflatten(-1, self.shape))
+
+
+class Flow(nn.Module):
+    r"""$z = f_T \circ \dots \circ f_1(\mu(h) + \sigma(h)\,\epsilon)$ with flows $f_t(\cdot; h)$.
+
+    Args:
+        features: size of h.
+        dim: size of z.
+        flow: `iaf` (inverse autoregressive) or `coupling` (affine).
+        layers: number of flows; neighbours run through z in opposite order.
+        hidden: widths of the hidden layers of each flow's network.
+    """
+
+    def __init__(
+        self, features: int, dim: int, flow: FlowName = "iaf", layers: int = 2, hidden: Sequence[int] = (64,)
+    ) -> None:
+        super().__init__()
+        one_of("flow", flow, get_args(FlowName))
+        self.base = DiagonalNormal(features, dim)
+        self.flows = nn.ModuleList(
+            Autoregressive(dim, features, hidden, reverse=t % 2 == 1)
+            if flow == "iaf"
+            else Coupling(dim, features, hidden, flip=t % 2 == 1)
+            for t in range(layers)
+        )
+
+    def forward(self, h: Tensor) -> Any:
+        """Features `(..., features)` to a distribution over `(dim,)`."""
+        return dist.TransformedDistribution(self.base(h), [flow(h) for flow in self.flows])
 
 
 def inverse_softplus(value: float) -> float:

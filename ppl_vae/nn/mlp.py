@@ -109,6 +109,7 @@ class Decoder(nn.Module):
         features: size of the input's last axis, e.g. the latent dimension.
         hidden: widths of the hidden layers.
         activation: after each of them.
+        extra: features that are appended to the input (a label).
     """
 
     def __init__(
@@ -118,10 +119,11 @@ class Decoder(nn.Module):
         features: int,
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
+        extra: int = 0,
     ) -> None:
         super().__init__()
         self.out_shape = (likelihood.num_params, *spec.shape)
-        self.net = MLP(features, prod(self.out_shape), hidden=hidden, activation=activation)
+        self.net = MLP(features + extra, prod(self.out_shape), hidden=hidden, activation=activation)
         start_at_mean(self.net[-1], likelihood)
 
     def forward(self, *inputs: Tensor) -> Tensor:

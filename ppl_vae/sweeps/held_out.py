@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.sweeps.lane import Lane
 from ppl_vae.sweeps.stack import Program, Stack, recorded
 from ppl_vae.training.isolation import evaluating
-from ppl_vae.training.loop import VALIDATION_SEED
+from ppl_vae.training.loop import VALIDATION_SEED, settle, validate
 
 
 class HeldOut:
@@ -51,12 +52,12 @@ class HeldOut:
         """The averages by the numbers of the runs, every schedule at its final value; none where each takes its own."""
         if self.why:
             return {}
-        moving = [schedule for lane in lanes for schedule in lane.loop.moving]
+        moving = [schedule for lane in lanes for schedule in lane.training.moving]
         values = [schedule.value.clone() for schedule in moving]
         for lane in lanes:
-            lane.loop.settle()
+            settle(lane.training)
         found = {place: Meter() for place in places}
-        with self.stack.joined(places) as tensors, rng.forked(lanes[0].loop.device, VALIDATION_SEED):
+        with self.stack.joined(places) as tensors, rng.forked(lanes[0].training.device, VALIDATION_SEED):
             streams = [torch.default_generator.get_state()] * len(tensors[0])
             for batch in self._batches:
                 program, names = self._program(batch, lanes[0], tensors)
@@ -70,8 +71,8 @@ class HeldOut:
 
     def _make(self, lanes: Sequence[Lane], places: Sequence[int]) -> None:
         """Make the programs, and hold their averages to each run's own."""
-        size = lanes[0].loop.plan.batch_size
-        feeds = [lane.loop.validation for lane in lanes]
+        size = lanes[0].training.plan.batch_size
+        feeds = [lane.training.validation for lane in lanes]
         if any(feed is None for feed in feeds):
             raise CaptureError("there are no validation data")
         first, *others = [list(feed.batches(size)) for feed in feeds if feed is not None]
@@ -83,7 +84,7 @@ class HeldOut:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for lane in lanes:
-                expected.append(attempt("run", lane.loop.validate))
+                expected.append(attempt("run", functools.partial(validate, lane.training)))
         found = self.meters(lanes, places)
         for lane, row in zip(lanes, expected, strict=True):
             told = {f"validation/{name}": torch.tensor(value) for name, value in found[lane.number].read().items()}
@@ -95,8 +96,8 @@ class HeldOut:
     ) -> tuple[Program, tuple[str, ...]]:
         shape = tuple((x.shape, x.dtype) for x in batch)
         if shape not in self._programs:
-            value = _Value(Bound(*lane.parts, len(lane.loop.train)))
-            with evaluating(lane.loop.device, VALIDATION_SEED, *lane.parts):
+            value = _Value(Bound(*lane.parts, len(lane.training.train)))
+            with evaluating(lane.training.device, VALIDATION_SEED, *lane.parts):
                 graph = attempt("captured", lambda: recorded(value, batch))
             program = attempt("stacked", lambda: Program(graph, tensors, batch, shared=True))
             self._programs[shape] = program, ("bound", *value.bound.names)

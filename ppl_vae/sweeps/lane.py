@@ -1,4 +1,4 @@
-"""One run of several that are trained in lockstep: its loop, its random numbers, and how it ended."""
+"""One run of several that are trained in lockstep: its state, its random numbers, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppl_vae import rng
-from ppl_vae.training.fit import Training
-from ppl_vae.training.loop import Loop
+from ppl_vae.compile.stepper import Stepper
+from ppl_vae.training.fit import Call
+from ppl_vae.training.loop import finish, keep_weights
+from ppl_vae.training.setup import Training
 from ppl_vae.training.signals import Interrupted
 
 
@@ -19,8 +21,8 @@ class Lane:
 
     Attributes:
         number: among all that were given.
-        training: what it was told.
-        loop: of training; None where it was refused before.
+        call: what `fit` was to be called with.
+        training: the run; None where it was refused before.
         generators: where its random numbers are.
         error: what ended it, if not its end.
         alone: why it is trained alone; empty where it is not.
@@ -28,8 +30,8 @@ class Lane:
     """
 
     number: int
-    training: Training
-    loop: Loop = None  # type: ignore[assignment]
+    call: Call
+    training: Training = None  # type: ignore[assignment]
     generators: Any = None
     error: BaseException | None = None
     alone: str = ""
@@ -38,7 +40,7 @@ class Lane:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Within, this run's random numbers are drawn; an error ends this run, and no other."""
-        device = self.training.device
+        device = self.call.device
         if self.generators is not None:
             rng.restore(self.generators, device)
         try:
@@ -52,19 +54,25 @@ class Lane:
 
     def end(self, status: str = "", error: BaseException | None = None) -> None:
         """Close the run: its pair holds the weights to keep, its directory says how it went."""
-        history, self.ended, self.error = self.training.history, True, error
+        history, self.ended, self.error = self.call.history, True, error
         if error is not None:
             history.status = status
             error.history = history  # type: ignore[attr-defined]
         elif status:
             history.status = status
-            self.loop.keep_weights()
+            keep_weights(self.training)
         else:
-            self.loop.finish()
-        if self.training.store is not None:
-            self.training.store.close(history, error)
+            finish(self.training)
+        if self.call.store is not None:
+            self.call.store.close(history, error)
+
+    @property
+    def stepper(self) -> Stepper:
+        """What takes the steps of the run alone."""
+        assert self.training.stepper is not None
+        return self.training.stepper
 
     @property
     def parts(self) -> tuple[Any, Any]:
         """The modules of the run."""
-        return self.training.vae, self.training.objective
+        return self.call.vae, self.call.objective

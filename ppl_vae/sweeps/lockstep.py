@@ -25,10 +25,11 @@ from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.lane import Lane
 from ppl_vae.sweeps.stack import kind
 from ppl_vae.sweeps.together import Together
-from ppl_vae.training.fit import Training, fit
+from ppl_vae.training.fit import Call, fit
 from ppl_vae.training.history import History
 from ppl_vae.training.isolation import isolate_globals, stop_validating
-from ppl_vae.training.loop import Plan
+from ppl_vae.training.loop import interrupt, is_done, run
+from ppl_vae.training.setup import Plan
 from ppl_vae.training.signals import PostponedSignals
 
 
@@ -90,17 +91,17 @@ def fit_together(
         ['batched: one program for 3 runs', 'batched: one program for 3 runs', 'batched: one program for 3 runs']
     """
     signals, say = PostponedSignals(), progress or (lambda text: None)
-    lanes = [Lane(number, _training(run)) for number, run in enumerate(runs)]
+    lanes = [Lane(number, _call(run)) for number, run in enumerate(runs)]
     settings = pyro.settings.get()
     with ExitStack() as stack:
         for lane in lanes:
-            stack.enter_context(lane.training.isolated())
+            stack.enter_context(lane.call.isolated())
         stack.enter_context(signals)
         try:
             for lane in lanes:
                 pyro.settings.set(**settings)
                 with lane.turn():
-                    lane.loop = lane.training.begin(signals)
+                    lane.training = lane.call.begin(signals)
             for group in _groups([lane for lane in lanes if not lane.ended], at_once):
                 _train(group, settings, say)
             for lane in lanes:
@@ -112,17 +113,17 @@ def fit_together(
             raise
     if signals.pending is not None:
         signals.deliver()
-    return [Outcome(lane.training.history, lane.error, lane.alone) for lane in lanes]
+    return [Outcome(lane.call.history, lane.error, lane.alone) for lane in lanes]
 
 
-def _training(arguments: Mapping[str, Any]) -> Training:
+def _call(arguments: Mapping[str, Any]) -> Call:
     """What `fit` would make of its arguments."""
     bound = inspect.signature(fit).bind(**arguments)
     bound.apply_defaults()
     told = dict(bound.arguments)
     told.pop("progress")
     plan = Plan(**{name: told.pop(name) for name in Plan.__dataclass_fields__})
-    return Training.told(plan=plan, **told)
+    return Call.checked(plan=plan, **told)
 
 
 # --- which runs are stacked
@@ -149,19 +150,20 @@ def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
 
 def _kind(lane: Lane) -> Any:
     """All that runs must share to be stacked."""
-    loop = lane.loop
-    if loop.device.type != "cpu":
-        raise CaptureError(f"it is on {loop.device}, and noise is drawn run by run on the CPU alone")
-    if loop.epochs == 0 or not loop.parameters:
+    training = lane.training
+    if training.device.type != "cpu":
+        raise CaptureError(f"it is on {training.device}, and noise is drawn run by run on the CPU alone")
+    if training.epochs == 0 or not training.parameters:
         raise CaptureError("there is nothing to train")
-    if loop.is_done:
+    if is_done(training):
         raise CaptureError("it is done")
-    batch = next(loop.train.batches(loop.plan.batch_size))
+    batch = next(training.train.batches(training.plan.batch_size))
     if not all(isinstance(x, Tensor) for x in batch):
         raise CaptureError("the batch holds more than tensors")
     shapes = [(tuple(x.shape), x.dtype) for x in batch]
-    place = loop.epoch, loop.step, loop.position, loop.steps, loop.per_epoch, len(loop.train), loop.plan.batch_size
-    held_out = None if loop.validation is None else len(loop.validation)
+    state, size = training.state, training.plan.batch_size
+    place = state.epoch, state.step, state.position, training.steps, training.per_epoch, len(training.train), size
+    held_out = None if training.validation is None else len(training.validation)
     return place, held_out, shapes, kind(*lane.parts)
 
 
@@ -175,10 +177,10 @@ def _train_alone(lane: Lane, settings: dict[str, Any], say: Callable[[str], obje
         return
     pyro.settings.set(**settings)
     with lane.turn():
-        if lane.loop.signals.pending is not None:
-            lane.loop.interrupt(save=True)
+        if lane.training.signals.pending is not None:
+            interrupt(lane.training, unsaved=True)
         say(f"run {lane.number}: trained alone: {lane.alone}")
-        lane.loop.run(None if told else False)
+        run(lane.training, None if told else False)
         lane.end()
 
 
@@ -187,7 +189,7 @@ def _train(group: list[Lane], settings: dict[str, Any], say: Callable[[str], obj
     started, before = time.monotonic(), 0
     while len(group) > 1:
         try:
-            with isolate_globals(group[0].loop.device):
+            with isolate_globals(group[0].training.device):
                 stop_validating()
                 together = Together(group)
         except CaptureError as error:

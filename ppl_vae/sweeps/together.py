@@ -21,6 +21,7 @@ from ppl_vae.sweeps.held_out import HeldOut
 from ppl_vae.sweeps.lane import Lane
 from ppl_vae.sweeps.stack import Program, Stack
 from ppl_vae.training.isolation import stop_validating
+from ppl_vae.training.loop import begin_epoch, end_epoch, interrupt, is_done, train_on
 
 Batch = tuple[Any, ...]
 
@@ -43,14 +44,14 @@ class Together:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes, self.stacked, self.refused = list(lanes), len(lanes), list[Lane]()
-        loop = lanes[0].loop
-        states = [State.of(Bound(*lane.parts, len(loop.train))) for lane in lanes]
+        first = lanes[0].training
+        states = [State.of(Bound(*lane.parts, len(first.train))) for lane in lanes]
         self.stack = Stack(states)
         self._parameters = [list(state.trained.values()) for state in states]
         self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
-        size, data = loop.plan.batch_size, len(loop.train)
+        size, data = first.plan.batch_size, len(first.train)
         for rows in dict.fromkeys((min(size, data), data % size or min(size, data))):
-            self._verify([next(lane.loop.train.batches(rows)) for lane in lanes])
+            self._verify([next(lane.training.train.batches(rows)) for lane in lanes])
         self._held_out = HeldOut(self.stack, [self.lanes[place] for place in self._places()], self._places())
 
     @property
@@ -77,23 +78,25 @@ class Together:
         for place in places:
             for parameter, gradient in zip(self._parameters[place], own, strict=True):
                 parameter.grad = None if gradient is None else gradient[place]
-            self.lanes[place].loop.stepper.gradient.clipped({"grad_norm": norms[place]})
+            self.lanes[place].stepper.gradient.clipped({"grad_norm": norms[place]})
         return names, rows
 
     def _step(self, batches: Sequence[Batch], tensors: Sequence[Tensor], places: Sequence[int]) -> None:
         """One step of some runs; the rows of others are ballast."""
         streams = [lane.generators["torch"] for lane in self.lanes]
         for place in places:
-            self.lanes[place].loop.set_schedules()
+            self.lanes[place].training.set_schedules()
         names, rows = self._gradients(batches, tensors, streams, places)
         size = length(batches[0])
         for place in places:
             lane = self.lanes[place]
             lane.generators["torch"] = streams[place]
-            lane.loop.updater.step()
-            lane.loop.meter.sums(names, rows.device).add_(rows[place], alpha=size)
-            lane.loop.meter.weigh(names, size)
-            lane.loop.advance()
+            state = lane.training.state
+            assert state.optimizer is not None
+            state.optimizer.step()
+            state.meter.sums(names, rows.device).add_(rows[place], alpha=size)
+            state.meter.weigh(names, size)
+            state.end_step()
 
     # --- verifying
     # --------------------------------------------------------------------------------------------------------
@@ -110,9 +113,9 @@ class Together:
         before = [Snapshot.of(lane.parts, None) for lane in self.lanes]
         try:
             for lane, batch in zip(self.lanes, batches, strict=True):
-                attempt("run", lambda lane=lane, batch=batch: lane.loop.stepper.dry_run(batch))  # type: ignore[misc]
-            first = self.lanes[0].loop.stepper.gradient
-            made = attempt("captured", lambda: first.recorded(batches[0]))
+                attempt("run", lambda lane=lane, batch=batch: lane.stepper.dry_run(batch))  # type: ignore[misc]
+            gradient = self.lanes[0].stepper.gradient
+            made = attempt("captured", lambda: gradient.recorded(batches[0]))
             with self.stack.joined(range(self.stacked)) as tensors:
                 program = attempt("stacked", lambda: Program(made.graph, tensors, batches[0]))
             self._programs[_shape(batches[0])] = program, tuple(made.names)
@@ -120,7 +123,7 @@ class Together:
         finally:
             for lane, snapshot in zip(self.lanes, before, strict=True):
                 snapshot.put(lane.parts, None)
-                lane.loop.stepper.gradient.forget()
+                lane.stepper.gradient.forget()
         if not self.live:
             raise CaptureError(self.refused[0].alone)
 
@@ -128,8 +131,8 @@ class Together:
         others, streams = [], []
         expected: list[dict[str, Tensor] | None] = []
         for place, (lane, batch) in enumerate(zip(self.lanes, batches, strict=True)):
-            rng.seed_all(rng.derive(lane.training.plan.seed, len(self._programs), place), lane.loop.device)
-            for schedule in lane.loop.moving:
+            rng.seed_all(rng.derive(lane.call.plan.seed, len(self._programs), place), lane.training.device)
+            for schedule in lane.training.moving:
                 schedule.value.mul_(0.75).add_(0.125 + place / 64)
             others.append(tuple(x.flip(0) if x.dim() else x for x in batch))
             streams.append(torch.default_generator.get_state())
@@ -146,7 +149,7 @@ class Together:
             if rest is None:
                 continue
             metrics = {name: rest.pop(name) for name in names if name in rest}
-            gradients = {GRADIENT + n: p.grad for n, p in lane.loop.parameters.items() if p.grad is not None}
+            gradients = {GRADIENT + n: p.grad for n, p in lane.training.parameters.items() if p.grad is not None}
             try:
                 found = dict(zip(names, rows[place].unbind(), strict=True))
                 # a metric near zero is the rounding of what it is the difference of
@@ -171,16 +174,16 @@ class Together:
             say: is told the figures of the epoch.
         """
         started, live = time.monotonic(), self.live
-        signals = live[0].loop.signals
+        signals = live[0].training.signals
         for lane in live:
             with lane.turn():
-                lane.loop.begin_epoch()
-        feeds = {lane.number: lane.loop.batches() for lane in live}
-        if live[0].loop.step == 0:
+                begin_epoch(lane.training)
+        feeds = {lane.number: lane.training.rest_of_epoch() for lane in live}
+        if live[0].training.state.step == 0:
             for lane in live:
                 pyro.settings.set(**settings)
                 with lane.turn():
-                    lane.loop.train_on(next(feeds[lane.number]))
+                    train_on(lane.training, next(feeds[lane.number]))
         stop_validating()
         places = self._places()
         with self.stack.joined(places) as tensors:
@@ -189,19 +192,19 @@ class Together:
                 whose = dict(zip(places, batches, strict=True))
                 self._step([whose.get(place, batches[0]) for place in range(self.stacked)], tensors, places)
         for lane in self.live:
-            lane.loop.stepper.gradient.forget()  # they are rows of all runs' gradients
+            lane.stepper.gradient.forget()  # they are rows of all runs' gradients
         if signals.pending is not None:
             for lane in self.live:
                 with lane.turn():
-                    lane.loop.interrupt(save=True)
+                    interrupt(lane.training, unsaved=True)
             return
         validations = self._held_out.meters(self.live, self._places())
         share = (time.monotonic() - started) / len(live)
         for lane in self.live:
             with lane.turn():
-                lane.loop.stepper.description = f"batched: one program for {self.stacked} runs"
-                lane.loop.end_epoch(lambda: share, validations.get(lane.number))
-                if lane.loop.is_done:
+                lane.stepper.description = f"batched: one program for {self.stacked} runs"
+                end_epoch(lane.training, lambda: share, validations.get(lane.number))
+                if is_done(lane.training):
                     lane.end()
         say(_summary(live, share * len(live)))
 
@@ -212,7 +215,7 @@ def _left_by_program(lane: Lane, batch: Batch) -> dict[str, Tensor]:
     Raises:
         CaptureError: the program does what no graph of tensors does.
     """
-    original = lane.loop.stepper.original
+    original = lane.stepper.original
     start, plain = Snapshot.of(lane.parts, None), numbers(*lane.parts)
     states = original.left_by(lambda _: {}, batch)
     try:
@@ -234,10 +237,10 @@ def _shape(batch: Batch) -> Any:
 
 def _summary(lanes: Sequence[Lane], seconds: float) -> str:
     """The figures of an epoch: from the worst to the best of the runs."""
-    rows = [lane.training.history.rows[-1] for lane in lanes if lane.training.history.rows]
+    rows = [lane.call.history.rows[-1] for lane in lanes if lane.call.history.rows]
     if not rows:
         return "no run is left"
-    told = [f"epoch {int(rows[0]['epoch'])}/{lanes[0].loop.epochs}  {len(rows)} runs"]
+    told = [f"epoch {int(rows[0]['epoch'])}/{lanes[0].training.epochs}  {len(rows)} runs"]
     for key in ("train/bound", "validation/bound"):
         if values := [row[key] for row in rows if key in row]:
             told.append(f"{key.replace('/', ' ')} {min(values):.3f} … {max(values):.3f}")

@@ -23,8 +23,10 @@ from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.history import History, Row
 from ppl_vae.training.isolation import isolate_globals, modes_kept
-from ppl_vae.training.loop import INITIAL, Loop, Plan
+from ppl_vae.training.loop import run
 from ppl_vae.training.optimizers import OptimizerFactory
+from ppl_vae.training.resume import start
+from ppl_vae.training.setup import INITIAL, Parts, Plan, Training, set_up
 from ppl_vae.training.signals import Interrupted, PostponedSignals
 
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -117,33 +119,22 @@ def fit(
         >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
         0.5
     """
-    training = Training.told(
-        vae,
-        data,
-        objective,
-        optimizer,
-        scheduler,
-        Plan(
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-            grad_clip=grad_clip,
-            grad_clip_value=grad_clip_value,
-            early_stopping=early_stopping,
-            keep=keep,
-            compile=compile,
-        ),
-        groups=groups,
-        directory=directory,
-        resume=resume,
-        callbacks=callbacks,
+    plan = Plan(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        grad_clip=grad_clip,
+        grad_clip_value=grad_clip_value,
+        early_stopping=early_stopping,
+        keep=keep,
+        compile=compile,
     )
-    signals, history, store = PostponedSignals(), training.history, training.store
+    call = Call.checked(vae, data, objective, optimizer, scheduler, plan, groups, directory, resume, callbacks)
+    signals, history, store = PostponedSignals(), call.history, call.store
     try:
-        with training.isolated(), signals:
-            loop = training.begin(signals)
-            loop.run(progress)
+        with call.isolated(), signals:
+            run(call.begin(signals), progress)
     except Interrupted:
         history.status = "interrupted"
     except BaseException as error:
@@ -164,9 +155,9 @@ def fit(
     raise AssertionError("unreachable: delivering a signal raises")
 
 
-@dataclass
-class Training:
-    """What `fit` was told, checked, before anything is run or written."""
+@dataclass(frozen=True)
+class Call:
+    """What `fit` was called with, checked, before anything is run or written."""
 
     vae: Any
     data: Any
@@ -181,27 +172,26 @@ class Training:
     history: History = field(default_factory=History)
 
     @staticmethod
-    def told(
+    def checked(
         vae: Any,
         data: Any,
         objective: Any,
         optimizer: OptimizerFactory,
         scheduler: Any,
         plan: Plan,
-        *,
-        groups: Mapping[str, Mapping[str, Any]] | None = None,
-        directory: Any = None,
-        resume: bool = False,
-        callbacks: Sequence[Callable[[Row], object]] = (),
-    ) -> Training:
-        """Check all of it; see `fit`."""
+        groups: Mapping[str, Mapping[str, Any]] | None,
+        directory: Any,
+        resume: bool,
+        callbacks: Sequence[Callable[[Row], object]],
+    ) -> Call:
+        """Refuse nonsense; see `fit`."""
         from ppl_vae.objectives import ELBO, as_objective
 
         _refuse_nonsense(plan, directory, resume)
         _refuse_kinds(vae, directory, groups, callbacks)
         objective = ELBO() if objective is None else as_objective(objective)
         store = None if directory is None else Store(directory)
-        return Training(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks)
+        return Call(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks)
 
     @property
     def device(self) -> torch.device:
@@ -215,29 +205,17 @@ class Training:
         with isolate_globals(self.device), modes_kept(self.vae, self.objective):
             yield
 
-    def begin(self, signals: PostponedSignals) -> Loop:
-        """Make the loop, and begin or go on with the run; within `isolated`."""
+    def begin(self, signals: PostponedSignals) -> Training:
+        """Set the run up, and begin it or go on with it; within `isolated`."""
         device = self.device
         rng.seed_all(rng.derive(self.plan.seed, INITIAL), device)
         test = getattr(self.data, "test", None)
         with misfit_told(self.vae):
             train, validation = batches_of(self.data, self.vae, device, self.plan.batch_size)
-            loop = Loop(
-                self.vae,
-                self.objective,
-                train,
-                validation,
-                self.plan,
-                self.history,
-                self.store,
-                signals,
-                self.callbacks,
-                device,
-                test,
-            )
-            loop.prepare(self.optimizer, self.scheduler, self.groups)
-        loop.start(self.resume)
-        return loop
+            given = Parts(self.plan, train, validation, test, self.history, self.store, signals, self.callbacks, device)
+            training = set_up(self.vae, self.objective, self.optimizer, self.scheduler, self.groups, given)
+        start(training, self.resume)
+        return training
 
 
 def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:

@@ -1,512 +1,258 @@
-"""The training loop, and all of its state."""
+"""The training loop: epochs of steps, and what is done between them.
+
+Numbers stay on the device: a step reads none. The running average is read once an epoch, and by the clock for the
+progress bar; a NaN stays in it, so that nothing need be checked at each step (see `nonfinite`).
+"""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
-import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import torch
-from torch import nn
-
-from ppl_vae import rng
-from ppl_vae.compile.adam import Updater
-from ppl_vae.compile.gradient import Gradient
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.stepper import Stepper, length
+from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
-from ppl_vae.core.snapshot import put_tensors, take_tensors
-from ppl_vae.errors import NonFiniteError, PplVaeError
-from ppl_vae.runs import reference
-from ppl_vae.runs import state as serialize
-from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
-from ppl_vae.training.checkpoint import Store
-from ppl_vae.training.history import History, Row, epochs_since_best
+from ppl_vae.training.history import Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
-from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
-from ppl_vae.training.progress import Quiet, reporter
-from ppl_vae.training.recipe import describe, describe_data, describe_optimizer
-from ppl_vae.training.schedulers import Pacer
-from ppl_vae.training.signals import Interrupted, PostponedSignals
+from ppl_vae.training.progress import reporter
+from ppl_vae.training.resume import save
+from ppl_vae.training.setup import Training
+from ppl_vae.training.signals import Interrupted
+
+__all__ = [
+    "begin_epoch",
+    "end_epoch",
+    "finish",
+    "interrupt",
+    "is_done",
+    "keep_weights",
+    "run",
+    "settle",
+    "train_on",
+    "validate",
+]
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
-INITIAL, NOISE, ORDER = 0, 1, 2  # purposes of the streams of random numbers of a run
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The numbers that training goes by; see `fit`."""
+def run(training: Training, progress: bool | None) -> None:
+    """Train until the end, an early stop, or a signal; then hold the weights to keep.
 
-    epochs: int = 20
-    steps: int | None = None
-    batch_size: int = 128
-    seed: int = 0
-    grad_clip: float | None = None
-    grad_clip_value: float | None = None
-    early_stopping: int | None = None
-    keep: str = "best"
-    compile: str = "auto"
-
-
-class Loop:
-    """One run of training: its parts, where it is, and all state to go on.
-
-    Numbers stay on the device: a step reads none. The running average is read once an epoch, and by the clock
-    for the progress bar; a NaN stays in it, so nothing need be checked at each step. Once it is seen, the
-    epoch is replayed from the state at its start to find the step and the site.
+    Raises:
+        Interrupted: by a signal; all state has been saved.
+        NonFiniteError: the bound became NaN or infinite.
     """
+    state, history, process = training.state, training.history, training.process
+    telling = reporter(progress, steps=training.steps, epochs=training.epochs, done=state.step)
+    try:
+        with telling as process.reporter:
+            for found in history.warnings:
+                process.reporter.note(f"warning: {found.kind}, at {found.where}: {found.what} Fix: {found.fix}")
+            if training.epochs == 0 and not history.rows:
+                _evaluate_only(training)
+            while not is_done(training):
+                _run_epoch(training)
+            process.reporter.done(history)
+    except Interrupted:
+        keep_weights(training)
+        raise
+    finish(training)
 
-    optimizer: torch.optim.Optimizer
-    pacer: Pacer
 
-    def __init__(
-        self,
-        vae: Any,
-        objective: Any,
-        train: Batches,
-        validation: Batches | None,
-        plan: Plan,
-        history: History,
-        store: Store | None,
-        signals: PostponedSignals,
-        callbacks: Sequence[Callable[[Row], object]],
-        device: torch.device,
-        test: Any = None,
-    ) -> None:
-        self.vae, self.objective, self.train, self.validation = vae, objective, train, validation
-        self.plan, self.history, self.store, self.signals = plan, history, store, signals
-        self.callbacks, self.device, self.test = callbacks, device, test
-        self.per_epoch = math.ceil(len(train) / plan.batch_size)
-        self.steps = plan.epochs * self.per_epoch if plan.steps is None else plan.steps
-        self.epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / self.per_epoch)
-        self.chosen: Any = None  # the optimizer as it was made, and the schedule of its learning rate
-        self.schedule: Any = None
-        self.reference: tuple[Any, ...] = ()  # the first data
-        # Where training is: whole epochs, steps in all, steps in the epoch at hand and seconds spent on it.
-        self.epoch = self.step = self.position = 0
-        self.spent = 0.0
-        self.meter = Meter()
-        self.best: Any = None  # weights
-        self.snapshot: Any = None  # all state where this process entered the epoch
-        self.validating = True
-        self.reporter: Any = Quiet()
-        if plan.early_stopping is not None and validation is None:
-            raise PplVaeError(
-                f"Got early_stopping={plan.early_stopping} without validation data, expected a Dataset with "
-                "a validation "
-                "split: the training bound cannot tell when to stop."
-            )
+def is_done(training: Training) -> bool:
+    """True at the end, or where training is to stop early."""
+    return training.state.step >= training.steps or _stops_early(training)
 
-    # --- setting up
-    # -----------------------------------------------------------------------------------------------
 
-    def prepare(
-        self, optimizer: OptimizerFactory, scheduler: Any, groups: Mapping[str, Mapping[str, Any]] | None
-    ) -> None:
-        """Let lazily made parameters appear, then make the optimizer over all of them."""
-        from ppl_vae.core.run import prepare
-        from ppl_vae.training.lint import lint
+def finish(training: Training) -> None:
+    """Say how training ended, and hold the weights to keep."""
+    training.history.status = "stopped early" if training.state.step < training.steps else "finished"
+    keep_weights(training)
 
-        if not self.vae.training:
-            self.vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
-        if (what := nonfinite.broken(dict(self.vae.named_parameters()))) is not None:
-            self._fail(math.nan, what, None, None)
-        batch = next(self.train.batches(self.plan.batch_size))
-        self.history.warnings = lint(self.vae, batch, len(self.train))
-        prepare(self.vae, batch, self.particles)
-        self.reference = reference.choose(batch, self.vae)
-        if isinstance(self.objective, nn.Module) and any(map(nn.parameter.is_lazy, self.objective.parameters())):
-            with evaluating(self.device, self.plan.seed, self.vae, self.objective):
-                self.objective(self.vae, batch, total=len(self.train))
-        parts = [p for p in (self.vae, self.objective) if isinstance(p, nn.Module)]
-        named = [(name, m) for part in parts for name, m in part.named_modules() if isinstance(m, Schedule)]
-        self.schedules = {name.rpartition(".")[2]: schedule for name, schedule in named}
-        self.moving = [schedule for schedule in {m: None for _, m in named} if schedule.until > 0]
-        self.parameters, self.schedule = trainable(*parts), scheduler
-        if self.epochs or self.parameters:
-            self.optimizer = build_optimizer(optimizer, self.parameters, groups)
-            self.chosen = describe_optimizer(self.optimizer)
-            self.updater = Updater(self.optimizer)
-            self.pacer = Pacer(
-                scheduler,
-                self.optimizer,
-                steps=self.steps,
-                epochs=self.epochs,
-                validated=self.validation is not None,
-            )
-            limits = self.plan.grad_clip, self.plan.grad_clip_value
-            self.stepper = Stepper(
-                Gradient(self.vae, self.objective, len(self.train), self.parameters, *limits),
-                self.updater,
-                mode=self.plan.compile,
-                steps=self.steps,
-                batch_size=min(self.plan.batch_size, len(self.train)),
-                schedules=self.moving,
-                device=self.device,
-            )
 
-    @property
-    def particles(self) -> int:
-        """K of the objective."""
-        return int(getattr(self.objective, "num_particles", 1))
+def _run_epoch(training: Training) -> None:
+    state, reporter = training.state, training.process.reporter
+    begin_epoch(training)
+    started, look = time.monotonic() - state.spent, time.monotonic() + reporter.seconds
+    for batch in training.rest_of_epoch():
+        train_on(training, batch)
+        state.spent = time.monotonic() - started
+        if training.signals.pending is not None:
+            interrupt(training, unsaved=True)
+        if time.monotonic() >= look:
+            look = time.monotonic() + reporter.seconds
+            reporter.step(state.step, state.epoch + 1, _averages(training)["bound"])
+    end_epoch(training, lambda: time.monotonic() - started)
 
-    def start(self, resume: bool) -> None:
-        """Begin anew, or go on from the last saved state."""
-        rng.seed_all(rng.derive(self.plan.seed, NOISE), self.device)
-        if self.store is None:
-            return
-        self.store.take(resume)
-        recipe = self.recipe()
-        state = self.store.load() if resume else None
-        if state is not None:
-            self.store.refuse_other(recipe, state)
-            self.history.rows[:] = self.store.read_rows(state["rows"])
-            self.load(state, str(self.store.last))
-            if self.store.model.exists():
-                self.best = serialize.load(self.store.model)
-        self.store.begin(self.plan.seed)
-        if state is None or not self.store.recipe.exists():
-            self.store.save_recipe(recipe)
-        if (state is None or not self.store.has_reference) and (why := self.store.save_reference(self.reference)):
-            warnings.warn(why, stacklevel=2)
-        if state is None:
-            # so that a run killed in its first epoch, too, goes on with the same initial weights
-            self._save()
-        self.store.rewrite(self.history.rows)
 
-    def recipe(self) -> dict[str, Any]:
-        """The identity of this run, which a resumed run must share with the interrupted one."""
-        plan = dataclasses.asdict(self.plan)
-        return {
-            **{name: value for name, value in plan.items() if name not in ("epochs", "steps")},
-            "data": {
-                "train": describe_data(self.train.split),
-                "validation": describe_data(None if self.validation is None else self.validation.split),
-                "test": describe_data(self.test),
-            },
-            "objective": describe(self.objective),
-            "optimizer": self.chosen,
-            "scheduler": describe(self.schedule),
-            "model": describe(self.vae.model),
-            "guide": describe(self.vae.guide),
-            "estimators": describe(self.vae.estimators),
-            "trained parameters": {name: list(p.shape) for name, p in self.parameters.items()},
-        }
+def begin_epoch(training: Training) -> None:
+    """Keep the state from which the epoch can be replayed."""
+    training.process.snapshot = copy.deepcopy(training.state.take())
 
-    # --- state
-    # ----------------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on; tensors are those in use, not copies."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "position": self.position,
-            "spent": self.spent,
-            "rows": len(self.history),  # they are in metrics.jsonl
-            "vae": take_tensors(self.vae),
-            "objective": take_tensors(self.objective),
-            "optimizer": self.optimizer.state_dict() if self.parameters else None,
-            "scheduler": self.pacer.state() if self.parameters else None,
-            "meter": self.meter.state(),
-            "rng": rng.capture(self.device),
-        }
+def end_epoch(training: Training, seconds: Callable[[], float], validation: Meter | None = None) -> None:
+    """Read the averages, validate, and record it all.
 
-    def load(self, state: Any, source: str) -> None:
-        """Go back, or on, to what `state` gave."""
-        self.epoch, self.step, self.position = state["epoch"], state["step"], state["position"]
-        self.spent = state["spent"]
-        del self.history.rows[state["rows"] :]
-        if self.parameters:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.updater.reset()
-            self.pacer.load(state["scheduler"])
-        self.meter = Meter()
-        self.meter.load(state["meter"], self.device)
-        self._put(state["vae"], state["objective"], state["rng"], source)
+    Args:
+        training: the run, after the last step of an epoch.
+        seconds: gives the seconds that the epoch took.
+        validation: the averages over the validation data, where they were taken already.
+    """
+    state = training.state
+    assert state.optimizer is not None
+    assert state.scheduler is not None
+    averages = _averages(training)
+    state.end_epoch()
+    row: Row = {"epoch": state.epoch, "step": state.step}
+    grad_norm = averages.pop("grad_norm")
+    row |= {f"train/{name}": value for name, value in averages.items()}
+    row |= {"lr": state.optimizer.lr, "grad_norm": grad_norm}
+    row |= {name: float(schedule.value) for name, schedule in training.schedules.items()}
+    if validation is None:
+        row |= validate(training)
+    else:
+        settle(training)
+        row |= _row(training, validation, "validation")
+    state.scheduler.after_epoch(-row.get("validation/bound", math.nan))
+    row["seconds"] = seconds()
+    state.spent = 0.0
+    _tell_how_it_ran(training)
+    _record(training, row)
 
-    def _put(self, vae: Any, objective: Any, generators: Any, source: str = "the snapshot") -> None:
-        put_tensors(self.vae, vae, source)
-        put_tensors(self.objective, objective, source)
-        rng.restore(generators, self.device)
 
-    def _save(self) -> None:
-        if self.store is not None:
-            self.store.save_last(self.state())
-
-    # --- running
-    # --------------------------------------------------------------------------------------------------
-
-    def run(self, progress: bool | None) -> None:
-        """Train until the end, an early stop, or a signal; then hold the weights to keep."""
-        try:
-            with reporter(progress, steps=self.steps, epochs=self.epochs, done=self.step) as self.reporter:
-                for found in self.history.warnings:
-                    self.reporter.note(f"warning: {found.kind}, at {found.where}: {found.what} Fix: {found.fix}")
-                if self.epochs == 0 and not self.history.rows:
-                    self._evaluate_only()
-                while not self.is_done:
-                    self._run_epoch()
-                self.reporter.done(self.history)
-        except Interrupted:
-            self.keep_weights()
-            raise
-        self.finish()
-
-    @property
-    def is_done(self) -> bool:
-        """True at the end, or where training is to stop early."""
-        return self.step >= self.steps or self._stops_early()
-
-    def finish(self) -> None:
-        """Say how training ended, and hold the weights to keep."""
-        self.history.status = "stopped early" if self.step < self.steps else "finished"
-        self.keep_weights()
-
-    def _run_epoch(self) -> None:
-        self.begin_epoch()
-        started, look = time.monotonic() - self.spent, time.monotonic() + self.reporter.seconds
-        for batch in self.batches():
-            self.train_on(batch)
-            self.spent = time.monotonic() - started
-            if self.signals.pending is not None:
-                self.interrupt(save=True)
-            if time.monotonic() >= look:
-                look = time.monotonic() + self.reporter.seconds
-                self.reporter.step(self.step, self.epoch + 1, self._averages()["bound"])
-        self.end_epoch(lambda: time.monotonic() - started)
-
-    def begin_epoch(self) -> None:
-        """Keep the state from which an epoch can be replayed."""
-        self.snapshot = copy.deepcopy(self.state())
-
-    def end_epoch(self, seconds: Callable[[], float], validation: Meter | None = None) -> None:
-        """Read the averages, validate, and record it all.
-
-        Args:
-            seconds: gives the seconds that the epoch took.
-            validation: the averages over the validation data, where they were taken already.
-        """
-        averages = self._averages()
-        self.epoch, self.position, self.meter = self.epoch + 1, 0, Meter()
-        row: Row = {"epoch": self.epoch, "step": self.step}
-        grad_norm = averages.pop("grad_norm")
-        row |= {f"train/{name}": value for name, value in averages.items()}
-        row |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "grad_norm": grad_norm}
-        row |= {name: float(schedule.value) for name, schedule in self.schedules.items()}
-        if validation is None:
-            row |= self.validate()
+def train_on(training: Training, batch: tuple[Any, ...]) -> None:
+    """One step of training; reads nothing from the device."""
+    state, stepper, process = training.state, training.stepper, training.process
+    assert stepper is not None
+    training.set_schedules()
+    try:
+        if state.step == 0:
+            stepper.by_program(batch, state.meter)
         else:
-            self.settle()
-            row |= self._row(validation, "validation")
-        self.pacer.after_epoch(-row.get("validation/bound", math.nan))
-        row["seconds"] = seconds()
-        self.spent = 0.0
-        self._tell_how_it_ran()
-        self._record(row)
+            if process.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
+                stepper.dry_run(batch)
+                _stop_validating(training)
+            stepper(batch, state.meter, state.step)
+    except Exception as error:
+        nonfinite.blame(training, error, length(batch))
+        raise
+    if process.validating:
+        _stop_validating(training)
+    state.end_step()
 
-    def _tell_how_it_ran(self) -> None:
-        """Say once how steps are run, where that is not what happens by itself."""
-        before, self.history.compiled = self.history.compiled, self.stepper.description + self.stepper.aside
-        if before != self.history.compiled and (self.stepper.captures or self.stepper.gave_up):
-            self.reporter.note(f"steps run {self.history.compiled}")
 
-    def batches(self) -> Iterator[tuple[Any, ...]]:
-        """The rest of the epoch; seed and epoch fix its order, so any place in it is found again."""
-        generator = torch.Generator().manual_seed(rng.derive(self.plan.seed, ORDER, self.epoch))
-        batches = self.train.batches(self.plan.batch_size, generator)
-        for _ in range(self.position):
-            next(batches)
-        return itertools.islice(batches, self.steps - self.step)
+def _stop_validating(training: Training) -> None:
+    """Arguments are checked in the first step of a process."""
+    training.process.validating = False
+    stop_validating()
 
-    def train_on(self, batch: tuple[Any, ...]) -> None:
-        """One step of training; reads nothing from the device."""
-        self.set_schedules()
-        try:
-            if self.step == 0:
-                self.stepper.by_program(batch, self.meter)
-            else:
-                if self.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
-                    self.stepper.dry_run(batch)
-                self._stop_validating()
-                self.stepper(batch, self.meter, self.step)
-        except Exception as error:
-            self._blame(error, length(batch))
-            raise
-        self._stop_validating()
-        self.advance()
 
-    def _stop_validating(self) -> None:
-        """Arguments are checked in the first step of a process."""
-        if self.validating:
-            self.validating = False
-            stop_validating()
+def _averages(training: Training) -> dict[str, float]:
+    averages = training.state.meter.read()
+    if not (math.isfinite(averages["bound"]) and math.isfinite(averages["grad_norm"])):
+        nonfinite.locate(training, None)
+    return averages
 
-    def advance(self) -> None:
-        """A step is done."""
-        self.pacer.after_step()
-        self.step += 1
-        self.position += 1
 
-    def set_schedules(self) -> None:
-        """Set every schedule for the step at hand."""
-        for schedule in self.moving:
-            schedule.advance(self.step, self.step / self.per_epoch)
+def _tell_how_it_ran(training: Training) -> None:
+    """Say once how steps are run, where that is not what happens by itself."""
+    history, stepper = training.history, training.stepper
+    assert stepper is not None
+    before, history.compiled = history.compiled, stepper.description + stepper.aside
+    if before != history.compiled and (stepper.captures or stepper.gave_up):
+        training.process.reporter.note(f"steps run {history.compiled}")
 
-    def _averages(self) -> dict[str, float]:
-        averages = self.meter.read()
-        if not (math.isfinite(averages["bound"]) and math.isfinite(averages["grad_norm"])):
-            self._locate(None)
-        return averages
 
-    # --- between epochs
-    # -------------------------------------------------------------------------------------------
+def validate(training: Training) -> Row:
+    """Averages over the validation data, by the program; nothing without any."""
+    return {} if training.validation is None else _evaluate(training, training.validation, "validation")
 
-    def validate(self) -> Row:
-        """Averages over the validation data, by the program; nothing without any."""
-        return {} if self.validation is None else self._evaluate(self.validation, "validation")
 
-    def _evaluate(self, feed: Batches, prefix: str) -> Row:
-        """Averages over a split with every schedule at its final value, so that epochs can be compared."""
-        meter = Meter()
-        with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
-            self.settle()
-            for batch in feed.batches(self.plan.batch_size):
-                bound = self.objective(self.vae, batch, total=len(self.train))
-                meter.add({"bound": bound.value, **bound.metrics}, length(batch))
-        return self._row(meter, prefix)
+def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
+    """Averages over a split with every schedule at its final value, so that epochs can be compared."""
+    vae, objective, meter = training.state.vae, training.state.objective, Meter()
+    with evaluating(training.device, VALIDATION_SEED, vae, objective):
+        settle(training)
+        for batch in feed.batches(training.plan.batch_size):
+            bound = objective(vae, batch, total=len(training.train))
+            meter.add({"bound": bound.value, **bound.metrics}, length(batch))
+    return _row(training, meter, prefix)
 
-    def settle(self) -> None:
-        """Set every schedule to its final value, at which epochs are compared."""
-        for schedule in self.moving:
-            schedule.value.fill_(schedule.final)
 
-    def _row(self, meter: Meter, prefix: str) -> Row:
-        row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
-        if not math.isfinite(row[f"{prefix}/bound"]):
-            warnings.warn(
-                f"The {prefix} bound after epoch {self.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
-                "become the "
-                "best. Are there data outside the support of the likelihood?",
-                stacklevel=2,
-            )
-        return row
+def settle(training: Training) -> None:
+    """Set every schedule to its final value, at which epochs are compared."""
+    for schedule in training.moving:
+        schedule.value.fill_(schedule.final)
 
-    def _evaluate_only(self) -> None:
-        started = time.monotonic()
-        row: Row = {"epoch": 0, "step": 0}
-        row |= self._evaluate(self.train, "train") | self.validate()
-        self._record(row | {"seconds": time.monotonic() - started})
 
-    def _record(self, row: Row) -> None:
-        """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
-        self.history.rows.append(row)
-        is_best = self.history.best is row
+def _row(training: Training, meter: Meter, prefix: str) -> Row:
+    row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
+    if not math.isfinite(row[f"{prefix}/bound"]):
+        warnings.warn(
+            f"The {prefix} bound after epoch {training.state.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
+            "become the best. Are there data outside the support of the likelihood?",
+            stacklevel=2,
+        )
+    return row
+
+
+def _evaluate_only(training: Training) -> None:
+    started = time.monotonic()
+    row: Row = {"epoch": 0, "step": 0}
+    row |= _evaluate(training, training.train, "train") | validate(training)
+    _record(training, row | {"seconds": time.monotonic() - started})
+
+
+def _record(training: Training, row: Row) -> None:
+    """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
+    state, process, store = training.state, training.process, training.store
+    training.history.rows.append(row)
+    is_best = training.history.best is row
+    if is_best:
+        process.best = copy.deepcopy(state.vae.state_dict())
+    if store is not None:
+        store.append(row)
         if is_best:
-            self.best = copy.deepcopy(self.vae.state_dict())
-        if self.store is not None:
-            self.store.append(row)
-            if is_best:
-                self.store.save_best(self.best, self.epoch)
-        self._save()
-        self.reporter.epoch(row, is_best and self.validation is not None)
-        if self.callbacks:
-            before = fingerprint(self.vae, self.objective)
-            with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
-                for callback in self.callbacks:
-                    callback(dict(row))
-            if self.parameters and fingerprint(self.vae, self.objective) != before:
-                self.stepper.forget()
-        if self.signals.pending is not None:
-            self.interrupt(save=False)
+            store.save_best(process.best, state.epoch)
+    save(training)
+    process.reporter.epoch(row, is_best and training.validation is not None)
+    if training.callbacks:
+        before = fingerprint(state.vae, state.objective)
+        with evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
+            for callback in training.callbacks:
+                callback(dict(row))
+        if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
+            training.stepper.forget()
+    if training.signals.pending is not None:
+        interrupt(training, unsaved=False)
 
-    def _stops_early(self) -> bool:
-        patience = self.plan.early_stopping
-        return patience is not None and bool(self.history.rows) and epochs_since_best(self.history.rows) >= patience
 
-    def interrupt(self, *, save: bool) -> NoReturn:
-        """Stop where a signal has come, in a state to go on from."""
-        if save:
-            self._save()
-        if self.store is not None and self.best is None:
-            self.store.save_best(self.vae.state_dict(), self.epoch)  # better than none
-        raise Interrupted
+def _stops_early(training: Training) -> bool:
+    patience, rows = training.plan.early_stopping, training.history.rows
+    return patience is not None and bool(rows) and epochs_since_best(rows) >= patience
 
-    def keep_weights(self) -> None:
-        """Let the pair hold the weights that are to be kept."""
-        if self.plan.keep == "best" and self.best is not None:
-            self.vae.load_state_dict(self.best)
 
-    # --- when it goes wrong
-    # ---------------------------------------------------------------------------------------
+def interrupt(training: Training, *, unsaved: bool) -> NoReturn:
+    """Stop where a signal has come, in a state to go on from.
 
-    def _blame(self, error: Exception, size: int) -> None:
-        """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
-        if size == 1 and "more than 1 value per channel" in str(error):
-            raise PplVaeError(
-                f"Got a batch of one datum ({len(self.train)} data in batches of {self.plan.batch_size}), expected "
-                "at least two: batch norm cannot normalize one. Take a batch_size that leaves another remainder."
-            ) from error
-        if nonfinite.broken(self.parameters) or (self.validating and isinstance(error, ValueError)):
-            self._locate(error)
+    Raises:
+        Interrupted: always.
+    """
+    if unsaved:
+        save(training)
+    if training.store is not None and training.process.best is None:
+        training.store.save_best(training.state.vae.state_dict(), training.state.epoch)  # better than none
+    raise Interrupted
 
-    def _locate(self, cause: Exception | None) -> None:
-        """Replay the epoch from the state kept at its start; raise at the first number that is not finite.
 
-        Returns where `cause` turns out to be something else.
-        """
-        reached, self.validating = self.step, True
-        stop_validating()
-        self.load(copy.deepcopy(self.snapshot), "the snapshot")
-        for batch in self.batches():
-            before = copy.deepcopy((take_tensors(self.vae), take_tensors(self.objective), rng.capture(self.device)))
-            try:
-                self.set_schedules()
-                metrics = self.stepper.gradient(batch)
-                wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
-                value = float(metrics["bound"])
-            except Exception:
-                wrong, value = True, math.nan
-            if wrong:
-                self._put(*before)
-                what, site = nonfinite.diagnose(self.vae, batch, self.particles, len(self.train), self.parameters)
-                self._put(*before)
-                if cause is not None and site is None and math.isnan(value):
-                    return
-                self._fail(value, what, site, cause)
-            if self.step > reached:
-                break
-            self.updater.step()
-            self.advance()
-        self._fail(
-            math.nan,
-            "it did not occur again when the epoch was replayed, so the site is unknown",
-            None,
-            cause,
-        )
-
-    def _fail(self, value: float, what: str, site: str | None, cause: Exception | None) -> NoReturn:
-        found = (
-            f"Got a bound of {value}"
-            if not math.isfinite(value)
-            else f"Got a gradient that is not finite at bound {value}"
-        )
-        kept = "The pair holds the weights of before this step"
-        if self.store is not None:
-            kept += f"; {self.store.directory} holds those after epoch {self.epoch}"
-        error = NonFiniteError(
-            f"{found} in epoch {self.epoch + 1}, step {self.step + 1} (batch {self.position + 1} of the "
-            "epoch), expected "
-            f"finite numbers: {what}. {kept}."
-        )
-        error.epoch, error.step, error.site = self.epoch + 1, self.step + 1, site  # type: ignore[attr-defined]
-        raise error from cause
+def keep_weights(training: Training) -> None:
+    """Let the pair hold the weights that are to be kept."""
+    if training.plan.keep == "best" and training.process.best is not None:
+        training.state.vae.load_state_dict(training.process.best)

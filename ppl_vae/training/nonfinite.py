@@ -1,19 +1,109 @@
-"""The place where a bound became NaN or infinite, and what to try."""
+"""The place where a bound became NaN or infinite, and what to try.
+
+A step reads no number, so that a NaN is seen at the end of an epoch. The epoch is then replayed from the state at its
+start, to find the step and the site.
+"""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.snapshot import Snapshot
+from ppl_vae.errors import NonFiniteError, PplVaeError
+from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.isolation import stop_validating
+from ppl_vae.training.state import State
+
+if TYPE_CHECKING:
+    from ppl_vae.training.setup import Training
+
 STEADIER = (
-    "lower the learning rate, clip gradients (grad_clip=10), warm up (scheduler warmup), or keep scales off "
-    "zero "
+    "lower the learning rate, clip gradients (grad_clip=10), warm up (scheduler warmup), or keep scales off zero "
     "(e.g. softplus(…) + 1e-4)"
 )
 DATA = "check the data for such values, and that the likelihood's support contains them"
+
+
+def blame(training: Training, error: Exception, size: int) -> None:
+    """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
+    if size == 1 and "more than 1 value per channel" in str(error):
+        data, batch_size = len(training.train), training.plan.batch_size
+        raise PplVaeError(
+            f"Got a batch of one datum ({data} data in batches of {batch_size}), expected at least two: batch norm "
+            "cannot normalize one. Take a batch_size that leaves another remainder."
+        ) from error
+    if broken(training.parameters) or (training.process.validating and isinstance(error, ValueError)):
+        locate(training, error)
+
+
+def locate(training: Training, cause: Exception | None) -> None:
+    """Replay the epoch from the state kept at its start; raise at the first number that is not finite.
+
+    Returns where `cause` turns out to be something else.
+    """
+    state, stepper, store = training.state, training.stepper, training.store
+    assert stepper is not None
+    assert state.optimizer is not None
+    reached, training.process.validating = state.step, True
+    stop_validating()
+    state.put(copy.deepcopy(training.process.snapshot), "the snapshot")
+    parts = (state.vae, state.objective)
+    for batch in training.rest_of_epoch():
+        before = Snapshot.of(parts, training.device)
+        try:
+            training.set_schedules()
+            metrics = stepper.gradient(batch)
+            wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
+            value = float(metrics["bound"])
+        except Exception:
+            wrong, value = True, math.nan
+        if wrong:
+            before.put(parts, training.device)
+            what, site = diagnose(state.vae, batch, training.particles, len(training.train), training.parameters)
+            before.put(parts, training.device)
+            if cause is not None and site is None and math.isnan(value):
+                return
+            fail(state, store, value, what, site, cause)
+        if state.step > reached:
+            break
+        state.optimizer.step()
+        state.end_step()
+    unknown = "it did not occur again when the epoch was replayed, so the site is unknown"
+    fail(state, store, math.nan, unknown, None, cause)
+
+
+def fail(
+    state: State, store: Store | None, value: float, what: str, site: str | None, cause: Exception | None
+) -> NoReturn:
+    """Raise the error that names epoch, step and site.
+
+    Args:
+        state: that of before the step.
+        store: what is kept on disk.
+        value: the bound.
+        what: what is wrong, and what to try.
+        site: whose fault it is, if that of a site.
+        cause: the exception that it led to.
+
+    Raises:
+        NonFiniteError: always.
+    """
+    found = f"bound of {value}" if not math.isfinite(value) else f"gradient that is not finite at bound {value}"
+    kept = "The pair holds the weights of before this step"
+    if store is not None:
+        kept += f"; {store.directory} holds those after epoch {state.epoch}"
+    error = NonFiniteError(
+        f"Got a {found} in epoch {state.epoch + 1}, step {state.step + 1} (batch {state.position + 1} of the epoch), "
+        f"expected finite numbers: {what}. {kept}."
+    )
+    error.epoch, error.step, error.site = state.epoch + 1, state.step + 1, site  # type: ignore[attr-defined]
+    raise error from cause
 
 
 def diagnose(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import RunError
+from ppl_vae.nn.formerly import former_children
 from ppl_vae.runs.state import flatten
 
 HOW = frozenset({"params", "fused", "foreach", "capturable", "differentiable", "initial_lr"})
@@ -119,7 +120,7 @@ def _settings(value: Any) -> Iterator[tuple[str, Any]]:
             taken.add(id(found))
             yield name, found
     if isinstance(value, nn.Module):
-        yield from ((name, child) for name, child in value.named_children() if id(child) not in taken)
+        yield from ((name, child) for name, child in former_children(value) if id(child) not in taken)
 
 
 _NOTHING = object()

@@ -100,6 +100,13 @@ def test_what_leaves_the_same_is_taken():
     verify(original, run, (original.perturbed((torch.arange(3.0),)) for _ in range(2)), "captured", exact=True)
 
 
+def test_a_program_that_fails_on_the_trial_is_left_alone():
+    original = Original(lambda inputs: {"y": 1 / inputs[0]} if inputs[0] else {}[0])
+    verify(original, original.run, [(torch.ones(()),)], "captured")
+    with pytest.raises(CaptureError, match=r"^on other noise and data the program fails \(KeyError: 0, at test_"):
+        verify(original, original.run, [(torch.zeros(()),)], "captured")
+
+
 def test_making_a_substitute_leaves_all_numbers_as_they_were():
     counter, beta = Counter(), linear(0.0, 1.0, over=9)
     original = Original(counter, [counter, beta], CPU, [beta])

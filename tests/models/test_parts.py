@@ -11,7 +11,20 @@ from torch import Tensor, nn
 
 import ppl_vae as pv
 from ppl_vae.datasets.spec import Spec
-from ppl_vae.nn import Decoder, Dirichlet, Encoder, FullRankNormal, Gamma, GammaPrior, MixturePrior, StandardNormal
+from ppl_vae.nn import (
+    AutoregressiveDecoder,
+    Code,
+    Decoder,
+    Dirichlet,
+    Encoder,
+    Flow,
+    FullRankNormal,
+    Gamma,
+    GammaPrior,
+    MixturePrior,
+    Point,
+    StandardNormal,
+)
 
 SPEC = Spec((6,), "real")
 
@@ -55,6 +68,10 @@ class MomentEncoder(nn.Module):
         return torch.stack([(self.weight * x).mean(-1), (self.weight * x).std(-1)], -1)
 
 
+def pairs(loc: Tensor) -> Any:
+    return dist.Normal(loc, 1.0).to_event(2)
+
+
 PARTS = {
     "own prior": ({"prior": WidePrior}, {}, "model.prior.log_scale"),
     "own decoder": ({"decoder": LinearDecoder}, {}, "model.decoder.linear.weight"),
@@ -71,6 +88,16 @@ PARTS = {
         "model.prior.logits",
     ),
     "positive": ({"prior": GammaPrior}, {"head": Gamma}, "guide.z.linear.weight"),
+    "a decoder that gives the distribution, a flow over own features": (
+        {"decoder": partial(AutoregressiveDecoder, hidden=[5])},
+        {"head": partial(Flow, layers=1), "encoder": MomentEncoder},
+        "guide.z.flows.0.net.layers.0.weight",
+    ),
+    "a latent of two axes, flattened for the decoder": (
+        {"prior": lambda dim: lambda: pairs(torch.zeros(dim, 2)), "decoder": lambda *of: Decoder(*of[:2], 6)},
+        {"head": lambda features, dim: Code(features, (dim, 2), pairs)},
+        "guide.z.linear.weight",
+    ),
 }
 
 
@@ -97,12 +124,18 @@ FAMILIES = {
             SPEC, latent_dim=3, prior=MixturePrior, decoder=partial(Decoder, hidden=[5], activation="tanh")
         ),
     ),
+    "AutoregressiveVAE": (
+        lambda: pv.models.AutoregressiveVAE(SPEC, latent_dim=3, hidden=[5]),
+        lambda: pv.models.Latent(SPEC, latent_dim=3, decoder=partial(AutoregressiveDecoder, hidden=[5])),
+    ),
     "GammaVAE": (
         lambda: pv.models.GammaVAE(SPEC, latent_dim=3, concentration=0.5),
         lambda: pv.models.Latent(SPEC, latent_dim=3, prior=partial(GammaPrior, concentration=0.5)),
     ),
 }
 GUIDES = {
+    "Deterministic": (pv.guides.Deterministic, Point),
+    "FlowAmortized": (pv.guides.FlowAmortized, Flow),
     "FullRank": (pv.guides.FullRank, FullRankNormal),
     "DirichletAmortized": (pv.guides.DirichletAmortized, Dirichlet),
     "GammaAmortized": (pv.guides.GammaAmortized, Gamma),
@@ -133,7 +166,19 @@ def test_a_guide_is_its_parts(name):
     )
 
 
-@pytest.mark.parametrize("family", [pv.models.VAE, pv.models.GammaVAE, pv.models.Autoencoder])
+COPIED = [pv.models.VAE, pv.models.GammaVAE, pv.models.Autoencoder, pv.models.Discrete, pv.models.Vamp]
+
+
+@pytest.mark.parametrize("family", COPIED)
 def test_a_model_can_be_copied(family):
-    copied = copy.deepcopy(family(SPEC))
-    assert copied.prior().event_shape == (8,)
+    """The prior of the copy is the copy's own: what becomes of the other does not reach it."""
+    model = family(SPEC, latent_dim=8)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(torch.nan)
+    prior = copied.prior()
+    assert prior.event_shape[0] == 8
+    z = torch.zeros(prior.event_shape)
+    z[..., 0] = 1  # one-hot, too
+    assert prior.log_prob(z).isfinite()

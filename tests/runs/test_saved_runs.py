@@ -88,3 +88,18 @@ def test_targets_are_renamed_at_any_depth_and_nothing_else_is():
         "b": {"_target_": "mine.Model", "c": {"_target_": new}},
         "d": None,
     }
+
+
+def test_a_run_from_before_guides_were_made_of_parts_opens_and_goes_on(tmp_path, monkeypatch, capsys):
+    """Its weights and its recipe name `guide.base` and `guide.flows`, of `guide=iaf`; made like the one above."""
+    monkeypatch.chdir(tmp_path)
+    parts = shutil.copytree(SAVED.parent / "parts_before", tmp_path / "run")
+    assert "guide.flows.0.net.layers.0.weight" in json.loads((parts / "recipe.json").read_text())["trained parameters"]
+    assert main(["evaluate", f"run={parts}", "num_particles=8", "format=json"]) == 0
+    now = json.loads(capsys.readouterr().out)
+    then = Run.load(parts).result
+    for name in ("elbo", "nll", "reconstruction"):
+        assert now[name] == pytest.approx(then[f"test/{name}"], rel=1e-5)
+    assert main(["train", f"resume={parts}", "trainer.epochs=3", "format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 3
+    assert "z.flows" not in (parts / "recipe.json").read_text()

@@ -249,7 +249,7 @@ def test_interrupted_runs_go_on_in_lockstep_too(tmp_path, whole):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit_together([run(n, tmp_path, callbacks=[interrupt]) for n in range(3)])
+        fit_together([run(0, tmp_path, callbacks=[interrupt]), run(1, tmp_path), run(2, tmp_path)])
     again = [run(n, tmp_path, resume=True) for n in range(3)]
     for outcome, made, (vae, history) in zip(fit_together(again), again, whole, strict=True):
         assert not outcome.alone

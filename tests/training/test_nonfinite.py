@@ -117,8 +117,9 @@ def test_an_infinite_validation_bound_warns_and_is_never_the_best():
 def test_looking_for_the_step_does_not_disturb_a_healthy_run():
     """The same run, read after every step by the clock of its progress."""
     from ppl_vae.training import loop
+    from ppl_vae.training.progress import Quiet
 
-    class Eager(loop.Quiet):
+    class Eager(Quiet):
         seconds = 0.0
 
     expected = rows(quiet(pair(), dataset("dynamic"), epochs=2, batch_size=16))

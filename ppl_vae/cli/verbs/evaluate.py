@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Score:
-    """What one of them found."""
+    """The finding of one of them."""
 
     summary: dict[str, Any]
     table: Any = None
@@ -91,7 +91,7 @@ def latents(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
 
 def probe(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
-    """What a linear reader finds of the labels in the codes."""
+    """The accuracy of a linear reader of the labels in the codes."""
     from ppl_vae.diagnostics.latents import all_codes
     from ppl_vae.diagnostics.probe import linear_probe
 
@@ -169,7 +169,7 @@ SCORES: dict[str, Function] = {
 
 
 def requested_scores(cfg: DictConfig) -> dict[str, Function]:
-    """What the config asks for.
+    """The scores that the config asks for.
 
     Raises:
         UsageError: for an unknown name.

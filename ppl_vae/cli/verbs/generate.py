@@ -97,7 +97,7 @@ def _classes(run: Run, key: str, value: Any) -> Any:
 
 
 def used(vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """What n data were drawn for, by name: what was given, and what else the model takes beside its data."""
+    """The conditions of n drawn data, by name: what was given, and what else the model takes beside its data."""
     import torch
 
     from ppl_vae.core.batch import batch_length, take

@@ -168,7 +168,7 @@ def recorded(
 
 
 def _refused(error: BaseException, directory: Path) -> bool:
-    """Whether nothing had been trained and the fault lies in what was asked, not in code that ran."""
+    """True if nothing had been trained and the fault lies in what was asked, not in code that ran."""
     metrics = directory / METRICS
     if isinstance(error, NonFiniteError) or (metrics.exists() and metrics.stat().st_size):
         return False

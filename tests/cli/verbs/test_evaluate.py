@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 
+@pytest.mark.slow
 def test_every_score_of_a_run(cli, run_copy):
     words = ["evidence=ais", "gaps=true", "data=2", "scores=[latents,samples,checks]", "num_particles=30"]
     (record,) = cli("evaluate", "run=run", *words, "format=json").json
@@ -84,6 +85,7 @@ def test_training_warns_of_collapse(train):
     assert called.err.count("collapse: none of the 2 units of 'z'") == 1
 
 
+@pytest.mark.slow
 def test_refined_by_hmc(cli, run_copy):
     (record,) = cli("posterior", "run=run", "draws=20", "data=3", "refine=1", "format=json").json
     assert record["refined_data"] == 1

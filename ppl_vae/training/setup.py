@@ -1,0 +1,203 @@
+"""What a run is made of: its parts, which stay as they are, and its state, which training changes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae import rng
+from ppl_vae.compile.adam import Updater
+from ppl_vae.compile.gradient import Gradient
+from ppl_vae.compile.stepper import Stepper
+from ppl_vae.core.run import prepare
+from ppl_vae.errors import PplVaeError
+from ppl_vae.runs import reference
+from ppl_vae.schedules import Schedule
+from ppl_vae.training import nonfinite
+from ppl_vae.training.batches import Batches
+from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.history import History, Row
+from ppl_vae.training.isolation import evaluating
+from ppl_vae.training.lint import lint
+from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, trainable
+from ppl_vae.training.progress import Quiet
+from ppl_vae.training.recipe import describe_optimizer
+from ppl_vae.training.schedulers import Pacer
+from ppl_vae.training.signals import PostponedSignals
+from ppl_vae.training.state import State
+
+INITIAL, NOISE, ORDER = 0, 1, 2  # purposes of the streams of random numbers of a run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers that training goes by; see `fit`, whose signature has their defaults."""
+
+    epochs: int
+    steps: int | None
+    batch_size: int
+    seed: int
+    grad_clip: float | None
+    grad_clip_value: float | None
+    early_stopping: int | None
+    keep: str
+    compile: str
+
+
+@dataclass
+class Process:
+    """What a process keeps beside the state, and another process that goes on makes anew.
+
+    Attributes:
+        best: weights of the best epoch, which are in `model.safetensors` too.
+        snapshot: all state where this process entered the epoch.
+        validating: true until the first step of the process, in which arguments are checked.
+        reporter: tells how it goes.
+    """
+
+    best: Any = None
+    snapshot: Any = None
+    validating: bool = True
+    reporter: Any = field(default_factory=Quiet)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is given; see `fit`."""
+
+    plan: Plan
+    train: Batches
+    validation: Batches | None
+    test: Any
+    history: History
+    store: Store | None
+    signals: PostponedSignals
+    callbacks: Sequence[Callable[[Row], object]]
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Training(Parts):
+    """One run: its parts, and all state to go on.
+
+    Attributes:
+        per_epoch: steps of an epoch.
+        steps: those of the whole run.
+        epochs: those of the whole run, of which the last may be cut off.
+        particles: K of the objective.
+        schedules: those of pair and objective by name, and of them those that are `moving`.
+        parameters: those that are trained, by name.
+        chosen: the optimizer as it was made, and the `scheduler` that was asked for.
+        reference: the first data.
+        state: what training changes, with the pair and the objective.
+        stepper: takes steps; None where nothing is trained.
+        process: what is not needed to go on.
+    """
+
+    per_epoch: int
+    steps: int
+    epochs: int
+    particles: int
+    schedules: Mapping[str, Schedule]
+    moving: Sequence[Schedule]
+    parameters: Mapping[str, Tensor]
+    chosen: Any
+    scheduler: Any
+    reference: tuple[Any, ...]
+    state: State
+    stepper: Stepper | None
+    process: Process = field(default_factory=Process)
+
+    def rest_of_epoch(self) -> Iterator[tuple[Any, ...]]:
+        """The batches ahead; seed and epoch fix their order, so that any place in it is found again."""
+        generator = torch.Generator().manual_seed(rng.derive(self.plan.seed, ORDER, self.state.epoch))
+        batches = self.train.batches(self.plan.batch_size, generator)
+        for _ in range(self.state.position):
+            next(batches)
+        return itertools.islice(batches, self.steps - self.state.step)
+
+    def set_schedules(self) -> None:
+        """Move what moves to where it is at the step ahead."""
+        step = self.state.step
+        for schedule in self.moving:
+            schedule.advance(step, step / self.per_epoch)
+
+
+def set_up(
+    vae: Any,
+    objective: Any,
+    optimizer: OptimizerFactory,
+    scheduler: Any,
+    groups: Mapping[str, Mapping[str, Any]] | None,
+    given: Parts,
+) -> Training:
+    """Let lazily made parameters appear, then make the optimizer over all of them, and what takes steps.
+
+    Raises:
+        PplVaeError: early stopping without validation data.
+        NonFiniteError: the pair holds NaN.
+        CheckError: what the linter refuses.
+    """
+    plan, data = given.plan, given.train
+    if plan.early_stopping is not None and given.validation is None:
+        raise PplVaeError(
+            f"Got early_stopping={plan.early_stopping} without validation data, expected a Dataset with a validation "
+            "split: the training bound cannot tell when to stop."
+        )
+    per_epoch = math.ceil(len(data) / plan.batch_size)
+    steps = plan.epochs * per_epoch if plan.steps is None else plan.steps
+    epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / per_epoch)
+    state = State(vae, objective, given.device, given.history.rows)
+    if not vae.training:
+        vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
+    if (what := nonfinite.broken(dict(vae.named_parameters()))) is not None:
+        nonfinite.fail(state, given.store, math.nan, what, None, None)
+    batch = next(data.batches(plan.batch_size))
+    given.history.warnings = lint(vae, batch, len(data))
+    particles = int(getattr(objective, "num_particles", 1))
+    prepare(vae, batch, particles)
+    first = reference.choose(batch, vae)
+    if isinstance(objective, nn.Module) and any(map(nn.parameter.is_lazy, objective.parameters())):
+        with evaluating(given.device, plan.seed, vae, objective):
+            objective(vae, batch, total=len(data))
+    modules = [part for part in (vae, objective) if isinstance(part, nn.Module)]
+    named = [(name, m) for part in modules for name, m in part.named_modules() if isinstance(m, Schedule)]
+    moving = [schedule for schedule in {m: None for _, m in named} if schedule.until > 0]
+    parameters = trainable(*modules)
+    chosen = stepper = None
+    if epochs or parameters:
+        made = build_optimizer(optimizer, parameters, groups)
+        chosen = describe_optimizer(made)
+        state.optimizer = Updater(made)
+        validated = given.validation is not None
+        state.scheduler = Pacer(scheduler, made, steps=steps, epochs=epochs, validated=validated)
+        stepper = Stepper(
+            Gradient(vae, objective, len(data), parameters, plan.grad_clip, plan.grad_clip_value),
+            state.optimizer,
+            mode=plan.compile,
+            steps=steps,
+            batch_size=min(plan.batch_size, len(data)),
+            schedules=moving,
+            device=given.device,
+        )
+    return Training(
+        **vars(given),
+        per_epoch=per_epoch,
+        steps=steps,
+        epochs=epochs,
+        particles=particles,
+        schedules={name.rpartition(".")[2]: schedule for name, schedule in named},
+        moving=moving,
+        parameters=parameters,
+        chosen=chosen,
+        scheduler=scheduler,
+        reference=first,
+        state=state,
+        stepper=stepper,
+    )
