@@ -380,6 +380,7 @@ def odd(scale=1.0, noisy=False):
         return pv.VAE(Odd(scale, noisy), Narrow())
 
 
+@pytest.mark.slow
 def test_files_are_those_of_a_run_alone(tmp_path):
     fit_together([run(n, tmp_path, epochs=2) for n in range(2)])
     quiet(**run(1, tmp_path / "alone", epochs=2))
