@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ppl_vae.cli.progress import say
@@ -36,11 +37,15 @@ class BatchedLauncher(BasicLauncher):
 
     Args:
         at_once: the most runs in one program.
+
+    Attributes:
+        composed: configs of jobs that a sweeper has composed already, by their overrides.
     """
 
     def __init__(self, at_once: int = 64) -> None:
         super().__init__()
         self.at_once = at_once
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all, then give each job its turn."""
@@ -72,7 +77,9 @@ class BatchedLauncher(BasicLauncher):
     def _composed(self, overrides: list[str], number: int) -> DictConfig:
         assert self.config is not None
         assert self.hydra_context is not None
-        config: DictConfig = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        config = self.composed.pop(tuple(overrides), None)
+        if config is None:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = number
             config.hydra.job.num = number
@@ -86,7 +93,17 @@ def launching() -> Iterator[None]:
     Raises:
         UsageError: for a key that the launcher does not take.
     """
-    launcher_of = Plugins.instantiate_launcher
+    launcher_of, validation_of = Plugins.instantiate_launcher, Sweeper.validate_batch_is_legal
+    composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def validate_batch_is_legal(self: Any, batch: Sequence[Sequence[str]]) -> None:
+        """Compose every job, as Hydra does, and keep what comes out: composing takes a quarter of a second."""
+        node = self.config.hydra.launcher
+        if node is None or node.get("_target_") != TARGET:
+            validation_of(self, batch)
+            return
+        for job in batch:
+            composed[tuple(job)] = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Launcher:
         node = config.hydra.launcher
@@ -98,13 +115,16 @@ def launching() -> Iterator[None]:
         if not isinstance(at_once := keys.get("at_once", 64), int) or isinstance(at_once, bool) or at_once < 2:
             raise UsageError(f"hydra.launcher.at_once: got {at_once}, expected a whole number of at least 2")
         launcher = BatchedLauncher(at_once)
+        launcher.composed = composed
         launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         return launcher
 
     Plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
+    Sweeper.validate_batch_is_legal = validate_batch_is_legal  # type: ignore[method-assign]
     try:
         yield
     finally:
+        Sweeper.validate_batch_is_legal = validation_of  # type: ignore[method-assign]
         Plugins.instantiate_launcher = launcher_of  # type: ignore[method-assign]
 
 
