@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli import batched, folders, messages, sweep
+from ppl_vae.cli import folders, messages
 from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
@@ -26,9 +26,10 @@ from ppl_vae.cli.output import emit
 from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
-from ppl_vae.runs.recorder import command
-from ppl_vae.sweeps.plan import Plan, options
-from ppl_vae.sweeps.sweep import Job as JobOfSweep
+
+if TYPE_CHECKING:
+    from ppl_vae.sweeps.plan import Plan
+    from ppl_vae.sweeps.sweep import Job as JobOfSweep
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -60,6 +61,7 @@ class Context:
     started_in: str = ""
     number: int | None = None
     choices: dict[str, str] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def in_sweep(self) -> bool:
@@ -69,8 +71,9 @@ class Context:
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the command that a run is made by."""
-        told = [o for o in self.typed if not o.startswith("resume=")]
-        facts = {"verb": self.verb, "command": command(), "overrides": told, "choices": self.choices}
+        from ppl_vae.runs.recorder import command
+
+        facts = {"verb": self.verb, "command": command(), "overrides": self.typed, "choices": self.choices}
         return facts if self.number is None else {**facts, "job": self.number}
 
 
@@ -93,12 +96,14 @@ class Job:
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
+        from ppl_vae.cli import sweep
+
         context = context_of(self.verb)
         if context.in_sweep:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
             try:
-                if context.number is not None and cfg.get("resume") is None:
+                if context.number is not None and not context.resumed:
                     sweep.say_beginning(context.directory, context.number)
                 job = validated(self.verb, cfg)
                 _find(job, context)
@@ -116,7 +121,7 @@ class Job:
                 if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
                     record = {
                         "job": context.number,
-                        "overrides": context.facts["overrides"],
+                        "overrides": context.typed,
                         "status": "failed",
                         "error": text,
                     }
@@ -149,17 +154,23 @@ def _find(job: DictConfig, context: Context) -> None:
 
 def context_of(verb: str) -> Context:
     """What Hydra's config says of the job at hand."""
+    from ppl_vae.cli import sweep
+    from ppl_vae.sweeps.plan import options
+
     hydra = HydraConfig.get()
-    sweep = hydra.mode == RunMode.MULTIRUN
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
+    directory = Path(hydra.runtime.output_dir)
+    number = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
+    before = None if number is None else sweep.goes_on(directory, number)
     return Context(
         verb=verb,
-        directory=Path(hydra.runtime.output_dir),
+        directory=before or directory,
+        resumed=before is not None,
         typed=[str(o) for o in typed],
         choices=options(hydra.runtime.choices),
         loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
-        number=int(hydra.job.num) if sweep else None,
+        number=number,
     )
 
 
@@ -199,14 +210,19 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     register(verb)
     folders.register_resolvers()
     outcome = Outcome()
+    if arguments.asks_only or "--shell-completion" in arguments.flags:  # answered before anything else is imported
+        try:
+            with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+                _hydra(verb, name or verb, arguments, outcome)
+        finally:
+            folders.remove_empty()
+        return _exit(outcome, verb)
+    from ppl_vae.cli import batched, sweep
+
     launched = sweep.Launched(verb, arguments, plan)
     readable = False
     try:
-        with (
-            _said_whole() if arguments.asks_only else contextlib.nullcontext(),
-            batched.launching(),
-            sweep.planning(launched),
-        ):
+        with batched.launching(), sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
         readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:

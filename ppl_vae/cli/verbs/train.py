@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
+from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
 from ppl_vae.runs.run import Run, is_run
 from ppl_vae.sweeps.plan import key
@@ -105,17 +106,18 @@ def run(cfg: DictConfig, context: Context) -> Result:
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
-    resume, begun = cfg.resume is not None, AHEAD.pop(context.directory, None)
+    begun, resume = AHEAD.pop(context.directory, None), _resumes(cfg, context)
     if begun is not None:
         begun.taken = True
-        return recorded(
-            lambda recorder: _train(cfg, context, recorder, begun), context, resume=resume, recorder=begun.recorder
-        )
-    if resume and context.in_sweep:
-        ended = _ended(cfg, context)
-        if ended is not None:
-            return ended
-    return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=resume)
+        work = partial(_train, cfg, context, begun=begun)
+        return recorded(work, context, resume=resume, recorder=begun.recorder)
+    if context.resumed and (ended := _ended(cfg, context)) is not None:
+        return ended
+    return recorded(partial(_train, cfg, context), context, resume=resume)
+
+
+def _resumes(cfg: DictConfig, context: Context) -> bool:
+    return cfg.resume is not None or context.resumed
 
 
 def _ended(cfg: DictConfig, context: Context) -> Result | None:
@@ -183,7 +185,7 @@ class Begun:
         made: what its config describes.
         arguments: those of `fit`.
         recorder: of its directory, which it holds.
-        tracker: what its metrics are told to, if anything.
+        trackers: what its metrics are told to.
         number: of the job in its sweep.
         outcome: how training went, where that is done before the job's turn.
         taken: whether the job has had its turn.
@@ -192,7 +194,7 @@ class Begun:
     made: Assembled
     arguments: dict[str, Any]
     recorder: RunWriter
-    tracker: Any = None
+    trackers: Sequence[Any] = ()
     number: int | None = None
     outcome: Outcome | None = None
     taken: bool = False
@@ -214,7 +216,7 @@ AHEAD: dict[Path, Begun] = {}
 
 def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
     """Begin a job before its turn; None where it is to do all of it in its turn, and to fail there if it must."""
-    resume = cfg.resume is not None
+    resume = _resumes(cfg, context)
     if cfg.logger:
         return None  # some trackers follow one run at a time
     if resume and is_run(context.directory):
@@ -248,9 +250,9 @@ def _begin(cfg: DictConfig, context: Context, recorder: RunWriter) -> Begun:
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
     recorder.start(made.saved, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
-    tracker = None
+    trackers = []
     if config["logger"]:
-        tracker = build("logger", config["logger"], directory=context.directory, config=made.saved)
+        trackers.append(build("logger", config["logger"], directory=context.directory, config=made.saved))
     arguments = {
         "vae": made.vae,
         "data": made.data,
@@ -260,10 +262,10 @@ def _begin(cfg: DictConfig, context: Context, recorder: RunWriter) -> Begun:
         **config["trainer"],
         "seed": cfg.seed,
         "directory": recorder,
-        "resume": cfg.resume is not None,
-        "callbacks": [CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
+        "resume": _resumes(cfg, context),
+        "callbacks": [CollapseAlarm(made.vae, watched), *trackers],
     }
-    return Begun(made, arguments, recorder, tracker, context.number)
+    return Begun(made, arguments, recorder, trackers, context.number)
 
 
 def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun | None = None) -> Result:
@@ -271,16 +273,15 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun 
         begun = _begin(cfg, context, recorder)
     else:
         reset_process(cfg.seed, cfg.engine.device)  # as `assemble` leaves it
-    try:
-        history = begun.history()
-    except KeyboardInterrupt:
-        print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
-        raise
-    finally:
-        if begun.tracker is not None:
-            begun.tracker.close()
-    result = finish(begun.made.vae, begun.made.data, history, cfg, context.directory)
-    recorder.end("finished", result=result.record["result"])
+    with Trackers(*begun.trackers) as told:
+        try:
+            history = begun.history()
+        except KeyboardInterrupt:
+            print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
+            raise
+        result = finish(begun.made.vae, begun.made.data, history, cfg, context.directory)
+        told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
+        recorder.end("finished", result=told.result)
     return result
 
 
