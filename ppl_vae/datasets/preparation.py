@@ -59,9 +59,10 @@ BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0}
 
 
 class Pixels(Basics, total=False):
-    """Keywords of every source of grey levels; binarization, the other one, has a default of its own in each.
+    """Keywords of every source of grey levels.
 
     Args:
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
         dequantization: ``none``, or ``uniform`` noise between integers; only without binarization.
         scaling: ``unit`` divides grey levels by levels − 1, and gives 8-bit data as floats; ``none`` leaves them
             integers.
@@ -69,12 +70,19 @@ class Pixels(Basics, total=False):
             binarization.
     """
 
+    binarization: Binarization
     dequantization: Dequantization
     scaling: Scale
     standardization: Standardize
 
 
-PIXELS: Pixels = {**BASICS, "dequantization": "none", "scaling": "unit", "standardization": "none"}
+PIXELS: Pixels = {
+    **BASICS,
+    "binarization": "dynamic",
+    "dequantization": "none",
+    "scaling": "unit",
+    "standardization": "none",
+}
 
 
 class Preparation(Pixels, total=False):
@@ -84,15 +92,13 @@ class Preparation(Pixels, total=False):
         support: where x lives: binary, integers, counts, unit, positive or real; by default its dtype and values tell,
             see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for uint8.
-        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
     """
 
     support: Support | None
     levels: int | None
-    binarization: Binarization
 
 
-PREPARATION: Preparation = {**PIXELS, "support": None, "levels": None, "binarization": "none"}
+PREPARATION: Preparation = {**PIXELS, "binarization": "none", "support": None, "levels": None}
 
 
 def check_policies(how: Preparation) -> dict[str, str]:

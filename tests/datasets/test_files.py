@@ -5,7 +5,8 @@ import pytest
 import scipy.sparse
 
 from ppl_vae.datasets import files, from_arrays
-from ppl_vae.datasets.files import existing_file, existing_folder, sha256, with_files
+from ppl_vae.datasets.files import existing_file, existing_folder, sha256
+from ppl_vae.datasets.reader import from_files
 from ppl_vae.errors import DataError
 
 
@@ -51,7 +52,7 @@ def test_no_path(path):
 
 def test_checksums_are_recorded(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    data = with_files(from_arrays([[0.5]]), [tmp_path / "a"])
+    data = from_files("a", "a", {"x": [[0.5], [1.5]]}, [tmp_path / "a"], validation=0, test=0)
     expected = hashlib.sha256(b"abc").hexdigest()
     assert data.provenance["files"] == {str(tmp_path / "a"): expected}
     assert sha256(tmp_path / "a") == expected

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 from ppl_vae.datasets import files, from_arrays, npz
-from ppl_vae.datasets.sparse import read_sparse
+from ppl_vae.datasets.npz import read_sparse
 from ppl_vae.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -70,6 +70,8 @@ GOOD = {
         {"data": np.array(["a", "b"])},
         {"data": np.array([[7, 8]])},
         {"format": np.array(b"bsr")},
+        {"format": np.array([b"csr", b"csc"])},
+        {"format": np.array(b"coo")},
     ],
     ids=str,
 )
