@@ -1,4 +1,8 @@
-"""Arrays that are in memory already, as a data set."""
+"""The one path from arrays to a data set, whether they are in memory or come from files (`reader.from_files`).
+
+arrays → tensors (`convert`), alike in every split → support of x (`support`) → labels and factors
+       → splits, some set aside from train (`split`) → policies (`preparation`) → spec (`spec`)
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def as_tensors(
         name: of the split, for messages.
         dtype: see `as_tensor`.
         exact: see `as_tensor`.
-        exact_x: the same for the first of them alone.
+        exact_x: `exact` for the first of them alone.
 
     Raises:
         DataError: for no data, several numbers of data, infinite values, and what `as_tensor` refuses.
@@ -148,21 +148,13 @@ def as_tensors(
 
 
 def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
-    """Refuse a tensor of no data, or an x of no columns.
-
-    Raises:
-        DataError: if it is.
-    """
+    """Refuse a tensor of no data, or an x of no columns."""
     if len(tensor) == 0 or (is_x and tensor.numel() == 0):
         raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """Read ``"float64"`` as ``torch.float64``; a dtype or None stays itself.
-
-    Raises:
-        DataError: for what is no floating-point dtype.
-    """
+    """Read ``"float64"`` as ``torch.float64``; None stays itself, and what is no floating-point dtype is refused."""
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype is None or (isinstance(found, torch.dtype) and found.is_floating_point):
         return found

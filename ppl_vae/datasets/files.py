@@ -12,14 +12,11 @@ from ppl_vae.errors import DataError, near_names
 
 
 def existing_file(path: str | Path, what: str) -> Path:
-    """Give the absolute path of a file that can be read.
+    """Give the absolute path of a file, and refuse one that is missing, a directory, empty or not readable.
 
     Args:
         path: what the user said; ``~`` is the home directory.
         what: the kind of file expected, such as ``an npz archive``.
-
-    Raises:
-        DataError: if it is missing, a directory, empty or not readable.
     """
     file = _existing(path, what)
     if file.is_dir():
@@ -33,11 +30,7 @@ def existing_file(path: str | Path, what: str) -> Path:
 
 
 def existing_folder(path: str | Path, what: str) -> Path:
-    """Give the absolute path of a directory.
-
-    Raises:
-        DataError: if it is missing or no directory.
-    """
+    """Give the absolute path of a directory, and refuse one that is missing or a file."""
     folder = _existing(path, what)
     if not folder.is_dir():
         raise DataError(f"Got the file {folder}, expected {what}.")
@@ -86,9 +79,6 @@ def reading(what: object, kind: str, advice: str = "copy or download it again") 
         what: the file, or a part of it.
         kind: of file expected, without an article.
         advice: what to do.
-
-    Raises:
-        DataError: in the place of any other error.
     """
     try:
         yield
@@ -102,11 +92,7 @@ def reading(what: object, kind: str, advice: str = "copy or download it again") 
 
 
 def check_whole(what: object, held: int, declared: int, shape: tuple[int, ...]) -> None:
-    """Refuse a file that holds fewer bytes of values than its header declares.
-
-    Raises:
-        DataError: if it does.
-    """
+    """Refuse a file that holds fewer bytes of values than its header declares."""
     if held < declared:
         raise DataError(
             f"Got {what} with {held} bytes of values, expected {declared} for the shape {shape} in its header: the "
@@ -144,9 +130,6 @@ def check_fits(size: int, what: str, advice: str) -> None:
         size: of its values, in bytes.
         what: its name in the message.
         advice: what to do instead, a sentence.
-
-    Raises:
-        DataError: if it is.
     """
     free = available()
     if free is not None and size > free:

@@ -16,11 +16,7 @@ _PART = 4096
 
 
 def check_finite(x: Tensor, what: str) -> None:
-    """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value.
-
-    Raises:
-        DataError: if there are any.
-    """
+    """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value."""
     if not x.is_floating_point() or not len(x) or torch.isfinite(x.sum()):
         return  # neither NaN nor infinities leave a sum, which needs no memory
     number, first = _find(x, torch.isinf)
