@@ -110,9 +110,11 @@ def read_sparse(arrays: Mapping[str, np.ndarray[Any, Any]], what: object) -> Any
             )
         places = [arrays[key] for key in (("row", "col") if kind == "coo" else ("indices", "indptr"))]
         rows, columns = arrays["shape"].tolist()
-        if arrays["data"].dtype.kind not in "biuf" or any(p.dtype.kind not in "iu" for p in (arrays["shape"], *places)):
-            raise TypeError(f"values of {arrays['data'].dtype} at places of {places[0].dtype} and {places[1].dtype}")
-        parts = (arrays["data"], tuple(places)) if kind == "coo" else (arrays["data"], *places)
+        data = arrays["data"]
+        if data.dtype.kind not in "biuf" or any(p.dtype.kind not in "iu" for p in (arrays["shape"], *places)):
+            raise TypeError(f"values of {data.dtype} at places of {places[0].dtype} and {places[1].dtype}")
+        data = data.astype(np.float32) if data.dtype == np.float16 else data  # which scipy cannot make dense
+        parts = (data, tuple(places)) if kind == "coo" else (data, *places)
         matrix = getattr(scipy.sparse, f"{kind}_array")(parts, shape=(rows, columns))
         if kind != "coo":
             matrix.check_format(full_check=True)

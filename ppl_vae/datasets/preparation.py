@@ -243,7 +243,7 @@ def _average(parts: Iterable[Tensor], axes: list[int]) -> Tensor:
     total, count = torch.tensor(0.0), torch.tensor(0.0)
     for x in parts:
         total = total.to(x.device) + x.nansum(axes, keepdim=True)[0]
-        count = count.to(x.device) + (~x.isnan()).double().sum(axes, keepdim=True)[0]
+        count = count.to(x.device) + (~x.isnan()).sum(axes, keepdim=True)[0]
     return total / count
 
 

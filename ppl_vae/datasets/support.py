@@ -67,7 +67,11 @@ _RULES: dict[Support, tuple[Callable[[Tensor, int], Tensor], str]] = {
 
 
 def _outside(support: Support, levels: int | None) -> Callable[[Tensor], Tensor]:
-    return lambda x: ~_RULES[support][0](x, levels or 0) & (x == x)  # NaN is missing from any support
+    def wrong(x: Tensor) -> Tensor:
+        bad = ~_RULES[support][0](x, levels or 0)
+        return bad & ~x.isnan() if x.is_floating_point() and bool(bad.any()) else bad  # NaN is in every support
+
+    return wrong
 
 
 def find_support(
