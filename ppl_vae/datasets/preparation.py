@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import prod
 from typing import Literal, TypedDict, get_args
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.split import Split
+from ppl_vae.datasets.support import has_nan
 from ppl_vae.datasets.transform import (
     DynamicBinarization,
     Scaling,
@@ -243,7 +245,8 @@ def _average(parts: Iterable[Tensor], axes: list[int]) -> Tensor:
     total, count = torch.tensor(0.0), torch.tensor(0.0)
     for x in parts:
         total = total.to(x.device) + x.nansum(axes, keepdim=True)[0]
-        count = count.to(x.device) + (~x.isnan()).sum(axes, keepdim=True)[0]
+        known = (~x.isnan()).sum(axes, keepdim=True)[0] if has_nan(x) else prod(x.shape[axis] for axis in axes)
+        count = count.to(x.device) + known
     return total / count
 
 

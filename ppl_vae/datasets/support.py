@@ -122,10 +122,25 @@ def _guess(parts: list[Tensor]) -> Support:
         wrong = _outside(support, None)
         return not any(bool(wrong(part).any()) for x in parts for part in x.split(_PART))
 
-    if all_in("binary"):
+    low, high = _range(parts)
+    within_unit = low >= 0 and high <= 1
+    if within_unit and all_in("binary"):
         return "binary"
     if all(x.dtype == torch.uint8 for x in parts):
         return "integers"
-    if any(x.is_floating_point() for x in parts) and all_in("unit"):
+    if within_unit and any(x.is_floating_point() for x in parts):
         return "unit"
-    return "counts" if all_in("counts") else "real"
+    return "counts" if low >= 0 and all_in("counts") else "real"
+
+
+def _range(parts: list[Tensor]) -> tuple[float, float]:
+    """The smallest and the largest value, in one pass without memory; missing values are left out."""
+    low, high = float("inf"), -float("inf")
+    for x in parts:
+        missing = has_nan(x)
+        for part in x.split(_PART) if missing else [x]:
+            known = part[~part.isnan()] if missing else part
+            if known.numel():
+                least, most = known.aminmax()
+                low, high = min(low, float(least)), max(high, float(most))
+    return low, high
