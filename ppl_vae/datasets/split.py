@@ -156,7 +156,7 @@ def _take(x: Tensor, at: slice | Tensor) -> Tensor:
 
 
 def _copy(x: Tensor, at: slice | Tensor) -> Tensor:
-    """What programs get is theirs: memory may be the user's own array, or a file's that may not be written."""
+    """A copy, which programs may change: the tensor may be the user's own array, or a file's that cannot be written."""
     return x[at].clone() if isinstance(at, slice) else x.index_select(0, at)
 
 
