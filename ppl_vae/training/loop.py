@@ -84,6 +84,7 @@ class Loop:
         self.vae, self.objective, self.train, self.validation = vae, objective, train, validation
         self.plan, self.history, self.store, self.signals = plan, history, store, signals
         self.callbacks, self.device, self.test = callbacks, device, test
+        self.history.keep = plan.keep
         self.per_epoch = math.ceil(len(train) / plan.batch_size)
         self.steps = plan.epochs * self.per_epoch if plan.steps is None else plan.steps
         self.epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / self.per_epoch)
@@ -358,7 +359,10 @@ class Loop:
             for batch in feed.batches(self.plan.batch_size):
                 bound = self.objective(self.vae, batch, total=len(self.train))
                 meter.add({"bound": bound.value, **bound.metrics}, length(batch))
-        row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
+        averages = meter.read()
+        if "elbo" not in averages:
+            averages["elbo"] = self._elbo(feed)
+        row = {f"{prefix}/{name}": value for name, value in averages.items()}
         if not math.isfinite(row[f"{prefix}/bound"]):
             warnings.warn(
                 f"The {prefix} bound after epoch {self.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
@@ -367,6 +371,21 @@ class Loop:
                 stacklevel=2,
             )
         return row
+
+    def _elbo(self, feed: Batches) -> float:
+        """The unweighted ELBO over a split, for an objective of the user's own that tells none: one draw a datum."""
+        from ppl_vae.core.run import terms
+
+        meter = Meter()
+        try:
+            with evaluating(self.device, VALIDATION_SEED, self.vae, self.objective):
+                for batch in feed.batches(self.plan.batch_size):
+                    elbo = terms(self.vae, batch, 1, total=len(self.train)).elbo
+                    meter.add({"elbo": elbo.detach()}, length(batch))
+        except PplVaeError as error:
+            warnings.warn(f"The pair has no ELBO to tell beside its objective's bound: {error}", stacklevel=2)
+            return math.nan
+        return meter.read()["elbo"]
 
     def _evaluate_only(self) -> None:
         started = time.monotonic()
@@ -378,11 +397,12 @@ class Loop:
         """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
         self.history.rows.append(row)
         is_best = self.history.best is row
-        if is_best:
+        keeps = self.history.kept is row
+        if keeps:
             self.best = copy.deepcopy(self.vae.state_dict())
         if self.store is not None:
             self.store.append(row)
-            if is_best:
+            if keeps:
                 self.store.save_best(self.best, self.epoch)
         self._save()
         self.reporter.epoch(row, is_best and self.validation is not None)

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from ppl_vae.training import History
 
 
+_KEPT = {"best": "best validation weights", "last": "last weights"}
 REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
-    """Evaluate the best weights, make what `results` asks for, and say it all."""
+    """Evaluate the weights that were kept, make what `results` asks for, and say it all."""
     from ppl_vae.diagnostics import evaluate
 
     figures = history.result
@@ -55,7 +56,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         rows[key.replace("/", " ")] = value
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
+        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(rows)],
         lines=[
             *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",
