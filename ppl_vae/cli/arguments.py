@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.errors import UsageError
@@ -156,6 +158,11 @@ def quoted(override: str, *, multirun: bool = False) -> str:
     if is_path_key and not multirun and ("/" in value or key in RUN_KEYS):
         return f"{key}={quote(value)}"
     return override
+
+
+def next_command(words: str, **keys: Any) -> str:
+    """A command line to copy: paths quoted for Hydra and for the shell."""
+    return " ".join(["ppl-vae", words, *(shlex.quote(quoted(f"{k}={v}")) for k, v in keys.items())])
 
 
 def _exists(path: str) -> bool:

@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,14 +18,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli import folders, messages
+from ppl_vae.cli import folders, messages, sweep
 from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
-from ppl_vae.config.schema import SCHEMAS, conf_dir, register, validated
+from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
+from ppl_vae.runs.recorder import command
+from ppl_vae.sweeps.plan import Plan, options
+from ppl_vae.sweeps.sweep import Job as JobOfSweep
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -56,11 +59,19 @@ class Context:
     loose: frozenset[str] = frozenset()
     started_in: str = ""
     number: int | None = None
+    choices: dict[str, str] = field(default_factory=dict)
 
     @property
     def in_sweep(self) -> bool:
         """Whether the job is one of a sweep."""
         return self.number is not None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says of the command that a run is made by."""
+        told = [o for o in self.typed if not o.startswith("resume=")]
+        facts = {"verb": self.verb, "command": command(), "overrides": told, "choices": self.choices}
+        return facts if self.number is None else {**facts, "job": self.number}
 
 
 @dataclass
@@ -86,6 +97,8 @@ class Job:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
             try:
+                if context.number is not None and cfg.get("resume") is None:
+                    sweep.say_beginning(context.directory, context.number)
                 job = validated(self.verb, cfg)
                 _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
@@ -96,11 +109,13 @@ class Job:
                 self.outcome.errors.append(error)
                 if not context.in_sweep:
                     return None
-                text = messages.report(error, self.verb, number=context.number, full=self.full_error)
+                title = sweep.title(context.directory, context.number or 0)
+                text = messages.report(error, f"{self.verb} {title}", full=self.full_error)
+                sweep.keep(error, text, context)
                 if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
                     record = {
                         "job": context.number,
-                        "overrides": context.typed,
+                        "overrides": context.facts["overrides"],
                         "status": "failed",
                         "error": text,
                     }
@@ -139,6 +154,7 @@ def _context(verb: str) -> Context:
         verb=verb,
         directory=Path(hydra.runtime.output_dir),
         typed=[str(o) for o in typed],
+        choices=options(hydra.runtime.choices),
         loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
         number=int(hydra.job.num) if sweep else None,
@@ -169,20 +185,31 @@ class _StandardError(io.TextIOBase):
         return sys.stderr.fileno()
 
 
-def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
-    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code."""
+def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: Plan | None = None) -> int:
+    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code.
+
+    Args:
+        verb: to run.
+        arguments: its command line.
+        name: of another primary config.
+        plan: of a sweep that is gone on with.
+    """
     register(verb)
     folders.register_resolvers()
     outcome = Outcome()
+    launched = sweep.Launched(verb, arguments, plan)
+    readable = False
     try:
-        with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+        with _said_whole() if arguments.asks_only else contextlib.nullcontext(), sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
+        readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:
         if not outcome.errors:  # the jobs ran in other processes, where each told its error
             outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
-    return _exit(outcome, verb)
+        jobs = sweep.ended(launched, results=readable)
+    return _exit(outcome, verb) if jobs is None else _exit_of_sweep(outcome, jobs, verb)
 
 
 @contextlib.contextmanager
@@ -207,6 +234,19 @@ def _exit(outcome: Outcome, verb: str) -> int:
         return exit_code(outcome.errors[0])
     print(f"ppl-vae {verb}: {len(outcome.errors)} of {outcome.jobs} failed", file=sys.stderr)
     return USAGE if all(exit_code(e) == USAGE for e in outcome.errors) else FAILED
+
+
+def _exit_of_sweep(outcome: Outcome, jobs: Sequence[JobOfSweep], verb: str) -> int:
+    """The exit code of a sweep, whose jobs may have been done in other processes: by what their files say.
+
+    One that was refused before it touched what was there is known to this process alone.
+    """
+    codes = [job.record.get("exit_code", FAILED) for job in jobs if job.state in ("failed", "refused")]
+    failed = max(len(codes), len(outcome.errors))
+    if failed == 0:
+        return DONE
+    print(f"ppl-vae {verb}: {failed} of {len(jobs)} failed", file=sys.stderr)
+    return USAGE if all(code == USAGE for code in (*codes, *map(exit_code, outcome.errors))) else FAILED
 
 
 def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) -> None:

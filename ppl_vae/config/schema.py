@@ -102,7 +102,7 @@ class Train:
     Attributes:
         name: runs go into outputs/NAME/DATE_TIME_ID.
         seed: of all random numbers.
-        resume: DIR of an interrupted run, which goes on in place.
+        resume: DIR of an interrupted run, which goes on in place; with `-m` of a sweep.
         format: `json` prints one JSON object on standard output and nothing else.
         results: what is made once training is done.
     """
@@ -241,6 +241,19 @@ class Compare:
 
 
 @dataclass
+class Sweeps:
+    """Keys of `ppl-vae sweeps`.
+
+    Attributes:
+        dir: the folder that they lie in, or below it.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
+
+    dir: str = "outputs"
+    format: Format = Format.table
+
+
+@dataclass
 class Check:
     """Keys of `ppl-vae check`: a run, or groups as for `train`.
 
@@ -323,6 +336,7 @@ SCHEMAS: dict[str, type] = {
     "report": Report,
     "export": Export,
     "compare": Compare,
+    "sweeps": Sweeps,
     "calibrate": Calibrate,
     "gradients": Gradients,
     "check": Check,

@@ -256,8 +256,8 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     runs = children(path)
     if runs and (is_sweep(path) or runs[0].name.isdigit()):
         raise RunError(
-            f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={runs[0]}, "
-            f"or compare all: ppl-vae compare sweep={path}"
+            f"{key}={name}: this is {_told(path, runs)}; choose one, such as {key}={runs[0]}, or take all: "
+            + (f"ppl-vae train -m resume={path}" if key == "resume" else f"ppl-vae compare sweep={path}")
         )
     if not any(path.iterdir()) or (path / CONFIG).is_file() or (path / LOCK).is_file():
         raise RunError(
@@ -267,6 +267,18 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""
     raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
+
+
+def _told(path: Path, runs: list[Path]) -> str:
+    """What a sweep's folder is called: a plan knows how many jobs there are to be."""
+    done = 0
+    for run in runs:
+        with contextlib.suppress(RunError):  # damaged
+            done += read_record(run)["status"] == "finished"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
+        return f"a sweep of {len(jobs)} jobs, {done} finished"
+    return f"a sweep of {len(runs)} runs, {done} finished"
 
 
 def is_run(path: Path) -> bool:

@@ -105,6 +105,29 @@ class Plan:
         known = {job.number: job for job in self.jobs} | {job.number: job for job in jobs}
         return replace(self, jobs=tuple(known[n] for n in sorted(known)))
 
+    def changed(self, overrides: Sequence[str], hydra: Sequence[str] = ()) -> Plan:
+        """The plan with these overrides in place of those of the same keys, for each job; and those of Hydra's keys."""
+
+        def put(told: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
+            keys = {key(o) for o in new}
+            return (*(o for o in told if key(o) not in keys), *new)
+
+        if not overrides and not hydra:
+            return self
+        chosen = {key(o): o.partition("=")[2] for o in overrides}
+        jobs = tuple(
+            replace(
+                job,
+                overrides=put(job.overrides, overrides),
+                choices={g: chosen.get(g, option) for g, option in job.choices.items()},
+            )
+            for job in self.jobs
+        )
+        kept = self.hydra
+        if any(key(o) == "hydra/launcher" for o in hydra):  # another launcher has keys of its own
+            kept = tuple(o for o in kept if not key(o).startswith("hydra.launcher."))
+        return replace(self, jobs=jobs, overrides=put(self.overrides, overrides), hydra=put(kept, hydra))
+
     def write(self, directory: Path) -> None:
         """Write `sweep.json`, in full or not at all."""
         write_atomically(directory / PLAN, json.dumps(jsonable(asdict(self)), indent=1, allow_nan=False) + "\n")
@@ -142,7 +165,6 @@ class Plan:
         hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
         sweeper = str(hydra["sweeper"]["_target_"])
         typed = tuple(str(o) for o in hydra["overrides"]["task"])
-        choices = {g: str(o) for g, o in hydra["runtime"]["choices"].items() if "hydra/" not in g and o is not None}
         plan = cls(
             complete=sweeper == _BASIC,
             verb=str(hydra["job"]["name"]),
@@ -155,10 +177,15 @@ class Plan:
         if not plan.complete:
             return plan
         params = [f"{k}={v}" for k, v in (hydra["sweeper"].get("params") or {}).items()]
-        return replace(plan, jobs=planned(_product([*params, *typed], loader), choices))
+        return replace(plan, jobs=planned(_product([*params, *typed], loader), options(hydra["runtime"]["choices"])))
 
 
 _FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs"}
+
+
+def options(choices: Mapping[Any, Any]) -> dict[str, str]:
+    """The option of each group, of what Hydra knows as choices: its own groups left out."""
+    return {str(g): o for g, o in choices.items() if isinstance(o, str) and "hydra/" not in str(g)}
 
 
 def planned(jobs: Sequence[Sequence[str]], choices: Mapping[str, str], first: int = 0) -> tuple[PlannedJob, ...]:

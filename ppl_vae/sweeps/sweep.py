@@ -221,7 +221,8 @@ def find(name: str | Path, *, key: str = "sweep", root: Path | None = None) -> P
         raise RunError(f"{key}={name}: this is a single run, expected the folder of a sweep{hint}")
     if not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        raise RunError(f"{key}={name}: there is no such folder; {near(path.name, siblings[:20])}")
+        hint = near(path.name, siblings[:20]) if siblings else f"{path.parent} holds no folder"
+        raise RunError(f"{key}={name}: there is no such folder; {hint}")
     if is_sweep(path) or children(path):
         return path
     raise RunError(f"{key}={name}: no runs in this folder, expected that of `ppl-vae train -m …`, with 0, 1, … inside")
