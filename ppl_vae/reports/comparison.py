@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 POINTS = 150
 """Epochs of a learning curve that are drawn at most."""
 
-LONG = 400
-"""Letters of an error that are shown."""
-
 
 def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root: Path | None = None) -> str:
     """Compose the page; it loads nothing from anywhere, and all text is escaped.
@@ -39,6 +36,8 @@ def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root
         root: the sweep's folder: a run is linked to its report where it has one there.
     """
     import jinja2
+
+    from ppl_vae.sweeps.notes import failures
 
     made = comparison
     folder = Path(__file__).parent
@@ -63,6 +62,7 @@ def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root
         title=title,
         comparison=made,
         sentence=_sentence(made, groups),
+        failures=failures(made),
         states={str(k): int(v) for k, v in found.states["state"].value_counts().items()},
         groups=groups,
         group_columns=_group_columns(made, names),
@@ -165,7 +165,6 @@ def _run(job: int, row: Any, made: Comparison, root: Path | None) -> dict[str, A
     place = str(row["run"])
     report = f"{place}/report.html"
     there = bool(place) and root is not None and not Path(place).is_absolute() and (root / report).is_file()
-    reason = " ".join(str(row["reason"] or "").split())
     group = row["group"]
     told = " ".join(f"{k}={_typed(row[k])}" for k in made.key_names if row[k] is not None)
     value = row.get(made.metric.name)
@@ -176,7 +175,6 @@ def _run(job: int, row: Any, made: Comparison, root: Path | None) -> dict[str, A
         "group": None if group is None else int(group),
         "front": bool(row["front"]),
         "href": quote(report) if there else None,
-        "reason": reason[:LONG] + "…" * (len(reason) > LONG),
         "values": {k: jsonable(row[k]) for k in made.key_names},
         "value": jsonable(value),
         "seconds": jsonable(row.get("seconds")),
@@ -227,5 +225,3 @@ def _sentence(made: Comparison, groups: list[dict[str, Any]]) -> str:
     parts += [f"{alike} not told apart"] if alike else []
     parts += [f"{rest} without an interval"] if rest else []
     return f"Best: {best['label']}, {told}; {', '.join(parts)}."
-
-

@@ -13,6 +13,8 @@ import numpy as np
 from ppl_vae.config.schema import near
 from ppl_vae.errors import UsageError
 from ppl_vae.sweeps.difference import Difference, difference
+from ppl_vae.sweeps.effects import importance, pareto, standard_error
+from ppl_vae.sweeps.notes import notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,18 +40,13 @@ DIRECTIONS: Mapping[str, bool] = {
 """Figures that one can be better by, whatever the part of the data, and which way."""
 
 BY_PARTICLES = ("nll", "nll_se", "gap", "ess", "pareto_k", "pareto_k_max", "pareto_k_bad")
-"""Figures whose expectation depends on the number of importance samples: those of different numbers are not compared."""
+"""Figures whose mean depends on the number of importance samples: those of different numbers are not compared."""
 
 NEED_A_DENSITY = ("elbo", "nll", "gap", "bound")
 """Figures that are no evidence, and too good, where the code is deterministic."""
 
 PARTS = ("validation", "test", "train")
 SEED = "seed"
-NAMED = 6
-"""Groups without a run that are named at most."""
-
-CUTS = 4
-"""Quantiles that a key of many numbers is cut at for its importance."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,7 @@ def find_metric(name: str | None, figures: pd.DataFrame) -> Metric:
 
     Args:
         name: of a figure; None: `validation/elbo`, or where no run has it `test/elbo`, `train/elbo`.
+        figures: a row a run, a column a figure.
 
     Raises:
         UsageError: no run has it, or neither way is better; names the near ones.
@@ -121,7 +119,7 @@ def find_metric(name: str | None, figures: pd.DataFrame) -> Metric:
             return Metric(candidate, DIRECTIONS[candidate.rsplit("/", 1)[-1]])
     known = next((c for c in candidates if c in there), None)
     why = "neither higher nor lower is better" if known else "no run has this figure"
-    raise UsageError(f"metric={name}: {why}; {near(name, legal)}")
+    raise UsageError(f"metric={name}: {why}; {near(name, {*legal, *(c.rsplit('/', 1)[-1] for c in legal)})}")
 
 
 def compare(
@@ -156,14 +154,15 @@ def compare(
     ranked = (found.states["state"] == "finished") & values.notna()
     basis = _basis(found, chosen)
     labels = _labels(found.keys, by)
-    members: dict[Hashable, list[int]] = {}
+    members: dict[tuple[tuple[Any, ...], str], list[int]] = {}
     for job in found.keys.index[ranked]:
         members.setdefault((labels[job], basis[job]), []).append(job)
     best_basis = _best_basis([b for _, b in members])
     sign = -1.0 if chosen.up else 1.0
     order = sorted(members, key=lambda g: (g[1] != best_basis, g[1], sign * values[members[g]].mean()))
     figure, tables = _per_datum(found, chosen)
-    rows, ranks = [], {}
+    rows: list[dict[str, Any]] = []
+    ranks: dict[int, int] = {}
     for rank, group_ in enumerate(order, 1):
         label, its_basis = group_
         jobs = members[group_]
@@ -210,95 +209,8 @@ def compare(
         groups=_sorted(groups, sort, keys, figures=("mean", "se", "seconds", "difference", "runs")),
         importance=shares,
         differs_in=figure if len(groups) > 1 else "",
-        notes=tuple(_notes(found, chosen, by, groups, ranked, figure, best_basis)),
+        notes=tuple(notes(found, chosen, by, groups, ranked, figure, best_basis)),
     )
-
-
-def standard_error(values: Any) -> float:
-    """The standard error of a mean, s / √n; NaN for fewer than two values.
-
-    Example:
-        >>> standard_error([1.0, 3.0]), standard_error([1.0])
-        (1.0, nan)
-    """
-    values = np.asarray(values, dtype=float)
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def importance(keys: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """The share of the variance between runs that each key explains by itself.
-
-    With m_v the mean of the n_v runs where key k has the value v, and m that of all n runs,
-
-        share_k = Σ_v n_v (m_v − m)² / Σ_r (y_r − m)²        chance_k = (L_k − 1) / (n − 1)
-
-    which is the main effect of a functional analysis of variance. Over a full grid the shares of the keys add up to 1
-    less interactions and what the keys do not explain; where keys did not vary independently their shares overlap.
-    A key of L_k values that does nothing has the share chance_k on average: shares near it mean nothing. Numbers of more
-    than six values are cut at quantiles into four parts first.
-
-    Args:
-        keys: a row a run, a column a key, `seed` too.
-        values: their figure.
-
-    Returns:
-        Per key `share`, `chance`, `levels`, the largest share first; NaN where there is nothing to tell from.
-
-    References:
-        Hutter, Hoos and Leyton-Brown (2014), An Efficient Approach for Assessing Hyperparameter Importance,
-        https://proceedings.mlr.press/v32/hutter14.html
-
-    Example:
-        >>> import pandas as pd
-        >>> keys = pd.DataFrame({"beta": [0, 0, 1, 1], "seed": [0, 1, 0, 1]})
-        >>> importance(keys, pd.Series([0.0, 1.0, 4.0, 5.0]))["share"].round(3).to_dict()  # 16/17 and 1/17
-        {'beta': 0.941, 'seed': 0.059}
-    """
-    import pandas as pd
-
-    y = values.to_numpy(dtype=float)
-    n = len(y)
-    total = float(((y - y.mean()) ** 2).sum()) if n else 0.0
-    rows = []
-    for name in keys:
-        levels = _levels(keys[name])
-        parts = [y[levels == v] for v in dict.fromkeys(levels)]
-        known = 1 < len(parts) < n and total > 0
-        between = sum(len(part) * (part.mean() - y.mean()) ** 2 for part in parts)
-        rows.append(
-            {
-                "key": name,
-                "share": between / total if known else math.nan,
-                "chance": (len(parts) - 1) / (n - 1) if known else math.nan,
-                "levels": len(parts),
-            }
-        )
-    frame = pd.DataFrame(rows, columns=["key", "share", "chance", "levels"]).set_index("key")
-    return frame.sort_values("share", ascending=False, kind="stable")
-
-
-def pareto(values: Any, costs: Any, *, up: bool) -> Any:
-    """True for those that no other beats: no other is as good for as little cost, and better in one of the two.
-
-    Args:
-        values: figures; NaN is on no front.
-        costs: lower is better.
-        up: higher values are better.
-
-    Example:
-        >>> pareto([1.0, 2.0, 1.5], [1.0, 2.0, 3.0], up=True)
-        array([ True,  True, False])
-    """
-    y = np.asarray(values, dtype=float) * (1.0 if up else -1.0)
-    c = np.asarray(costs, dtype=float)
-    known = np.isfinite(y) & np.isfinite(c)
-    beaten = (
-        known[None]
-        & (y[None] >= y[:, None])
-        & (c[None] <= c[:, None])
-        & ((y[None] > y[:, None]) | (c[None] < c[:, None]))
-    )
-    return known & ~beaten.any(1)
 
 
 def _keys_of(group: str | Sequence[str] | None, keys: list[str]) -> list[str]:
@@ -337,7 +249,9 @@ def _best_basis(basis: list[str]) -> str:
 
 def _per_datum(found: Gathered, metric: Metric) -> tuple[str, dict[int, Any]]:
     """The figure that differences are of, and its values per test datum by job."""
-    tables = {j: t[metric.short] for j, t in found.tables.items() if metric.short in t and t[metric.short].notna().all()}
+    tables = {
+        j: t[metric.short] for j, t in found.tables.items() if metric.short in t and t[metric.short].notna().all()
+    }
     return (f"test/{metric.short}", tables) if tables else (metric.name, {})
 
 
@@ -413,73 +327,3 @@ def _sorted(frame: pd.DataFrame, sort: str | None, keys: list[str], figures: Seq
     return frame.sort_values(
         column, ascending=not down, kind="stable", na_position="last", key=(lambda s: s.map(str)) if texts else None
     )
-
-
-def _levels(column: pd.Series) -> Any:
-    """The values of a key as labels; numbers of many values cut at quantiles."""
-    numbers = [v for v in column if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(numbers) == len(column) and len(set(numbers)) > CUTS + 2:
-        values = np.asarray(numbers, dtype=float)
-        edges = np.quantile(values, np.arange(1, CUTS) / CUTS)
-        return np.searchsorted(edges, values, side="left").astype(str)
-    return np.asarray([str(v) for v in column], dtype=object)
-
-
-def _notes(
-    found: Gathered,
-    metric: Metric,
-    by: Sequence[str],
-    groups: pd.DataFrame,
-    ranked: pd.Series,
-    figure: str,
-    best_basis: str,
-) -> list[str]:
-    """Sentences: which jobs are not in the ranking and why, and what limits the comparison."""
-    notes = []
-    states = found.states["state"]
-    for state in dict.fromkeys(states[states != "finished"]):
-        jobs = list(states.index[states == state])
-        notes.append(f"{len(jobs)} {state}, not ranked: job{'s' * (len(jobs) > 1)} {listed(jobs)}.")
-    without = list(states.index[(states == "finished") & ~ranked])
-    if without:
-        notes.append(f"Without {metric.name}, not ranked: job{'s' * (len(without) > 1)} {listed(without)}.")
-    ranked_labels = {tuple(row[k] for k in by) for _, row in groups.iterrows()}
-    empty = list(dict.fromkeys(label for label in _labels(found.keys, by).values() if label not in ranked_labels))
-    if empty and len(groups):
-        named = ["(" + ", ".join(f"{k}={v}" for k, v in zip(by, label, strict=True)) + ")" for label in empty[:NAMED]]
-        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
-        notes.append(f"{_plural(len(empty), 'group')} without a finished run: {', '.join(named)}{more}.")
-    bases = [b for b in dict.fromkeys(groups["basis"]) if b != best_basis]
-    if bases:
-        ours = f"those of {best_basis}" if best_basis else "the others"
-        advice = "" if "no density" in bases else "; ppl-vae evaluate makes them equal: num_particles=…"
-        notes.append(f"{metric.name} of {', '.join(bases)} is listed last, and not compared with {ours}{advice}.")
-    compared = groups[groups["over"] != ""]
-    over = set(compared["over"])
-    if "data" in over:
-        notes.append("One run a group: intervals are over test data alone, and say nothing of another seed.")
-    if "seeds" in over:
-        notes.append(f"Intervals of {figure} are over seeds alone: the runs share no figures per test datum.")
-    if len(compared) > 1:
-        notes.append(f"Each of the {len(compared)} intervals covers with 95 % by itself, not all of them together.")
-    return notes
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def listed(numbers: Sequence[int]) -> str:
-    """Numbers with runs of them drawn together.
-
-    Example:
-        >>> listed([0, 1, 2, 5])
-        '0–2, 5'
-    """
-    parts: list[list[int]] = []
-    for n in sorted(numbers):
-        if parts and n == parts[-1][-1] + 1:
-            parts[-1].append(n)
-        else:
-            parts.append([n])
-    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)

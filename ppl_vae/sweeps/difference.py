@@ -23,8 +23,8 @@ class Difference:
         estimate: the mean difference.
         low: lower end of the interval.
         high: upper end of the interval.
-        over: the randomness that the interval covers: that of `seeds and data`, of `seeds` alone (no figures per datum),
-            or of `data` alone (a single run each: nothing is said of another seed); empty without an interval.
+        over: the randomness that the interval covers: of `seeds and data`, of `seeds` alone (no figures per datum), or
+            of `data` alone (a single run each: nothing is said of another seed); empty without an interval.
         runs: how many runs of each were compared: the pairs, where they are paired.
         paired: runs of equal seeds were paired.
     """
@@ -75,8 +75,7 @@ def difference(ours: Values, theirs: Values, level: float = 0.95) -> Difference:
         The difference; without an interval where there are neither two runs each nor figures per datum.
 
     References:
-        Satterthwaite (1946), An Approximate Distribution of Estimates of Variance Components,
-        https://doi.org/10.2307/3002019
+        Satterthwaite (1946), An Approximate Distribution of Estimates of Variance Components, https://doi.org/10.2307/3002019
 
     Example:
         >>> rise = np.arange(5.0)

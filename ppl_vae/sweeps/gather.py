@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from ppl_vae.errors import RunError
 from ppl_vae.runs.recorder import CONFIG
@@ -107,7 +107,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _keys(jobs: Sequence[Job], configs: dict[int, dict[str, Any]]) -> list[str]:
-    """The keys that set jobs apart: as the plan says; where a run is none of the plan's, or all of none, any that differ."""
+    """The keys that set jobs apart: as the plan says; of runs without a plan, all that differ."""
     named = list(dict.fromkeys(k for job in jobs for k in job.values if not k.startswith(("hydra.", *_NO_KEYS))))
     if all(job.planned and job.overrides for job in jobs):
         told = {k: {_value(job, configs[job.number], k) for job in jobs} for k in named}
@@ -157,7 +157,7 @@ def _curve(run: Run | None) -> pd.DataFrame:
 
 
 def _figures(job: Job, curve: pd.DataFrame) -> tuple[dict[str, float], dict[str, Any]]:
-    """The figures of a job, and the summary of its evaluation: `train`'s own, under them what `evaluate` found since."""
+    """The figures of a job: what `train` ended with, and what `evaluate` found since; and the summary of the latter."""
     found = {k: float(v) for k, v in job.result.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     told: dict[str, Any] = {}
     for part in PARTS:

@@ -54,7 +54,7 @@ def write_tables(directory: Path, made: Comparison, told: dict[str, Any]) -> dic
     take for a formula (it begins with `=`, `+`, `-`, `@`, a tab or a return) has an apostrophe before it in the CSV.
     """
     runs = whole(made.runs.reset_index())
-    runs = runs[["run", "status", *(c for c in runs if c not in ("run", "status"))]]
+    runs = runs[["run", "status", *(c for c in runs if c not in ("run", "status", "job")), "job"]]
     files = {"table": directory / "comparison.csv", "parquet": directory / "comparison.parquet"}
     guarded = runs.rename(columns=guard).apply(lambda column: column.map(guard))
     write_atomically(files["table"], guarded.to_csv(index=False))

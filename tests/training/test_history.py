@@ -83,7 +83,9 @@ def test_what_is_returned_is_the_elbo_whatever_the_objective():
         history = quiet(vae, dataset(), objective, epochs=2, keep="best")
         again = quiet(vae, dataset(), pv.objectives.ELBO(), epochs=0)  # the same noise
         assert history.loss == pytest.approx(-again["validation/elbo"][0], abs=1e-4)
-        assert abs(history.loss + history.kept["validation/bound"]) > 0.01, "the bound itself, so that nothing is tested"
+        assert abs(history.loss + history.kept["validation/bound"]) > 0.01, (
+            "the bound itself, so that nothing is tested"
+        )
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

@@ -32,12 +32,6 @@ SHOWN = (
 )
 """Figures of a run in the terminal, those that are left out first last."""
 
-REASONS = 8
-"""Reasons of failures that are told at most."""
-
-CUT = 300
-"""Letters of a job's error that are told."""
-
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `comparison.{csv,parquet,json,html}` into the sweep's folder, and say how the runs compare."""
@@ -47,11 +41,13 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.reports.comparison import write_comparison
     from ppl_vae.sweeps.compare import compare
     from ppl_vae.sweeps.gather import gather
+    from ppl_vae.sweeps.notes import failures
     from ppl_vae.sweeps.tables import record, write_tables
 
     found = gather(sweep)
+    counts = {str(state): int(n) for state, n in found.states["state"].value_counts().items()}
     made = compare(found, cfg.metric, group, cfg.sort)
-    told: dict[str, Any] = {"sweep": str(sweep), "counts": dict(sweep.counts), **record(made)}
+    told: dict[str, Any] = {"sweep": str(sweep), "counts": counts, **record(made)}
     if len(made.groups):
         first = made.runs[made.runs["group"] == 1].sort_values(made.metric.name, ascending=not made.metric.up)
         told["best"] = str(sweep.directory / str(first.iloc[0]["run"]))
@@ -60,10 +56,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
     with attempt("compare", "page"):
         files["page"] = write_comparison(page, title=sweep.directory.name, comparison=made, found=found)
     told["files"] = {name: str(path) for name, path in files.items()}
-    lines = [*made.notes, *_failures(made), *_hints(files), *(f"{name}: {path}" for name, path in files.items())]
+    lines = [*made.notes, *failures(made), *_hints(files), *(f"{name}: {path}" for name, path in files.items())]
     if "best" in told:
         lines.append(f"best: {told['best']}")
-    title = f"{sweep.directory.name}: {_counted(sweep.counts, len(found.keys))}"
+    title = f"{sweep.directory.name}: {_counted(counts, len(found.keys))}"
     if not len(made.groups):
         title += "; nothing to rank"
     direction = "highest" if made.metric.up else "lowest"
@@ -154,24 +150,6 @@ def _short(value: Any, name: str) -> str:
     if name == "seconds" and value is not None and value == value:
         return f"{value:.1f}"
     return number(None if value is not None and value != value else value)
-
-
-def _failures(made: Comparison) -> list[str]:
-    """A line a reason: the jobs that failed or were refused for it, a single one with the keys that set it apart."""
-    from ppl_vae.sweeps.compare import listed
-
-    runs = made.runs[made.runs["reason"].notna()].sort_index()
-    jobs: dict[tuple[str, str], list[int]] = {}
-    for job, row in runs.iterrows():
-        jobs.setdefault((row["status"], " ".join(str(row["reason"]).split())), []).append(int(job))
-    lines = []
-    for (status, reason), those in jobs.items():
-        row = runs.loc[those[0]]
-        told = " ".join(f"{k}={row[k]}" for k in made.key_names if row[k] is not None)
-        named = f"jobs {listed(those)}" if len(those) > 1 else f"job {those[0]}" + (f" ({told})" if told else "")
-        lines.append(f"{named} {status}: {reason[:CUT]}{'…' * (len(reason) > CUT)}")
-    more = [f"… and {len(lines) - REASONS} more reasons in comparison.csv"] if len(lines) > REASONS else []
-    return lines[:REASONS] + more
 
 
 def _hints(files: Mapping[str, Path]) -> list[str]:
