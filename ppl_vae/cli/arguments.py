@@ -34,7 +34,7 @@ SHORT = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() i
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")
 
-RUN_KEYS = ("run", "resume", "sweep")
+RUN_KEYS = ("run", "resume", "sweep", "dir")
 
 # What Hydra's grammar reads as structure inside an unquoted value.
 _SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)

@@ -60,6 +60,7 @@ class Context:
     started_in: str = ""
     number: int | None = None
     choices: dict[str, str] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def in_sweep(self) -> bool:
@@ -69,8 +70,7 @@ class Context:
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the command that a run is made by."""
-        told = [o for o in self.typed if not o.startswith("resume=")]
-        facts = {"verb": self.verb, "command": command(), "overrides": told, "choices": self.choices}
+        facts = {"verb": self.verb, "command": command(), "overrides": self.typed, "choices": self.choices}
         return facts if self.number is None else {**facts, "job": self.number}
 
 
@@ -97,7 +97,7 @@ class Job:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
             try:
-                if context.number is not None and cfg.get("resume") is None:
+                if context.number is not None and not context.resumed:
                     sweep.say_beginning(context.directory, context.number)
                 job = validated(self.verb, cfg)
                 _find(job, context)
@@ -115,7 +115,7 @@ class Job:
                 if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
                     record = {
                         "job": context.number,
-                        "overrides": context.facts["overrides"],
+                        "overrides": context.typed,
                         "status": "failed",
                         "error": text,
                     }
@@ -148,16 +148,19 @@ def _find(job: DictConfig, context: Context) -> None:
 
 def _context(verb: str) -> Context:
     hydra = HydraConfig.get()
-    sweep = hydra.mode == RunMode.MULTIRUN
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
+    directory = Path(hydra.runtime.output_dir)
+    number = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
+    before = None if number is None else sweep.goes_on(directory, number)
     return Context(
         verb=verb,
-        directory=Path(hydra.runtime.output_dir),
+        directory=before or directory,
+        resumed=before is not None,
         typed=[str(o) for o in typed],
         choices=options(hydra.runtime.choices),
         loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
-        number=int(hydra.job.num) if sweep else None,
+        number=number,
     )
 
 

@@ -99,10 +99,11 @@ def prepare_sweep(arguments: Arguments) -> Plan:
     if plan.verb != "train":
         raise RunError(f"resume={directory}: this is a sweep of ppl-vae {plan.verb}, expected one of ppl-vae train")
     _epochs(arguments)
+    planned = {key(o): o for o in (*plan.overrides, *plan.hydra)}  # the last of a key counts
     changed, hydra = [], []
     for override in arguments.overrides:
         name, value = key(override), override.partition("=")[2]
-        if name == "resume" or override in (*plan.overrides, *plan.hydra):
+        if name == "resume" or override == planned.get(name):
             continue
         if name.startswith(("hydra/launcher", "hydra.launcher.")):
             hydra.append(override)
@@ -119,8 +120,7 @@ def prepare_sweep(arguments: Arguments) -> Plan:
     plan = plan.changed(changed, hydra)
     _go_to(Path(plan.started_in))
     arguments.flags[:] = list(dict.fromkeys([*plan.flags, *arguments.flags]))
-    folder = quote(str(directory))
-    arguments.overrides[:] = [*plan.overrides, *plan.hydra, f"hydra.sweep.dir={folder}", f"resume={folder}"]
+    arguments.overrides[:] = [*plan.overrides, *plan.hydra, f"hydra.sweep.dir={quote(str(directory))}"]
     return plan
 
 

@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from ppl_vae.cli import folders
-from ppl_vae.cli.arguments import Arguments, next_command, quote
+from ppl_vae.cli.arguments import Arguments, next_command
 from ppl_vae.cli.messages import exit_code
 from ppl_vae.cli.progress import say
 from ppl_vae.errors import RunError
@@ -70,8 +70,7 @@ class Launched:
             self.directory.mkdir(parents=True, exist_ok=True)
             plan.write(self.directory)
         self.plan = plan
-        told = [quote(str(self.directory))] if self.resumed is not None else []
-        return launcher([[*job, *(f"resume={d}" for d in told)] for job in jobs], initial_job_idx=first)
+        return list(launcher(jobs, initial_job_idx=first))
 
 
 class Replay(Sweeper):
@@ -216,6 +215,23 @@ def title(directory: Path, number: int) -> str:
     sweep = sweep_above(directory)
     own = () if sweep is None else _own(_plan_of(sweep), number)
     return f"job {number} ({' '.join(own)})" if own else f"job {number}"
+
+
+def goes_on(directory: Path, number: int) -> Path | None:
+    """The folder of a job whose sweep is gone on with, which may have been named otherwise before; else None."""
+    sweep = sweep_above(directory)
+    if sweep is None or not (plan := _plan_of(sweep)).resumed:
+        return None
+    if plan.folder(number) is not None or is_run(directory):
+        return directory
+    before = next((job.directory for job in Sweep(sweep).jobs if job.number == number), None)
+    if before is None:
+        return directory
+    for path in (directory, *directory.parents):  # made by Hydra for this job, and not needed
+        if path == sweep or any(path.iterdir()):
+            break
+        path.rmdir()
+    return before
 
 
 def keep(error: BaseException, text: str, context: Context) -> None:

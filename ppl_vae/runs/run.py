@@ -254,11 +254,10 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
         raise RunError(f"{key}={name}: this is a file; {hint}")
     runs = children(path)
-    if runs and (is_sweep(path) or runs[0].name.isdigit()):
-        raise RunError(
-            f"{key}={name}: this is {_told(path, runs)}; choose one, such as {key}={runs[0]}, or take all: "
-            + (f"ppl-vae train -m resume={path}" if key == "resume" else f"ppl-vae compare sweep={path}")
-        )
+    if is_sweep(path) or (runs and runs[0].name.isdigit()):
+        one = f"choose one, such as {key}={runs[0]}, or take all" if runs else "none has begun"
+        every = f"ppl-vae train -m resume={path}" if key == "resume" or not runs else f"ppl-vae compare sweep={path}"
+        raise RunError(f"{key}={name}: this is {_told(path, runs)}; {one}: {every}")
     if not any(path.iterdir()) or (path / CONFIG).is_file() or (path / LOCK).is_file():
         raise RunError(
             f"{key}={name}: nothing was started here: no process has marked a run as running (no {RECORD}). Train "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -235,8 +236,10 @@ def sweeps(root: Path) -> list[Sweep]:
 
 
 def started(directory: Path) -> str:
-    """When a sweep began, in ISO's form."""
-    plan = Plan.read(directory)
+    """When a sweep began, in ISO's form; where its plan does not tell, when Hydra's note of it was written."""
+    plan = None
+    with contextlib.suppress(RunError):  # damaged
+        plan = Plan.read(directory)
     if plan is not None and plan.started:
         return plan.started
     note = directory / MULTIRUN

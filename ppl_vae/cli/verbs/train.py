@@ -103,11 +103,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
-    if cfg.resume is not None and context.in_sweep:
-        ended = _ended(cfg, context)
-        if ended is not None:
-            return ended
-    return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=cfg.resume is not None)
+    if context.resumed and (ended := _ended(cfg, context)) is not None:
+        return ended
+    resume = cfg.resume is not None or context.resumed
+    return recorded(lambda recorder: _train(cfg, context, recorder, resume), context, resume=resume)
 
 
 def _ended(cfg: DictConfig, context: Context) -> Result | None:
@@ -165,7 +164,7 @@ def _refused(error: BaseException, directory: Path) -> bool:
     return isinstance(error, PplVaeError) or user_frame(error) is None
 
 
-def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
+def _train(cfg: DictConfig, context: Context, recorder: RunWriter, resume: bool) -> Result:
     made = assemble(cfg, context)
     config = made.config
 
@@ -189,7 +188,7 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
             **config["trainer"],
             seed=cfg.seed,
             directory=recorder,
-            resume=cfg.resume is not None,
+            resume=resume,
             callbacks=[CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
         )
     except KeyboardInterrupt:
