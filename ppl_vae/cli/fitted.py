@@ -76,7 +76,7 @@ class Fitted:
             yield table
             left = [c.title for c in self.columns if c not in shown]
             if left:
-                yield Text(f"no room for: {', '.join(left)}{self._where()}")
+                yield Text(f"no room for: {', '.join(left)}{self._where()}".replace("\n", " "))
         if count > MOST:
             yield Text(f"… and {count - MOST} more{self._where()}")
 

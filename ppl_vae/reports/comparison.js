@@ -119,7 +119,7 @@ function curves(section, width) {
   // the first epochs of a training would flatten all that is worth seeing: they may leave the picture
   const late = lines.flatMap((l) => l.filter(([e]) => e >= longest * 0.15 || l.length < 4).map(([, v]) => v));
   const height = 300, svg = canvas(section, width, height, "learning curves"), box = place(svg, width, height);
-  const ys = extent(late.length ? late : lines.flat().map(([, v]) => v)), xs = [Math.min(1, ...lines.map((l) => l[0][0])), Math.max(longest, 2)];
+  const ys = extent(late.length ? late : lines.flat().map(([, v]) => v)), xs = [0, Math.max(longest, 1) * 1.02];
   const x = scale(...xs, box.left, box.right), y = scale(...ys, box.bottom, box.top);
   axes(svg, x, y, xs, ys, box, "epoch", data.curve);
   add(add(svg, "clipPath", { id: "clip" }), "rect", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top });

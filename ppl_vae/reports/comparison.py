@@ -112,7 +112,8 @@ def _group(row: Any, made: Comparison, names: Mapping[str, str]) -> dict[str, An
         **jsonable({k: float(v) for k, v in numbers.items()}),
         "cells": [
             *(_cell(row[c], key=True) for c in made.by),
-            *(_cell(row[c]) for c in ("runs", "mean", "se", "difference", "low", "high")),
+            *(_cell(row[c]) for c in ("runs", "mean", "se")),
+            *(_cell(row[c]) for c in ("difference", "low", "high") if made.differs_in),
             _seconds(row["seconds"]),
         ],
         "count": f"{row['runs']}" if row["runs"] == row["planned"] else f"{row['runs']} of {row['planned']}",
@@ -138,17 +139,8 @@ def _seconds(value: float) -> dict[str, Any]:
 
 
 def _group_columns(made: Comparison, names: Mapping[str, str]) -> list[str]:
-    figure = made.differs_in or made.metric.name
-    return [
-        *(names[k] for k in made.by),
-        "runs",
-        made.metric.name,
-        "± se",
-        f"{figure} to the best",
-        "from",
-        "to",
-        "seconds",
-    ]
+    differences = [f"{made.differs_in} to the best", "from", "to"] if made.differs_in else []
+    return [*(names[k] for k in made.by), "runs", made.metric.name, "± se", *differences, "seconds"]
 
 
 def _run_columns(made: Comparison) -> list[str]:

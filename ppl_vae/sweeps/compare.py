@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -157,9 +158,9 @@ def compare(
     members: dict[tuple[tuple[Any, ...], str], list[int]] = {}
     for job in found.keys.index[ranked]:
         members.setdefault((labels[job], basis[job]), []).append(job)
-    best_basis = _best_basis([b for _, b in members])
+    main_basis = _main_basis(list(basis[ranked]))
     sign = -1.0 if chosen.up else 1.0
-    order = sorted(members, key=lambda g: (g[1] != best_basis, g[1], sign * values[members[g]].mean()))
+    order = sorted(members, key=lambda g: (g[1] != main_basis, g[1], sign * values[members[g]].mean()))
     figure, tables = _per_datum(found, chosen)
     rows: list[dict[str, Any]] = []
     ranks: dict[int, int] = {}
@@ -169,7 +170,7 @@ def compare(
         ranks |= dict.fromkeys(jobs, rank)
         own = values[jobs]
         apart = Difference()
-        if rank > 1 and its_basis == best_basis:
+        if rank > 1 and its_basis == main_basis:
             first = members[order[0]]
             apart = _difference(found, jobs, first, by, own=values, tables=tables, level=level)
         seconds = found.figures["seconds"][jobs].mean() if "seconds" in found.figures else math.nan
@@ -188,7 +189,7 @@ def compare(
                 "low": apart.low,
                 "high": apart.high,
                 "over": apart.over,
-                "verdict": _verdict(apart, chosen, first=rank == 1, same=its_basis == best_basis),
+                "verdict": _verdict(apart, chosen, first=rank == 1, same=its_basis == main_basis),
                 "jobs": jobs,
             }
         )
@@ -196,9 +197,9 @@ def compare(
     groups = pd.DataFrame(rows, columns=[*columns, "verdict", "jobs"])
     for key in by:  # 1 stays 1 beside 0.1
         groups[key] = pd.Series([row[key] for row in rows], dtype=object)
-    fair = (groups["basis"] == best_basis).to_numpy(dtype=bool)
+    fair = (groups["basis"] == main_basis).to_numpy(dtype=bool)
     groups["front"] = fair & pareto(groups["mean"].where(fair), groups["seconds"], up=chosen.up)
-    same = ranked & (basis == best_basis)
+    same = ranked & (basis == main_basis)
     runs = _runs(found, ranks, values, chosen, same)
     shares = importance(found.keys[same], values[same])
     return Comparison(
@@ -209,7 +210,7 @@ def compare(
         groups=_sorted(groups, sort, keys, figures=("mean", "se", "seconds", "difference", "runs")),
         importance=shares,
         differs_in=figure if len(groups) > 1 else "",
-        notes=tuple(notes(found, chosen, by, groups, ranked, figure, best_basis)),
+        notes=tuple(notes(found, chosen, by, groups, ranked, figure, main_basis)),
     )
 
 
@@ -241,10 +242,10 @@ def _basis(found: Gathered, metric: Metric) -> pd.Series:
     return basis
 
 
-def _best_basis(basis: list[str]) -> str:
-    """The one that others are compared with: a density, and the most particles."""
-    counts = [b for b in basis if b != "no density"] or basis
-    return max(counts, key=lambda b: int(b.split()[0]) if b[:1].isdigit() else 0, default="")
+def _main_basis(basis: Sequence[str]) -> str:
+    """The one that is ranked first, and within which is compared: that of most runs; of ties, with more particles."""
+    counts = Counter(b for b in basis if b != "no density") or Counter(basis)
+    return max(counts, key=lambda b: (counts[b], int(b.split()[0]) if b[:1].isdigit() else 0), default="")
 
 
 def _per_datum(found: Gathered, metric: Metric) -> tuple[str, dict[int, Any]]:

@@ -28,7 +28,7 @@ def notes(
     groups: pd.DataFrame,
     ranked: pd.Series,
     figure: str,
-    best_basis: str,
+    main_basis: str,
 ) -> list[str]:
     """Sentences: which jobs are not in the ranking and why, and what limits the comparison."""
     told = []
@@ -53,9 +53,9 @@ def notes(
         named = ["(" + ", ".join(f"{k}={v}" for k, v in zip(by, label, strict=True)) + ")" for label in empty[:NAMED]]
         more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         told.append(f"{_plural(len(empty), 'group')} without a finished run: {', '.join(named)}{more}.")
-    bases = [b for b in dict.fromkeys(groups["basis"]) if b != best_basis]
+    bases = [b for b in dict.fromkeys(groups["basis"]) if b != main_basis]
     if bases:
-        ours = f"those of {best_basis}" if best_basis else "the others"
+        ours = f"those of {main_basis}" if main_basis else "the others"
         advice = "" if "no density" in bases else "; ppl-vae evaluate makes them equal: num_particles=…"
         told.append(f"{metric.name} of {', '.join(bases)} is listed last, and not compared with {ours}{advice}.")
     compared = groups[groups["over"] != ""]

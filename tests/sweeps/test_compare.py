@@ -54,16 +54,17 @@ def test_lower_is_better_for_an_nll_and_its_direction_turns_the_verdict():
 
 def test_nlls_of_different_numbers_of_particles_are_kept_apart():
     rows, tables = betas(seeds=2)
-    for job in (0, 1):
-        rows[job]["figures"] |= {"test/num_particles": 5000.0}
     for job in (4, 5):
-        rows[job]["figures"] |= {"test/nll": 1.0}  # seems the best, from fewer particles
+        rows[job]["figures"] |= {"test/num_particles": 5000.0, "test/nll": 1.0}  # seems the best
     made = compare(gathered(rows, tables=tables), "nll")
-    assert made.groups["basis"].tolist() == ["5000 particles", "100 particles", "100 particles"]
-    assert made.groups["verdict"].tolist() == ["best", "not comparable", "not comparable"]
-    assert made.groups["front"].tolist() == [True, False, False]
-    assert math.isnan(made.groups["difference"].iloc[1])
-    assert any("100 particles" in note and "evaluate" in note for note in made.notes)
+    assert made.groups["basis"].tolist() == ["100 particles", "100 particles", "5000 particles"]
+    assert made.groups["verdict"].tolist() == ["best", "worse", "not comparable"]
+    assert made.groups["front"].tolist()[2] is False
+    assert math.isnan(made.groups["difference"].iloc[2])
+    assert made.runs.index.tolist()[-2:] == [4, 5]
+    assert any("5000 particles" in note and "evaluate" in note for note in made.notes)
+    rows[0]["figures"] |= {"test/num_particles": 5000.0}  # three and three: more particles are the better figures
+    assert compare(gathered(rows, tables=tables), "nll").groups["basis"].iloc[0] == "5000 particles"
     assert (
         compare(gathered(rows, tables=tables)).groups["basis"].tolist() == [""] * 3
     )  # the ELBO does not depend on them

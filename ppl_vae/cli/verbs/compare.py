@@ -105,7 +105,7 @@ def _group_columns(made: Comparison) -> list[Column]:
 
     rows = [row for _, row in groups.iterrows()]
     count = [f"{r['runs']}" if r["runs"] == r["planned"] else f"{r['runs']} of {r['planned']}" for r in rows]
-    basis = [Column("of", cells("basis"))] if groups["basis"].nunique() > 1 else []
+    basis = [Column("basis", cells("basis"))] if groups["basis"].nunique() > 1 else []
     between = [f"[{r['low']:.3f}, {r['high']:.3f}]" if r["over"] else "-" for r in rows]
     title = f"{made.differs_in} to the best" if made.differs_in else "to the best"
     return [
