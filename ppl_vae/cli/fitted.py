@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 LONGEST = 24
 """Letters of a text, such as a path, that a cell shows at most."""
@@ -56,10 +54,13 @@ class Fitted:
 
     columns: Sequence[Column]
     rest: str = ""
-    found: list[str] = field(default_factory=list)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The table, or its rows as blocks of lines where not even its first columns have room."""
+        from rich import box  # draws a random number when imported
+        from rich.table import Table
+        from rich.text import Text
+
         shown = list(self.columns)
         while _width(shown) > options.max_width and (last := max(c.rank for c in shown)) > 0:
             worst = [c for c in shown if c.rank == last][-1]
@@ -81,6 +82,8 @@ class Fitted:
             yield Text(f"… and {count - MOST} more{self._where()}")
 
     def _turned(self, rows: int) -> Iterator[RenderableType]:
+        from rich.text import Text
+
         for row in range(rows):
             for column in self.columns:
                 yield Text(f"{column.title}: {column.cells[row]}", overflow="fold")

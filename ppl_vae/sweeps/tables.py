@@ -53,11 +53,13 @@ def write_tables(directory: Path, made: Comparison, told: dict[str, Any]) -> dic
     CSV and Parquet have a row a run; JSON holds groups, importance and notes, too. A text that a spreadsheet would
     take for a formula (it begins with `=`, `+`, `-`, `@`, a tab or a return) has an apostrophe before it in the CSV.
     """
+    import pandas as pd
+
     runs = whole(made.runs.reset_index())
     runs = runs[["run", "status", *(c for c in runs if c not in ("run", "status", "job")), "job"]]
     files = {"table": directory / "comparison.csv", "parquet": directory / "comparison.parquet"}
-    guarded = runs.rename(columns=guard).apply(lambda column: column.map(guard))
-    write_atomically(files["table"], guarded.to_csv(index=False))
+    guarded = {guard(name): [guard(cell) for cell in runs[name]] for name in runs}
+    write_atomically(files["table"], pd.DataFrame(guarded, dtype=object).to_csv(index=False))
     try:
         write_atomically(files["parquet"], _parquet(runs))
     except ImportError:
