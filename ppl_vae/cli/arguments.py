@@ -107,9 +107,16 @@ def parse(words: Sequence[str]) -> Arguments:
     for override in result.overrides:
         if not _key(override):
             raise UsageError(f"cannot read {override!r}; expected key=value")
+    result.overrides = [o for override in result.overrides for o in _several(override)]
     result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
     _refuse_empty(result)
     return result
+
+
+def _several(override: str) -> list[str]:
+    """`logger=[csv,mlflow]`, which is one option that takes names, as Hydra's grammar has it."""
+    names = re.fullmatch(r"logger=(\[[\w, ]+\])", override)
+    return [override] if names is None else ["logger=several", f"logger.names={names[1].replace(' ', '')}"]
 
 
 def _key(override: str) -> str:

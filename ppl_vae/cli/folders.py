@@ -15,9 +15,6 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ppl_vae.runs.run import SWEEP
-from ppl_vae.sweeps.plan import PLAN
-
 _made: list[Path] = []
 _scratch: list[Path] = []
 
@@ -47,6 +44,15 @@ def remember(directory: Path) -> None:
 
 def remove_empty() -> None:
     """Remove the remembered folders that hold nothing but the plan of a sweep, and all scratch folders."""
+    if _made:
+        _remove_made()
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)
+
+
+def _remove_made() -> None:
+    from ppl_vae.runs.run import SWEEP
+
     for path in list(_made):
         if path.is_dir():  # a sweep's job that was stopped before it began
             _made.extend(p for p in path.iterdir() if p.is_dir() and p not in _made and not any(p.iterdir()))
@@ -56,8 +62,6 @@ def remove_empty() -> None:
                 (path / name).unlink(missing_ok=True)
             path.rmdir()
     _made.clear()
-    while _scratch:
-        shutil.rmtree(_scratch.pop(), ignore_errors=True)
 
 
 class Folders(Callback):
@@ -84,6 +88,8 @@ class Folders(Callback):
         Hydra's own sweeper would stop between batches and repeat the first error at the end. Other sweepers have rules
         of their own for failures, and a launcher of processes must bring the failure home where no file tells it.
         """
+        from ppl_vae.sweeps.plan import PLAN
+
         told = OmegaConf.to_container(config.hydra, resolve=False)
         assert isinstance(told, dict)
         here = "Basic" in str(told["launcher"]["_target_"]) or (Path(told["sweep"]["dir"]) / PLAN).is_file()

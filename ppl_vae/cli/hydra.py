@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli import folders, messages, sweep
+from ppl_vae.cli import folders, messages
 from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
@@ -26,9 +26,10 @@ from ppl_vae.cli.output import emit
 from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
-from ppl_vae.runs.recorder import command
-from ppl_vae.sweeps.plan import Plan, options
-from ppl_vae.sweeps.sweep import Job as JobOfSweep
+
+if TYPE_CHECKING:
+    from ppl_vae.sweeps.plan import Plan
+    from ppl_vae.sweeps.sweep import Job as JobOfSweep
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -70,6 +71,8 @@ class Context:
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the command that a run is made by."""
+        from ppl_vae.runs.recorder import command
+
         facts = {"verb": self.verb, "command": command(), "overrides": self.typed, "choices": self.choices}
         return facts if self.number is None else {**facts, "job": self.number}
 
@@ -92,6 +95,8 @@ class Job:
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
+        from ppl_vae.cli import sweep
+
         context = _context(self.verb)
         if context.in_sweep:
             self.outcome.jobs += 1
@@ -147,6 +152,9 @@ def _find(job: DictConfig, context: Context) -> None:
 
 
 def _context(verb: str) -> Context:
+    from ppl_vae.cli import sweep
+    from ppl_vae.sweeps.plan import options
+
     hydra = HydraConfig.get()
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
     directory = Path(hydra.runtime.output_dir)
@@ -200,10 +208,19 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     register(verb)
     folders.register_resolvers()
     outcome = Outcome()
+    if arguments.asks_only or "--shell-completion" in arguments.flags:  # answered before anything else is imported
+        try:
+            with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+                _hydra(verb, name or verb, arguments, outcome)
+        finally:
+            folders.remove_empty()
+        return _exit(outcome, verb)
+    from ppl_vae.cli import sweep
+
     launched = sweep.Launched(verb, arguments, plan)
     readable = False
     try:
-        with _said_whole() if arguments.asks_only else contextlib.nullcontext(), sweep.planning(launched):
+        with sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
         readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:

@@ -21,6 +21,7 @@ from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
+from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
 from ppl_vae.runs.run import Run, is_run
 from ppl_vae.sweeps.plan import key
@@ -175,30 +176,29 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, resume: bool)
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
     recorder.start(made.saved, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
-    tracker = None
+    trackers = []
     if config["logger"]:
-        tracker = build("logger", config["logger"], directory=context.directory, config=made.saved)
-    try:
-        history = fit(
-            made.vae,
-            made.data,
-            made.objective,
-            optimizer,
-            scheduler,
-            **config["trainer"],
-            seed=cfg.seed,
-            directory=recorder,
-            resume=resume,
-            callbacks=[CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
-        )
-    except KeyboardInterrupt:
-        print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
-        raise
-    finally:
-        if tracker is not None:
-            tracker.close()
-    result = finish(made.vae, made.data, history, cfg, context.directory)
-    recorder.end("finished", result=result.record["result"])
+        trackers.append(build("logger", config["logger"], directory=context.directory, config=made.saved))
+    with Trackers(*trackers) as told:
+        try:
+            history = fit(
+                made.vae,
+                made.data,
+                made.objective,
+                optimizer,
+                scheduler,
+                **config["trainer"],
+                seed=cfg.seed,
+                directory=recorder,
+                resume=resume,
+                callbacks=[CollapseAlarm(made.vae, watched), *trackers],
+            )
+        except KeyboardInterrupt:
+            print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
+            raise
+        result = finish(made.vae, made.data, history, cfg, context.directory)
+        told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
+        recorder.end("finished", result=told.result)
     return result
 
 
