@@ -94,7 +94,7 @@ class Fitted:
 
 
 def _width(columns: Sequence[Column]) -> int:
-    return sum(c.width + 2 for c in columns) - 1  # a space, and the place of a rule that is not drawn
+    return sum(c.width + 2 for c in columns)  # two spaces between them, one at each edge
 
 
 def _words(column: Column) -> bool:
