@@ -49,7 +49,8 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         with bar("evaluation") as progress:
             evaluation = evaluate(vae, held_out, particles, seed=cfg.seed, progress=progress)
         evaluation.save(directory / "evaluation" / name)
-        figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        found = {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        figures |= {k: v for k, v in found.items() if k not in figures}  # validation/elbo is what is returned
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}

@@ -68,6 +68,16 @@ def test_train_returns_the_elbo_that_compare_ranks_by(cli, betas, monkeypatch):
     assert returned[0] == -same["validation/elbo"]
 
 
+def test_without_test_data_runs_are_ranked_by_the_elbo_that_train_returned(cli, tmp_path):
+    """The evaluation of validation data has another noise, and does not take its place."""
+    assert cli("train", *SMALL, "dataset.test=0", "hydra.run.dir=sweep/0").code == 0
+    (told,) = cli("compare", "sweep=sweep", "format=json").json
+    last = [json.loads(line) for line in (tmp_path / "sweep" / "0" / "metrics.jsonl").read_text().splitlines()]
+    (run,) = told["runs"]
+    assert run["validation/elbo"] == last[run["best_epoch"] - 1]["validation/elbo"]
+    assert run["validation/nll"] is not None
+
+
 def test_at_80_columns_numbers_are_whole(betas, tmp_path):
     """In a terminal of that width, as a process of its own sees it."""
     import os
