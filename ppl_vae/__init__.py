@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ppl_vae.linter import check
     from ppl_vae.mcmc.refine import refine
     from ppl_vae.runs.run import Run
+    from ppl_vae.sweeps.sweep import Sweep
     from ppl_vae.training.fit import fit
     from ppl_vae.training.history import History
 
@@ -52,6 +53,7 @@ _HOMES = {
     "fit": "ppl_vae.training",
     "VAE": "ppl_vae.core.pair",
     "Run": "ppl_vae.runs.run",
+    "Sweep": "ppl_vae.sweeps.sweep",
     "Site": "ppl_vae.core.site",
     "Terms": "ppl_vae.core.terms",
     "citation": "ppl_vae.citations",
@@ -83,6 +85,7 @@ __all__ = [
     "History",
     "Run",
     "Site",
+    "Sweep",
     "Terms",
     "__version__",
     "check",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ppl_vae.cli.arguments import FLAGS, SHORT, parse
 from ppl_vae.cli.hydra import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
-from ppl_vae.errors import UsageError
+from ppl_vae.errors import RunError, UsageError
 from ppl_vae.version import __version__
 
 
@@ -86,15 +88,38 @@ def _run(verb: str, words: list[str]) -> int:
 
     arguments = parse(words)
     name = verb
+    if verb == "train" and not arguments.asks_only:
+        _refuse_ranks()
     if verb in RUN_OR_GROUPS and arguments.value("run") not in (None, "null", ""):
         arguments.overrides.append("hydra/output=inside")
     if verb == "train" and arguments.value("resume") not in (None, "null", ""):
         from ppl_vae.cli import resume
 
+        if arguments.multirun:
+            here = Path.cwd()
+            try:
+                return call_hydra(verb, arguments, plan=resume.prepare_sweep(arguments))
+            finally:
+                os.chdir(here)
         if not resume.prepare(arguments):
             return DONE
         name = resume.NAME
     return call_hydra(verb, arguments, name)
+
+
+def _refuse_ranks() -> None:
+    """Refuse to train where a program started several processes for one training.
+
+    Raises:
+        RunError: with what to do.
+    """
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks.isdigit() and int(ranks) > 1:
+        raise RunError(
+            f"Got WORLD_SIZE={ranks}, as torchrun and accelerate launch set it, expected a process by itself: each of "
+            f"the {ranks} would train the same run alone. Start ppl-vae train without them (or unset WORLD_SIZE); "
+            "several runs at once: ppl-vae train -m … hydra/launcher=joblib"
+        )
 
 
 @contextlib.contextmanager

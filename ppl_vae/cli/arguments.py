@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.errors import UsageError
@@ -32,7 +34,7 @@ SHORT = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() i
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")
 
-RUN_KEYS = ("run", "resume", "sweep")
+RUN_KEYS = ("run", "resume", "sweep", "dir")
 
 # What Hydra's grammar reads as structure inside an unquoted value.
 _SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)
@@ -105,9 +107,16 @@ def parse(words: Sequence[str]) -> Arguments:
     for override in result.overrides:
         if not _key(override):
             raise UsageError(f"cannot read {override!r}; expected key=value")
+    result.overrides = [o for override in result.overrides for o in _several(override)]
     result.overrides = [quoted(o, multirun=result.multirun) for o in result.overrides]
     _refuse_empty(result)
     return result
+
+
+def _several(override: str) -> list[str]:
+    """`logger=[csv,mlflow]`, which is one option that takes names, as Hydra's grammar has it."""
+    names = re.fullmatch(r"logger=(\[[\w, ]+\])", override)
+    return [override] if names is None else ["logger=several", f"logger.names={names[1].replace(' ', '')}"]
 
 
 def _key(override: str) -> str:
@@ -156,6 +165,11 @@ def quoted(override: str, *, multirun: bool = False) -> str:
     if is_path_key and not multirun and ("/" in value or key in RUN_KEYS):
         return f"{key}={quote(value)}"
     return override
+
+
+def next_command(words: str, **keys: Any) -> str:
+    """A command line to copy: paths quoted for Hydra and for the shell."""
+    return " ".join(["ppl-vae", words, *(shlex.quote(quoted(f"{k}={v}")) for k, v in keys.items())])
 
 
 def _exists(path: str) -> bool:

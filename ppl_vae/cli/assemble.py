@@ -20,7 +20,6 @@ from ppl_vae.config.signature import INJECTED
 from ppl_vae.config.targets import PROGRAMS, build, check, describe, locate, parameters
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import command
 
 if TYPE_CHECKING:
     import torch
@@ -194,7 +193,5 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
     objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
-    facts = {"verb": context.verb, "seed": cfg.seed, "command": command(), "user_modules": user_modules(config)}
-    if context.in_sweep:
-        facts["job"] = context.number
+    facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config)}
     return Assembled(config, saved, facts, data.to(device), vae, objective, device)

@@ -15,8 +15,6 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ppl_vae.errors import RunError
-
 _made: list[Path] = []
 _scratch: list[Path] = []
 
@@ -32,6 +30,11 @@ def _make_scratch() -> Path:
     return _scratch[-1]
 
 
+def is_scratch(directory: Path) -> bool:
+    """True for a folder that goes when we do, such as the one for sweeps of verbs that write inside runs."""
+    return any(directory.absolute() == path.absolute() for path in _scratch)
+
+
 def remember(directory: Path) -> None:
     """Note which folders on the way to `directory` are not there yet: to be removed if the job is refused."""
     directory = directory.absolute()
@@ -40,17 +43,25 @@ def remember(directory: Path) -> None:
 
 
 def remove_empty() -> None:
-    """Remove the remembered folders that hold nothing but Hydra's note of a sweep, and all scratch folders."""
+    """Remove the remembered folders that hold nothing but the plan of a sweep, and all scratch folders."""
+    if _made:
+        _remove_made()
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)
+
+
+def _remove_made() -> None:
+    from ppl_vae.runs.run import SWEEP
+
     for path in list(_made):
         if path.is_dir():  # a sweep's job that was stopped before it began
             _made.extend(p for p in path.iterdir() if p.is_dir() and p not in _made and not any(p.iterdir()))
     for path in sorted(_made, key=lambda p: len(p.parts), reverse=True):
-        if path.is_dir() and {p.name for p in path.iterdir()} <= {"multirun.yaml"}:
-            (path / "multirun.yaml").unlink(missing_ok=True)
+        if path.is_dir() and {p.name for p in path.iterdir()} <= set(SWEEP):
+            for name in SWEEP:
+                (path / name).unlink(missing_ok=True)
             path.rmdir()
     _made.clear()
-    while _scratch:
-        shutil.rmtree(_scratch.pop(), ignore_errors=True)
 
 
 class Folders(Callback):
@@ -63,10 +74,6 @@ class Folders(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and pin it for every job."""
         directory = str(Path(_resolved(config, "hydra.sweep.dir")).absolute())
-        from ppl_vae.runs.recorder import RECORD
-
-        if (Path(directory) / RECORD).exists():
-            raise RunError(f"{directory} holds a run already, expected a new folder: choose another hydra.sweep.dir")
         remember(Path(directory))
         quoted = "'" + directory.replace("'", "\\'") + "'"
         typed: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # as typed, `${…}` too
@@ -79,10 +86,15 @@ class Folders(Callback):
         """Let the sweep go on after a failed job, whose error has been told and counted.
 
         Hydra's own sweeper would stop between batches and repeat the first error at the end. Other sweepers have rules
-        of their own for failures, and a launcher of processes must bring the failure home.
+        of their own for failures, and a launcher of processes must bring the failure home where no file tells it.
         """
-        basic = all("Basic" in str(OmegaConf.select(config, f"hydra.{k}._target_")) for k in ("sweeper", "launcher"))
-        if basic and config.hydra.mode == RunMode.MULTIRUN and job_return.status == JobStatus.FAILED:
+        from ppl_vae.sweeps.plan import PLAN
+
+        told = OmegaConf.to_container(config.hydra, resolve=False)
+        assert isinstance(told, dict)
+        here = "Basic" in str(told["launcher"]["_target_"]) or (Path(told["sweep"]["dir"]) / PLAN).is_file()
+        basic = "Basic" in str(told["sweeper"]["_target_"]) and config.hydra.mode == RunMode.MULTIRUN
+        if basic and here and job_return.status == JobStatus.FAILED:
             job_return.status = JobStatus.COMPLETED
             job_return.return_value = math.nan
 

@@ -7,10 +7,10 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -23,9 +23,13 @@ from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
-from ppl_vae.config.schema import SCHEMAS, conf_dir, register, validated
+from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
+
+if TYPE_CHECKING:
+    from ppl_vae.sweeps.plan import Plan
+    from ppl_vae.sweeps.sweep import Job as JobOfSweep
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -56,11 +60,21 @@ class Context:
     loose: frozenset[str] = frozenset()
     started_in: str = ""
     number: int | None = None
+    choices: dict[str, str] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def in_sweep(self) -> bool:
         """True for a job of a sweep."""
         return self.number is not None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says of the command that a run is made by."""
+        from ppl_vae.runs.recorder import command
+
+        facts = {"verb": self.verb, "command": command(), "overrides": self.typed, "choices": self.choices}
+        return facts if self.number is None else {**facts, "job": self.number}
 
 
 @dataclass
@@ -81,11 +95,15 @@ class Job:
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
+        from ppl_vae.cli import sweep
+
         context = _context(self.verb)
         if context.in_sweep:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
             try:
+                if context.number is not None and not context.resumed:
+                    sweep.say_beginning(context.directory, context.number)
                 job = validated(self.verb, cfg)
                 _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
@@ -96,7 +114,9 @@ class Job:
                 self.outcome.errors.append(error)
                 if not context.in_sweep:
                     return None
-                text = messages.report(error, self.verb, number=context.number, full=self.full_error)
+                title = sweep.title(context.directory, context.number or 0)
+                text = messages.report(error, f"{self.verb} {title}", full=self.full_error)
+                sweep.keep(error, text, context)
                 if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
                     record = {
                         "job": context.number,
@@ -132,16 +152,23 @@ def _find(job: DictConfig, context: Context) -> None:
 
 
 def _context(verb: str) -> Context:
+    from ppl_vae.cli import sweep
+    from ppl_vae.sweeps.plan import options
+
     hydra = HydraConfig.get()
-    sweep = hydra.mode == RunMode.MULTIRUN
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
+    directory = Path(hydra.runtime.output_dir)
+    number = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
+    before = None if number is None else sweep.goes_on(directory, number)
     return Context(
         verb=verb,
-        directory=Path(hydra.runtime.output_dir),
+        directory=before or directory,
+        resumed=before is not None,
         typed=[str(o) for o in typed],
+        choices=options(hydra.runtime.choices),
         loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
-        number=int(hydra.job.num) if sweep else None,
+        number=number,
     )
 
 
@@ -169,20 +196,40 @@ class _StandardError(io.TextIOBase):
         return sys.stderr.fileno()
 
 
-def call_hydra(verb: str, arguments: Arguments, name: str | None = None) -> int:
-    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code."""
+def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: Plan | None = None) -> int:
+    """Let Hydra compose and run one verb, from its own config or another of this name; give the exit code.
+
+    Args:
+        verb: to run.
+        arguments: its command line.
+        name: of another primary config.
+        plan: of a sweep that is gone on with.
+    """
     register(verb)
     folders.register_resolvers()
     outcome = Outcome()
+    if arguments.asks_only or "--shell-completion" in arguments.flags:  # answered before anything else is imported
+        try:
+            with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+                _hydra(verb, name or verb, arguments, outcome)
+        finally:
+            folders.remove_empty()
+        return _exit(outcome, verb)
+    from ppl_vae.cli import sweep
+
+    launched = sweep.Launched(verb, arguments, plan)
+    readable = False
     try:
-        with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+        with sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
+        readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:
         if not outcome.errors:  # the jobs ran in other processes, where each told its error
             outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
-    return _exit(outcome, verb)
+        jobs = sweep.ended(launched, results=readable)
+    return _exit(outcome, verb) if jobs is None else _exit_of_sweep(outcome, jobs, verb)
 
 
 @contextlib.contextmanager
@@ -207,6 +254,19 @@ def _exit(outcome: Outcome, verb: str) -> int:
         return exit_code(outcome.errors[0])
     print(f"ppl-vae {verb}: {len(outcome.errors)} of {outcome.jobs} failed", file=sys.stderr)
     return USAGE if all(exit_code(e) == USAGE for e in outcome.errors) else FAILED
+
+
+def _exit_of_sweep(outcome: Outcome, jobs: Sequence[JobOfSweep], verb: str) -> int:
+    """The exit code of a sweep, whose jobs may have been done in other processes: by what their files say.
+
+    One that was refused before it touched what was there is known to this process alone.
+    """
+    codes = [job.record.get("exit_code", FAILED) for job in jobs if job.state in ("failed", "refused")]
+    failed = max(len(codes), len(outcome.errors))
+    if failed == 0:
+        return DONE
+    print(f"ppl-vae {verb}: {failed} of {len(jobs)} failed", file=sys.stderr)
+    return USAGE if all(code == USAGE for code in (*codes, *map(exit_code, outcome.errors))) else FAILED
 
 
 def _hydra(verb: str, config_name: str, arguments: Arguments, outcome: Outcome) -> None:

@@ -30,13 +30,12 @@ def exit_code(error: BaseException) -> int:
     return 1
 
 
-def report(error: BaseException, verb: str, *, number: int | None = None, full: bool | None = None) -> str:
+def report(error: BaseException, verb: str, *, full: bool | None = None) -> str:
     """Print the one message of an error to standard error, after its traceback under HYDRA_FULL_ERROR=1."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1" if full is None else full:
         traceback.print_exception(error, file=sys.stderr)
     text = message(error)
-    job = "" if number is None else f" job {number}"
-    print(f"ppl-vae {verb}{job}: {text}".replace("  ", " ") if verb else f"ppl-vae: {text}", file=sys.stderr)
+    print(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", file=sys.stderr)
     return text
 
 

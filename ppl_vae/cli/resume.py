@@ -1,8 +1,9 @@
-"""`train resume=DIR`: the run's own config becomes the primary one, and few keys may change."""
+"""`train resume=DIR`: the run's own config becomes the primary one, with `-m` the sweep's plan; few keys may change."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ppl_vae.cli.arguments import Arguments, quote
+from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
 from ppl_vae.runs.run import find
+from ppl_vae.sweeps.plan import PLAN, Plan, key
+from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
 MAY_CHANGE = ("trainer.epochs", "format", "logger")
@@ -25,18 +28,14 @@ def prepare(arguments: Arguments) -> bool:
     """Make the command line that of the run: its config, its folder, the keys that may change.
 
     Returns:
-        Whether there is anything left to do; a finished run says so.
+        True while there is anything left to do; a finished run says so.
 
     Raises:
-        UsageError: for any other key, or `-m`.
+        UsageError: for any other key.
         RunError: for a folder that is no run, or one in use.
     """
-    if arguments.multirun:
-        raise UsageError("resume goes on with one run: leave out -m, and resume the runs of a sweep one by one")
     directory = find(str(arguments.value("resume")), key="resume")
-    epochs = arguments.value("trainer.epochs")
-    if epochs is not None and not epochs.isdigit():
-        raise UsageError(f"trainer.epochs: got {epochs!r}, expected an integer")
+    epochs = _epochs(arguments)
     typed = [o for o in arguments.overrides if o.split("=", 1)[0].lstrip("+~") != "resume"]
     for override in typed:
         key = override.split("=", 1)[0]
@@ -54,7 +53,7 @@ def prepare(arguments: Arguments) -> bool:
     if verb != "train":
         raise RunError(f"resume={directory}: this is a run of ppl-vae {verb}, expected one of ppl-vae train")
     config = _saved(directory)
-    if _is_done(record, config, epochs) and not arguments.asks_only:
+    if is_done(directory, record, epochs) and not arguments.asks_only:
         if locked(directory):
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         _say_finished(directory, record, arguments)
@@ -80,6 +79,76 @@ def prepare(arguments: Arguments) -> bool:
     return True
 
 
+def prepare_sweep(arguments: Arguments) -> Plan:
+    """Make the command line that of the sweep: its plan, its folder, the keys that may change.
+
+    Returns:
+        The plan, with what changes in it; jobs are not looked at, each decides for itself what is left to do.
+
+    Raises:
+        UsageError: for any other key, or another value than the plan's.
+        RunError: for a folder that is no sweep, or one without a plan.
+    """
+    directory = find_sweep(str(arguments.value("resume")), key="resume")
+    plan = Plan.read(directory)
+    if plan is None or not plan.jobs:
+        raise RunError(
+            f"resume={directory}: no plan of a sweep is there ({PLAN}), so that nobody knows its jobs; resume its runs "
+            f"one by one: {next_command('train', resume=directory / 'N')}"
+        )
+    if plan.verb != "train":
+        raise RunError(f"resume={directory}: this is a sweep of ppl-vae {plan.verb}, expected one of ppl-vae train")
+    _epochs(arguments)
+    planned = {key(o): o for o in (*plan.overrides, *plan.hydra)}  # the last of a key counts
+    changed, hydra = [], []
+    for override in arguments.overrides:
+        name, value = key(override), override.partition("=")[2]
+        if name == "resume" or override == planned.get(name):
+            continue
+        if name.startswith(("hydra/launcher", "hydra.launcher.")):
+            hydra.append(override)
+        elif (name in MAY_CHANGE or name.startswith("logger.")) and name not in plan.varying:
+            changed.append(override)
+        else:
+            raise UsageError(_another(name, value, plan, directory))
+    if not plan.complete:
+        print(
+            f"the jobs of this sweep were chosen one after the other by {plan.sweeper}: the {len(plan.jobs)} that it "
+            "had chosen are gone on with, and no others are chosen",
+            file=sys.stderr,
+        )
+    plan = plan.changed(changed, hydra)
+    _go_to(Path(plan.started_in))
+    arguments.flags[:] = list(dict.fromkeys([*plan.flags, *arguments.flags]))
+    arguments.overrides[:] = [*plan.overrides, *plan.hydra, f"hydra.sweep.dir={quote(str(directory))}"]
+    return plan
+
+
+def _another(name: str, value: str, plan: Plan, directory: Path) -> str:
+    said = [o.partition("=")[2] for o in (*plan.overrides, *plan.hydra) if key(o) == name]
+    if name in plan.varying and not said:
+        said = ["one value a job"]
+    then = f"{name}={said[-1]}" if said else f"no {name}"
+    return (
+        f"{name}: got {value}, and the plan of {directory} says {then}: a sweep is gone on with as it was planned. "
+        f"Leave it out, or start a new sweep; on resume may change: {', '.join(MAY_CHANGE)}, hydra/launcher"
+    )
+
+
+def _go_to(started_in: Path) -> None:
+    """Work where the sweep was started: what it was told may be relative to that, and users' modules lie there."""
+    if started_in == Path.cwd() or not started_in.name:
+        return
+    try:
+        os.chdir(started_in)
+    except OSError as error:
+        print(
+            f"{started_in}, where this sweep was started, cannot be gone to ({error.strerror}): "
+            f"relative paths and modules are looked for in {Path.cwd()}",
+            file=sys.stderr,
+        )
+
+
 def _saved(directory: Path) -> dict[str, Any]:
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
@@ -90,11 +159,18 @@ def _saved(directory: Path) -> dict[str, Any]:
     return with_present_names(config)
 
 
-def _is_done(record: dict[str, Any], config: dict[str, Any], epochs: str | None) -> bool:
+def _epochs(arguments: Arguments) -> int | None:
+    epochs = arguments.value("trainer.epochs")
+    if epochs is not None and not epochs.isdigit():
+        raise UsageError(f"trainer.epochs: got {epochs!r}, expected an integer")
+    return None if epochs is None else int(epochs)
+
+
+def is_done(directory: Path, record: dict[str, Any], epochs: int | None) -> bool:
     """True if a run has finished and no more epochs are asked for."""
     if record["status"] != "finished":
         return False
-    return epochs is None or int(epochs) <= int((config.get("trainer") or {}).get("epochs", 0))
+    return epochs is None or epochs <= int((_saved(directory).get("trainer") or {}).get("epochs", 0))
 
 
 def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments) -> None:

@@ -111,7 +111,7 @@ class Train:
     Attributes:
         name: runs go into outputs/NAME/DATE_TIME_ID.
         seed: of all random numbers.
-        resume: DIR of an interrupted run, which goes on in place.
+        resume: DIR of an interrupted run, which goes on in place; with `-m` of a sweep.
         format: `json` prints one JSON object on standard output and nothing else.
         results: what is made once training is done.
     """
@@ -235,11 +235,30 @@ class Compare:
     """Keys of `ppl-vae compare`.
 
     Attributes:
-        sweep: the folder of `ppl-vae train -m …`.
+        sweep: the folder of `ppl-vae train -m …`, or `latest`.
+        metric: the figure to rank by, such as `nll` or `test/elbo`; null: the unweighted validation ELBO.
+        group: the key, or `[keys]`, that make a group, averaged over the rest; null: all that differ but the seed.
+        sort: a key or a figure to sort rows by, `-KEY` downwards; null: the rank.
         format: `json` prints one JSON object on standard output and nothing else.
     """
 
     sweep: str = MISSING
+    metric: str | None = None
+    group: Any = None
+    sort: str | None = None
+    format: Format = Format.table
+
+
+@dataclass
+class Sweeps:
+    """Keys of `ppl-vae sweeps`.
+
+    Attributes:
+        dir: the folder that they lie in, or below it.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
+
+    dir: str = "outputs"
     format: Format = Format.table
 
 
@@ -326,6 +345,7 @@ SCHEMAS: dict[str, type] = {
     "report": Report,
     "export": Export,
     "compare": Compare,
+    "sweeps": Sweeps,
     "calibrate": Calibrate,
     "gradients": Gradients,
     "check": Check,

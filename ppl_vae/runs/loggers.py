@@ -1,16 +1,28 @@
-"""Trackers beside `metrics.jsonl`: each called with the row of every epoch, imported only when chosen."""
+"""Trackers beside `metrics.jsonl`: each called with the row of every epoch, imported only when chosen.
+
+A tracker is any callable of rows with `close()`; one with `end(status, result, figures)` is told how the run ended,
+before it is closed.
+"""
 
 from __future__ import annotations
 
+import csv
 import importlib
+import io
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.run import is_sweep
 
 Row = Mapping[str, float]
+Status = Literal["finished", "failed", "interrupted"]
 
 
 def _need(module: str, package: str) -> Any:
@@ -38,8 +50,83 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return dotted
 
 
+def group(directory: Path) -> str:
+    """The name of what a run belongs to: its sweep, at whatever depth, or the folder that it lies in."""
+    return next((p.name for p in list(directory.parents)[:4] if is_sweep(p)), directory.parent.name)
+
+
+class Trackers:
+    """The trackers of one run, as a context: each is told how the run ended, then closed, whatever another one does.
+
+    Args:
+        trackers: callables of rows.
+
+    Attributes:
+        result: what the run has ended with, once it has.
+        figures: the files that were drawn.
+    """
+
+    def __init__(self, *trackers: Any) -> None:
+        self.trackers = [one for t in trackers for one in (t.trackers if isinstance(t, Several) else (t,))]
+        self.result: Mapping[str, Any] = {}
+        self.figures: Sequence[Path] = ()
+
+    def __enter__(self) -> Trackers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        status: Status = "finished"
+        if error is not None:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        for tracker in self.trackers:
+            steps: list[Callable[[], None]] = [tracker.close]
+            if hasattr(tracker, "end"):
+                steps.insert(0, partial(tracker.end, status, self.result, self.figures))
+            for step in steps:
+                try:
+                    step()
+                except Exception as fault:  # the run is what it is
+                    warnings.warn(f"{type(tracker).__name__} at the end of the run: {fault}", stacklevel=2)
+
+
+class CSV:
+    """`metrics.csv` in the run directory: a row an epoch, columns in order of appearance, and `result.csv`.
+
+    Args:
+        directory: the run directory.
+        config: the resolved config, which is in `config.yaml` there already.
+    """
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        self.directory = directory
+        self.rows: list[Mapping[str, Any]] = []
+        path = directory / "metrics.csv"
+        if path.exists():  # of a run that is gone on with
+            self.rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+    def __call__(self, row: Row) -> None:
+        """Add the row of an epoch, in place of one of the same epoch and later ones that a resumed run makes again."""
+        self.rows = [r for r in self.rows if float(r["step"]) < row["step"]] + [jsonable(row)]
+        self._write("metrics.csv", self.rows)
+
+    def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Write the final results, where there are any."""
+        if result:
+            self._write("result.csv", [{"status": status, **jsonable(result)}])
+
+    def _write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.directory / name, text.getvalue())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class TensorBoard:
-    """Event files in `DIR/tensorboard`; a sweep's folder shows all its runs at once.
+    """Event files in `DIR/tensorboard`; a sweep's folder shows all its runs at once, with their hyperparameters.
 
     Args:
         directory: the run directory.
@@ -50,6 +137,8 @@ class TensorBoard:
         _need("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
+        told = {k: v for k, v in flat(config).items() if not k.startswith(("spec.", "provenance."))}
+        self.hyperparameters = told
         self.writer = SummaryWriter(str(directory / "tensorboard"))
         self.writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in flat(config).items()))
 
@@ -57,6 +146,17 @@ class TensorBoard:
         """Log the row of an epoch at its step."""
         for key, value in _finite(row).items():
             self.writer.add_scalar(key, value, int(row["step"]))
+        self.writer.flush()
+
+    def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Write the hyperparameters with the final results, and the figures."""
+        final = {f"final/{k}": v for k, v in _finite(result).items()}
+        self.writer.add_text("status", status)
+        self.writer.add_hparams(self.hyperparameters, final, run_name=".")  # into the same folder, not a run of its own
+        for path in (f for f in figures if f.suffix == ".png"):
+            from matplotlib.image import imread
+
+            self.writer.add_image(f"figures/{path.stem}", imread(path)[..., :3], dataformats="HWC")
         self.writer.flush()
 
     def close(self) -> None:
@@ -81,18 +181,25 @@ class MLflow:
         if tracking_uri is not None:
             self.mlflow.set_tracking_uri(tracking_uri)
         self.mlflow.set_experiment(experiment)
-        self.mlflow.start_run(
-            run_name=directory.name, tags={"group": directory.parent.name, "directory": str(directory)}
-        )
+        self.mlflow.start_run(run_name=directory.name, tags={"group": group(directory), "directory": str(directory)})
+        self.status = "FINISHED"
         self.mlflow.log_params({k: str(v)[:500] for k, v in flat(config).items()})
 
     def __call__(self, row: Row) -> None:
         """Log the row of an epoch at its step."""
         self.mlflow.log_metrics(_finite(row), step=int(row["step"]))
 
+    def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Log the final results and the figures; MLflow's words for a failed and an interrupted run."""
+        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}[status]
+        if final := _finite(result):
+            self.mlflow.log_metrics({f"final/{k}": v for k, v in final.items()})
+        for path in figures:
+            self.mlflow.log_artifact(str(path), "figures")
+
     def close(self) -> None:
         """End the run."""
-        self.mlflow.end_run()
+        self.mlflow.end_run(self.status)
 
 
 class _Like:
@@ -100,11 +207,16 @@ class _Like:
 
     def __init__(self, library: Any, directory: Path, config: dict[str, Any], **options: Any) -> None:
         self.library = library
-        library.init(name=directory.name, group=directory.parent.name, config=config, **options)
+        library.init(name=directory.name, group=group(directory), config=config, **options)
 
     def __call__(self, row: Row) -> None:
         """Log the row of an epoch at its step."""
         self.library.log(_finite(row), step=int(row["step"]))
+
+    def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Log the final results."""
+        if final := _finite(result):
+            self.library.log({f"final/{k}": v for k, v in final.items()})
 
     def close(self) -> None:
         """End the run."""
@@ -143,3 +255,48 @@ class Trackio(_Like):
 
     def __init__(self, directory: Path, config: dict[str, Any], project: str = "ppl_vae") -> None:
         super().__init__(_need("trackio", "trackio"), directory, config, project=project)
+
+
+BY_NAME: dict[str, type] = {
+    "csv": CSV,
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
+    "trackio": Trackio,
+}
+
+
+class Several:
+    """Several trackers at once: `logger=[csv,tensorboard]`.
+
+    Args:
+        directory: the run directory.
+        config: the resolved config.
+        names: of the trackers.
+        options: of each by its name: `logger.options={mlflow:{experiment:digits}}`.
+
+    Raises:
+        ArgumentError: for a name that is no tracker's.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: dict[str, Any],
+        names: list[str],
+        options: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        told = dict(options or {})
+        for name in (*names, *told):
+            one_of("logger", name, BY_NAME)
+        self.trackers: list[Any] = [BY_NAME[name](directory, config, **told.get(name, {})) for name in names]
+
+    def __call__(self, row: Row) -> None:
+        """Hand the row of an epoch to each."""
+        for tracker in self.trackers:
+            tracker(row)
+
+    def close(self) -> None:
+        """Close each."""
+        for tracker in self.trackers:
+            tracker.close()

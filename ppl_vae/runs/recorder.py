@@ -35,6 +35,10 @@ RECIPE = "recipe.json"
 REFERENCE = "reference.safetensors"
 
 
+FAILURE = ("error", "refused", "exit_code")
+"""What `run.json` says of a failure, and no more once the run goes on."""
+
+
 class RunWriter:
     """Writes `run.json` and holds the lock of one run directory.
 
@@ -100,9 +104,9 @@ class RunWriter:
         if self._planned is None:
             return
         (config, facts), self._planned = self._planned, None
-        now = _now()
-        record = {**self.record, "resumed": [*self.record.get("resumed", []), now]} if self.record else {"started": now}
-        record.pop("error", None)
+        moment = now()
+        before = {k: v for k, v in self.record.items() if k not in FAILURE}
+        record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
         record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if config is not None:
             write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
@@ -115,7 +119,7 @@ class RunWriter:
         before = float(self.record.get("seconds") or 0)
         self.record |= {
             "status": status,
-            "finished": _now(),
+            "finished": now(),
             "seconds": round(before + time.monotonic() - self._started, 3),
         }
         if result is not None:
@@ -124,10 +128,17 @@ class RunWriter:
             self.record["error"] = error
         self._write()
 
-    def failed(self, error: BaseException, message: str) -> None:
-        """Mark the run as failed and keep the whole traceback in `error.txt`."""
+    def failed(self, error: BaseException, message: str, **facts: Any) -> None:
+        """Mark the run as failed and keep the whole traceback in `error.txt`.
+
+        Args:
+            error: what was raised.
+            message: what is said of it.
+            facts: what else belongs in `run.json`, such as `refused` for a run that nothing had been trained of.
+        """
         if not self.record:
-            self.record = {"status": "failed", "started": _now(), "versions": versions()}
+            self.record = {"status": "failed", "started": now(), "versions": versions()}
+        self.record |= facts
         write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
         error.add_note(f"the whole traceback is in {self.directory / ERROR}")
         self.end("failed", error=message)
@@ -222,7 +233,8 @@ def command() -> list[str]:
     return list(sys.orig_argv[1:] if hasattr(sys, "orig_argv") else sys.argv)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, in ISO's form."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

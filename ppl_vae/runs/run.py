@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Dataset, Spec
 
 
+SWEEP = ("sweep.json", "multirun.yaml")
+"""What makes a folder that of a sweep: its plan, or Hydra's note of one that has none."""
+
+DEPTH = 4
+"""How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, read when asked; nothing here writes.
@@ -247,11 +254,10 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
         hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
         raise RunError(f"{key}={name}: this is a file; {hint}")
     runs = children(path)
-    if runs and runs[0].name.isdigit():
-        raise RunError(
-            f"{key}={name}: this is a sweep of {len(runs)} runs; choose one, such as {key}={path / runs[0].name}, "
-            f"or compare all: ppl-vae compare sweep={path}"
-        )
+    if is_sweep(path) or (runs and runs[0].name.isdigit()):
+        one = f"choose one, such as {key}={runs[0]}, or take all" if runs else "none has begun"
+        every = f"ppl-vae train -m resume={path}" if key == "resume" or not runs else f"ppl-vae compare sweep={path}"
+        raise RunError(f"{key}={name}: this is {_told(path, runs)}; {one}: {every}")
     if not any(path.iterdir()) or (path / CONFIG).is_file() or (path / LOCK).is_file():
         raise RunError(
             f"{key}={name}: nothing was started here: no process has marked a run as running (no {RECORD}). Train "
@@ -262,15 +268,47 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
 
 
+def _told(path: Path, runs: list[Path]) -> str:
+    """What a sweep's folder is called: a plan knows how many jobs there are to be."""
+    done = 0
+    for run in runs:
+        with contextlib.suppress(RunError):  # damaged
+            done += read_record(run)["status"] == "finished"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
+        return f"a sweep of {len(jobs)} jobs, {done} finished"
+    return f"a sweep of {len(runs)} runs, {done} finished"
+
+
 def is_run(path: Path) -> bool:
     """True if a folder is a run directory."""
     return (path / RECORD).is_file()
 
 
+def is_sweep(path: Path) -> bool:
+    """True if a folder is that of a sweep: it holds the plan, or Hydra's note of it."""
+    return not is_run(path) and any((path / name).is_file() for name in SWEEP)
+
+
 def children(path: Path) -> list[Path]:
-    """The runs of a sweep's folder, in the order of their numbers."""
-    found = [p.parent for p in path.glob(f"*/{RECORD}")] if path.is_dir() else []
-    return sorted(found, key=lambda p: (not p.name.isdigit(), int(p.name) if p.name.isdigit() else 0, p.name))
+    """The runs of a sweep's folder, in the order of their numbers; with a plan, at any depth (`hydra.sweep.subdir`)."""
+    if not path.is_dir():
+        return []
+    found = list(_runs_below(path, DEPTH)) if is_sweep(path) else [p.parent for p in path.glob(f"*/{RECORD}")]
+
+    def order(run: Path) -> list[tuple[bool, int, str]]:
+        parts = run.relative_to(path).parts
+        return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]
+
+    return sorted(found, key=order)
+
+
+def _runs_below(path: Path, depth: int) -> Iterator[Path]:
+    for inner in path.iterdir():
+        if inner.is_dir() and is_run(inner):
+            yield inner
+        elif depth > 1 and inner.is_dir() and not inner.is_symlink():
+            yield from _runs_below(inner, depth - 1)
 
 
 def latest(root: Path, *, key: str = "run") -> Path:

@@ -134,7 +134,7 @@ def fit(
     _refuse_kinds(vae, directory, groups, callbacks)
     objective = ELBO() if objective is None else as_objective(objective)
     device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
-    signals, history = PostponedSignals(), History()
+    signals, history = PostponedSignals(), History(keep=keep)
     store = None if directory is None else Store(directory)
     try:
         with isolate_globals(device), modes_kept(vae, objective), signals:

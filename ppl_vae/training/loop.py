@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
+from ppl_vae.core.run import terms
+from ppl_vae.errors import PplVaeError
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.history import Row, epochs_since_best
@@ -140,7 +142,10 @@ def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
         for batch in feed.batches(training.plan.batch_size):
             bound = objective(vae, batch, total=len(training.train))
             meter.add({"bound": bound.value, **bound.metrics}, length(batch))
-    row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
+    averages = meter.read()
+    if "elbo" not in averages:
+        averages["elbo"] = _elbo(training, feed)
+    row = {f"{prefix}/{name}": value for name, value in averages.items()}
     if not math.isfinite(row[f"{prefix}/bound"]):
         warnings.warn(
             f"The {prefix} bound after epoch {training.state.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
@@ -148,6 +153,20 @@ def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
             stacklevel=2,
         )
     return row
+
+
+def _elbo(training: Training, feed: Batches) -> float:
+    """The unweighted ELBO over a split, for an objective of the user's own that tells none: one draw a datum."""
+    vae, meter = training.state.vae, Meter()
+    try:
+        with evaluating(training.device, VALIDATION_SEED, vae, training.state.objective):
+            for batch in feed.batches(training.plan.batch_size):
+                elbo = terms(vae, batch, 1, total=len(training.train)).elbo
+                meter.add({"elbo": elbo.detach()}, length(batch))
+    except PplVaeError as error:
+        warnings.warn(f"The pair has no ELBO to tell beside its objective's bound: {error}", stacklevel=2)
+        return math.nan
+    return meter.read()["elbo"]
 
 
 def _evaluate_only(training: Training) -> None:
@@ -161,12 +180,12 @@ def _record(training: Training, row: Row) -> None:
     """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
     state, process, store = training.state, training.process, training.store
     training.history.rows.append(row)
-    is_best = training.history.best is row
-    if is_best:
+    is_best, keeps = training.history.best is row, training.history.kept is row
+    if keeps:
         process.best = copy.deepcopy(state.vae.state_dict())
     if store is not None:
         store.append(row)
-        if is_best:
+        if keeps:
             store.save_best(process.best, state.epoch)
     save(training)
     process.reporter.epoch(row, is_best and training.validation is not None)

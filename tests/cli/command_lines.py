@@ -241,19 +241,19 @@ class Generator:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.keys = {verb: defaults(verb) for verb in (*RUN_VERBS, "train", "gradients", "compare")}
+        self.keys = {verb: defaults(verb) for verb in (*RUN_VERBS, "train", "gradients", "compare", "sweeps")}
         self.options = {p.name: [o.stem for o in p.glob("*.yaml")] for p in schema.conf_dir().iterdir() if p.is_dir()}
 
     def line(self) -> list[str]:
         """One command line: a verb, words that make it quick, and one to three words of chance."""
         choose = self.random.choice
-        verb = choose(["train"] * 6 + list(RUN_VERBS) + ["gradients", "compare"])
+        verb = choose(["train"] * 6 + list(RUN_VERBS) + ["gradients", "compare", "sweeps"])
         if verb == "train":
             words = [*SMALL, "trainer.epochs=1", "trainer.compile=off"]
         elif verb == "gradients":
             words = [*SMALL[:6], "samples=10", "figures=false"]
-        elif verb == "compare":
-            words = ["sweep=."]
+        elif verb in ("compare", "sweeps"):
+            words = ["sweep=."] if verb == "compare" else ["dir=."]
         else:
             words = ["run=run", *RUN_VERBS[verb]]
         chance = [self.word(verb) for _ in range(choose([1, 1, 1, 2, 2, 3]))]

@@ -19,6 +19,7 @@ WITHOUT_TORCH = {
     "a misspelt run": ["evaluate", "run=nowhere"],
     "a misspelt run of a pair": ["gradients", "run=nowhere"],
     "a misspelt sweep": ["compare", "sweep=nowhere"],
+    "a misspelt folder of sweeps": ["sweeps", "dir=nowhere"],
     "a misspelt run to resume": ["train", "resume=nowhere"],
     "a target replaced": ["train", "model._target_=mine.Model", "--cfg", "job"],
 }
@@ -125,6 +126,7 @@ USAGE = {
     "empty resume": (["train", "resume="], "resume=DIR"),
     "empty run": (["evaluate", "run="], "run=DIR"),
     "empty sweep": (["compare", "sweep=''"], "sweep=DIR"),
+    "empty folder of sweeps": (["sweeps", "dir="], "dir=DIR"),
     "folder of configs": (["train", "--config-dir", "nowhere"], "nowhere"),
     "a number as an option": (["train", "dataset=0"], "dataset=0: no such option; expected one of: bars, csv"),
     "another number": (["train", "model=-inf"], "no such option"),

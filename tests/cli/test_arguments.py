@@ -65,3 +65,8 @@ def test_paths_of_a_sweep_are_quoted_one_by_one(strange):
 def test_unquote_undoes_quote():
     assert unquote(quoted("run='a'").split("=")[1]) == "a"
     assert unquote(r"'it\'s'") == "it's"
+
+
+def test_several_trackers_are_one_option_that_takes_names():
+    assert parse(["logger=[csv, mlflow]"]).overrides == ["logger=several", "logger.names=[csv,mlflow]"]
+    assert parse(["logger=csv"]).overrides == ["logger=csv"]

@@ -26,7 +26,7 @@ def test_each_job_equals_the_run_made_alone_in_a_fresh_process(cli, shell, tmp_p
     called = cli("train", *SMALL, "-m", "model.latent_dim=1,2", "seed=0,1", "hydra.sweep.dir=sweep", "format=json")
     assert called.code == 0, called.err
     assert [record["job"] for record in called.json] == [0, 1, 2, 3]
-    assert sorted(p.name for p in (tmp_path / "sweep").iterdir()) == ["0", "1", "2", "3", "multirun.yaml"]
+    assert sorted(p.name for p in (tmp_path / "sweep").iterdir()) == ["0", "1", "2", "3", "multirun.yaml", "sweep.json"]
     alone = shell("train", *SMALL, "model.latent_dim=2", "seed=1", "hydra.run.dir=alone")
     assert alone.code == 0, alone.err
     assert equal(tmp_path / "sweep" / "3", tmp_path / "alone")
@@ -75,7 +75,7 @@ def test_a_failing_job_stops_no_other(cli, tmp_path):
     assert "learning rate" in Run(tmp_path / "sweep" / "0").record["error"]
     assert Run(tmp_path / "sweep" / "1").status == "finished"
     (compared,) = cli("compare", "sweep=sweep", "format=json").json
-    assert [(r["status"], repr(r["epochs"])) for r in compared["runs"]][1:3] == [("finished", "2"), ("failed", "None")]
+    assert [(r["status"], repr(r["epochs"])) for r in compared["runs"]][1:3] == [("finished", "2"), ("refused", "None")]
     assert ",2,2" in (tmp_path / "sweep" / "comparison.csv").read_text()
 
 
@@ -89,7 +89,7 @@ def test_a_sweep_over_a_choice_in_its_name_keeps_one_folder(cli):
     called = cli("train", *SMALL, "-m", "scheduler=constant,cosine", "name=${hydra:runtime.choices.scheduler}")
     assert called.code == 0, called.err
     (sweep,) = Path("outputs").glob("*/*")
-    assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml", "sweep.json"]
 
 
 def test_folders_of_jobs_may_be_named_after_what_was_typed(cli, tmp_path):
@@ -98,7 +98,8 @@ def test_folders_of_jobs_may_be_named_after_what_was_typed(cli, tmp_path):
     called = cli("train", *words, "hydra.job.config.override_dirname.exclude_keys=[dataset,dataset.path,format]",
                  "dataset=npz", "dataset.path=x.npz", "format=json")  # fmt: skip
     assert called.code == 1  # there is no such file
-    assert sorted(p.name for p in (tmp_path / "s w=1,(2)").iterdir()) == ["multirun.yaml", "seed=0", "seed=1"]
+    names = [p.name for p in (tmp_path / "s w=1,(2)").iterdir()]
+    assert sorted(names) == ["multirun.yaml", "seed=0", "seed=1", "sweep.json"]
 
 
 def test_a_sweep_that_cannot_be_composed_leaves_nothing(cli):

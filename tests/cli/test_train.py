@@ -115,7 +115,7 @@ REFUSED = {
     "Pyro's own objective": (["objective._target_=pyro.infer.Trace_ELBO"], 1, "objective=elbo"),
     "logger that is not installed": (["logger=trackio"], 1, "pip install trackio"),
     "no such run": (["resume=nowhere"], 1, "no such folder"),
-    "resume in a sweep": (["resume=nowhere", "-m"], 2, "resume"),
+    "resume of no sweep": (["resume=nowhere", "-m"], 1, "resume=nowhere: there is no such folder"),
     "unwritable": (["hydra.run.dir=/proc/run"], 1, "choose a folder that can be written"),
 }
 

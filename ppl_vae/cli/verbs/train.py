@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli import messages
-from ppl_vae.cli.arguments import quoted
+from ppl_vae.cli import messages, sweep
+from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import assemble
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.cli.progress import attempt, bar, say
+from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
-from ppl_vae.runs.recorder import METRICS, RunWriter
+from ppl_vae.runs.loggers import Trackers
+from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
+from ppl_vae.runs.run import Run, is_run
+from ppl_vae.sweeps.plan import key
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -28,11 +32,12 @@ if TYPE_CHECKING:
     from ppl_vae.training import History
 
 
+_KEPT = {"best": "best validation weights", "last": "last weights"}
 REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
-    """Evaluate the best weights, make what `results` asks for, and say it all."""
+    """Evaluate the weights that were kept, make what `results` asks for, and say it all."""
     from ppl_vae.diagnostics import evaluate
 
     figures = history.result
@@ -44,18 +49,19 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         with bar("evaluation") as progress:
             evaluation = evaluate(vae, held_out, particles, seed=cfg.seed, progress=progress)
         evaluation.save(directory / "evaluation" / name)
-        figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        found = {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        figures |= {k: v for k, v in found.items() if k not in figures}  # validation/elbo is what is returned
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
     rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
-    for key, value in figures.items():
-        if key.endswith(("epochs", "best_epoch")):
+    for name, value in figures.items():
+        if name.endswith(("epochs", "best_epoch")):
             continue
-        rows[key.replace("/", " ")] = value
+        rows[name.replace("/", " ")] = value
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
+        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(rows)],
         lines=[
             *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",
@@ -93,18 +99,40 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     return artifacts
 
 
-def next_command(verb: str, **keys: Any) -> str:
-    """A command line to copy: paths quoted for Hydra and for the shell."""
-    return " ".join(["ppl-vae", verb, *(shlex.quote(quoted(f"{k}={v}")) for k, v in keys.items())])
-
-
 def run(cfg: DictConfig, context: Context) -> Result:
     """Train as the config says, or go on with `resume=DIR`.
 
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
-    return recorded(lambda recorder: _train(cfg, context, recorder), context, resume=cfg.resume is not None)
+    if context.resumed and (ended := _ended(cfg, context)) is not None:
+        return ended
+    resume = cfg.resume is not None or context.resumed
+    return recorded(lambda recorder: _train(cfg, context, recorder, resume), context, resume=resume)
+
+
+def _ended(cfg: DictConfig, context: Context) -> Result | None:
+    """What to say of a job of a sweep that is gone on with, where there is nothing left to do here; else None."""
+    assert context.number is not None
+    directory, say_beginning = context.directory, partial(sweep.say_beginning, context.directory, context.number)
+    if locked(directory):
+        say_beginning("another process trains it")
+        return Result(record={"run": str(directory), "status": "running"})
+    if not is_run(directory):
+        say_beginning()
+        return None
+    record = read_record(directory)
+    if is_done(directory, record, cfg.trainer.epochs):
+        say_beginning("finished already")
+        result = dict(record.get("result") or {})
+        elbo = result.get("validation/elbo")
+        return Result(
+            record={"run": str(directory), "status": "finished", **result},
+            value=None if elbo is None else -elbo,
+        )
+    goes_on = (directory / CHECKPOINT).exists()
+    say_beginning(f"{Run(directory).status}, goes on" if goes_on else f"{Run(directory).status}, begins again")
+    return None
 
 
 def recorded(work: Callable[[RunWriter], Result], context: Context, *, resume: bool = False) -> Result:
@@ -113,13 +141,18 @@ def recorded(work: Callable[[RunWriter], Result], context: Context, *, resume: b
     if context.directory == here and not resume and any(here.iterdir()):
         raise RunError(f"hydra.run.dir: got the working directory, which is not empty, expected a new folder in {here}")
     with RunWriter(context.directory, resume=resume) as recorder:
+        before = recorder.record
         try:
             return work(recorder)
         except (Exception, SystemExit) as error:  # users' code may call sys.exit
-            if resume and not recorder.began:
+            refused = _refused(error, context.directory)
+            lost = context.in_sweep and before.get("status") == "failed"  # and nothing is, by the latest error
+            if before and not recorder.began and not lost:
                 pass  # what was there before stays as it was
-            elif context.in_sweep or resume or not _refused(error, context.directory):
-                recorder.failed(error, messages.message(error))
+            elif context.in_sweep or resume or not refused:
+                facts = {k: v for k, v in context.facts.items() if k not in before}
+                facts |= {"exit_code": messages.exit_code(error)} | ({"refused": True} if refused else {})
+                recorder.failed(error, messages.message(error), **facts)
             else:
                 recorder.discard()
             raise
@@ -133,7 +166,7 @@ def _refused(error: BaseException, directory: Path) -> bool:
     return isinstance(error, PplVaeError) or user_frame(error) is None
 
 
-def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
+def _train(cfg: DictConfig, context: Context, recorder: RunWriter, resume: bool) -> Result:
     made = assemble(cfg, context)
     config = made.config
 
@@ -142,33 +175,42 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
 
     optimizer = _optimizer(config["optimizer"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
-    recorder.start(made.saved, **made.facts)
+    recorder.start(made.saved, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
-    tracker = None
+    trackers = []
     if config["logger"]:
-        tracker = build("logger", config["logger"], directory=context.directory, config=made.saved)
-    try:
-        history = fit(
-            made.vae,
-            made.data,
-            made.objective,
-            optimizer,
-            scheduler,
-            **config["trainer"],
-            seed=cfg.seed,
-            directory=recorder,
-            resume=cfg.resume is not None,
-            callbacks=[CollapseAlarm(made.vae, watched), *([tracker] if tracker else [])],
-        )
-    except KeyboardInterrupt:
-        print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
-        raise
-    finally:
-        if tracker is not None:
-            tracker.close()
-    result = finish(made.vae, made.data, history, cfg, context.directory)
-    recorder.end("finished", result=result.record["result"])
+        trackers.append(build("logger", config["logger"], directory=context.directory, config=made.saved))
+    with Trackers(*trackers) as told:
+        try:
+            history = fit(
+                made.vae,
+                made.data,
+                made.objective,
+                optimizer,
+                scheduler,
+                **config["trainer"],
+                seed=cfg.seed,
+                directory=recorder,
+                resume=resume,
+                callbacks=[CollapseAlarm(made.vae, watched), *trackers],
+            )
+        except KeyboardInterrupt:
+            print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
+            raise
+        result = finish(made.vae, made.data, history, cfg, context.directory)
+        told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
+        recorder.end("finished", result=told.result)
     return result
+
+
+def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> dict[str, Any]:
+    """What `run.json` says of the command: of a run that is gone on with, what it was told first and what changed."""
+    if context.in_sweep or "overrides" not in before:  # a job of a sweep is told everything again
+        return facts
+    changed = [o for o in facts["overrides"] if o.split("=", 1)[0] in MAY_CHANGE or o.startswith("logger.")]
+    kept = [o for o in before["overrides"] if key(o) not in {key(c) for c in changed}]
+    choices = {g: o for g, o in facts["choices"].items() if g == "logger"}
+    return {**facts, "overrides": [*kept, *changed], "choices": {**before.get("choices", {}), **choices}}
 
 
 def _optimizer(node: dict[str, Any]) -> Any:

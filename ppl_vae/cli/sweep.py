@@ -1,0 +1,298 @@
+"""Sweeps as Hydra runs them: the plan is on the disk before the first job, whoever chooses or launches the jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from ppl_vae.cli import folders
+from ppl_vae.cli.arguments import Arguments, next_command
+from ppl_vae.cli.messages import exit_code
+from ppl_vae.cli.progress import say
+from ppl_vae.errors import RunError
+from ppl_vae.runs.recorder import RECORD, RunWriter, command, now, versions
+from ppl_vae.runs.run import children, is_run
+from ppl_vae.sweeps.plan import PLAN, Plan, options, planned
+from ppl_vae.sweeps.sweep import Job, Sweep, count
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from ppl_vae.cli.hydra import Context
+
+SHOWN = 40
+"""How many jobs the table at the end lists."""
+
+
+@dataclass
+class Launched:
+    """The sweep of one command, as far as there is one: a plan that is written as it is launched.
+
+    Args:
+        verb: whose jobs they are.
+        arguments: of the command line.
+        resumed: the plan that is gone on with, in place of one made anew.
+    """
+
+    verb: str
+    arguments: Arguments
+    resumed: Plan | None = None
+    directory: Path | None = None
+    plan: Plan | None = field(default=None, repr=False)
+
+    def launch(self, launcher: Any, config: Any, loader: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Any]:
+        """Write the plan, as far as it is known, then let the launcher do these jobs."""
+        self.directory = Path(str(config.hydra.sweep.dir))
+        if self.resumed is not None:
+            plan = self.plan or replace(self.resumed, resumed=(*self.resumed.resumed, now()))
+        else:
+            plan = self.plan or replace(
+                Plan.of_hydra(config, loader),
+                verb=self.verb,
+                flags=tuple(f for f in self.arguments.flags if f != "--multirun"),
+                command=tuple(command()),
+                started=now(),
+                versions=versions(),
+            )
+            if not plan.complete:
+                plan = plan.grown(planned(jobs, options(config.hydra.runtime.choices), first))
+        if plan != self.plan:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            plan.write(self.directory)
+        self.plan = plan
+        return list(launcher(jobs, initial_job_idx=first))
+
+
+class Replay(Sweeper):
+    """A sweeper that launches the jobs of a plan that is gone on with; each decides for itself what is left to do."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Make the launcher that the config names."""
+        plugins = Plugins.instance()
+        self.launches: Any = plugins.instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        """Launch the jobs; what was typed is in the plan already."""
+        done: Sequence[JobReturn] = self.launches.launch([job.overrides for job in self.plan.jobs], initial_job_idx=0)
+        return done
+
+
+@contextlib.contextmanager
+def planning(launched: Launched) -> Iterator[None]:
+    """Let what launches jobs write the plan first, and a resumed plan stand in for the sweeper.
+
+    Hydra asks `Plugins` for both, whichever they are; a verb that writes inside a run has no folder of a sweep.
+    """
+    launcher_of, sweeper_of = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
+
+    def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Any:
+        launcher: Any = launcher_of(self, hydra_context, task_function, config)
+        if folders.is_scratch(Path(str(config.hydra.sweep.dir))):
+            return launcher
+
+        def launch(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            del launcher.launch  # some send themselves to where the jobs are done: as they were made
+            try:
+                return launched.launch(
+                    launcher.launch, config, hydra_context.config_loader, job_overrides, initial_job_idx
+                )
+            finally:
+                launcher.launch = launch
+
+        launcher.launch = launch
+        return launcher
+
+    def instantiate_sweeper(self: Plugins, *, config: Any, hydra_context: Any, task_function: Any) -> Sweeper:
+        context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
+        if launched.resumed is None:
+            if not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
+                _refuse_used(directory)
+            return sweeper_of(self, **context)
+        sweeper = Replay(launched.resumed)
+        sweeper.setup(**context)
+        return sweeper
+
+    Plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
+    Plugins.instantiate_sweeper = instantiate_sweeper  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Plugins.instantiate_launcher = launcher_of  # type: ignore[method-assign]
+        Plugins.instantiate_sweeper = sweeper_of  # type: ignore[method-assign]
+
+
+def _refuse_used(directory: Path) -> None:
+    """Refuse the folder of another sweep, whose jobs are not these, or of a run.
+
+    Raises:
+        RunError: with what to type instead.
+    """
+    if is_run(directory):
+        raise RunError(f"{directory} holds a run already, expected a new folder: choose another hydra.sweep.dir")
+    if not (directory / PLAN).exists() and not children(directory):
+        return
+    try:
+        jobs = Sweep(directory).jobs
+    except RunError:
+        told = "a sweep"
+    else:
+        told = f"a sweep of {len(jobs)} jobs ({', '.join(f'{n} {state}' for state, n in count(jobs).items())})"
+    raise RunError(
+        f"{directory} holds {told} already, expected a new folder: go on with that sweep "
+        f"({next_command('train -m', resume=directory)}), or choose another hydra.sweep.dir"
+    )
+
+
+# --- what is said of it
+# ----------------------------------------------------------------------------------------------------
+
+
+def sweep_above(directory: Path) -> Path | None:
+    """The folder of the sweep that a job's folder lies in; None where it has no plan."""
+    return next((p for p in list(directory.parents)[:4] if (p / PLAN).is_file()), None)
+
+
+def say_beginning(directory: Path, number: int, more: str = "") -> None:
+    """Say on standard error which job begins, and what is done with it where that is not all of it."""
+    if line := beginning(directory, number):
+        say(f"{line}: {more}" if more else line)
+
+
+def beginning(directory: Path, number: int) -> str:
+    """`Job 7 of 24, model.latent_dim=8 seed=2, 3 min left`, as a job says when it begins; empty without a plan."""
+    sweep = sweep_above(directory)
+    if sweep is None:
+        return ""
+    plan = _plan_of(sweep)
+    own = " ".join(_own(plan, number))
+    of = f" of {len(plan.jobs)}" if plan.complete else ""
+    return ", ".join(part for part in (f"Job {number + 1}{of}", own, _left(sweep, plan)) if part)
+
+
+def _plan_of(sweep: Path) -> Plan:
+    return _read(sweep, (sweep / PLAN).stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(sweep: Path, stamp: int) -> Plan:
+    """The plan of a sweep, read once for all jobs that a process does of it."""
+    return Plan.read(sweep) or Plan()
+
+
+def _own(plan: Plan, number: int) -> tuple[str, ...]:
+    return next((plan.own(job) for job in plan.jobs if job.number == number), ())
+
+
+def _left(sweep: Path, plan: Plan) -> str:
+    """How long the rest will take at the pace since this sweep was started or gone on with; empty before a job ended.
+
+    Told from the times of the jobs' files alone, which are there whatever process does them; it knows of no jobs in
+    other processes that are not done yet, and takes them as done.
+    """
+    since = datetime.fromisoformat((plan.resumed or (plan.started,))[-1]).timestamp()
+    stamps = [(path / RECORD).stat().st_mtime for path in children(sweep)]
+    done = sum(stamp >= since for stamp in stamps)
+    if not plan.complete or not done:
+        return ""
+    return f"{duration((time.time() - since) / done * (len(plan.jobs) - len(stamps)))} left"
+
+
+def title(directory: Path, number: int) -> str:
+    """`job 7 (model.latent_dim=8 seed=2)`: a job by its number, as its folder has it, and by what sets it apart."""
+    sweep = sweep_above(directory)
+    own = () if sweep is None else _own(_plan_of(sweep), number)
+    return f"job {number} ({' '.join(own)})" if own else f"job {number}"
+
+
+def goes_on(directory: Path, number: int) -> Path | None:
+    """The folder of a job whose sweep is gone on with, which may have been named otherwise before; else None."""
+    sweep = sweep_above(directory)
+    if sweep is None or not (plan := _plan_of(sweep)).resumed:
+        return None
+    if plan.folder(number) is not None or is_run(directory):
+        return directory
+    before = next((job.directory for job in Sweep(sweep).jobs if job.number == number), None)
+    if before is None:
+        return directory
+    for path in (directory, *directory.parents):  # made by Hydra for this job, and not needed
+        if path == sweep or any(path.iterdir()):
+            break
+        path.rmdir()
+    return before
+
+
+def keep(error: BaseException, text: str, context: Context) -> None:
+    """Keep what a job was refused with before its verb began: every job of a sweep has a `run.json`."""
+    if sweep_above(context.directory) is None or is_run(context.directory):
+        return
+    with RunWriter(context.directory) as writer:
+        writer.failed(error, text, refused=True, exit_code=exit_code(error), **context.facts)
+
+
+def duration(seconds: float) -> str:
+    """A time in one unit, rounded up.
+
+    Example:
+        >>> duration(3.2), duration(130), duration(9000), duration(400000)
+        ('4 s', '3 min', '3 h', '5 d')
+    """
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds > 1.5 * size:
+            return f"{-int(-seconds // size)} {unit}"
+    return f"{-int(-seconds // 1)} s"
+
+
+def ended(launched: Launched, *, results: bool) -> tuple[Job, ...] | None:
+    """Say how the jobs of a sweep stand: a table of them where results are to be read by people, then what is next.
+
+    Returns:
+        The jobs; None where there is no sweep, or nothing of it.
+    """
+    if launched.directory is None or not (launched.directory / PLAN).is_file():
+        return None
+    sweep = Sweep(launched.directory)
+    jobs = sweep.jobs
+    if results:
+        _table(jobs)
+    told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
+    lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})"]
+    if launched.verb == "train" and any(job.run is not None for job in jobs):
+        lines.append(f"page: {next_command('compare', sweep=sweep)}")
+    if launched.verb == "train" and any(job.state != "finished" for job in jobs):
+        lines.append(f"go on with the rest: {next_command('train -m', resume=sweep)}")
+    for line in lines:
+        print(line, file=sys.stdout if results else sys.stderr)
+    return jobs
+
+
+def _table(jobs: Sequence[Job]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state != "finished"][:SHOWN]
+    if not shown:
+        return
+    keys = list(dict.fromkeys(k for job in shown for k in job.values))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("job", *keys, "state", "validation ELBO"):
+        table.add_column(column, justify="right" if column == "validation ELBO" else "left", overflow="fold")
+    for job in shown:
+        elbo = job.result.get("validation/elbo")
+        cells = [job.values.get(k, "-") for k in keys]
+        table.add_row(str(job.number), *cells, job.state, "-" if elbo is None else f"{elbo:.2f}")
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    console.print(table)

@@ -1,0 +1,86 @@
+"""`ppl-vae sweeps`: which sweeps there are, and how far they have come."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ppl_vae.cli.arguments import next_command
+from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.output import Result
+from ppl_vae.config.schema import near
+from ppl_vae.errors import RunError
+from ppl_vae.runs.files import whole_path
+from ppl_vae.sweeps.plan import Plan
+from ppl_vae.sweeps.sweep import STATES, Sweep, count, started, sweeps, whole
+
+
+def run(cfg: DictConfig, context: Context) -> Result:
+    """List the sweeps in a folder and below, oldest first."""
+    root = whole_path(cfg.dir, "dir")
+    if not root.is_dir():
+        if cfg.dir == "outputs":
+            raise RunError(f"there are no outputs in {root.parent}; name another folder: dir=DIR")
+        siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+        hint = near(root.name, siblings[:20]) if siblings else f"{root.parent} holds no folder"
+        raise RunError(f"dir={cfg.dir}: there is no such folder; {hint}")
+    rows = [_row(sweep) for sweep in sweeps(root)]
+    record = {"dir": str(root), "sweeps": rows}
+    if not rows:
+        return Result(record=record, lines=[f"no sweeps in {root}; make one with: ppl-vae train -m key=1,2"])
+    left = [row for row in rows if row["state"] in ("interrupted", "missing", "failed") and row["verb"] == "train"]
+    lines = [f"go on with the rest: {next_command('train -m', resume=row['sweep'])}" for row in left[-1:]]
+    return Result(record=record, tables=[_table(rows, root)], lines=lines)
+
+
+def _row(sweep: Sweep) -> dict[str, Any]:
+    """What is told of a sweep; a damaged one tells so."""
+    try:
+        plan, jobs = sweep.plan, sweep.jobs
+    except RunError as error:
+        return {"sweep": str(sweep), "state": "damaged", "error": str(error), "verb": "", "command": "", "jobs": None,
+                "started": ""}  # fmt: skip
+    return {
+        "sweep": str(sweep),
+        "state": whole(jobs),
+        "jobs": len(jobs),
+        "complete": plan.complete,
+        **{state: count(jobs).get(state, 0) for state in STATES},
+        "started": started(sweep.directory),
+        "verb": plan.verb,
+        "varying": list(plan.varying),
+        "command": _command(plan),
+        "started_in": plan.started_in,
+    }
+
+
+def _command(plan: Plan) -> str:
+    """The command line from its verb on, whichever way Python was started."""
+    words = plan.command[plan.command.index(plan.verb) :] if plan.verb in plan.command else ()
+    return shlex.join(["ppl-vae", *(words or (plan.verb, "-m", *plan.overrides))])
+
+
+def _table(rows: list[dict[str, Any]], root: Path) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("sweep", "date", "state", "jobs", "varying", "command"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("date", "jobs"))
+    for row in rows:
+        told = ", ".join(f"{row[s]} {s}" for s in STATES if row.get(s) and row[s] != row["jobs"])
+        of = "-" if row["jobs"] is None else str(row["jobs"]) if row["complete"] else f"{row['jobs']} so far"
+        date = datetime.fromisoformat(row["started"]).astimezone().strftime("%Y-%m-%d %H:%M") if row["started"] else "-"
+        table.add_row(
+            str(Path(row["sweep"]).relative_to(root)),
+            date,
+            row.get("error") or (f"{row['state']}: {told}" if told else row["state"]),
+            of,
+            " ".join(row.get("varying", ())),
+            row["command"],
+        )
+    return table
