@@ -91,13 +91,14 @@ class Job:
         def task(cfg: DictConfig) -> float | None:
             return self.run(cfg)
 
+        task.job = self  # type: ignore[attr-defined]  # for launchers that begin jobs before their turn
         return task
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
         from ppl_vae.cli import sweep
 
-        context = _context(self.verb)
+        context = context_of(self.verb)
         if context.in_sweep:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
@@ -151,7 +152,8 @@ def _find(job: DictConfig, context: Context) -> None:
             find(name)
 
 
-def _context(verb: str) -> Context:
+def context_of(verb: str) -> Context:
+    """What Hydra's config says of the job at hand."""
     from ppl_vae.cli import sweep
     from ppl_vae.sweeps.plan import options
 
@@ -215,12 +217,12 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
         finally:
             folders.remove_empty()
         return _exit(outcome, verb)
-    from ppl_vae.cli import sweep
+    from ppl_vae.cli import batched, sweep
 
     launched = sweep.Launched(verb, arguments, plan)
     readable = False
     try:
-        with sweep.planning(launched):
+        with batched.launching(), sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
         readable = arguments.value("format") in (None, Format.table.name)
     except JobFailed as failure:

@@ -205,9 +205,10 @@ def _left(sweep: Path, plan: Plan) -> str:
     since = datetime.fromisoformat((plan.resumed or (plan.started,))[-1]).timestamp()
     stamps = [(path / RECORD).stat().st_mtime for path in children(sweep)]
     done = sum(stamp >= since for stamp in stamps)
-    if not plan.complete or not done:
+    missing = len(plan.jobs) - len(stamps)
+    if not plan.complete or not done or not missing:  # all have begun: that says nothing of how far they are
         return ""
-    return f"{duration((time.time() - since) / done * (len(plan.jobs) - len(stamps)))} left"
+    return f"{duration((time.time() - since) / done * missing)} left"
 
 
 def title(directory: Path, number: int) -> str:

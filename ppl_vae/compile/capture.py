@@ -154,7 +154,7 @@ def _merge(graph: fx.Graph) -> None:
     """Compute once what is computed several times from the same inputs."""
     first: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
-        if node.op != "call_function" or _is_random(node):
+        if node.op != "call_function" or is_random(node):
             continue
         try:
             key = (node.target, _key(node.args), _key(node.kwargs))
@@ -180,7 +180,8 @@ def _mutates(node: fx.Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _is_random(node: fx.Node) -> bool:
+def is_random(node: fx.Node) -> bool:
+    """True if a node draws random numbers."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 

@@ -17,7 +17,8 @@ class CollapseAlarm:
     A unit is dead where the variance over data of E[z | x] is below 0.01. The alarm goes off where all units of a site
     are dead for `patience` epochs on end. So that it costs nothing while all is well, it looks at units only where the
     KL of a site in the row of metrics is below `below`; `history` keeps the number of active units whenever it looked.
-    Latents are dead at first in many a healthy run: a site that never was active counts from step `after` on.
+    Latents are dead at first in many a healthy run: a site that never was active counts from step `after` on, and until
+    some KL has been above `below` it does not look before that step.
 
     Args:
         vae: the pair that is trained.
@@ -60,6 +61,8 @@ class CollapseAlarm:
             self._dead.clear()
             self._lived.update(key.removeprefix(f"{part}/kl/") for key in row if key.startswith(f"{part}/kl/"))
             return
+        if not self._lived and row.get("step", self.after) < self.after:
+            return  # dead at first, and still in time: looking costs as much as a short epoch
         draws = max(32, 16_000 // len(self.data))  # few data need means that are known well
         codes = encodings(self.vae, self.data, draws=draws)
         active = {c.name: (int(c.active.sum()), len(c.active)) for c in codes}

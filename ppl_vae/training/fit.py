@@ -6,12 +6,14 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae import rng
 from ppl_vae.core.call import named_arguments, require_pair
@@ -24,7 +26,7 @@ from ppl_vae.training.isolation import isolate_globals, modes_kept
 from ppl_vae.training.loop import run
 from ppl_vae.training.optimizers import OptimizerFactory
 from ppl_vae.training.resume import start
-from ppl_vae.training.setup import INITIAL, Parts, Plan, set_up
+from ppl_vae.training.setup import INITIAL, Parts, Plan, Training, set_up
 from ppl_vae.training.signals import Interrupted, PostponedSignals
 
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -117,8 +119,6 @@ def fit(
         >>> print(f"{next(vae.parameters()).item():.1f}")  # the exact posterior is Normal(x/2, √½)
         0.5
     """
-    from ppl_vae.objectives import ELBO, as_objective
-
     plan = Plan(
         epochs=epochs,
         steps=steps,
@@ -130,22 +130,11 @@ def fit(
         keep=keep,
         compile=compile,
     )
-    _refuse_nonsense(plan, directory, resume)
-    _refuse_kinds(vae, directory, groups, callbacks)
-    objective = ELBO() if objective is None else as_objective(objective)
-    device = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0)).device
-    signals, history = PostponedSignals(), History(keep=keep)
-    store = None if directory is None else Store(directory)
+    call = Call.checked(vae, data, objective, optimizer, scheduler, plan, groups, directory, resume, callbacks)
+    signals, history, store = PostponedSignals(), call.history, call.store
     try:
-        with isolate_globals(device), modes_kept(vae, objective), signals:
-            rng.seed_all(rng.derive(seed, INITIAL), device)
-            test = getattr(data, "test", None)
-            with misfit_told(vae):
-                train, validation = batches_of(data, vae, device, batch_size)
-                given = Parts(plan, train, validation, test, history, store, signals, callbacks, device)
-                training = set_up(vae, objective, optimizer, scheduler, groups, given)
-            start(training, resume)
-            run(training, progress)
+        with call.isolated(), signals:
+            run(call.begin(signals), progress)
     except Interrupted:
         history.status = "interrupted"
     except BaseException as error:
@@ -164,6 +153,70 @@ def fit(
         error.history = history  # type: ignore[attr-defined]
         raise
     raise AssertionError("unreachable: delivering a signal raises")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What `fit` was called with, checked, before anything is run or written."""
+
+    vae: Any
+    data: Any
+    objective: Any
+    optimizer: OptimizerFactory
+    scheduler: Any
+    plan: Plan
+    groups: Mapping[str, Mapping[str, Any]] | None
+    store: Store | None
+    resume: bool
+    callbacks: Sequence[Callable[[Row], object]]
+    history: History
+
+    @staticmethod
+    def checked(
+        vae: Any,
+        data: Any,
+        objective: Any,
+        optimizer: OptimizerFactory,
+        scheduler: Any,
+        plan: Plan,
+        groups: Mapping[str, Mapping[str, Any]] | None,
+        directory: Any,
+        resume: bool,
+        callbacks: Sequence[Callable[[Row], object]],
+    ) -> Call:
+        """Refuse nonsense; see `fit`."""
+        from ppl_vae.objectives import ELBO, as_objective
+
+        _refuse_nonsense(plan, directory, resume)
+        _refuse_kinds(vae, directory, groups, callbacks)
+        objective = ELBO() if objective is None else as_objective(objective)
+        store = None if directory is None else Store(directory)
+        history = History(keep=plan.keep)
+        return Call(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks, history)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pair lies."""
+        first: Tensor = next(itertools.chain(self.vae.parameters(), self.vae.buffers()), torch.empty(0))
+        return first.device
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Leave the caller's process, and the modes of the modules, as they were found."""
+        with isolate_globals(self.device), modes_kept(self.vae, self.objective):
+            yield
+
+    def begin(self, signals: PostponedSignals) -> Training:
+        """Set the run up, and begin it or go on with it; within `isolated`."""
+        device = self.device
+        rng.seed_all(rng.derive(self.plan.seed, INITIAL), device)
+        test = getattr(self.data, "test", None)
+        with misfit_told(self.vae):
+            train, validation = batches_of(self.data, self.vae, device, self.plan.batch_size)
+            given = Parts(self.plan, train, validation, test, self.history, self.store, signals, self.callbacks, device)
+            training = set_up(self.vae, self.objective, self.optimizer, self.scheduler, self.groups, given)
+        start(training, self.resume)
+        return training
 
 
 def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:

@@ -10,6 +10,7 @@ import copy
 import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ppl_vae.compile.meter import Meter
@@ -26,7 +27,18 @@ from ppl_vae.training.resume import save
 from ppl_vae.training.setup import Training
 from ppl_vae.training.signals import Interrupted
 
-__all__ = ["run"]
+__all__ = [
+    "begin_epoch",
+    "end_epoch",
+    "finish",
+    "interrupt",
+    "is_done",
+    "keep_weights",
+    "run",
+    "settle",
+    "train_on",
+    "validate",
+]
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
@@ -47,30 +59,57 @@ def run(training: Training, progress: bool | None) -> None:
                 process.reporter.note(f"warning: {found.kind}, at {found.where}: {found.what} Fix: {found.fix}")
             if training.epochs == 0 and not history.rows:
                 _evaluate_only(training)
-            while state.step < training.steps and not _stops_early(training):
+            while not is_done(training):
                 _run_epoch(training)
             process.reporter.done(history)
     except Interrupted:
-        _keep_weights(training)
+        keep_weights(training)
         raise
-    history.status = "stopped early" if state.step < training.steps else "finished"
-    _keep_weights(training)
+    finish(training)
+
+
+def is_done(training: Training) -> bool:
+    """True at the end, or where training is to stop early."""
+    return training.state.step >= training.steps or _stops_early(training)
+
+
+def finish(training: Training) -> None:
+    """Say how training ended, and hold the weights to keep."""
+    training.history.status = "stopped early" if training.state.step < training.steps else "finished"
+    keep_weights(training)
 
 
 def _run_epoch(training: Training) -> None:
     state, reporter = training.state, training.process.reporter
-    assert state.optimizer is not None
-    assert state.scheduler is not None
-    training.process.snapshot = copy.deepcopy(state.take())
+    begin_epoch(training)
     started, look = time.monotonic() - state.spent, time.monotonic() + reporter.seconds
     for batch in training.rest_of_epoch():
-        _train_on(training, batch)
+        train_on(training, batch)
         state.spent = time.monotonic() - started
         if training.signals.pending is not None:
-            _interrupt(training, unsaved=True)
+            interrupt(training, unsaved=True)
         if time.monotonic() >= look:
             look = time.monotonic() + reporter.seconds
             reporter.step(state.step, state.epoch + 1, _averages(training)["bound"])
+    end_epoch(training, lambda: time.monotonic() - started)
+
+
+def begin_epoch(training: Training) -> None:
+    """Keep the state from which the epoch can be replayed."""
+    training.process.snapshot = copy.deepcopy(training.state.take())
+
+
+def end_epoch(training: Training, seconds: Callable[[], float], validation: Meter | None = None) -> None:
+    """Read the averages, validate, and record it all.
+
+    Args:
+        training: the run, after the last step of an epoch.
+        seconds: gives the seconds that the epoch took.
+        validation: the averages over the validation data, where they were taken already.
+    """
+    state = training.state
+    assert state.optimizer is not None
+    assert state.scheduler is not None
     averages = _averages(training)
     state.end_epoch()
     row: Row = {"epoch": state.epoch, "step": state.step}
@@ -78,15 +117,19 @@ def _run_epoch(training: Training) -> None:
     row |= {f"train/{name}": value for name, value in averages.items()}
     row |= {"lr": state.optimizer.lr, "grad_norm": grad_norm}
     row |= {name: float(schedule.value) for name, schedule in training.schedules.items()}
-    row |= _validate(training)
+    if validation is None or training.validation is None:
+        row |= validate(training)
+    else:
+        settle(training)
+        row |= _row(training, validation, training.validation, "validation")
     state.scheduler.after_epoch(-row.get("validation/bound", math.nan))
-    row["seconds"] = time.monotonic() - started
+    row["seconds"] = seconds()
     state.spent = 0.0
     _tell_how_it_ran(training)
     _record(training, row)
 
 
-def _train_on(training: Training, batch: tuple[Any, ...]) -> None:
+def train_on(training: Training, batch: tuple[Any, ...]) -> None:
     """One step of training; reads nothing from the device."""
     state, stepper, process = training.state, training.stepper, training.process
     assert stepper is not None
@@ -129,7 +172,8 @@ def _tell_how_it_ran(training: Training) -> None:
         training.process.reporter.note(f"steps run {history.compiled}")
 
 
-def _validate(training: Training) -> Row:
+def validate(training: Training) -> Row:
+    """Averages over the validation data, by the program; nothing without any."""
     return {} if training.validation is None else _evaluate(training, training.validation, "validation")
 
 
@@ -137,11 +181,20 @@ def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
     """Averages over a split with every schedule at its final value, so that epochs can be compared."""
     vae, objective, meter = training.state.vae, training.state.objective, Meter()
     with evaluating(training.device, VALIDATION_SEED, vae, objective):
-        for schedule in training.moving:
-            schedule.value.fill_(schedule.final)
+        settle(training)
         for batch in feed.batches(training.plan.batch_size):
             bound = objective(vae, batch, total=len(training.train))
             meter.add({"bound": bound.value, **bound.metrics}, length(batch))
+    return _row(training, meter, feed, prefix)
+
+
+def settle(training: Training) -> None:
+    """Set every schedule to its final value, at which epochs are compared."""
+    for schedule in training.moving:
+        schedule.value.fill_(schedule.final)
+
+
+def _row(training: Training, meter: Meter, feed: Batches, prefix: str) -> Row:
     averages = meter.read()
     if "elbo" not in averages:
         averages["elbo"] = _elbo(training, feed)
@@ -172,7 +225,7 @@ def _elbo(training: Training, feed: Batches) -> float:
 def _evaluate_only(training: Training) -> None:
     started = time.monotonic()
     row: Row = {"epoch": 0, "step": 0}
-    row |= _evaluate(training, training.train, "train") | _validate(training)
+    row |= _evaluate(training, training.train, "train") | validate(training)
     _record(training, row | {"seconds": time.monotonic() - started})
 
 
@@ -197,7 +250,7 @@ def _record(training: Training, row: Row) -> None:
         if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
             training.stepper.forget()
     if training.signals.pending is not None:
-        _interrupt(training, unsaved=False)
+        interrupt(training, unsaved=False)
 
 
 def _stops_early(training: Training) -> bool:
@@ -205,7 +258,12 @@ def _stops_early(training: Training) -> bool:
     return patience is not None and bool(rows) and epochs_since_best(rows) >= patience
 
 
-def _interrupt(training: Training, *, unsaved: bool) -> NoReturn:
+def interrupt(training: Training, *, unsaved: bool) -> NoReturn:
+    """Stop where a signal has come, in a state to go on from.
+
+    Raises:
+        Interrupted: always.
+    """
     if unsaved:
         save(training)
     if training.store is not None and training.process.best is None:
@@ -213,6 +271,7 @@ def _interrupt(training: Training, *, unsaved: bool) -> NoReturn:
     raise Interrupted
 
 
-def _keep_weights(training: Training) -> None:
+def keep_weights(training: Training) -> None:
+    """Let the pair hold the weights that are to be kept."""
     if training.plan.keep == "best" and training.process.best is not None:
         training.state.vae.load_state_dict(training.process.best)

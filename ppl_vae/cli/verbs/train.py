@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from omegaconf import DictConfig
 from ppl_vae.cli import messages, sweep
 from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
-from ppl_vae.cli.assemble import assemble
+from ppl_vae.cli.assemble import Assembled, assemble
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.cli.process import reset_process
 from ppl_vae.cli.progress import attempt, bar, say
 from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
@@ -29,6 +31,7 @@ from ppl_vae.sweeps.plan import key
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
     from ppl_vae.datasets import Dataset, Spec, Split
+    from ppl_vae.sweeps.lockstep import Outcome
     from ppl_vae.training import History
 
 
@@ -105,10 +108,18 @@ def run(cfg: DictConfig, context: Context) -> Result:
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
+    begun, resume = AHEAD.pop(context.directory, None), _resumes(cfg, context)
+    if begun is not None:
+        begun.taken = True
+        work = partial(_train, cfg, context, begun=begun)
+        return recorded(work, context, resume=resume, recorder=begun.recorder)
     if context.resumed and (ended := _ended(cfg, context)) is not None:
         return ended
-    resume = cfg.resume is not None or context.resumed
-    return recorded(lambda recorder: _train(cfg, context, recorder, resume), context, resume=resume)
+    return recorded(partial(_train, cfg, context), context, resume=resume)
+
+
+def _resumes(cfg: DictConfig, context: Context) -> bool:
+    return cfg.resume is not None or context.resumed
 
 
 def _ended(cfg: DictConfig, context: Context) -> Result | None:
@@ -135,12 +146,14 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
     return None
 
 
-def recorded(work: Callable[[RunWriter], Result], context: Context, *, resume: bool = False) -> Result:
-    """Do work in the job's own run directory, and say there how it ended."""
+def recorded(
+    work: Callable[[RunWriter], Result], context: Context, *, resume: bool = False, recorder: RunWriter | None = None
+) -> Result:
+    """Do work in the job's own run directory, which may be held already, and say there how it ended."""
     here = Path.cwd()
     if context.directory == here and not resume and any(here.iterdir()):
         raise RunError(f"hydra.run.dir: got the working directory, which is not empty, expected a new folder in {here}")
-    with RunWriter(context.directory, resume=resume) as recorder:
+    with recorder or RunWriter(context.directory, resume=resume) as recorder:
         before = recorder.record
         try:
             return work(recorder)
@@ -166,12 +179,74 @@ def _refused(error: BaseException, directory: Path) -> bool:
     return isinstance(error, PplVaeError) or user_frame(error) is None
 
 
-def _train(cfg: DictConfig, context: Context, recorder: RunWriter, resume: bool) -> Result:
+@dataclass
+class Begun:
+    """A run that has begun: all is made, and nothing trained.
+
+    Attributes:
+        made: what its config describes.
+        arguments: those of `fit`.
+        recorder: of its directory, which it holds.
+        trackers: what its metrics are told to.
+        number: of the job in its sweep.
+        outcome: how training went, where that is done before the job's turn.
+        taken: whether the job has had its turn.
+    """
+
+    made: Assembled
+    arguments: dict[str, Any]
+    recorder: RunWriter
+    trackers: Sequence[Any] = ()
+    number: int | None = None
+    outcome: Outcome | None = None
+    taken: bool = False
+
+    def history(self) -> History:
+        """Train, where that is not done yet."""
+        from ppl_vae.training import fit
+
+        if self.outcome is None:
+            return fit(**self.arguments)
+        if self.outcome.error is not None:
+            raise self.outcome.error
+        return self.outcome.history
+
+
+AHEAD: dict[Path, Begun] = {}
+"""Runs that were begun, and trained, before their job's turn; see `ppl_vae.cli.batched`."""
+
+
+def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
+    """Begin a job before its turn; None where it is to do all of it in its turn, and to fail there if it must."""
+    resume = _resumes(cfg, context)
+    if cfg.logger:
+        return None  # some trackers follow one run at a time
+    if resume and is_run(context.directory):
+        record = {} if locked(context.directory) else read_record(context.directory)
+        if not record or is_done(context.directory, record, cfg.trainer.epochs):
+            return None
+    try:
+        recorder = RunWriter(context.directory, resume=resume)
+    except RunError:
+        return None
+    was_there = bool(recorder.record)
+    try:
+        return _begin(cfg, context, recorder)
+    except BaseException as error:
+        if was_there:
+            recorder.release()
+        else:
+            recorder.discard()
+        if isinstance(error, (Exception, SystemExit)):
+            return None
+        raise
+
+
+def _begin(cfg: DictConfig, context: Context, recorder: RunWriter) -> Begun:
     made = assemble(cfg, context)
     config = made.config
 
     from ppl_vae.diagnostics.collapse import CollapseAlarm
-    from ppl_vae.training import fit
 
     optimizer = _optimizer(config["optimizer"])
     scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
@@ -180,24 +255,33 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, resume: bool)
     trackers = []
     if config["logger"]:
         trackers.append(build("logger", config["logger"], directory=context.directory, config=made.saved))
-    with Trackers(*trackers) as told:
+    arguments = {
+        "vae": made.vae,
+        "data": made.data,
+        "objective": made.objective,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        **config["trainer"],
+        "seed": cfg.seed,
+        "directory": recorder,
+        "resume": _resumes(cfg, context),
+        "callbacks": [CollapseAlarm(made.vae, watched), *trackers],
+    }
+    return Begun(made, arguments, recorder, trackers, context.number)
+
+
+def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun | None = None) -> Result:
+    if begun is None:
+        begun = _begin(cfg, context, recorder)
+    else:
+        reset_process(cfg.seed, cfg.engine.device)  # as `assemble` leaves it
+    with Trackers(*begun.trackers) as told:
         try:
-            history = fit(
-                made.vae,
-                made.data,
-                made.objective,
-                optimizer,
-                scheduler,
-                **config["trainer"],
-                seed=cfg.seed,
-                directory=recorder,
-                resume=resume,
-                callbacks=[CollapseAlarm(made.vae, watched), *trackers],
-            )
+            history = begun.history()
         except KeyboardInterrupt:
             print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
             raise
-        result = finish(made.vae, made.data, history, cfg, context.directory)
+        result = finish(begun.made.vae, begun.made.data, history, cfg, context.directory)
         told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
         recorder.end("finished", result=told.result)
     return result

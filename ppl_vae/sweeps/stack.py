@@ -1,0 +1,168 @@
+"""Many pairs as one program: tensors stacked with a first axis over runs, and a graph of one run mapped over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ppl_vae.compile.capture import State, record, simplify
+from ppl_vae.compile.verify import PLAIN, CaptureError
+from ppl_vae.core.functional import call_with
+from ppl_vae.schedules import Schedule
+from ppl_vae.sweeps.noise import Rows, Streams, lift, rows_by_modules, while_stacking
+
+
+class Stack:
+    """The parameters and buffers of several modules of one kind, which can be joined into one memory.
+
+    Args:
+        states: of the modules, whose tensors have the same names, shapes and dtypes (see `kind`).
+
+    Raises:
+        CaptureError: a tensor that cannot be a row of a stack.
+    """
+
+    def __init__(self, states: Sequence[State]) -> None:
+        self.states = list(states)
+        for name, tensor in (states[0].trained | states[0].constants).items():
+            if not tensor.is_contiguous():
+                raise CaptureError(f"{name.partition('.')[2]} is not contiguous in memory")
+        self._rows = [torch.stack([t.detach() for t in same]) for same in self._same()]
+
+    def _same(self) -> Iterator[tuple[Tensor, ...]]:
+        """Each tensor, of all runs."""
+        return zip(*(state.tensors for state in self.states), strict=True)
+
+    @contextmanager
+    def joined(self, live: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Within, the tensors of the modules lie in one memory, `(runs, …)` each; afterwards in their own again.
+
+        Modules stay what they are meanwhile: what changes a row changes the tensor of its run, and the other way round.
+
+        Args:
+            live: the runs that take part; the rows of others hold whatever they held.
+        """
+        own = []
+        for rows, same in zip(self._rows, self._same(), strict=True):
+            for run in live:
+                own.append((same[run], same[run].data, rows[run]))
+        try:
+            for tensor, memory, row in own:
+                row.copy_(memory)
+                tensor.data = row
+            yield self._rows
+        finally:
+            for tensor, memory, row in own:
+                memory.copy_(row)
+                tensor.data = memory
+
+
+class Program:
+    """A graph of one run, mapped over runs.
+
+    Args:
+        graph: takes the tensors of a run, then a batch; gives tensors (or None), without changing its batch.
+        tensors: the stacked tensors, `(runs, …)` each.
+        batch: a batch of one run.
+        shared: whether all runs take the same batch and the same noise.
+
+    Raises:
+        CaptureError: it cannot be mapped, or draws what cannot be drawn run by run.
+    """
+
+    def __init__(
+        self, graph: fx.GraphModule, tensors: Sequence[Tensor], batch: Sequence[Tensor], shared: bool = False
+    ) -> None:
+        self.runs, self.shared = len(tensors[0]), shared
+        self.lifted, inside = lift(graph)
+        *_, output = graph.graph.nodes
+        self.holds = [result is not None for result in output.args[0]]
+
+        def one(*inputs: Tensor) -> tuple[Tensor, ...]:
+            return tuple(result for result in graph(*inputs) if result is not None)
+
+        own = None if shared else 0
+        dims = (*(0 for _ in tensors), *(own for _ in (*batch, *self.lifted)))
+        mapped = torch.func.vmap(one, dims, randomness="error")
+        lead = () if shared else (self.runs,)
+        noise = [torch.zeros(*lead, *draw.shape, dtype=draw.dtype) for draw in self.lifted]
+        batches = [x if shared else x.expand(self.runs, *x.shape) for x in batch]
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        while_stacking(inside)
+        with torch.no_grad():
+            make = make_fx(lambda *inputs: list(mapped(*inputs)), tracing_mode="fake", _allow_non_fake_inputs=True)
+            self._graph = make(*tensors, *batches, *noise)
+        self._draws: list[Rows] = rows_by_modules(self._graph)
+        simplify(self._graph)
+
+    def __call__(self, tensors: Sequence[Tensor], batch: Sequence[Tensor], streams: Streams) -> list[Tensor | None]:
+        """Run all.
+
+        Args:
+            tensors: the stacked tensors.
+            batch: `(runs, …)` each; shared ones without that axis.
+            streams: the generators' states of the runs, which are moved on.
+        """
+        if self.shared and not self._draws:
+            torch.default_generator.set_state(streams[0])
+            noise = [draw(()) for draw in self.lifted]
+            streams[:] = [torch.default_generator.get_state()] * self.runs
+        else:
+            noise = self._noise(streams)
+        for rows in self._draws:
+            rows.streams = streams
+        with torch.no_grad():
+            found = iter(self._graph(*tensors, *batch, *noise))
+        return [next(found) if holds else None for holds in self.holds]
+
+    def _noise(self, streams: Streams) -> list[Tensor]:
+        """The lifted draws of each run, stacked."""
+        if not self.lifted:
+            return []
+        drawn = []
+        for run, state in enumerate(streams):
+            torch.default_generator.set_state(state)
+            drawn.append([draw(()) for draw in self.lifted])
+            streams[run] = torch.default_generator.get_state()
+        return drawn[0] if self.shared else [torch.stack(same) for same in zip(*drawn, strict=True)]
+
+
+def recorded(module: nn.Module, batch: Sequence[Tensor]) -> fx.GraphModule:
+    """A graph of what a module gives, without gradient, as `Program` takes it.
+
+    Args:
+        module: takes a batch, gives a tuple of tensors.
+        batch: one batch.
+    """
+    tensors = State.of(module).tensors
+    places = [id(t) for t in tensors]
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        values = dict(zip(places, inputs[: len(places)], strict=True))
+        return list(call_with(module, values, *inputs[len(places) :]))
+
+    return record(run, [*(t.detach() for t in tensors), *batch])
+
+
+def kind(*parts: Any) -> Any:
+    """All of some modules that runs must share to be stacked: classes, plain numbers, the shapes of their tensors.
+
+    The values of parameters, buffers and schedules are each run's own.
+    """
+    found: list[Any] = []
+    for part in parts:
+        if not isinstance(part, nn.Module):
+            found.append(part)
+            continue
+        for name, module in part.named_modules():
+            numbers = {} if isinstance(module, Schedule) else vars(module)
+            plain = tuple((k, v) for k, v in numbers.items() if isinstance(v, PLAIN))
+            found.append((name, type(module), plain))
+        for name, t in (*part.named_parameters(), *part.named_buffers()):
+            found.append((name, tuple(t.shape), t.dtype, t.device, t.requires_grad))
+    return tuple(found)

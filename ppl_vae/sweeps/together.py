@@ -1,0 +1,248 @@
+"""The steps of several runs as one: verified against each run's own program, taken through an epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ppl_vae import rng
+from ppl_vae.compile.capture import State
+from ppl_vae.compile.gradient import Bound
+from ppl_vae.compile.stepper import length
+from ppl_vae.compile.substitute import attempt
+from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, numbers, reason
+from ppl_vae.core.snapshot import Snapshot
+from ppl_vae.sweeps.held_out import HeldOut
+from ppl_vae.sweeps.lane import Lane
+from ppl_vae.sweeps.stack import Program, Stack
+from ppl_vae.training.isolation import stop_validating
+from ppl_vae.training.loop import begin_epoch, end_epoch, interrupt, is_done, train_on
+
+Batch = tuple[Any, ...]
+
+RANDOM, TORCH = "the random state", "the random state 0"
+
+
+class Together:
+    """Runs in lockstep, each a lane of one stack.
+
+    Args:
+        lanes: of one kind, before a step; distributions do not check their arguments.
+
+    Attributes:
+        stacked: how many there are in the stack.
+        refused: those whose own step is another than the stacked one.
+
+    Raises:
+        CaptureError: they cannot be stacked.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes, self.stacked, self.refused = list(lanes), len(lanes), list[Lane]()
+        first = lanes[0].training
+        states = [State.of(Bound(*lane.parts, len(first.train))) for lane in lanes]
+        self.stack = Stack(states)
+        self._parameters = [list(state.trained.values()) for state in states]
+        self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
+        size, data = first.plan.batch_size, len(first.train)
+        for rows in dict.fromkeys((min(size, data), data % size or min(size, data))):
+            self._verify([next(lane.training.train.batches(rows)) for lane in lanes])
+        self._held_out = HeldOut(self.stack, [self.lanes[place] for place in self._places()], self._places())
+
+    @property
+    def live(self) -> list[Lane]:
+        """Those that go on here."""
+        return [self.lanes[place] for place in self._places()]
+
+    def _places(self) -> list[int]:
+        return [place for place, lane in enumerate(self.lanes) if not lane.ended and not lane.alone]
+
+    # --- the step
+    # ---------------------------------------------------------------------------------------------------------
+
+    def _gradients(
+        self, batches: Sequence[Batch], tensors: Sequence[Tensor], streams: list[Tensor], places: Sequence[int]
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """Put the gradients of some runs into `.grad`, clipped; give the names of metrics, and `(runs, metrics)`."""
+        program, names = self._programs[_shape(batches[0])]
+        value, _, *rest = program(tensors, [torch.stack(same) for same in zip(*batches, strict=True)], streams)
+        results, gradients = (value, *rest[: len(names) - 1]), rest[len(names) - 1 :]
+        rows = torch.stack([r for r in results if r is not None], dim=1)
+        own = [None if g is None else g.contiguous() for g in gradients]
+        norms = rows[:, names.index("grad_norm")]
+        for place in places:
+            for parameter, gradient in zip(self._parameters[place], own, strict=True):
+                parameter.grad = None if gradient is None else gradient[place]
+            self.lanes[place].stepper.gradient.clipped({"grad_norm": norms[place]})
+        return names, rows
+
+    def _step(self, batches: Sequence[Batch], tensors: Sequence[Tensor], places: Sequence[int]) -> None:
+        """One step of some runs; the rows of others are ballast."""
+        streams = [lane.generators["torch"] for lane in self.lanes]
+        for place in places:
+            self.lanes[place].training.set_schedules()
+        names, rows = self._gradients(batches, tensors, streams, places)
+        size = length(batches[0])
+        for place in places:
+            lane = self.lanes[place]
+            lane.generators["torch"] = streams[place]
+            state = lane.training.state
+            assert state.optimizer is not None
+            state.optimizer.step()
+            state.meter.sums(names, rows.device).add_(rows[place], alpha=size)
+            state.meter.weigh(names, size)
+            state.end_step()
+
+    # --- verifying
+    # --------------------------------------------------------------------------------------------------------
+
+    def _verify(self, batches: Sequence[Batch]) -> None:
+        """Record a step on batches of this shape, and hold it to what each run's own program leaves behind.
+
+        On other data, other noise and other values of every schedule than it was recorded with, which no two runs
+        share. A run that it is not the same for is refused, and all that was done here is undone.
+
+        Raises:
+            CaptureError: the step cannot be recorded or stacked, or is the same for no run.
+        """
+        before = [Snapshot.of(lane.parts, None) for lane in self.lanes]
+        try:
+            for lane, batch in zip(self.lanes, batches, strict=True):
+                attempt("run", lambda lane=lane, batch=batch: lane.stepper.dry_run(batch))  # type: ignore[misc]
+            gradient = self.lanes[0].stepper.gradient
+            made = attempt("captured", lambda: gradient.recorded(batches[0]))
+            with self.stack.joined(range(self.stacked)) as tensors:
+                program = attempt("stacked", lambda: Program(made.graph, tensors, batches[0]))
+            self._programs[_shape(batches[0])] = program, tuple(made.names)
+            self._compare(batches)
+        finally:
+            for lane, snapshot in zip(self.lanes, before, strict=True):
+                snapshot.put(lane.parts, None)
+                lane.stepper.gradient.forget()
+        if not self.live:
+            raise CaptureError(self.refused[0].alone)
+
+    def _compare(self, batches: Sequence[Batch]) -> None:
+        others, streams = [], []
+        expected: list[dict[str, Tensor] | None] = []
+        for place, (lane, batch) in enumerate(zip(self.lanes, batches, strict=True)):
+            rng.seed_all(rng.derive(lane.call.plan.seed, len(self._programs), place), lane.training.device)
+            for schedule in lane.training.moving:
+                schedule.value.mul_(0.75).add_(0.125 + place / 64)
+            others.append(tuple(x.flip(0) if x.dim() else x for x in batch))
+            streams.append(torch.default_generator.get_state())
+            try:
+                expected.append(_left_by_program(lane, others[-1]))
+            except Exception as error:
+                expected.append(None)
+                self._refuse(lane, str(error) if isinstance(error, CaptureError) else reason(error))
+        with self.stack.joined(range(self.stacked)) as tensors:
+            names, rows = self._gradients(others, tensors, streams, range(self.stacked))
+            modules = [[part for part in lane.parts if isinstance(part, nn.Module)] for lane in self.lanes]
+            buffers = [{f"buffer {n}": b.clone() for m in parts for n, b in m.named_buffers()} for parts in modules]
+        for place, (lane, rest) in enumerate(zip(self.lanes, expected, strict=True)):
+            if rest is None:
+                continue
+            metrics = {name: rest.pop(name) for name in names if name in rest}
+            gradients = {GRADIENT + n: p.grad for n, p in lane.training.parameters.items() if p.grad is not None}
+            try:
+                found = dict(zip(names, rows[place].unbind(), strict=True))
+                # a metric near zero is the rounding of what it is the difference of
+                compare(metrics, found, "stacked", least=0.01 * float(metrics["bound"].abs()))
+                compare(rest, {**gradients, **buffers[place], TORCH: streams[place]}, "stacked")
+            except CaptureError as error:
+                self._refuse(lane, str(error))
+
+    def _refuse(self, lane: Lane, why: str) -> None:
+        if not lane.alone:
+            lane.alone = why
+            self.refused.append(lane)
+
+    # --- an epoch
+    # --------------------------------------------------------------------------------------------------------
+
+    def epoch(self, settings: dict[str, Any], say: Callable[[str], object]) -> None:
+        """Take all runs that are live through an epoch, or to where a signal stops them.
+
+        Args:
+            settings: Pyro's, for the first step of a run, in which distributions check their arguments.
+            say: is told the figures of the epoch.
+        """
+        started, live = time.monotonic(), self.live
+        signals = live[0].training.signals
+        for lane in live:
+            with lane.turn():
+                begin_epoch(lane.training)
+        feeds = {lane.number: lane.training.rest_of_epoch() for lane in live}
+        if live[0].training.state.step == 0:
+            for lane in live:
+                pyro.settings.set(**settings)
+                with lane.turn():
+                    train_on(lane.training, next(feeds[lane.number]))
+        stop_validating()
+        places = self._places()
+        with self.stack.joined(places) as tensors:
+            own = [feeds[lane.number] for lane in self.live]
+            while signals.pending is None and (batches := [b for f in own if (b := next(f, None)) is not None]):
+                whose = dict(zip(places, batches, strict=True))
+                self._step([whose.get(place, batches[0]) for place in range(self.stacked)], tensors, places)
+        for lane in self.live:
+            lane.stepper.gradient.forget()  # they are rows of all runs' gradients
+        if signals.pending is not None:
+            for lane in self.live:
+                with lane.turn():
+                    interrupt(lane.training, unsaved=True)
+            return
+        validations = self._held_out.meters(self.live, self._places())
+        share = (time.monotonic() - started) / len(live)
+        for lane in self.live:
+            with lane.turn():
+                lane.stepper.description = f"batched: one program for {self.stacked} runs"
+                end_epoch(lane.training, lambda: share, validations.get(lane.number))
+                if is_done(lane.training):
+                    lane.end()
+        say(_summary(live, share * len(live)))
+
+
+def _left_by_program(lane: Lane, batch: Batch) -> dict[str, Tensor]:
+    """What a step of the run's own program leaves behind; it changes nothing.
+
+    Raises:
+        CaptureError: the program does what no graph of tensors does.
+    """
+    original = lane.stepper.original
+    start, plain = Snapshot.of(lane.parts, None), numbers(*lane.parts)
+    states = original.left_by(lambda _: {}, batch)
+    try:
+        left = original.left_by(original.run, batch)
+    finally:
+        now = numbers(*lane.parts)
+        start.put(lane.parts, None)
+    if changed := [name for name, value in now.items() if name not in plain or plain[name] != value]:
+        raise CaptureError(f"the program changes {changed[0].lstrip('.')} as it runs")
+    others = [name for name in left if name.startswith(RANDOM) and name != TORCH]
+    if not all(torch.equal(left.pop(name), states[name]) for name in others):
+        raise CaptureError("the program draws random numbers that are not torch's")
+    return left
+
+
+def _shape(batch: Batch) -> Any:
+    return tuple((x.shape, x.dtype) for x in batch)
+
+
+def _summary(lanes: Sequence[Lane], seconds: float) -> str:
+    """The figures of an epoch: from the worst to the best of the runs."""
+    rows = [lane.call.history.rows[-1] for lane in lanes if lane.call.history.rows]
+    if not rows:
+        return "no run is left"
+    told = [f"epoch {int(rows[0]['epoch'])}/{lanes[0].training.epochs}  {len(rows)} runs"]
+    for key in ("train/bound", "validation/bound"):
+        if values := [row[key] for row in rows if key in row]:
+            told.append(f"{key.replace('/', ' ')} {min(values):.3f} … {max(values):.3f}")
+    failed = sum(lane.error is not None for lane in lanes)
+    return "  ".join([*told, *([f"{failed} failed"] if failed else []), f"{seconds:.1f} s"])

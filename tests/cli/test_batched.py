@@ -1,0 +1,115 @@
+"""`hydra/launcher=batched`: the folder of a sweep is that of the basic launcher, to rounding."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ppl_vae.runs.run import Run
+from tests.cli.small import SMALL
+
+BATCHED = ("-m", "hydra/launcher=batched", "hydra.sweep.dir=batched")
+BASIC = ("-m", "hydra.sweep.dir=basic")
+
+
+def assert_same_run(mine, other):
+    """Equal but for times and for rounding (float32 Adam, a dozen steps: 2e-3)."""
+    assert sorted(p.relative_to(mine) for p in mine.rglob("*")) == sorted(
+        p.relative_to(other) for p in other.rglob("*")
+    )
+    tensors, expected = load_file(mine / "model.safetensors"), load_file(other / "model.safetensors")
+    assert tensors.keys() == expected.keys()
+    assert all(torch.allclose(tensors[k], expected[k], atol=2e-3) for k in tensors)
+    lines = [[json.loads(line) for line in (d / "metrics.jsonl").read_text().splitlines()] for d in (mine, other)]
+    for row, reference in zip(*lines, strict=True):
+        assert list(row) == list(reference)
+        assert all(math.isclose(row[k], reference[k], rel_tol=2e-3, abs_tol=2e-3) for k in row.keys() - {"seconds"})
+    records = [json.loads((d / "run.json").read_text()) for d in (mine, other)]
+    assert records[0].keys() == records[1].keys()
+    for key in ("status", "seed", "job", "overrides", "choices", "verb"):
+        assert records[0].get(key) == records[1].get(key)
+    result, reference = (r.get("result", {}) for r in records)
+    assert result.keys() == reference.keys()
+    assert all(math.isclose(result[k], reference[k], rel_tol=0.02, abs_tol=0.02) for k in result)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_numbers_is_that_of_the_basic_launcher(cli, tmp_path):
+    """Two kinds (latent_dim), within each a number of seed and lr; one job is refused, one becomes NaN."""
+    words = (*SMALL, "model.latent_dim=1,2", "seed=0,1", "optimizer.lr=1e-2,-1")
+    batched, basic = cli("train", *words, *BATCHED), cli("train", *words, *BASIC)
+    assert batched.code == basic.code == 1
+    assert "2 runs as one program" in batched.err
+    assert "4 of 8 failed" in batched.err
+    assert "4 of 8 failed" in basic.err
+    for number in range(8):
+        mine, other = tmp_path / "batched" / str(number), tmp_path / "basic" / str(number)
+        if number % 2:
+            assert Run(mine).status == Run(other).status == "failed"
+            assert (
+                json.loads((mine / "run.json").read_text())["error"]
+                == (json.loads((other / "run.json").read_text())["error"])
+            )
+        else:
+            assert Run(mine).status == "finished"
+            assert_same_run(mine, other)
+
+
+def test_a_job_that_becomes_nan_fails_in_its_turn(cli, tmp_path):
+    words = (*SMALL, "optimizer=sgd", "optimizer.lr=1e-3,1e30,2e-3")
+    called = cli("train", *words, *BATCHED)
+    assert called.code == 1
+    assert "1 of 3 failed" in called.err
+    states = [Run(tmp_path / "batched" / str(n)).status for n in range(3)]
+    assert states == ["finished", "failed", "finished"]
+    assert "expected finite numbers" in json.loads((tmp_path / "batched" / "1" / "run.json").read_text())["error"]
+    assert "finite" in (tmp_path / "batched" / "1" / "error.txt").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_training_leaves_runs_to_go_on_with(cli, tmp_path):
+    """The signal comes from the pair itself, in the first step of the second job."""
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    words = [w for w in SMALL if not w.startswith(("model.", "guide."))]
+    pair = ("model._target_=stopping.Model", "guide._target_=stopping.Guide")
+    called = cli("train", *words, *pair, "seed=0,1,2", *BATCHED)
+    assert called.code == 130
+    assert [Run(tmp_path / "batched" / str(n)).status for n in range(3)] == ["interrupted"] * 3
+    (tmp_path / "stopped").write_text("")
+    again = cli("train", "-m", "resume=batched")
+    assert again.code == 0, again.err
+    assert [Run(tmp_path / "batched" / str(n)).status for n in range(3)] == ["finished"] * 3
+
+
+STOPPING = """
+import pathlib, signal, torch, pyro, pyro.distributions as dist
+calls = 0
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(3))
+    def forward(self, x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z + self.shift, 1.0).to_event(1), obs=x)
+class Guide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.zeros(3))
+    def forward(self, x):
+        here = pathlib.Path("stopped")
+        if pathlib.Path("batched/2/checkpoints/last.safetensors").exists() and not here.exists():
+            here.write_text("")
+            signal.raise_signal(signal.SIGINT)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(self.slope * x, 0.7).to_event(1))
+"""
+
+
+def test_keys_of_the_launcher_are_checked(cli, tmp_path):
+    for key, told in (("hydra.launcher.at_once=1", "at least 2"), ("+hydra.launcher.many=3", "expected at_once")):
+        called = cli("train", *SMALL, "seed=0,1", *BATCHED, key)
+        assert called.code == 2, called.err
+        assert told in called.err
