@@ -164,3 +164,16 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="pythonic"):
         ppl_vae.pythonic  # noqa: B018
+
+
+def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
+    """Not with a question about it: `Whether …` and `What …` read as translated."""
+    questions = re.compile(r"(What|Whether|How|Which|Why)\b")
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                said = ast.get_docstring(node)
+                if said and questions.match(said):
+                    found.append(f"{path.relative_to(PACKAGE)}: {said.splitlines()[0]}")
+    assert not found

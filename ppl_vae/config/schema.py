@@ -235,11 +235,17 @@ class Compare:
     """Keys of `ppl-vae compare`.
 
     Attributes:
-        sweep: the folder of `ppl-vae train -m …`.
+        sweep: the folder of `ppl-vae train -m …`, or `latest`.
+        metric: the figure to rank by, such as `nll` or `test/elbo`; null: the unweighted validation ELBO.
+        group: the key, or `[keys]`, that make a group, averaged over the rest; null: all that differ but the seed.
+        sort: a key or a figure to sort rows by, `-KEY` downwards; null: the rank.
         format: `json` prints one JSON object on standard output and nothing else.
     """
 
     sweep: str = MISSING
+    metric: str | None = None
+    group: Any = None
+    sort: str | None = None
     format: Format = Format.table
 
 

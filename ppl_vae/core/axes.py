@@ -1,4 +1,4 @@
-"""Where the plates of a site have their axes, and the particles, whichever way these are drawn."""
+"""The axes of a site's plates, and of the particles, whichever way these are drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What programs may change as they run, kept and put back: the tensors of modules, and random number generators."""
+"""Copies of all that programs may change as they run: the tensors of modules, and random number generators."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Whatever a user calls an array, as a tensor in memory; of an image, (channels, height, width)."""
+"""Arrays and labels of any kind as tensors in memory; of an image, (channels, height, width)."""
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,15 +17,7 @@ from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import DataError
 
 # torch computes with few unsigned types: the next signed one that holds all values
-_WIDER = {
-    "uint16": np.int32,
-    "uint32": np.int64,
-    "uint64": np.int64,
-    "float16": np.float32,
-    "longdouble": np.float64,
-}
-_UNSIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
-_MOST = 2**63 - 1
+_SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
 def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact: bool = False) -> Tensor:
@@ -47,84 +41,29 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact:
         tensor([[1, 2],
                 [3, 4]])
     """
-    if isinstance(array, Tensor):
-        tensor = _dense(array.detach(), what)
-        if tensor.dtype in _UNSIGNED:
-            wide = tensor.to(_UNSIGNED[tensor.dtype])
-            if tensor.dtype == torch.uint64 and bool((wide < 0).any()):
-                _too_large(what)
-            tensor = wide
-    else:
-        tensor = _from_numpy(_as_native(array, what))
-        mapped = isinstance(array, np.memmap)
-        if dtype is None and tensor.dtype == torch.float64 and not exact and not mapped:
-            tensor = tensor.to(torch.get_default_dtype())
+    chosen = isinstance(array, Tensor | np.memmap)
+    if array.layout != torch.strided if isinstance(array, Tensor) else hasattr(array, "toarray"):
+        size = math.prod(array.shape) * array.dtype.itemsize
+        check_fits(size, f"a sparse {what}", "Take fewer columns, or fewer data.")
+        array = array.to_dense() if isinstance(array, Tensor) else array.toarray()
+    tensor = array.detach() if isinstance(array, Tensor) else _from_numpy(_as_numpy(array, what))
+    if tensor.dtype in _SIGNED:
+        unsigned, tensor = tensor.dtype, tensor.to(_SIGNED[tensor.dtype])
+        if unsigned == torch.uint64 and bool((tensor < 0).any()):
+            raise DataError(
+                f"Got integers above 2⁶³ − 1 in {what}, expected such as int64 holds: hash codes, for instance, can be "
+                "numbered from 0 (numpy.unique(…, return_inverse=True))."
+            )
     if tensor.ndim == 0:
         raise DataError(f"Got a single number as {what}, expected an array with a first axis over data.")
     if tensor.is_complex():
         raise DataError(f"Got complex numbers as {what}, expected real ones: give torch.view_as_real of them.")
-    if dtype is not None and tensor.is_floating_point() and not exact:
-        tensor = tensor.to(dtype)
+    if tensor.is_floating_point() and not exact:
+        if dtype is not None:
+            tensor = tensor.to(dtype)
+        elif tensor.dtype == torch.float64 and not chosen:
+            tensor = tensor.to(torch.get_default_dtype())
     return tensor.contiguous()
-
-
-def as_tensors(
-    arrays: Any, name: str, dtype: torch.dtype | None = None, *, exact: bool = False, exact_x: bool = False
-) -> tuple[Tensor, ...]:
-    """Convert one split's array or tuple of arrays, and refuse what cannot be data.
-
-    Args:
-        arrays: an array, a tuple of arrays that share their first axis, or a `TensorDataset`.
-        name: of the split, for messages.
-        dtype: see `as_tensor`.
-        exact: see `as_tensor`.
-        exact_x: the same for the first of them alone.
-
-    Raises:
-        DataError: for no data, several numbers of data, infinite values, and what `as_tensor` refuses.
-    """
-    if isinstance(arrays, TensorDataset):
-        arrays = arrays.tensors
-    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
-        raise DataError(
-            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
-            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
-        )
-    several = isinstance(arrays, tuple)
-    names = [f"{name}[{i}]" for i in range(len(arrays))] if several and len(arrays) != 1 else [name]
-    entries = arrays if several else (arrays,)
-    tensors = tuple(
-        as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
-        for i, (a, n) in enumerate(zip(entries, names, strict=True))
-    )
-    if not tensors:
-        raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
-    for tensor, n in zip(tensors, names, strict=True):
-        check_any(tensor, n, is_x=tensor is tensors[0])
-        if len(tensor) != len(tensors[0]):
-            raise DataError(
-                f"Got {len(tensors[0])} data in {names[0]} and {len(tensor)} in {n}, expected the same "
-                "number: the arrays of a tuple share their first axis."
-            )
-        check_finite(tensor, n)
-    return tensors
-
-
-def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
-    """Refuse a tensor of no data, or an x of no columns.
-
-    Raises:
-        DataError: if it is.
-    """
-    if len(tensor) == 0 or (is_x and tensor.numel() == 0):
-        raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
-
-
-def _dense(tensor: Tensor, what: str) -> Tensor:
-    if tensor.layout == torch.strided:
-        return tensor
-    check_fits(tensor.numel() * tensor.element_size(), f"a sparse {what}", "Take fewer columns, or fewer data.")
-    return tensor.to_dense()
 
 
 def _from_numpy(values: np.ndarray[Any, Any]) -> Tensor:
@@ -133,18 +72,20 @@ def _from_numpy(values: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(values)
 
 
-def _as_native(array: Any, what: str) -> np.ndarray[Any, Any]:
-    if hasattr(array, "toarray") and not isinstance(array, np.ndarray):
-        size = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
-        check_fits(size, f"a sparse {what}", "Take fewer columns, or fewer data.")
-        array = array.toarray()
-    if isinstance(array, np.ma.MaskedArray):
-        array = _filled(array, what)
+def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
+    """Give an array of numbers that torch can share: in native byte order, of a type that it knows, contiguous."""
     if isinstance(array, str | bytes | dict) or hasattr(array, "read"):
         raise DataError(
             f"Got {type(array).__name__} as {what}, expected an array. For a file use "
             "ppl_vae.datasets.npz, npy, idx, csv or parquet."
         )
+    if isinstance(array, np.ma.MaskedArray):
+        if array.mask.any() and array.dtype.kind != "f":
+            raise DataError(
+                f"Got {int(array.mask.sum())} masked values in {what} of {array.dtype}, expected none: missing values "
+                "are NaN, which only floats hold. Give array.astype(float), or a mask as a further array of a tuple."
+            )
+        array = array.filled(np.nan) if array.mask.any() else array.data
     try:
         values = np.asarray(array)
         if values.dtype.kind == "O" and hasattr(array, "to_numpy"):  # pandas' nullable types, booleans beside numbers
@@ -159,52 +100,69 @@ def _as_native(array: Any, what: str) -> np.ndarray[Any, Any]:
             f"Got {what} of dtype {values.dtype} (first value {first}), expected numbers: encode text or "
             "categories as numbers first, or give them as labels."
         )
-    if values.dtype.kind == "u" and values.dtype.itemsize == 8 and values.size and int(values.max()) > _MOST:
-        _too_large(what)
-    values = values.astype(_WIDER.get(values.dtype.name, values.dtype.newbyteorder("=")), copy=False)
-    return np.require(values, requirements="C")  # torch refuses negative strides
-
-
-def _filled(array: np.ma.MaskedArray[Any, Any], what: str) -> np.ndarray[Any, Any]:
-    """A masked array with NaN where it is masked."""
-    if not array.mask.any():
-        return array.data
-    if array.dtype.kind != "f":
-        raise DataError(
-            f"Got {int(array.mask.sum())} masked values in {what} of {array.dtype}, expected none: missing values are "
-            "NaN, which only floats hold. Give array.astype(float), or a mask as a further array of a tuple."
-        )
-    return array.filled(np.nan)
-
-
-def _too_large(what: str) -> None:
-    raise DataError(
-        f"Got integers above 2⁶³ − 1 in {what}, expected such as int64 holds: hash codes, for instance, can be "
-        "numbered from 0 (numpy.unique(…, return_inverse=True))."
+    known = {"e": np.float32, "g": np.float64, "G": np.complex128}.get(
+        values.dtype.char, values.dtype.newbyteorder("=")
     )
+    return np.require(values.astype(known, copy=False), requirements="C")
+
+
+def as_tensors(
+    arrays: Any, name: str, dtype: torch.dtype | None = None, *, exact: bool = False, exact_x: bool = False
+) -> tuple[Tensor, ...]:
+    """Convert one split's array or tuple of arrays, and refuse what cannot be data.
+
+    Args:
+        arrays: an array, a tuple of arrays that share their first axis, or a `TensorDataset`.
+        name: of the split, for messages.
+        dtype: see `as_tensor`.
+        exact: see `as_tensor`.
+        exact_x: `exact` for the first of them alone.
+
+    Raises:
+        DataError: for no data, several numbers of data, infinite values, and what `as_tensor` refuses.
+    """
+    if isinstance(arrays, TensorDataset):
+        arrays = arrays.tensors
+    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
+        raise DataError(
+            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
+            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+        )
+    entries = arrays if isinstance(arrays, tuple) else (arrays,)
+    if not entries:
+        raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
+    names = [name] if len(entries) == 1 else [f"{name}[{i}]" for i in range(len(entries))]
+    tensors = tuple(
+        as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
+        for i, (a, n) in enumerate(zip(entries, names, strict=True))
+    )
+    for tensor, n in zip(tensors, names, strict=True):
+        check_any(tensor, n, is_x=tensor is tensors[0])
+        if len(tensor) != len(tensors[0]):
+            raise DataError(
+                f"Got {len(tensors[0])} data in {names[0]} and {len(tensor)} in {n}, expected the same "
+                "number: the arrays of a tuple share their first axis."
+            )
+        check_finite(tensor, n)
+    return tensors
+
+
+def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
+    """Refuse a tensor of no data, or an x of no columns."""
+    if len(tensor) == 0 or (is_x and tensor.numel() == 0):
+        raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """Read ``"float64"`` as ``torch.float64``; a dtype or None stays itself.
-
-    Raises:
-        DataError: for what is no floating-point dtype.
-    """
+    """Read ``"float64"`` as ``torch.float64``; None stays itself, and what is no floating-point dtype is refused."""
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise DataError(f"Got dtype={dtype!r}, expected a floating-point one: float32, float64, float16 or bfloat16.")
-    if found is None and dtype is not None:
-        raise DataError(f"Got dtype={dtype!r}, expected float32, float64, float16 or bfloat16.")
-    return found
+    if dtype is None or (isinstance(found, torch.dtype) and found.is_floating_point):
+        return found
+    raise DataError(f"Got dtype={dtype!r}, expected a floating-point one: float32, float64, float16 or bfloat16.")
 
 
 Channels = Literal["keep", "auto", "first", "last", "none"]
 _COLOURS = (1, 3, 4)  # grey, RGB, RGB with opacity
-
-
-def looks_channels_last(x: Tensor) -> bool:
-    """Whether x is ``(data, height, width, channels)`` and cannot be ``(data, channels, height, width)``."""
-    return x.ndim == 4 and x.shape[3] in _COLOURS and x.shape[1] not in _COLOURS
 
 
 def channels_first(x: Tensor, channels: Channels | None, what: str = "x") -> Tensor:
@@ -223,22 +181,92 @@ def channels_first(x: Tensor, channels: Channels | None, what: str = "x") -> Ten
     """
     if channels not in (None, *get_args(Channels)):
         raise DataError(f"Got channels={channels!r}, expected one of {', '.join(get_args(Channels))}.")
-    if channels is None and x.dtype == torch.uint8 and looks_channels_last(x):
+    last = x.ndim == 4 and x.shape[3] in _COLOURS and x.shape[1] not in _COLOURS
+    if channels is None and x.dtype == torch.uint8 and last:
         raise DataError(
             f"Got {what} of shape {tuple(x.shape)}, whose channels seem to come last, expected (data, "
             "channels, height, width): give channels='last' to have them moved, or channels='keep' for a "
             "model that wants this."
         )
-    if channels is None or channels == "keep" or (channels == "auto" and x.ndim not in (3, 4)):
+    if channels in (None, "keep") or (channels == "auto" and x.ndim not in (3, 4)):
         return x
     if channels == "auto":
-        channels = "none" if x.ndim == 3 else "last" if looks_channels_last(x) else "first"
-    wanted = 3 if channels == "none" else 4
+        channels = "none" if x.ndim == 3 else "last" if last else "first"
+    wanted, axes = (3, "") if channels == "none" else (4, ", channels) in some order")
     if x.ndim != wanted:
         raise DataError(
             f"Got {what} of shape {tuple(x.shape)} with channels={channels!r}, expected {wanted} axes: "
-            f"{'(data, height, width)' if wanted == 3 else '(data, height, width, channels) in some order'}."
+            f"(data, height, width{axes or ')'}."
         )
     if channels == "none":
         return x.unsqueeze(1)
     return x.permute(0, 3, 1, 2).contiguous() if channels == "last" else x
+
+
+def encode_labels(
+    parts: Sequence[Any | None], class_names: Sequence[str] | None = None
+) -> tuple[list[Tensor | None], tuple[str, ...] | None, int | None]:
+    """Turn the labels of all splits into tensors with one common code.
+
+    Text, and integers that are not 0, …, K − 1, become codes in sorted order with their names; floating-point labels
+    (targets of a regression, say) stay numbers and are no classes.
+
+    Args:
+        parts: the labels of each split, ``(data,)``, or None.
+        class_names: names for the codes 0, …, K − 1.
+
+    Returns:
+        The tensors, the class names and the number of classes (None where they are no classes).
+
+    Raises:
+        DataError: for missing, negative-with-names, non-scalar or too many labels.
+
+    Example:
+        >>> encode_labels([["cat", "dog", "cat"], ["dog"]])
+        ([tensor([0, 1, 0]), tensor([1])], ('cat', 'dog'), 2)
+    """
+    arrays = [None if part is None else _as_labels(part) for part in parts]
+    given = [array for array in arrays if array is not None]
+    if not given:
+        return [None] * len(arrays), None, None
+    is_text = any(array.dtype.kind in "USO" for array in given)
+    codes = np.concatenate([array.astype(str) if is_text else array for array in given])
+    names, number = None if class_names is None else tuple(class_names), None
+    if codes.dtype.kind == "f":
+        if bad := int((~np.isfinite(codes)).sum()):
+            raise DataError(f"Got {bad} labels that are NaN or infinite, expected none.")
+        codes = codes.astype(np.int64 if (codes == np.round(codes)).all() else np.float32)
+    if codes.dtype.kind == "f":
+        names = None
+    else:
+        values, places = np.unique(codes, return_inverse=True)
+        number = len(values) if names is None else len(names)
+        if not is_text and values[0] >= 0 and values[-1] < (2 * number + 8 if names is None else number):
+            codes, number = codes.astype(np.int64), number if names is not None else int(values[-1]) + 1
+        elif names is not None:
+            raise DataError(
+                f"Got {number} class names for labels {values[:3].tolist()} … {values[-1]}, expected integers from 0 "
+                f"to {number - 1}."
+            )
+        else:
+            codes, names = places, tuple(str(value) for value in values.tolist())
+    pieces = iter(torch.from_numpy(codes).split([len(array) for array in given]))
+    return [None if array is None else next(pieces).clone() for array in arrays], names, number
+
+
+def _as_labels(labels: Any) -> np.ndarray[Any, Any]:
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or not array.size:
+        raise DataError(
+            f"Got labels of shape {array.shape}, expected one per datum, (data,): one-hot labels become "
+            "codes with .argmax(1); several values per datum can be a further tensor of the tuple."
+        )
+    if array.dtype.kind not in "biufUSO":
+        raise DataError(f"Got labels of dtype {array.dtype}, expected integers, text or numbers.")
+    if array.dtype.kind == "O":
+        missing = [i for i, v in enumerate(array.tolist()) if v is None or v != v]
+        if missing:
+            raise DataError(f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none.")
+    return array.astype({"b": np.int64, "S": str}.get(array.dtype.kind, array.dtype), copy=False)

@@ -7,17 +7,14 @@ from typing import Unpack
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.keywords import source
-from ppl_vae.datasets.preparation import Binarization, Pixels
+from ppl_vae.datasets.preparation import Pixels
 
 
 @source
-def digits(
-    *, binarization: Binarization = "dynamic", validation: float = 0.1, test: float = 0.2, **how: Unpack[Pixels]
-) -> Dataset:
+def digits(*, validation: float = 0.1, test: float = 0.2, **how: Unpack[Pixels]) -> Dataset:
     """Load the digits, ``(1, 8, 8)``; no network and no file of yours is needed.
 
     Args:
-        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
         validation: fraction or number of data.
         test: fraction or number of data.
         how: see `Pixels`.
@@ -38,7 +35,6 @@ def digits(
         test,
         labels=labels,
         levels=17,
-        binarization=binarization,
         name="digits",
         class_names=[str(digit) for digit in range(10)],
         **how,

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.request import urlopen
 
 from ppl_vae.datasets.files import sha256
@@ -67,13 +67,17 @@ def fetch(name: str, checksum: str, mirrors: Sequence[str], folder: Path, opener
         except OSError as error:
             raise _unwritable(folder, error) from None
         try:
-            with os.fdopen(handle, "wb") as out:
-                got = _copy(url, out, opener)
-            if got == checksum:
+            with os.fdopen(handle, "wb") as out, opener(url) as stream:
+                digest = hashlib.sha256()
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            if digest.hexdigest() == checksum:
                 Path(temporary).chmod(0o644)
-                Path(temporary).replace(folder / name)
-                return folder / name
-            reasons.append(f"{url}: got a file with SHA-256 {got}, expected {checksum}")
+                return Path(temporary).replace(folder / name)
+            reasons.append(f"{url}: got a file with SHA-256 {digest.hexdigest()}, expected {checksum}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             reasons.append(f"{url}: {error}")
         finally:
@@ -83,17 +87,6 @@ def fetch(name: str, checksum: str, mirrors: Sequence[str], folder: Path, opener
         + "\n  ".join(reasons)
         + "\nBring the files to a folder by other means, and name it with dataset.path=DIR (path=DIR in Python)."
     )
-
-
-def _copy(url: str, out: IO[bytes], opener: Opener) -> str:
-    digest: Any = hashlib.sha256()
-    with opener(url) as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-            out.write(chunk)
-    out.flush()
-    os.fsync(out.fileno())
-    return str(digest.hexdigest())
 
 
 def _unwritable(folder: Path, error: OSError) -> DataError:

@@ -1,34 +1,27 @@
-"""Files that are there and fit into memory, or a message that helps; their checksums for the record."""
+"""Files that are there, whole, and fit into memory, or a message that helps."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.errors import DataError, near_names
 
 
 def existing_file(path: str | Path, what: str) -> Path:
-    """Give the absolute path of a file that can be read.
+    """Give the absolute path of a file, and refuse one that is missing, a directory, empty or not readable.
 
     Args:
         path: what the user said; ``~`` is the home directory.
         what: the kind of file expected, such as ``an npz archive``.
-
-    Raises:
-        DataError: if it is missing, a directory, empty or not readable.
     """
-    file = _absolute(path, what)
+    file = _existing(path, what)
     if file.is_dir():
         held = sorted(entry.name for entry in file.iterdir())[:6]
         raise DataError(f"Got the directory {file}, expected {what}: name the file itself (it holds {_names(held)}).")
-    if not file.exists():
-        raise DataError(f"Got {file}, which does not exist, expected {what}{_near(file)}.")
     if not os.access(file, os.R_OK):
         raise DataError(f"Got {file}, which may not be read, expected {what}: check its permissions.")
     if file.stat().st_size == 0:
@@ -37,17 +30,30 @@ def existing_file(path: str | Path, what: str) -> Path:
 
 
 def existing_folder(path: str | Path, what: str) -> Path:
-    """Give the absolute path of a directory.
-
-    Raises:
-        DataError: if it is missing or no directory.
-    """
-    folder = _absolute(path, what)
-    if not folder.exists():
-        raise DataError(f"Got {folder}, which does not exist, expected {what}{_near(folder)}.")
+    """Give the absolute path of a directory, and refuse one that is missing or a file."""
+    folder = _existing(path, what)
     if not folder.is_dir():
         raise DataError(f"Got the file {folder}, expected {what}.")
     return folder
+
+
+def _existing(path: str | Path | None, what: str) -> Path:
+    if not isinstance(path, str | Path) or not str(path).strip():
+        raise DataError(f"Got path={path!r}, expected {what}: say where it is, as dataset.path=… or path=….")
+    path = Path(path).expanduser().absolute()
+    if path.exists():
+        return path
+    if not path.parent.is_dir():
+        near = f": there is no directory {path.parent} either"
+    else:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+        close = near_names(path.name, names, most=3)
+        near = f": perhaps {_names(close)} in {path.parent}?" if close else f": {path.parent} holds {_names(names[:6])}"
+    raise DataError(f"Got {path}, which does not exist, expected {what}{near}.")
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names) if names else "nothing"
 
 
 def sha256(path: Path) -> str:
@@ -65,13 +71,37 @@ def naming(file: str | Path) -> Iterator[None]:
         raise DataError(f"{Path(file).expanduser().absolute()}: {error}") from None
 
 
-def with_files(data: Dataset, files: Iterable[Path]) -> Dataset:
-    """Record in the provenance which files the data came from, with their checksums."""
-    return replace(data, provenance={**data.provenance, "files": {str(file): sha256(file) for file in files}})
+@contextmanager
+def reading(what: object, kind: str, advice: str = "copy or download it again") -> Iterator[None]:
+    """Refuse a file that a reader fails at: damage breaks the readers of all formats in more ways than can be listed.
+
+    Args:
+        what: the file, or a part of it.
+        kind: of file expected, without an article.
+        advice: what to do.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(
+            f"Got {what}, which is truncated, corrupt or no {kind} ({reason}), expected a whole one: {advice}."
+        ) from None
+
+
+def check_whole(what: object, held: int, declared: int, shape: tuple[int, ...]) -> None:
+    """Refuse a file that holds fewer bytes of values than its header declares."""
+    if held < declared:
+        raise DataError(
+            f"Got {what} with {held} bytes of values, expected {declared} for the shape {shape} in its header: the "
+            "file is truncated; copy or download it again."
+        )
 
 
 def available() -> int | None:
-    """Bytes of memory that are free now, as far as the system tells; None where it does not.
+    """Give the bytes of memory that are free now, as far as the system tells; None where it does not.
 
     Example:
         >>> available() is None or available() > 0
@@ -100,9 +130,6 @@ def check_fits(size: int, what: str, advice: str) -> None:
         size: of its values, in bytes.
         what: its name in the message.
         advice: what to do instead, a sentence.
-
-    Raises:
-        DataError: if it is.
     """
     free = available()
     if free is not None and size > free:
@@ -110,22 +137,3 @@ def check_fits(size: int, what: str, advice: str) -> None:
             f"Got {what} of {size / 2**30:.1f} GiB in memory, expected at most the {free / 2**30:.1f} GiB that are "
             f"free. {advice}"
         )
-
-
-def _absolute(path: str | Path | None, what: str) -> Path:
-    if not isinstance(path, str | Path) or not str(path).strip():
-        raise DataError(f"Got path={path!r}, expected {what}: say where it is, as dataset.path=… or path=….")
-    return Path(path).expanduser().absolute()
-
-
-def _near(path: Path) -> str:
-    parent = path.parent
-    if not parent.is_dir():
-        return f": there is no directory {parent} either"
-    names = sorted(entry.name for entry in parent.iterdir())
-    close = near_names(path.name, names, most=3)
-    return f": perhaps {_names(close)} in {parent}?" if close else f": {parent} holds {_names(names[:6])}"
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names) if names else "nothing"

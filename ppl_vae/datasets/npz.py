@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import tokenize
 import zipfile
-import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import IO, Any, Unpack
 
 import numpy as np
 
-from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import check_fits, existing_file, naming, with_files
+from ppl_vae.datasets.files import check_fits, check_whole, existing_file, naming, reading
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Preparation
-from ppl_vae.datasets.sparse import is_sparse, read_sparse
+from ppl_vae.datasets.reader import MAPPED, from_files
 from ppl_vae.errors import DataError
 
 # No deflate stream expands by more: an archive that declares it is not what it says.
@@ -31,14 +29,11 @@ def read_npy(path: str | Path) -> np.ndarray[Any, Any]:
         DataError: for a file that is missing, no npy, truncated, or holds Python objects.
     """
     file = existing_file(path, "an npy file")
-    try:
-        with file.open("rb") as stream:
-            return _read(stream, file.stat().st_size, str(file))
-    except OSError as error:
-        raise DataError(f"Got {file}, which cannot be read ({error}), expected an npy file.") from None
+    with reading(file, "npy file"), file.open("rb") as stream:
+        return _read(stream, file.stat().st_size, str(file))
 
 
-class Archive:
+class Archive(Mapping[str, np.ndarray[Any, Any]]):
     """The arrays of an npz file by name, each read when it is asked for.
 
     Args:
@@ -50,16 +45,17 @@ class Archive:
 
     def __init__(self, path: str | Path) -> None:
         self.file = existing_file(path, "an npz archive")
-        try:
-            with zipfile.ZipFile(self.file) as archive:
-                self.members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            raise DataError(
-                f"Got {self.file}, which is no npz archive or a truncated one ({error}), expected one that "
-                "numpy.savez wrote: copy or download it again (for a single array use dataset=npy)."
-            ) from None
+        advice = "copy or download it again (for a single array use dataset=npy)"
+        with reading(self.file, "npz archive", advice), zipfile.ZipFile(self.file) as archive:
+            self.members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
         if not self.members:
             raise DataError(f"Got {self.file}, which holds no arrays, expected at least one.")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
         member, what = self.members[name], f"{self.file}[{name!r}]"
@@ -68,53 +64,66 @@ class Archive:
                 f"Got {what}, which declares {member.file_size} bytes in {member.compress_size} compressed "
                 "ones, expected a size that can be: the archive is damaged."
             )
-        try:
-            with zipfile.ZipFile(self.file) as archive, archive.open(member) as stream:
-                return _read(stream, member.file_size, what)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-            raise DataError(
-                f"Got {what}, which is truncated or corrupt ({error}), expected a whole array: copy or "
-                "download the file again."
-            ) from None
+        with reading(what, "npy array"), zipfile.ZipFile(self.file) as archive, archive.open(member) as stream:
+            return _read(stream, member.file_size, what)
 
 
-def _read(stream: Any, size: int, what: str) -> np.ndarray[Any, Any]:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read_header(stream)
-    except (ValueError, KeyError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise DataError(
-            f"Got {what}, whose header is not that of an npy file ({error}), expected one that numpy.save wrote."
-        ) from None
+def _read(stream: IO[bytes], size: int, what: str) -> np.ndarray[Any, Any]:
+    npy = np.lib.format
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
+    shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         raise DataError(
-            f"Got {what} of dtype {dtype}, which holds pickled Python objects, expected numbers: objects are "
-            "never loaded, since they can run code; save a plain array with numpy.save(…, "
-            "allow_pickle=False)."
+            f"Got {what} of dtype {dtype}, which holds pickled Python objects, expected numbers: objects are never "
+            "loaded, since they can run code; save a plain array with numpy.save(…, allow_pickle=False)."
         )
-    expected, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if left < expected:
-        raise DataError(
-            f"Got {what} with {left} bytes of values, expected {expected} for the shape {shape} of {dtype} "
-            "in its header: the file is truncated; copy or download it again."
-        )
-    check_fits(
-        expected,
-        what,
-        "An npy file can be used without reading it: pv.datasets.from_arrays(numpy.load(path, mmap_mode='r')).",
-    )
-    values = bytearray(expected)
-    filled, view = 0, memoryview(values)
-    while filled < expected and (got := stream.readinto(view[filled:])):
-        filled += got
-    if filled < expected:
-        raise DataError(f"Got {what} with {filled} bytes of values, expected {expected}: the file is truncated.")
-    flat = np.frombuffer(values, dtype, count=math.prod(shape)) if expected else np.empty(0, dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
+    declared = math.prod(shape) * dtype.itemsize
+    check_whole(what, size - stream.tell(), declared, shape)
+    check_fits(declared, what, MAPPED)
+    stream.seek(0)
+    return npy.read_array(stream, allow_pickle=False)
+
+
+def read_sparse(arrays: Mapping[str, np.ndarray[Any, Any]], what: object) -> Any:
+    """Give the matrix that `scipy.sparse.save_npz` wrote.
+
+    Args:
+        arrays: of the archive, by name.
+        what: the file, for messages.
+
+    Raises:
+        DataError: for another format than csr, csc and coo, and arrays that do not fit together.
+
+    Example:
+        >>> parts = {"format": np.array(b"csr"), "shape": np.array([2, 3]), "data": np.array([7, 8])}
+        >>> matrix = read_sparse({**parts, "indices": np.array([2, 0]), "indptr": np.array([0, 1, 2])}, "x.npz")
+        >>> matrix.toarray().tolist()
+        [[0, 0, 7], [8, 0, 0]]
+    """
+    import scipy.sparse
+
+    with reading(what, "sparse matrix of numbers"):
+        kind = str(arrays["format"].astype(str))
+        if kind not in ("csr", "csc", "coo"):
+            raise DataError(
+                f"Got {what} with a sparse matrix of format {kind!r}, expected csr, csc or coo: .tocsr() it."
+            )
+        places = [arrays[key] for key in (("row", "col") if kind == "coo" else ("indices", "indptr"))]
+        rows, columns = arrays["shape"].tolist()
+        data = arrays["data"]
+        if data.dtype.kind not in "biuf" or any(p.dtype.kind not in "iu" for p in (arrays["shape"], *places)):
+            raise TypeError(f"values of {data.dtype} at places of {places[0].dtype} and {places[1].dtype}")
+        data = data.astype(np.float32) if data.dtype == np.float16 else data  # which scipy cannot make dense
+        parts = (data, tuple(places)) if kind == "coo" else (data, *places)
+        matrix = getattr(scipy.sparse, f"{kind}_array")(parts, shape=(rows, columns))
+        if kind != "coo":
+            matrix.check_format(full_check=True)
+        return matrix
+
+
+def _is_sparse(names: Collection[str]) -> bool:
+    kinds = ({"indices", "indptr"}, {"row", "col"}, {"offsets"})
+    return any(kind | {"format", "shape", "data"} <= set(names) for kind in kinds)
 
 
 # The names that archives in the wild use, most explicit first; case does not matter.
@@ -165,54 +174,21 @@ def npz(
     Raises:
         DataError: for a damaged archive, a name that is not in it, or data that do not fit.
     """
-    asked = {
-        "x": x,
-        "x_validation": x_validation,
-        "x_test": x_test,
-        "labels": labels,
-        "labels_validation": labels_validation,
-        "labels_test": labels_test,
-    }
-    archive: Archive | _Whole = Archive(path)
-    if is_sparse(archive.members):
-        if wrong := [name for name in asked.values() if name]:
+    archive = Archive(path)
+    names = (x, x_validation, x_test, labels, labels_validation, labels_test)
+    asked = {part: name for part, name in zip(_NAMES, names, strict=True) if name is not None}
+    if _is_sparse(archive):
+        if asked:
             raise DataError(
-                f"Got {wrong[0]!r} of {archive.file}, which holds one sparse matrix, expected no name: its rows are "
-                "the data. Labels can be given with pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
+                f"Got {next(iter(asked.values()))!r} of {archive.file}, which holds one sparse matrix, expected no "
+                "name: its rows are the data. Labels can be given with "
+                "pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
             )
-        archive = _Whole(
-            archive.file, read_sparse({name: archive[name] for name in archive.members}, str(archive.file))
-        )
-    names = {role: _find(archive, role, name) for role, name in asked.items()}
-    if names["x"] is None:
-        if len(archive.members) > 1:
-            raise DataError(
-                f"Got {archive.file} with the arrays {', '.join(archive.members)}, expected to know which "
-                "one is the data: say x=NAME (dataset.x=NAME), and labels=NAME if there are any."
-            )
-        names["x"] = next(iter(archive.members))
-    arrays: dict[str, Any] = {role: archive[name] for role, name in names.items() if name is not None}
-    given, codes = {}, [arrays.get("labels")]
-    for split, share in {"validation": validation, "test": test}.items():
-        found = arrays.get(f"x_{split}")
-        if found is not None and share is not None:
-            raise DataError(
-                f"Got {split}={share} for {archive.file}, whose array {names[f'x_{split}']!r} is the {split} "
-                f"data, expected {split}=null."
-            )
-        given[split] = found if found is not None else 0.1 if share is None else share
-        codes += [arrays.get(f"labels_{split}")] if found is not None else []
-    with naming(archive.file):
-        data = from_arrays(
-            arrays["x"],
-            given["validation"],
-            given["test"],
-            labels=tuple(codes),
-            channels=_channels(channels, arrays["x"]),
-            name="npz",
-            **how,
-        )
-    return with_files(data, [archive.file])
+        arrays: dict[str, Any] = {"x": read_sparse(archive, archive.file)}
+    else:
+        arrays = {part: archive[name] for part, name in _find(archive, asked).items()}
+    channels = _channels(channels, arrays["x"])
+    return from_files("npz", path, arrays, [archive.file], validation=validation, test=test, channels=channels, **how)
 
 
 @source
@@ -238,36 +214,35 @@ def npy(
     Raises:
         DataError: for a damaged file, or data that do not fit.
     """
-    x: Any = read_npy(path)
-    with naming(path):
-        codes = None if labels is None else read_npy(labels)
-        data = from_arrays(x, validation, test, labels=codes, channels=_channels(channels, x), name="npy", **how)
-    return with_files(data, [existing_file(file, "an npy file") for file in (path, labels) if file is not None])
+    arrays, files = {"x": read_npy(path)}, [existing_file(path, "an npy file")]
+    if labels is not None:
+        with naming(path):
+            arrays["labels"] = read_npy(labels)
+            files.append(existing_file(labels, "an npy file"))
+    channels = _channels(channels, arrays["x"])
+    return from_files("npy", path, arrays, files, validation=validation or 0, test=test or 0, channels=channels, **how)
 
 
-def _channels(channels: Channels, x: np.ndarray[Any, Any]) -> Channels:
+def _channels(channels: Channels, x: Any) -> Channels:
     """Only of pixels are channels looked for: other arrays have axes of any meaning."""
     return "keep" if channels == "auto" and x.dtype != "uint8" else channels
 
 
-class _Whole:
-    """One array in the place of an archive."""
-
-    def __init__(self, file: Path, array: np.ndarray[Any, Any]) -> None:
-        self.file, self.members = file, {"x": None}
-        self.array = array
-
-    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return self.array
-
-
-def _find(archive: Archive | _Whole, role: str, name: str | None) -> str | None:
-    if name is not None:
-        if name not in archive.members:
+def _find(archive: Archive, asked: Mapping[str, str]) -> dict[str, str]:
+    """Give the names of the arrays that are there by the part that they play."""
+    for part, name in asked.items():
+        if name not in archive:
             raise DataError(
-                f"Got {role}={name!r}, which {archive.file} does not hold, expected one of "
-                f"{', '.join(archive.members)}."
+                f"Got {part}={name!r}, which {archive.file} does not hold, expected one of {', '.join(archive)}."
             )
-        return name
-    lower = {key.lower(): key for key in archive.members}
-    return next((lower[usual] for usual in _NAMES[role] if usual in lower), None)
+    lower = {name.lower(): name for name in archive}
+    usual = {part: next((lower[name] for name in names if name in lower), None) for part, names in _NAMES.items()}
+    if len(archive) == 1:
+        usual["x"] = next(iter(archive))
+    found = {part: name for part, name in {**usual, **asked}.items() if name is not None}
+    if "x" not in found:
+        raise DataError(
+            f"Got {archive.file} with the arrays {', '.join(archive)}, expected to know which one is the data: say "
+            "x=NAME (dataset.x=NAME), and labels=NAME if there are any."
+        )
+    return found

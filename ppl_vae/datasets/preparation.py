@@ -1,4 +1,4 @@
-"""What is done to data between a source and a model: the keywords that all sources share, their defaults, their effect.
+"""The way of data from a source to a model: the keywords that all sources share, their defaults, their effect.
 
 A source takes ``**how: Unpack[T]``, where T is one of the kinds of keywords below; their defaults are the constant of
 T's name in capitals. A source that has another default for one of them names it in its own signature.
@@ -6,8 +6,9 @@ T's name in capitals. A source that has another default for one of them names it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import prod
 from typing import Literal, TypedDict, get_args
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.split import Split
+from ppl_vae.datasets.support import has_nan
 from ppl_vae.datasets.transform import (
     DynamicBinarization,
     Scaling,
@@ -59,9 +61,10 @@ BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0}
 
 
 class Pixels(Basics, total=False):
-    """Keywords of every source of grey levels; binarization, the other one, has a default of its own in each.
+    """Keywords of every source of grey levels.
 
     Args:
+        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
         dequantization: ``none``, or ``uniform`` noise between integers; only without binarization.
         scaling: ``unit`` divides grey levels by levels − 1, and gives 8-bit data as floats; ``none`` leaves them
             integers.
@@ -69,12 +72,19 @@ class Pixels(Basics, total=False):
             binarization.
     """
 
+    binarization: Binarization
     dequantization: Dequantization
     scaling: Scale
     standardization: Standardize
 
 
-PIXELS: Pixels = {**BASICS, "dequantization": "none", "scaling": "unit", "standardization": "none"}
+PIXELS: Pixels = {
+    **BASICS,
+    "binarization": "dynamic",
+    "dequantization": "none",
+    "scaling": "unit",
+    "standardization": "none",
+}
 
 
 class Preparation(Pixels, total=False):
@@ -84,15 +94,13 @@ class Preparation(Pixels, total=False):
         support: where x lives: binary, integers, counts, unit, positive or real; by default its dtype and values tell,
             see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for uint8.
-        binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``.
     """
 
     support: Support | None
     levels: int | None
-    binarization: Binarization
 
 
-PREPARATION: Preparation = {**PIXELS, "support": None, "levels": None, "binarization": "none"}
+PREPARATION: Preparation = {**PIXELS, "binarization": "none", "support": None, "levels": None}
 
 
 def check_policies(how: Preparation) -> dict[str, str]:
@@ -115,12 +123,7 @@ def check_policies(how: Preparation) -> dict[str, str]:
 
 
 def prepare(
-    splits: dict[str, Split],
-    how: Preparation,
-    support: Support,
-    levels: int | None,
-    dtype: torch.dtype | None,
-    names: Sequence[str] | None = None,
+    splits: dict[str, Split], how: Preparation, support: Support, levels: int | None, dtype: torch.dtype
 ) -> tuple[dict[str, Split], Support, int | None]:
     """Give the splits with their transform, and the support and levels of what a model sees.
 
@@ -130,33 +133,38 @@ def prepare(
         support: of x as stored …
         levels: … and how many levels it has.
         dtype: of x in batches.
-        names: of the columns, for messages.
 
     Raises:
         DataError: where a policy does not fit the support.
     """
     steps: tuple[Step, ...] = ()
     binarization, dequantization, seed = how["binarization"], how["dequantization"], how["seed"]
+    pixels = support == "integers" and levels is not None
     if binarization != "none" and support != "binary":
-        peak = _peak(support, levels, binarization)
+        if not pixels and support != "unit":
+            raise DataError(
+                f"Got {binarization=} for data whose support is {support!r}, expected grey levels: integers "
+                "with known levels (give levels=256 for values from 0 to 255) or numbers in [0, 1] (divide by the "
+                "largest there can be)."
+            )
+        peak = (levels or 0) - 1 if pixels else 1
         if binarization == "dynamic":
             steps = (DynamicBinarization(peak),)
         else:
             splits = {name: _binarized(split, binarization, peak, seed) for name, split in splits.items()}
         support, levels = "binary", None
     elif dequantization != "none":
-        if support != "integers" or levels is None:
+        if not pixels:
             raise DataError(
                 f"Got {dequantization=} for data whose support is {support!r}, expected integers with known levels: "
                 "give levels=256 for 8-bit pixels, or dequantization='none'."
             )
-        steps, support, levels = (UniformDequantization(levels),), "unit", None
-    elif how["scaling"] == "unit" and support == "integers" and levels is not None:
-        steps, support, levels = (Scaling(levels - 1),), "unit", None
-    transform = Transform(steps, dtype, seed)
+        steps, support, levels = (UniformDequantization(levels or 0),), "unit", None
+    elif how["scaling"] == "unit" and pixels:
+        steps, support, levels = (Scaling((levels or 0) - 1),), "unit", None
     if how["standardization"] != "none":
-        standardization = _fit(splits["train"], transform, names)
-        transform, support, levels = Transform((*steps, standardization), dtype, seed), "real", None
+        steps, support, levels = (*steps, _fit(splits["train"], Transform(steps, dtype, seed))), "real", None
+    transform = Transform(steps, dtype, seed)
     return {name: replace(split, transform=transform) for name, split in splits.items()}, support, levels
 
 
@@ -190,18 +198,6 @@ def threshold_binarization(x: Tensor, peak: float) -> Tensor:
     return (x >= peak / 2).to(torch.uint8)
 
 
-def _peak(support: Support, levels: int | None, policy: str) -> float:
-    if support == "integers" and levels is not None:
-        return levels - 1
-    if support == "unit":
-        return 1
-    raise DataError(
-        f"Got binarization={policy!r} for data whose support is {support!r}, expected grey levels: integers "
-        "with known levels (give levels=256 for values from 0 to 255) or numbers in [0, 1] (divide by the "
-        "largest there can be)."
-    )
-
-
 def _binarized(split: Split, policy: Binarization, peak: float, seed: int) -> Split:
     x, *others = split.tensors
     static = policy == "static"
@@ -209,56 +205,49 @@ def _binarized(split: Split, policy: Binarization, peak: float, seed: int) -> Sp
     return replace(split, tensors=(x, *others))
 
 
-def _fit(train: Split, transform: Transform, names: Sequence[str] | None) -> Standardization:
-    # numbers such as dates in seconds lose their digits in float32 before the mean is taken away, not after
-    stored = train.tensors[0].dtype
-    dtype = torch.float64 if stored in (torch.float64, torch.int64, torch.int32) else transform.dtype
-    view = replace(train, transform=replace(transform, dtype=dtype))
-    fitted = fit_standardization(lambda: (batch[0] for batch in view.batches(4096)), names)
-    return Standardization(fitted.location.to(dtype), fitted.scale.to(dtype))
-
-
-def fit_standardization(chunks: Callable[[], Iterable[Tensor]], names: Sequence[str] | None = None) -> Standardization:
-    """Take mean and standard deviation over the data and all event axes but the first, missing values left out.
-
-    Args:
-        chunks: gives the training data afresh, ``(data, columns)`` or ``(data, channels, height, width)``, in
-            parts.
-        names: of the columns, for the message.
+def _fit(train: Split, transform: Transform) -> Standardization:
+    """Take mean and standard deviation over the training data and all event axes but the first, NaN left out.
 
     Raises:
         DataError: for a column or channel that never varies, whose density is infinite.
     """
+    # numbers such as dates in seconds lose their digits in float32 before the mean is taken away, not after
+    stored = train.tensors[0].dtype
+    dtype = torch.float64 if stored in (torch.float64, torch.int64, torch.int32) else transform.dtype
+    view = replace(train, transform=replace(transform, dtype=dtype))
 
     def average(part: Callable[[Tensor], Tensor]) -> Tensor:
-        total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for x in chunks():
-            axes = [d for d in range(x.ndim) if d != 1]
-            total = total.to(x.device) + part(x.double()).nansum(axes, keepdim=True)[0]
-            count = count.to(x.device) + (~x.isnan()).double().sum(axes, keepdim=True)[0]
-        return total / count
+        event = range(2, train.tensors[0].ndim)
+        return _average((part(x.double()) for x, *_ in view.batches(4096)), [0, *event])
 
     location = average(lambda x: x)
     scale = average(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
     constant = (~(scale > 1e-12 * location.abs())).flatten().nonzero().flatten().tolist()
     if constant:
-        shown = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
+        shown = ", ".join(repr(train.columns[i]) if train.columns else str(i) for i in constant[:5])
         value = location.flatten()[constant[0]].item()
         raise DataError(
             f"Got {len(constant)} columns or channels without variance in the training data ({shown}; the "
             f"first is {value:g} throughout), expected each to vary: leave them out, or use "
             "standardization='none'."
         )
-    return Standardization(location, scale)
+    return Standardization(location.to(dtype), scale.to(dtype))
 
 
-def mean(split: Split, chunk: int = 4096) -> Tensor:
+def mean(split: Split) -> Tensor:
     """Give the mean of x over a split as a model sees it, ``(*shape)``: policies' noise averaged out, NaN left out."""
-    x = split.tensors[0]
-    total, count = torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64)
-    for part in (p.double() for p in x.split(chunk)):
-        total, count = total.to(x.device) + part.nansum(0), count.to(x.device) + (~part.isnan()).sum(0)
-    return split.transform.mean(total / count.clamp(min=1))
+    average = _average((part.double() for part in split.tensors[0].split(4096)), [0])
+    return split.transform.mean(average.nan_to_num())
+
+
+def _average(parts: Iterable[Tensor], axes: list[int]) -> Tensor:
+    """The mean of what is not NaN over the axes, the first of which is left away."""
+    total, count = torch.tensor(0.0), torch.tensor(0.0)
+    for x in parts:
+        total = total.to(x.device) + x.nansum(axes, keepdim=True)[0]
+        known = (~x.isnan()).sum(axes, keepdim=True)[0] if has_nan(x) else prod(x.shape[axis] for axis in axes)
+        count = count.to(x.device) + known
+    return total / count
 
 
 def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:

@@ -1,4 +1,4 @@
-"""What networks, likelihoods and saved runs need to know about a data set, without its data."""
+"""The part of a data set that networks, likelihoods and saved runs need to know: all but its data."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Spec:
 
     @property
     def is_image(self) -> bool:
-        """Whether x has the shape (channels, height, width)."""
+        """True where x has the shape (channels, height, width)."""
         return len(self.shape) == 3
 
     def restore(self, x: Tensor) -> Tensor:

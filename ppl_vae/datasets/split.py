@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 
@@ -51,8 +51,7 @@ class Split:
         if not self.tensors:
             raise DataError("Got a split of no tensors, expected at least x.")
         if len(self.indices) == 0 and len(self.tensors[0]):
-            n, device = len(self.tensors[0]), self.tensors[0].device
-            object.__setattr__(self, "indices", torch.arange(n, device=device))
+            object.__setattr__(self, "indices", torch.arange(len(self), device=self.device))
         sizes = [len(t) for t in (*self.tensors, self.labels, self.factors, self.indices) if t is not None]
         if len(set(sizes)) > 1:
             raise DataError(
@@ -69,14 +68,8 @@ class Split:
 
     def __getitem__(self, index: Index) -> Split:
         """Give the part of the split that `index` selects; an integer selects a split of one datum."""
-        at = _as_index(index, len(self), self.tensors[0].device)
-        return replace(
-            self,
-            tensors=tuple(_take(t, at) for t in self.tensors),
-            labels=None if self.labels is None else _take(self.labels, at),
-            factors=None if self.factors is None else _take(self.factors, at),
-            indices=_take(self.indices, at),
-        )
+        at = _as_index(index, len(self), self.device)
+        return self._each(lambda tensor: _take(tensor, at))
 
     def __iter__(self) -> Iterator[Split]:
         # Without this, Python would iterate through __getitem__, datum by datum.
@@ -89,14 +82,12 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """Give the same split with all its tensors on `device`."""
-        return replace(
-            self,
-            tensors=tuple(t.to(device) for t in self.tensors),
-            labels=None if self.labels is None else self.labels.to(device),
-            factors=None if self.factors is None else self.factors.to(device),
-            indices=self.indices.to(device),
-            transform=self.transform.to(device),
-        )
+        return replace(self._each(lambda tensor: tensor.to(device)), transform=self.transform.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Split:
+        tensors = tuple(map(change, self.tensors))
+        labels, factors = (None if t is None else change(t) for t in (self.labels, self.factors))
+        return replace(self, tensors=tensors, labels=labels, factors=factors, indices=change(self.indices))
 
     def batch(self, index: Index | None = None, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """Give what ``model(*batch)`` takes: processed x, then the other tensors; copies, which a program may change.
@@ -165,7 +156,7 @@ def _take(x: Tensor, at: slice | Tensor) -> Tensor:
 
 
 def _copy(x: Tensor, at: slice | Tensor) -> Tensor:
-    """What programs get is theirs: memory may be the user's own array, or a file's that may not be written."""
+    """A copy, which programs may change: the tensor may be the user's own array, or a file's that cannot be written."""
     return x[at].clone() if isinstance(at, slice) else x.index_select(0, at)
 
 

@@ -1,8 +1,8 @@
-"""What values x takes, read from the dtype and the values, or checked against what the user says."""
+"""The values that x takes: found from the dtype and the values, or checked against what the user says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -11,40 +11,67 @@ from torch import Tensor
 from ppl_vae.datasets.spec import SUPPORTS, Support
 from ppl_vae.errors import DataError
 
+_PART = 4096
+"""Data that are looked at together, so that no mask of all of x takes memory."""
+
 
 def check_finite(x: Tensor, what: str) -> None:
-    """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value.
-
-    Raises:
-        DataError: if there are any.
-    """
+    """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value."""
     if not x.is_floating_point() or not len(x) or torch.isfinite(x.sum()):
         return  # neither NaN nor infinities leave a sum, which needs no memory
-    for start in range(0, len(x), 4096):
-        part = x[start : start + 4096]
-        bad = part.isinf()
-        if bool(bad.any()):
-            number = int(sum(int(p.isinf().sum()) for p in x.split(4096)))
-            raise DataError(
-                f"Got {_several(number)} of {what} infinite ({_first(part, bad, start)}), expected finite numbers, or "
-                "NaN where a value is missing: drop these data or fill in the values."
-            )
+    number, first = _find(x, torch.isinf)
+    if number:
+        raise DataError(
+            f"Got {number} value{'s' if number > 1 else ''} of {what} infinite ({first}), expected finite numbers, or "
+            "NaN where a value is missing: drop these data or fill in the values."
+        )
 
 
 def has_nan(x: Tensor) -> bool:
-    """Whether values are missing."""
+    """Tell whether values are missing."""
     return x.is_floating_point() and x.numel() > 0 and not bool(torch.isfinite(x.sum())) and bool(x.isnan().any())
 
 
-def _several(number: int) -> str:
-    return f"{number} value{'' if number == 1 else 's'}"
+def _find(x: Tensor, wrong: Callable[[Tensor], Tensor]) -> tuple[int, str]:
+    """Count the wrong values, and say where the first is."""
+    number, first = 0, ""
+    for i, part in enumerate(x.split(_PART)):
+        bad = wrong(part)
+        if bool(bad.any()) and not first:
+            datum, *element = np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), part.shape)
+            place = f" at {[int(i) for i in element]}" if element else ""
+            first = f"the first is {part[(datum, *element)].item():g} in datum {i * _PART + int(datum)}{place}"
+        number += int(bad.sum())
+    return number, first
 
 
-def _first(x: Tensor, bad: Tensor, start: int = 0) -> str:
-    """Where the first bad value is, without a list of all of them."""
-    datum, *element = np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), x.shape)
-    place = f" at {[int(i) for i in element]}" if element else ""
-    return f"the first is {x[(datum, *element)].item():g} in datum {int(datum) + start}{place}"
+def _whole(x: Tensor) -> Tensor:
+    return x == x.round() if x.is_floating_point() else torch.ones_like(x, dtype=torch.bool)
+
+
+_RULES: dict[Support, tuple[Callable[[Tensor, int], Tensor], str]] = {
+    "binary": (
+        lambda x, _: (x == 0) | (x == 1),
+        "0 and 1 only: choose a binarization (static, dynamic or threshold), or another support",
+    ),
+    "integers": (lambda x, levels: (x >= 0) & (x < levels) & _whole(x), "whole numbers from 0 to {}"),
+    "counts": (lambda x, _: (x >= 0) & _whole(x), "whole numbers of at least 0"),
+    "unit": (
+        lambda x, _: (x >= 0) & (x <= 1),
+        "numbers between 0 and 1: divide by the largest value there can be (255 for 8-bit pixels)",
+    ),
+    "positive": (lambda x, _: x > 0, "numbers above 0"),
+    "real": (lambda x, _: torch.ones_like(x, dtype=torch.bool), "numbers"),
+}
+"""Which values are in a support, and what to say of others."""
+
+
+def _outside(support: Support, levels: int | None) -> Callable[[Tensor], Tensor]:
+    def wrong(x: Tensor) -> Tensor:
+        bad = ~_RULES[support][0](x, levels or 0)
+        return bad & ~x.isnan() if x.is_floating_point() and bool(bad.any()) else bad  # NaN is in every support
+
+    return wrong
 
 
 def find_support(
@@ -73,76 +100,47 @@ def find_support(
                 f"Got levels={levels} with support={support!r}, expected at least 2, with support 'integers'."
             )
         support = "integers"
-    found, found_levels = _guess(list(parts.values()))
-    if support is None or support == found:
-        return found, levels or found_levels
-    if support == "integers":
-        levels = levels or found_levels
-        if levels is None:
-            raise DataError("Got support='integers' without levels, expected both: say levels=256, for instance.")
+    found = _guess(list(parts.values()))
+    found_levels = 256 if found == "integers" else None
+    if support is None or (support == found and levels in (None, found_levels)):
+        return found, found_levels
+    if support == "integers" and levels is None:
+        raise DataError("Got support='integers' without levels, expected both: say levels=256, for instance.")
     for name, x in parts.items():
-        _check(x, name, support, levels)
+        number, first = _find(x, _outside(support, levels))
+        if number:
+            expected = _RULES[support][1].format((levels or 0) - 1)
+            raise DataError(
+                f"Got {number} value{'s' if number > 1 else ''} of {name} outside the support {support!r} "
+                f"({first}), expected {expected}."
+            )
     return support, levels
 
 
-def _guess(parts: list[Tensor]) -> tuple[Support, int | None]:
-    filled = [p for p in parts if p.numel()]
-    lows, highs = zip(*(_range(p) for p in filled), strict=True)
-    low, high = min(lows), max(highs)
-    whole = all(not p.is_floating_point() for p in parts)
-    if low >= 0 and high <= 1 and (whole or all(map(_is_binary, parts))):
-        return "binary", None
-    if all(p.dtype == torch.uint8 for p in parts):
-        return "integers", 256
-    if whole:
-        return ("counts" if low >= 0 else "real"), None
-    if low >= 0 and high <= 1:
-        return "unit", None
-    return ("counts" if low >= 0 and all(map(_is_whole, parts)) else "real"), None
+def _guess(parts: list[Tensor]) -> Support:
+    def all_in(support: Support) -> bool:
+        wrong = _outside(support, None)
+        return not any(bool(wrong(part).any()) for x in parts for part in x.split(_PART))
+
+    low, high = _range(parts)
+    within_unit = low >= 0 and high <= 1
+    if within_unit and all_in("binary"):
+        return "binary"
+    if all(x.dtype == torch.uint8 for x in parts):
+        return "integers"
+    if within_unit and any(x.is_floating_point() for x in parts):
+        return "unit"
+    return "counts" if low >= 0 and all_in("counts") else "real"
 
 
-def _range(x: Tensor) -> tuple[float, float]:
-    """The least and the largest value, those that are missing left out."""
-    low, high = (float(v) for v in torch.aminmax(x))
-    if low == low:
-        return low, high
-    there = [part[~part.isnan()] for part in x.split(4096)]
-    ranges = [torch.aminmax(part) for part in there if part.numel()]
-    return min((float(r.min) for r in ranges), default=0.0), max((float(r.max) for r in ranges), default=0.0)
-
-
-def _is_binary(x: Tensor) -> bool:
-    """Part by part: most real values are told by the first, and no part needs much memory."""
-    return all(bool(((part == 0) | (part == 1) | (part != part)).all()) for part in x.split(4096))
-
-
-def _is_whole(x: Tensor) -> bool:
-    return all(bool(((part == part.round()) | (part != part)).all()) for part in x.split(4096))
-
-
-_ALLOWED: dict[Support, str] = {
-    "binary": "0 and 1 only: choose a binarization (static, dynamic or threshold), or another support",
-    "integers": "whole numbers",
-    "counts": "whole numbers of at least 0",
-    "unit": "numbers between 0 and 1: divide by the largest value there can be (255 for 8-bit pixels)",
-    "positive": "numbers above 0",
-    "real": "numbers",
-}
-
-
-def _check(x: Tensor, name: str, support: Support, levels: int | None) -> None:
-    bad = {
-        "binary": lambda: (x != 0) & (x != 1),
-        "integers": lambda: (x < 0) | (x > (levels or 0) - 1) | (x != x.round()),
-        "counts": lambda: (x < 0) | (x != x.round()),
-        "unit": lambda: (x < 0) | (x > 1),
-        "positive": lambda: x <= 0,
-        "real": lambda: torch.zeros_like(x, dtype=torch.bool),
-    }[support]()
-    if x.is_floating_point():
-        bad = bad & ~x.isnan()
-    if number := int(bad.sum()):
-        expected = f"whole numbers from 0 to {(levels or 0) - 1}" if support == "integers" else _ALLOWED[support]
-        raise DataError(
-            f"Got {_several(number)} of {name} outside the support {support!r} ({_first(x, bad)}), expected {expected}."
-        )
+def _range(parts: list[Tensor]) -> tuple[float, float]:
+    """The smallest and the largest value, in one pass without memory; missing values are left out."""
+    low, high = float("inf"), -float("inf")
+    for x in parts:
+        missing = has_nan(x)
+        for part in x.split(_PART) if missing else [x]:
+            known = part[~part.isnan()] if missing else part
+            if known.numel():
+                least, most = known.aminmax()
+                low, high = min(low, float(least)), max(high, float(most))
+    return low, high

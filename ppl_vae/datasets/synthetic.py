@@ -19,11 +19,7 @@ _MOST_RECORDED = 1000  # larger parameters follow from the seed, and would drown
 
 
 def at_least_one(**sizes: int) -> None:
-    """Refuse sizes below 1 by name.
-
-    Raises:
-        DataError: if there is one.
-    """
+    """Refuse sizes below 1 by name."""
     for key, size in sizes.items():
         if size < 1:
             raise DataError(f"Got {key}={size}, expected at least 1.")

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ class Call:
     store: Store | None
     resume: bool
     callbacks: Sequence[Callable[[Row], object]]
-    history: History = field(default_factory=History)
+    history: History
 
     @staticmethod
     def checked(
@@ -191,7 +191,8 @@ class Call:
         _refuse_kinds(vae, directory, groups, callbacks)
         objective = ELBO() if objective is None else as_objective(objective)
         store = None if directory is None else Store(directory)
-        return Call(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks)
+        history = History(keep=plan.keep)
+        return Call(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks, history)
 
     @property
     def device(self) -> torch.device:

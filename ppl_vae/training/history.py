@@ -28,6 +28,7 @@ class History:
         status: `"running"`, `"finished"`, `"stopped early"` or `"interrupted"`.
         compiled: how the steps were run, with the reason.
         warnings: what the linter found that may be meant as it is.
+        keep: the weights that the pair holds afterwards, see `fit`: `"best"` or `"last"`.
 
     Example:
         >>> rows = [{"epoch": 1, "validation/bound": -9.0}, {"epoch": 2, "validation/bound": -9.5}]
@@ -40,6 +41,7 @@ class History:
     status: str = "running"
     compiled: str = "eager"
     warnings: tuple[Any, ...] = ()
+    keep: str = "best"
 
     @property
     def best(self) -> Row | None:
@@ -55,16 +57,28 @@ class History:
         return None if self.best is None else int(self.best["epoch"])
 
     @property
+    def kept(self) -> Row | None:
+        """The row of the weights that the pair holds afterwards: `best`, or the last one where `keep` says so."""
+        return self.last if self.keep == "last" else self.best
+
+    @property
     def loss(self) -> float:
-        """The number to minimize: minus the best validation bound (or the last training one)."""
-        row = self.best or {}
-        return -row.get("validation/bound", row.get("train/bound", math.nan))
+        """The number to minimize: minus the validation ELBO of the weights that are kept, nats per datum.
+
+        The ELBO is unweighted (β = 1, no annealing, one and the same for every objective), so that runs of different
+        objectives can be compared, and a search over β, K or the objective is not driven to the loosest bound. *Which*
+        epoch's weights are kept is decided by the objective's own validation bound, see `best`. Without validation data
+        it is the ELBO of training, averaged over the last epoch. NaN before the first epoch.
+        """
+        row = self.kept or {}
+        return -row.get("validation/elbo", row.get("train/elbo", math.nan))
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result of a run: the number of epochs, and the figures of the best one."""
-        chosen = {k: v for k, v in (self.best or {}).items() if k.startswith("validation/") or k == "train/bound"}
-        return {"epochs": len(self), "best_epoch": self.best_epoch, **chosen}
+        """The result of a run: the number of epochs, and the figures of the weights that are kept."""
+        row = self.kept or {}
+        shown = {k: v for k, v in row.items() if k.startswith("validation/") or k in ("train/bound", "train/elbo")}
+        return {"epochs": len(self), "best_epoch": self.best_epoch, **shown}
 
     @property
     def last(self) -> Row | None:

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
+from ppl_vae.core.run import terms
+from ppl_vae.errors import PplVaeError
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.history import Row, epochs_since_best
@@ -115,11 +117,11 @@ def end_epoch(training: Training, seconds: Callable[[], float], validation: Mete
     row |= {f"train/{name}": value for name, value in averages.items()}
     row |= {"lr": state.optimizer.lr, "grad_norm": grad_norm}
     row |= {name: float(schedule.value) for name, schedule in training.schedules.items()}
-    if validation is None:
+    if validation is None or training.validation is None:
         row |= validate(training)
     else:
         settle(training)
-        row |= _row(training, validation, "validation")
+        row |= _row(training, validation, training.validation, "validation")
     state.scheduler.after_epoch(-row.get("validation/bound", math.nan))
     row["seconds"] = seconds()
     state.spent = 0.0
@@ -183,7 +185,7 @@ def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
         for batch in feed.batches(training.plan.batch_size):
             bound = objective(vae, batch, total=len(training.train))
             meter.add({"bound": bound.value, **bound.metrics}, length(batch))
-    return _row(training, meter, prefix)
+    return _row(training, meter, feed, prefix)
 
 
 def settle(training: Training) -> None:
@@ -192,8 +194,11 @@ def settle(training: Training) -> None:
         schedule.value.fill_(schedule.final)
 
 
-def _row(training: Training, meter: Meter, prefix: str) -> Row:
-    row = {f"{prefix}/{name}": value for name, value in meter.read().items()}
+def _row(training: Training, meter: Meter, feed: Batches, prefix: str) -> Row:
+    averages = meter.read()
+    if "elbo" not in averages:
+        averages["elbo"] = _elbo(training, feed)
+    row = {f"{prefix}/{name}": value for name, value in averages.items()}
     if not math.isfinite(row[f"{prefix}/bound"]):
         warnings.warn(
             f"The {prefix} bound after epoch {training.state.epoch} is {row[f'{prefix}/bound']}; the epoch cannot "
@@ -201,6 +206,20 @@ def _row(training: Training, meter: Meter, prefix: str) -> Row:
             stacklevel=2,
         )
     return row
+
+
+def _elbo(training: Training, feed: Batches) -> float:
+    """The unweighted ELBO over a split, for an objective of the user's own that tells none: one draw a datum."""
+    vae, meter = training.state.vae, Meter()
+    try:
+        with evaluating(training.device, VALIDATION_SEED, vae, training.state.objective):
+            for batch in feed.batches(training.plan.batch_size):
+                elbo = terms(vae, batch, 1, total=len(training.train)).elbo
+                meter.add({"elbo": elbo.detach()}, length(batch))
+    except PplVaeError as error:
+        warnings.warn(f"The pair has no ELBO to tell beside its objective's bound: {error}", stacklevel=2)
+        return math.nan
+    return meter.read()["elbo"]
 
 
 def _evaluate_only(training: Training) -> None:
@@ -214,12 +233,12 @@ def _record(training: Training, row: Row) -> None:
     """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
     state, process, store = training.state, training.process, training.store
     training.history.rows.append(row)
-    is_best = training.history.best is row
-    if is_best:
+    is_best, keeps = training.history.best is row, training.history.kept is row
+    if keeps:
         process.best = copy.deepcopy(state.vae.state_dict())
     if store is not None:
         store.append(row)
-        if is_best:
+        if keeps:
             store.save_best(process.best, state.epoch)
     save(training)
     process.reporter.epoch(row, is_best and training.validation is not None)

@@ -1,4 +1,4 @@
-"""What a run is made of: its parts, which stay as they are, and its state, which training changes."""
+"""The makings of a run: its parts, which stay as they are, and its state, which training changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class Process:
-    """What a process keeps beside the state, and another process that goes on makes anew.
+    """Things that a process keeps beside the state, and another process that goes on makes anew.
 
     Attributes:
         best: weights of the best epoch, which are in `model.safetensors` too.
@@ -69,7 +69,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is given; see `fit`."""
+    """The arguments of a run; see `fit`."""
 
     plan: Plan
     train: Batches

@@ -17,7 +17,7 @@ from ppl_vae.training.schedulers import Pacer
 
 @dataclass
 class State:
-    """Where training is, and everything that it changes; a field is a key of a checkpoint.
+    """The place of training, and everything that it changes; a field is a key of a checkpoint.
 
     Args:
         vae: the pair.

@@ -87,6 +87,7 @@ def test_what_is_missing_is_run_and_what_is_finished_is_kept(swept, cli):
     assert called.json[0]["validation/elbo"] == Run.load("sweep/0").result["validation/elbo"]
     assert "Job 1 of 2, seed=0: finished already" in called.err
     assert times(swept)["0"] == before["0"]
+    assert "format" not in (swept / "sweep.json").read_text()
     assert Sweep.load("sweep").counts == {"finished": 2}
 
 

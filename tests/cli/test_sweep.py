@@ -75,7 +75,7 @@ def test_a_failing_job_stops_no_other(cli, tmp_path):
     assert "learning rate" in Run(tmp_path / "sweep" / "0").record["error"]
     assert Run(tmp_path / "sweep" / "1").status == "finished"
     (compared,) = cli("compare", "sweep=sweep", "format=json").json
-    assert [(r["status"], repr(r["epochs"])) for r in compared["runs"]][1:3] == [("finished", "2"), ("failed", "None")]
+    assert [(r["status"], repr(r["epochs"])) for r in compared["runs"]][1:3] == [("finished", "2"), ("refused", "None")]
     assert ",2,2" in (tmp_path / "sweep" / "comparison.csv").read_text()
 
 

@@ -199,6 +199,8 @@ def test_to_moves_every_split():
         ((torch.rand(3, 2),), {"labels": ([0, 1, 2], [1])}, "labels for 2 splits, expected 1"),
         ((torch.rand(3, 2),), {"with_labels": True}, "without labels"),
         ((torch.rand(3, 2),), {"factors": {"a": [0, 1]}}, "2 factors for 3 data"),
+        ((torch.rand(3, 2),), {"factors": {"a": [0, 1], "b": [0, 1, 2]}}, "2 of 'a', 3 of 'b'"),
+        ((torch.rand(3, 2),), {"factors": {}}, "no factors"),
         ((torch.rand(4, 2), 0.1), {}, "comes to no datum"),
         ((torch.rand(4, 2),), {"dtype": "int8"}, "floating-point"),
     ],

@@ -15,6 +15,7 @@ from ppl_vae.errors import DataError
         (np.zeros(2), torch.float32),
         (np.zeros(2, "float32"), torch.float32),
         (np.zeros(2, "float16"), torch.float32),
+        (np.zeros(2, "longdouble"), torch.float32),
         (np.zeros(2, ">f8"), torch.float32),
         (np.zeros(2, ">i2"), torch.int16),
         (np.zeros(2, "uint16"), torch.int32),

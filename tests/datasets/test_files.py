@@ -1,11 +1,12 @@
 import hashlib
+import struct
 
 import numpy as np
 import pytest
 import scipy.sparse
 
 from ppl_vae.datasets import files, from_arrays
-from ppl_vae.datasets.files import existing_file, existing_folder, sha256, with_files
+from ppl_vae.datasets.files import existing_file, existing_folder, reading, sha256
 from ppl_vae.errors import DataError
 
 
@@ -49,12 +50,27 @@ def test_no_path(path):
         existing_file(path, "a csv file")
 
 
-def test_checksums_are_recorded(tmp_path):
+def test_checksums(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    data = with_files(from_arrays([[0.5]]), [tmp_path / "a"])
-    expected = hashlib.sha256(b"abc").hexdigest()
-    assert data.provenance["files"] == {str(tmp_path / "a"): expected}
-    assert sha256(tmp_path / "a") == expected
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("error", [KeyError("data"), OSError(5, "no\ndisk"), MemoryError(), struct.error("short")])
+def test_whatever_a_reader_fails_at_is_damage(error):
+    with (
+        pytest.raises(
+            DataError, match=rf"Got x\.npz, which .* no archive \({type(error).__name__}:.*\), expected .*: look"
+        ),
+        reading("x.npz", "archive", "look"),
+    ):
+        raise error
+
+
+def test_a_refusal_stays_what_it_is():
+    with pytest.raises(DataError, match=r"^as it is$"), reading("x.npz", "archive"):
+        raise DataError("as it is")
+    with pytest.raises(KeyboardInterrupt), reading("x.npz", "archive"):
+        raise KeyboardInterrupt
 
 
 def test_what_is_free_is_a_number_of_bytes():

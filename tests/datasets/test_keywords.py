@@ -9,12 +9,13 @@ import torch
 from ppl_vae.config.targets import check
 from ppl_vae.datasets import from_arrays
 from ppl_vae.datasets.load import SOURCES
+from ppl_vae.datasets.mnist import FETCHED, Fetched
 from ppl_vae.datasets.preparation import BASICS, PIXELS, PREPARATION, Basics, Pixels, Preparation
 from ppl_vae.datasets.tables import TABLE, Table
 from ppl_vae.errors import ArgumentError, UsageError
 
 FUNCTIONS = [*SOURCES, from_arrays]
-KINDS = [(Basics, BASICS), (Pixels, PIXELS), (Preparation, PREPARATION), (Table, TABLE)]
+KINDS = [(Basics, BASICS), (Pixels, PIXELS), (Preparation, PREPARATION), (Table, TABLE), (Fetched, FETCHED)]
 
 
 @pytest.mark.parametrize(("kind", "defaults"), KINDS, ids=lambda value: getattr(value, "__name__", ""))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.datasets.labels import encode_labels
+from ppl_vae.datasets.convert import encode_labels
 from ppl_vae.errors import DataError
 
 
@@ -48,6 +48,7 @@ def test_class_names():
     [
         ([0, 3], ["a", "b"], "expected integers from 0 to 1"),
         (np.eye(3), None, "argmax"),
+        ([], None, "one per datum"),
         (np.array(["a", None], dtype=object), None, "1 missing labels .the first is of datum 1"),
         ([0.0, float("nan")], None, "NaN"),
         (np.zeros(2, complex), None, "dtype complex"),

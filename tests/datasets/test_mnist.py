@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from ppl_vae.datasets import fashion_mnist, mnist
 from ppl_vae.datasets.idx import read_idx
-from ppl_vae.datasets.mnist import FASHION_CLASSES, FASHION_FILES, FASHION_INSTALLED, FILES, MIRRORS, locate
+from ppl_vae.datasets.mnist import DIGITS, FASHION, locate
 from ppl_vae.errors import DataError
 
 
@@ -18,7 +19,7 @@ def files(count=12):
     """The four files of a tiny MNIST by name."""
     rng = np.random.default_rng(0)
     out = {}
-    for name in FILES:
+    for name in DIGITS.files:
         array = (
             rng.integers(0, 256, (count, 28, 28), dtype="uint8")
             if "images" in name
@@ -61,7 +62,7 @@ def test_a_download_fills_the_cache(cache):
         return io.BytesIO(content[url.rsplit("/", 1)[1]])
 
     for _ in range(2):
-        assert locate("mnist", None, None, sums, MIRRORS, opener=opener) == cache
+        assert locate(replace(DIGITS, files=sums), opener=opener) == cache
     assert len(opened) == 4
     assert len(mnist().test) == 12
 
@@ -78,7 +79,7 @@ def test_no_download(cache):
     assert not cache.exists()
 
 
-HERE = next((Path(folder) for folder in FASHION_INSTALLED if Path(folder).is_dir()), None)
+HERE = next((Path(folder) for folder in FASHION.installed if Path(folder).is_dir()), None)
 needs_package = pytest.mark.skipif(HERE is None, reason="Debian's dataset-fashion-mnist is not installed")
 
 
@@ -100,13 +101,13 @@ def test_loads_the_real_images():
     data = fashion_mnist()
     assert [len(split) for split in data.splits.values()] == [54_000, 6_000, 10_000]
     assert data.train.tensors[0].dtype == torch.uint8
-    assert data.spec.class_names == FASHION_CLASSES
+    assert data.spec.class_names == FASHION.classes
     assert torch.bincount(data.test.labels).tolist() == [1000] * 10
     assert abs(data.spec.mean.mean() - 0.286) < 0.002  # the well-known mean grey
 
 
 def test_an_installed_package_comes_before_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in FASHION_FILES:
+    for name in FASHION.files:
         (tmp_path / name).touch()
-    assert locate("fashion_mnist", None, None, FASHION_FILES, (), [str(tmp_path / "no"), str(tmp_path)]) == tmp_path
+    assert locate(replace(FASHION, installed=(str(tmp_path / "no"), str(tmp_path)))) == tmp_path

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 from ppl_vae.datasets import files, from_arrays, npz
-from ppl_vae.datasets.sparse import read_sparse
+from ppl_vae.datasets.npz import read_sparse
 from ppl_vae.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -54,6 +54,15 @@ GOOD = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["float16", ">f8", ">f4", "longdouble", "bool", "uint64", ">u2"])
+@pytest.mark.parametrize("places", ["uint8", ">i4", "uint64"])
+def test_files_of_other_makers(tmp_path, dtype, places):
+    parts = {key: value.astype(places) for key, value in GOOD.items() if key in ("indices", "indptr")}
+    np.savez(tmp_path / "x.npz", **{**GOOD, **parts, "data": GOOD["data"].astype(dtype)})
+    dense = np.array([[0, 0, 7], [8, 0, 0]]).astype(dtype)
+    assert npz(tmp_path / "x.npz", validation=0, test=0).train.batch()[0].tolist() == dense.tolist()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -70,6 +79,8 @@ GOOD = {
         {"data": np.array(["a", "b"])},
         {"data": np.array([[7, 8]])},
         {"format": np.array(b"bsr")},
+        {"format": np.array([b"csr", b"csc"])},
+        {"format": np.array(b"coo")},
     ],
     ids=str,
 )

@@ -39,6 +39,7 @@ def test_all_splits_have_a_say():
         ("positive", None, torch.tensor([0.5])),
         ("integers", 4, torch.tensor([0.0, 3.0])),
         (None, 4, torch.tensor([0, 3])),
+        (None, 4, torch.tensor([False, True])),
     ],
 )
 def test_may_be_said(support, levels, x):
@@ -63,6 +64,11 @@ def test_may_be_said(support, levels, x):
 def test_refuses(support, levels, x, message):
     with pytest.raises(DataError, match=message):
         find_support({"train": torch.tensor(x)}, support, levels)
+
+
+def test_levels_that_are_said_hold_for_pixels_too():
+    with pytest.raises(DataError, match=r"1 value of train .*the first is 41 in datum 1.*whole numbers from 0 to 40"):
+        find_support({"train": torch.tensor([40, 41], dtype=torch.uint8)}, None, 41)
 
 
 @pytest.mark.parametrize("bad", [float("inf"), -float("inf")])

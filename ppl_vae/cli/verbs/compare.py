@@ -1,118 +1,156 @@
-"""`ppl-vae compare`: the runs of a sweep side by side."""
+"""`ppl-vae compare`: the runs of a sweep ranked, averaged over seeds, and told apart or not."""
 
 from __future__ import annotations
 
-import html
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli.fitted import Column, Fitted, number
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
-from ppl_vae.config.schema import near
-from ppl_vae.errors import RunError
-from ppl_vae.runs.files import whole_path, write_atomically
-from ppl_vae.runs.loggers import flat
-from ppl_vae.runs.run import Run, children, is_run
+from ppl_vae.cli.progress import attempt
+from ppl_vae.errors import UsageError
+from ppl_vae.sweeps.sweep import Sweep
 
-EVALUATED = ("elbo", "nll", "active_units")
+if TYPE_CHECKING:
+    from ppl_vae.sweeps.compare import Comparison
+
 SHOWN = (
-    "validation/bound",
-    *(f"{part}/{k}" for part in ("test", "validation", "train") for k in EVALUATED if (part, k) != ("train", "elbo")),
+    "test/elbo",
+    "test/nll",
+    "validation/elbo",
+    "validation/nll",
+    "test/active_units",
+    "validation/active_units",
+    "seconds",
     "epochs",
     "best_epoch",
+    "validation/bound",
 )
+"""Figures of a run in the terminal, those that are left out first last."""
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
-    """Write `comparison.csv` and `comparison.html` into the sweep's folder: the keys that differ, and the results."""
-    sweep = _find(cfg.sweep)  # before what takes a while to import: a wrong name is answered at once
+    """Write `comparison.{csv,parquet,json,html}` into the sweep's folder, and say how the runs compare."""
+    sweep = Sweep.load(cfg.sweep)  # before what takes a while to import: a wrong name is answered at once
+    group = _names(cfg.group)
 
-    import pandas as pd
-    from rich import box
-    from rich.table import Table
+    from ppl_vae.reports.comparison import write_comparison
+    from ppl_vae.sweeps.compare import compare
+    from ppl_vae.sweeps.gather import gather
+    from ppl_vae.sweeps.notes import failures
+    from ppl_vae.sweeps.tables import record, write_tables
 
-    rows = [_row(Run(path)) for path in children(sweep)]
-    rows.sort(key=lambda r: (r["result"].get("validation/bound") is None, -(r["result"].get("validation/bound") or 0)))
-    keys = _differing([r["config"] for r in rows])
-    results = [k for k in SHOWN if any(k in r["result"] for r in rows)]
-    frame = pd.DataFrame(
-        [
-            {"run": r["run"], "status": r["status"]}
-            | {k: r["config"].get(k) for k in keys}
-            | {k: r["result"].get(k) for k in results}
-            for r in rows
-        ],
-        dtype=object,  # counts stay whole numbers beside jobs that failed and have none
-    )
-    write_atomically(sweep / "comparison.csv", frame.to_csv(index=False))
-    write_atomically(sweep / "comparison.html", _page(sweep, frame))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in frame:
-        table.add_column(re.sub(r"[/_]|(?<=\.)", "\n", str(column)), overflow="fold")
-    for values in frame.itertuples(index=False):
-        table.add_row(*(_text(v) for v in values))
-    finished = frame[frame.status == "finished"]
-    title = f"{sweep.name}: {len(rows)} run{'s' * (len(rows) != 1)}, best first (nats per datum)"
-    lines = [f"table: {sweep / 'comparison.csv'}", f"page: {sweep / 'comparison.html'}"]
-    if len(finished):
-        lines.append(f"best: {sweep / str(finished.run.iloc[0])}")
-    record = {"sweep": str(sweep), "runs": frame.astype(object).where(frame.notna(), None).to_dict("records")}
-    return Result(record=record, tables=[title, table], lines=lines)
+    found = gather(sweep)
+    counts = {str(state): int(n) for state, n in found.states["state"].value_counts().items()}
+    made = compare(found, cfg.metric, group, cfg.sort)
+    told: dict[str, Any] = {"sweep": str(sweep), "counts": counts, **record(made)}
+    if len(made.groups):
+        first = made.runs[made.runs["group"] == 1].sort_values(made.metric.name, ascending=not made.metric.up)
+        told["best"] = str(sweep.directory / str(first.iloc[0]["run"]))
+    files = write_tables(sweep.directory, made, told)
+    page = sweep.directory / "comparison.html"
+    with attempt("compare", "page"):
+        files["page"] = write_comparison(page, title=sweep.directory.name, comparison=made, found=found)
+    told["files"] = {name: str(path) for name, path in files.items()}
+    lines = [*made.notes, *failures(made), *_hints(files), *(f"{name}: {path}" for name, path in files.items())]
+    if "best" in told:
+        lines.append(f"best: {told['best']}")
+    title = f"{sweep.directory.name}: {_counted(counts, len(found.keys))}"
+    if not len(made.groups):
+        title += "; nothing to rank"
+    direction = "highest" if made.metric.up else "lowest"
+    by = f"{title}; {direction} {made.metric.name} first (nats per datum)" if len(made.groups) else title
+    return Result(record=told, tables=[by, *_tables(made)], lines=lines)
 
 
-def _find(name: str) -> Path:
-    path = whole_path(name, "sweep")
-    if children(path):
-        return path
-    if is_run(path):
-        hint = f"; its sweep is sweep={path.parent}" if len(children(path.parent)) > 1 else ""
-        raise RunError(f"sweep={name}: this is a single run, expected the folder of a sweep{hint}")
-    if not path.is_dir():
-        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        raise RunError(f"sweep={name}: there is no such folder; {near(path.name, siblings[:20])}")
-    raise RunError(f"sweep={name}: no runs in this folder, expected that of `ppl-vae train -m …`, with 0, 1, … inside")
+def _names(group: Any) -> list[str] | None:
+    """The keys of `group=KEY` or `group=[KEY,KEY]`."""
+    if group is None:
+        return None
+    if isinstance(group, str):
+        return [group]
+    names = OmegaConf.to_container(group) if OmegaConf.is_config(group) else group
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise UsageError(f"group: got {names}, expected keys that differ between the runs: group=[model.latent_dim]")
+    return names
 
 
-def _row(run: Run) -> dict[str, Any]:
-    from ppl_vae.cli.artifacts import latest_evaluation
-
-    record = run.record
-    try:
-        config = {k: v for k, v in flat(run.plain_config).items() if not k.startswith(("spec.", "provenance."))}
-    except RunError:
-        config = {}  # refused before its config was written
-    result = dict(record.get("result") or {})
-    evaluation, _ = latest_evaluation(run)
-    if evaluation:
-        result |= {f"{evaluation['split']}/{k}": evaluation[k] for k in EVALUATED}
-    return {"run": run.directory.name, "status": run.status, "config": config, "result": result}
+def _counted(counts: Mapping[Any, int], jobs: int) -> str:
+    finished = counts.get("finished", 0)
+    if finished == jobs:
+        return f"{jobs} run{'s' * (jobs != 1)}"
+    rest = ", ".join(f"{n} {state}" for state, n in counts.items() if state != "finished")
+    return f"{finished} of {jobs} jobs finished ({rest})"
 
 
-def _differing(configs: list[dict[str, Any]]) -> list[str]:
-    told = [c for c in configs if c]
-    keys = dict.fromkeys(k for c in told for k in c)
-    return [k for k in keys if len({str(c.get(k)) for c in told}) > 1]
+def _tables(made: Comparison) -> list[Any]:
+    tables: list[Any] = []
+    if len(made.groups) > 1 or (len(made.groups) and made.groups["planned"].iloc[0] > 1):
+        tables.append(Fitted(_group_columns(made), "comparison.json"))
+    return [*tables, Fitted(_run_columns(made), "comparison.csv")]
 
 
-def _text(value: Any) -> str:
-    if value is None or value != value:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:g}" if value.is_integer() else f"{value:.3f}"
-    return str(value)
+def _group_columns(made: Comparison) -> list[Column]:
+    groups = made.groups
+
+    def cells(name: str) -> list[str]:
+        return [number(v) for v in groups[name]]
+
+    def spread(row: Any) -> str:
+        return number(row["mean"]) + ("" if row["se"] != row["se"] else f" ± {row['se']:.3f}")
+
+    rows = [row for _, row in groups.iterrows()]
+    count = [f"{r['runs']}" if r["runs"] == r["planned"] else f"{r['runs']} of {r['planned']}" for r in rows]
+    basis = [Column("basis", cells("basis"))] if groups["basis"].nunique() > 1 else []
+    between = [f"[{r['low']:.3f}, {r['high']:.3f}]" if r["over"] else "-" for r in rows]
+    title = f"{made.differs_in} to the best" if made.differs_in else "to the best"
+    return [
+        Column("group", [str(r["group"]) for r in rows]),
+        *(Column(key, [_key(v) for v in groups[key]]) for key in made.by),
+        Column("runs", count, 1),
+        Column(f"{made.metric.name} ± se", [spread(r) for r in rows]),
+        *basis,
+        Column(title.replace(" ", "\n", 1), [number(r["difference"]) for r in rows], 4),
+        Column("95 % interval", between, 3),
+        Column("verdict", cells("verdict"), 2),
+        Column("seconds", [f"{r['seconds']:.1f}" if r["seconds"] == r["seconds"] else "-" for r in rows], 5),
+    ]
 
 
-def _page(sweep: Path, frame: Any) -> str:
-    title = html.escape(sweep.name)
-    style = (
-        "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}"
-    )
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{style}</style>"
-        f"<h1>{title}</h1><p>{len(frame)} runs, best first; nats per datum.</p>"
-        f"{frame.to_html(index=False, border=0, float_format='{:.3f}'.format, na_rep='-')}</html>\n"
-    )
+def _run_columns(made: Comparison) -> list[Column]:
+    from ppl_vae.sweeps.tables import whole
+
+    runs = whole(made.runs)
+    figures = [c for c in SHOWN if c in runs and c != made.metric.name and runs[c].notna().any()]
+    particles = [c for c in runs if c.endswith("/num_particles") and runs[c].nunique() > 1]
+    keys = [k for k in made.runs if k in made.key_names]
+    state = [] if (runs["status"] == "finished").all() else ["status"]
+    order = ["run", *keys, *state, *([made.metric.name] if made.metric.name in runs else []), *particles, *figures]
+    ranks = {name: place for place, name in enumerate(figures, 1)}
+    return [
+        Column(
+            "job" if name == "run" else name,
+            [_key(v) if name in keys else _short(v, name) for v in runs[name]],
+            ranks.get(name, 0),
+        )
+        for name in order
+    ]
+
+
+def _key(value: Any) -> str:
+    """A value as it was typed."""
+    return f"{value:g}" if isinstance(value, float) else number(value)
+
+
+def _short(value: Any, name: str) -> str:
+    if name == "seconds" and value is not None and value == value:
+        return f"{value:.1f}"
+    return number(None if value is not None and value != value else value)
+
+
+def _hints(files: Mapping[str, Path]) -> list[str]:
+    return [] if "parquet" in files else ["no comparison.parquet without pyarrow: pip install 'ppl-vae[parquet]'"]

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from ppl_vae.training import History
 
 
+_KEPT = {"best": "best validation weights", "last": "last weights"}
 REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
-    """Evaluate the best weights, make what `results` asks for, and say it all."""
+    """Evaluate the weights that were kept, make what `results` asks for, and say it all."""
     from ppl_vae.diagnostics import evaluate
 
     figures = history.result
@@ -51,7 +52,8 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         with bar("evaluation") as progress:
             evaluation = evaluate(vae, held_out, particles, seed=cfg.seed, progress=progress)
         evaluation.save(directory / "evaluation" / name)
-        figures |= {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        found = {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
+        figures |= {k: v for k, v in found.items() if k not in figures}  # validation/elbo is what is returned
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
@@ -62,7 +64,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         rows[name.replace("/", " ")] = value
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=["Results (nats per datum; best validation weights)", figures_table(rows)],
+        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(rows)],
         lines=[
             *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",

@@ -1,0 +1,200 @@
+"""What the jobs of a sweep have left, as frames with a row a job: keys, figures, states, curves, figures per datum."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ppl_vae.errors import RunError
+from ppl_vae.runs.recorder import CONFIG
+from ppl_vae.runs.run import Run
+from ppl_vae.sweeps.sweep import Job, Sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("test", "validation", "train")
+_NO_KEYS = ("spec.", "provenance.", "name", "format", "results.", "logger", "resume")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The jobs of a sweep, by number.
+
+    Attributes:
+        keys: what they were told differently, `seed` too, typed as in their configs; None where a job was not told it.
+        figures: numbers, NaN where a job has not got one: `validation/elbo`, `test/nll`, …, nats per datum; `seconds`.
+        states: `state`, `run` (its folder in the sweep's), `reason` (what it failed with), `no_evidence` (why its pair
+            has no ELBO).
+        curves: the epochs of each job that has some.
+        tables: per job the figures per datum of the test data.
+        data: the identity of these test data; jobs of one identity were evaluated on the same data.
+    """
+
+    keys: pd.DataFrame
+    figures: pd.DataFrame
+    states: pd.DataFrame
+    curves: dict[int, pd.DataFrame]
+    tables: dict[int, pd.DataFrame]
+    data: dict[int, str]
+
+
+def gather(sweep: Sweep) -> Gathered:
+    """Read a sweep; what is torn or missing is left out of the frames, never a job."""
+    import pandas as pd
+
+    jobs = sweep.jobs
+    configs = {job.number: _config(job) for job in jobs}
+    number = pd.Index([job.number for job in jobs], name="job")
+    figures, states, curves, tables, data = [], [], {}, {}, {}
+    for job in jobs:
+        curve = _curve(job.run)
+        found, summary = _figures(job, curve)
+        figures.append(found)
+        states.append(
+            {
+                "state": job.state,
+                "run": _place(job, sweep.directory),
+                "reason": (job.error or "").strip() or None,
+                "no_evidence": summary.get("reason"),
+            }
+        )
+        if len(curve):
+            curves[job.number] = curve
+        table, identity = _table(job.run)
+        if table is not None:
+            tables[job.number], data[job.number] = table, identity
+    keys = _keys(jobs, configs)
+    return Gathered(
+        keys=pd.DataFrame(
+            {k: [_value(job, configs[job.number], k) for job in jobs] for k in keys}, index=number, dtype=object
+        ),
+        figures=pd.DataFrame(figures, index=number).astype(float),
+        states=pd.DataFrame(states, index=number, columns=["state", "run", "reason", "no_evidence"], dtype=object),
+        curves=curves,
+        tables=tables,
+        data=data,
+    )
+
+
+def _config(job: Job) -> dict[str, Any]:
+    """`config.yaml` in dotted keys, lists and nulls as text; empty where there is none."""
+    path = None if job.directory is None else job.directory / CONFIG
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return {}
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            found[f"{prefix}{key}"] = value
+        else:
+            found[f"{prefix}{key}"] = str(value)
+    return found
+
+
+def _keys(jobs: Sequence[Job], configs: dict[int, dict[str, Any]]) -> list[str]:
+    """The keys that set jobs apart: as the plan says; of runs without a plan, all that differ."""
+    named = list(dict.fromkeys(k for job in jobs for k in job.values if not k.startswith(("hydra.", *_NO_KEYS))))
+    if all(job.planned and job.overrides for job in jobs):
+        told = {k: {_value(job, configs[job.number], k) for job in jobs} for k in named}
+        return [k for k in named if len(told[k]) > 1]
+    told_configs = [c for c in configs.values() if c]
+    differing = [
+        k
+        for k in dict.fromkeys(k for c in told_configs for k in c)
+        if not k.startswith(_NO_KEYS) and len({str(c.get(k)) for c in told_configs}) > 1
+    ]
+    return list(dict.fromkeys([*(k for k in named if k not in differing and not told_configs), *differing]))
+
+
+def _value(job: Job, config: dict[str, Any], key: str) -> Any:
+    if key in config:
+        value = config[key]
+        return value.rsplit(".", 1)[-1] if key.endswith("_target_") and isinstance(value, str) else value
+    typed = job.values.get(key, job.choices.get(key))
+    return None if typed is None else as_number(typed)
+
+
+def as_number(text: str) -> Any:
+    """The number that a text is, else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _place(job: Job, sweep: Path) -> str:
+    if job.directory is None:
+        return ""
+    return job.directory.relative_to(sweep).as_posix() if job.directory.is_relative_to(sweep) else str(job.directory)
+
+
+def _curve(run: Run | None) -> pd.DataFrame:
+    import pandas as pd
+
+    if run is None:
+        return pd.DataFrame()
+    try:
+        return run.metrics
+    except (OSError, ValueError):
+        return pd.DataFrame()
+
+
+def _figures(job: Job, curve: pd.DataFrame) -> tuple[dict[str, float], dict[str, Any]]:
+    """The figures of a job: what `train` ended with, and what `evaluate` found since; and the summary of the latter."""
+    found = {k: float(v) for k, v in job.result.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    told: dict[str, Any] = {}
+    for part in PARTS:
+        summary = _summary(job.run, part)
+        told = told or summary
+        values = {
+            f"{part}/{k}": float(v) if v is not None else math.nan
+            for k, v in summary.items()
+            if k not in ("n", "seed") and (v is None or isinstance(v, (int, float))) and k != "reason"
+        }
+        # the validation ELBO of training is what runs are ranked by: one number, with the same noise for all
+        found = found | values if part == "test" else values | found
+    if "seconds" in curve:
+        found["seconds"] = float(curve["seconds"].sum())
+    return found, told
+
+
+def _summary(run: Run | None, part: str) -> dict[str, Any]:
+    path = None if run is None else run.directory / "evaluation" / part / "summary.json"
+    if path is None or not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _table(run: Run | None) -> tuple[pd.DataFrame | None, str]:
+    import pandas as pd
+
+    path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
+    if run is None or path is None or not path.is_file():
+        return None, ""
+    try:
+        table = pd.read_csv(path, index_col=0)
+        identity = (run.recipe.get("data") or {}).get("test")
+    except (OSError, ValueError, RunError):
+        return None, ""
+    return table, json.dumps([identity, len(table)], sort_keys=True)
