@@ -70,7 +70,7 @@ def fit_together(
         KeyboardInterrupt: on Ctrl-C, after the step at hand; the state of each run that is not done is saved.
 
     Example:
-        >>> import functools, pyro, pyro.distributions as dist, ppl_vae as pv
+        >>> import functools, torch, pyro, pyro.distributions as dist, ppl_vae as pv
         >>> class Model(torch.nn.Module):
         ...     def forward(self, x):
         ...         with pyro.plate("data", x.shape[0]):
