@@ -117,10 +117,12 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             "had chosen are gone on with, and no others are chosen",
             file=sys.stderr,
         )
-    plan = plan.changed(changed, hydra)
+    said = [o for o in changed if key(o) == "format"]  # how this command prints is no part of the plan
+    plan = plan.changed([o for o in changed if o not in said], hydra)
     _go_to(Path(plan.started_in))
     arguments.flags[:] = list(dict.fromkeys([*plan.flags, *arguments.flags]))
-    arguments.overrides[:] = [*plan.overrides, *plan.hydra, f"hydra.sweep.dir={quote(str(directory))}"]
+    told = plan.changed(said).overrides
+    arguments.overrides[:] = [*told, *plan.hydra, f"hydra.sweep.dir={quote(str(directory))}"]
     return plan
 
 

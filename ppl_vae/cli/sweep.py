@@ -22,7 +22,7 @@ from ppl_vae.cli.progress import say
 from ppl_vae.errors import RunError
 from ppl_vae.runs.recorder import RECORD, RunWriter, command, now, versions
 from ppl_vae.runs.run import children, is_run
-from ppl_vae.sweeps.plan import PLAN, Plan, options, planned
+from ppl_vae.sweeps.plan import PLAN, Plan, key, options, planned
 from ppl_vae.sweeps.sweep import Job, Sweep, count
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def planning(launched: Launched) -> Iterator[None]:
             if not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
                 _refuse_used(directory)
             return sweeper_of(self, **context)
-        sweeper = Replay(launched.resumed)
+        said = [o for o in launched.arguments.overrides if key(o) == "format"]
+        sweeper = Replay(launched.resumed.changed(said))
         sweeper.setup(**context)
         return sweeper
 
