@@ -13,13 +13,14 @@ from __future__ import annotations
 import inspect
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.lane import Lane
@@ -133,7 +134,11 @@ def _call(arguments: Mapping[str, Any]) -> Call:
 def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
     """Runs of one kind, together; a run that has no other of its kind is to be trained alone."""
     found: dict[str, list[Lane]] = {}
+    owners = Counter(t for lane in lanes for t in _tensors(lane))
     for lane in lanes:
+        if any(owners[t] > 1 for t in _tensors(lane)):
+            lane.alone = "it shares a parameter or buffer (the pair, the objective) with another run"
+            continue
         try:
             found.setdefault(repr(_kind(lane)), []).append(lane)
         except CaptureError as error:
@@ -146,6 +151,12 @@ def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
         size = math.ceil(len(alike) / math.ceil(len(alike) / at_once))
         groups += [alike[k : k + size] for k in range(0, len(alike), size)]
     return groups
+
+
+def _tensors(lane: Lane) -> set[int]:
+    """What the run reads and changes, each by its `id`."""
+    modules = [part for part in lane.parts if isinstance(part, nn.Module)]
+    return {id(t) for module in modules for t in (*module.parameters(), *module.buffers())}
 
 
 def _kind(lane: Lane) -> Any:

@@ -380,6 +380,19 @@ def odd(scale=1.0, noisy=False):
         return pv.VAE(Odd(scale, noisy), Narrow())
 
 
+def test_runs_that_share_an_objective_are_trained_one_after_the_other():
+    objective = pv.objectives.ELBO(beta=pv.schedules.linear(0.0, 1.0, over=9))
+    runs = [run(n, epochs=2, objective=objective) for n in range(2)]
+    outcomes = fit_together(runs)
+    for n, outcome in enumerate(outcomes):
+        assert "shares a parameter or buffer" in outcome.alone
+        other = run(n, epochs=2, objective=pv.objectives.ELBO(beta=pv.schedules.linear(0.0, 1.0, over=9)))
+        assert quiet(**other).rows[-1]["beta"] == outcome.history.rows[-1]["beta"]
+        assert all(
+            torch.equal(p, q) for p, q in zip(runs[n]["vae"].parameters(), other["vae"].parameters(), strict=True)
+        )
+
+
 @pytest.mark.slow
 def test_files_are_those_of_a_run_alone(tmp_path):
     fit_together([run(n, tmp_path, epochs=2) for n in range(2)])
