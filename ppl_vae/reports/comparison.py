@@ -93,7 +93,8 @@ def _short(keys: tuple[str, ...]) -> dict[str, str]:
 
 
 def _label(row: Mapping[str, Any], made: Comparison, names: Mapping[str, str]) -> str:
-    told = ", ".join(f"{names[k]} {_typed(row[k])}" for k in made.by)
+    telling = [k for k in made.by if made.groups[k].map(str).nunique() > 1] or made.by
+    told = ", ".join(f"{names[k]} {_typed(row[k])}" for k in telling)
     return told or "all runs"
 
 

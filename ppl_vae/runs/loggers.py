@@ -206,17 +206,18 @@ class _Like:
     """The common part of Weights & Biases and of trackio, which copies its interface."""
 
     def __init__(self, library: Any, directory: Path, config: dict[str, Any], **options: Any) -> None:
-        self.library = library
+        self.library, self.step = library, 0
         library.init(name=directory.name, group=group(directory), config=config, **options)
 
     def __call__(self, row: Row) -> None:
         """Log the row of an epoch at its step."""
-        self.library.log(_finite(row), step=int(row["step"]))
+        self.step = int(row["step"])
+        self.library.log(_finite(row), step=self.step)
 
     def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Log the final results."""
         if final := _finite(result):
-            self.library.log({f"final/{k}": v for k, v in final.items()})
+            self.library.log({f"final/{k}": v for k, v in final.items()}, step=self.step)
 
     def close(self) -> None:
         """End the run."""

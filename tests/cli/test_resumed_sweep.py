@@ -227,17 +227,19 @@ class Forks(BasicLauncher):
 
 
 @pytest.fixture
-def forks():
+def forks(monkeypatch):
     """`hydra/launcher=forks`."""
     plugins = Plugins.instance()
     module = ModuleType("hydra_plugins.forks")  # where Hydra takes launchers from
     module.Forks, Forks.__module__, node = Forks, module.__name__, {"_target_": f"{module.__name__}.Forks"}
-    sys.modules[module.__name__] = module
+    parent = sys.modules.get("hydra_plugins") or ModuleType("hydra_plugins")
+    monkeypatch.setitem(sys.modules, parent.__name__, parent)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(parent, "forks", module, raising=False)
     plugins.register(Forks)
     ConfigStore.instance().store(group="hydra/launcher", name="forks", node=node)
     yield "hydra/launcher=forks"
     plugins.class_name_to_class.pop(node["_target_"])
-    del sys.modules[module.__name__]
     del ConfigStore.instance().repo["hydra"]["launcher"]["forks.yaml"]
 
 

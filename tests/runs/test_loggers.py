@@ -40,8 +40,10 @@ def test_wandb_and_its_like(fake, tmp_path, name, kind):
     calls = fake(name)
     tracker = kind(tmp_path / "sweep" / "0", CONFIG)
     tracker(ROW)
+    tracker.end("finished", {"test/nll": 3.0}, [])
     tracker.close()
-    assert [c[0] for c in calls] == ["init", "log", "finish"]
+    assert [c[0] for c in calls] == ["init", "log", "log", "finish"]
+    assert calls[2][1:] == (({"final/test/nll": 3.0},), {"step": 10})
     assert calls[0][2]["group"] == "sweep"
     assert calls[0][2]["config"] == CONFIG
     assert calls[1][1] == ({"epoch": 1.0, "step": 10.0, "validation/bound": -2.5},)

@@ -108,15 +108,18 @@ def _group_columns(made: Comparison) -> list[Column]:
     basis = [Column("basis", cells("basis"))] if groups["basis"].nunique() > 1 else []
     between = [f"[{r['low']:.3f}, {r['high']:.3f}]" if r["over"] else "-" for r in rows]
     title = f"{made.differs_in} to the best" if made.differs_in else "to the best"
+    differences = [
+        Column(title.replace(" ", "\n", 1), [number(r["difference"]) for r in rows], 4),
+        Column("95 % interval", between, 3),
+        Column("verdict", cells("verdict"), 2),
+    ]
     return [
         Column("group", [str(r["group"]) for r in rows]),
         *(Column(key, [_key(v) for v in groups[key]]) for key in made.by),
         Column("runs", count, 1),
         Column(f"{made.metric.name} ± se", [spread(r) for r in rows]),
         *basis,
-        Column(title.replace(" ", "\n", 1), [number(r["difference"]) for r in rows], 4),
-        Column("95 % interval", between, 3),
-        Column("verdict", cells("verdict"), 2),
+        *(differences if len(rows) > 1 else []),
         Column("seconds", [f"{r['seconds']:.1f}" if r["seconds"] == r["seconds"] else "-" for r in rows], 5),
     ]
 
