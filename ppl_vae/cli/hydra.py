@@ -153,7 +153,7 @@ def _find(job: DictConfig, context: Context) -> None:
 
 
 def context_of(verb: str) -> Context:
-    """What Hydra's config says of the job at hand."""
+    """The context of the job at hand, as Hydra's config has it."""
     from ppl_vae.cli import sweep
     from ppl_vae.sweeps.plan import options
 

@@ -68,7 +68,7 @@ class Lane:
 
     @property
     def stepper(self) -> Stepper:
-        """What takes the steps of the run alone."""
+        """The stepper of the run alone."""
         assert self.training.stepper is not None
         return self.training.stepper
 

@@ -36,7 +36,7 @@ from ppl_vae.training.signals import PostponedSignals
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run of several went.
+    """The end of one run of several.
 
     Attributes:
         history: its history.
@@ -118,7 +118,7 @@ def fit_together(
 
 
 def _call(arguments: Mapping[str, Any]) -> Call:
-    """What `fit` would make of its arguments."""
+    """The call of `fit` that these arguments are."""
     bound = inspect.signature(fit).bind(**arguments)
     bound.apply_defaults()
     told = dict(bound.arguments)
@@ -154,7 +154,7 @@ def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
 
 
 def _tensors(lane: Lane) -> set[int]:
-    """What the run reads and changes, each by its `id`."""
+    """Parameters and buffers that the run reads and changes, each by its `id`."""
     modules = [part for part in lane.parts if isinstance(part, nn.Module)]
     return {id(t) for module in modules for t in (*module.parameters(), *module.buffers())}
 

@@ -210,7 +210,7 @@ class Together:
 
 
 def _left_by_program(lane: Lane, batch: Batch) -> dict[str, Tensor]:
-    """What a step of the run's own program leaves behind; it changes nothing.
+    """All that a step of the run's own program leaves behind; it changes nothing.
 
     Raises:
         CaptureError: the program does what no graph of tensors does.

@@ -157,7 +157,7 @@ def fit(
 
 @dataclass(frozen=True)
 class Call:
-    """What `fit` was called with, checked, before anything is run or written."""
+    """The arguments of `fit`, checked, before anything is run or written."""
 
     vae: Any
     data: Any
