@@ -70,7 +70,7 @@ class Context:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `run.json` says of the command that a run is made by."""
+        """Facts for `run.json` of the command that makes a run."""
         from ppl_vae.runs.recorder import command
 
         facts = {"verb": self.verb, "command": command(), "overrides": self.typed, "choices": self.choices}

@@ -198,7 +198,7 @@ def _own(plan: Plan, number: int) -> tuple[str, ...]:
 
 
 def _left(sweep: Path, plan: Plan) -> str:
-    """How long the rest will take at the pace since this sweep was started or gone on with; empty before a job ended.
+    """The time left, at the pace since this sweep was started or gone on with; empty before a job ended.
 
     Told from the times of the jobs' files alone, which are there whatever process does them; it knows of no jobs in
     other processes that are not done yet, and takes them as done.

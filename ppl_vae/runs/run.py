@@ -269,7 +269,7 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
 
 
 def _told(path: Path, runs: list[Path]) -> str:
-    """What a sweep's folder is called: a plan knows how many jobs there are to be."""
+    """The name of a sweep's folder: a plan knows how many jobs there are to be."""
     done = 0
     for run in runs:
         with contextlib.suppress(RunError):  # damaged

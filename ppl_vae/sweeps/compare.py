@@ -230,7 +230,7 @@ def _labels(keys: pd.DataFrame, by: Sequence[str]) -> dict[int, tuple[Any, ...]]
 
 
 def _basis(found: Gathered, metric: Metric) -> pd.Series:
-    """What a figure rests on beside the run: the particles of an NLL, or that there is no density."""
+    """The basis of a figure beside the run: the particles of an NLL, or that there is no density."""
     import pandas as pd
 
     basis = pd.Series("", index=found.keys.index, dtype=object)

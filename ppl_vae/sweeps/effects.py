@@ -1,4 +1,4 @@
-"""What keys explain, and what time buys: shares of variance, standard errors, the Pareto front."""
+"""Effects of keys and of time: shares of variance, standard errors, the Pareto front."""
 
 from __future__ import annotations
 

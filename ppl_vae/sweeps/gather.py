@@ -1,4 +1,4 @@
-"""What the jobs of a sweep have left, as frames with a row a job: keys, figures, states, curves, figures per datum."""
+"""The results of a sweep's jobs as frames with a row a job: keys, figures, states, curves, figures per datum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know, in sentences: jobs that are not in it, and what limits it."""
+"""Sentences that a reader of a comparison must know: jobs that are not in it, and what limits it."""
 
 from __future__ import annotations
 

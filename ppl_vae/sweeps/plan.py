@@ -45,7 +45,7 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep was asked for; it says nothing of how far that has come, see `Sweep`.
+    """The jobs that a sweep was asked for; not how far they have come, see `Sweep`.
 
     Args:
         jobs: in the order of their numbers.
@@ -93,7 +93,7 @@ class Plan:
         return tuple(name for name, values in told.items() if len(values) > 1)
 
     def own(self, job: PlannedJob) -> tuple[str, ...]:
-        """What of a job's overrides sets it apart from the others, such as `("model.latent_dim=8", "seed=2")`."""
+        """Those of a job's overrides that set it apart from the others, such as `("model.latent_dim=8", "seed=2")`."""
         return tuple(o for o in job.overrides if key(o) in self.varying)
 
     def folder(self, number: int) -> str | None:

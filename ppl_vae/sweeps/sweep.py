@@ -23,7 +23,7 @@ STATES: tuple[State, ...] = get_args(State)
 """Of a job; missing: it has no run; refused: it failed for what it was asked, before anything was trained."""
 
 DEEP = 4
-"""How many folders below `outputs` a sweep may lie."""
+"""The most folders below `outputs` that a sweep may lie in."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Job:
 
     @property
     def values(self) -> dict[str, str]:
-        """What sets this job apart, key by key, as typed: `{"model.latent_dim": "8", "seed": "2"}`."""
+        """The keys that set this job apart, as typed: `{"model.latent_dim": "8", "seed": "2"}`."""
         return {key(o): o.partition("=")[2] for o in self.own}
 
     @property
     def title(self) -> str:
-        """What sets this job apart, in one line; its number where nothing does."""
+        """The words that set this job apart, in one line; its number where nothing does."""
         return " ".join(self.own) or f"job {self.number}"
 
     @property
@@ -69,7 +69,7 @@ class Job:
 
     @property
     def error(self) -> str | None:
-        """What it failed or was refused with."""
+        """The error that it failed or was refused with."""
         return self.record.get("error") if self.state in ("failed", "refused") else None
 
 
@@ -102,7 +102,7 @@ class Sweep:
 
     @property
     def plan(self) -> Plan:
-        """What was asked for; of a folder without a plan, the runs that are there."""
+        """The plan; of a folder without one, the runs that are there."""
         return Plan.read(self.directory) or self._of_runs()
 
     @property
@@ -121,7 +121,7 @@ class Sweep:
 
     @property
     def counts(self) -> dict[State, int]:
-        """How many jobs are in each state, of those states that occur."""
+        """The number of jobs in each state, of those states that occur."""
         return count(self.jobs)
 
     @property
@@ -175,7 +175,7 @@ class Sweep:
 
 
 def count(jobs: tuple[Job, ...]) -> dict[State, int]:
-    """How many jobs are in each state, of those states that occur."""
+    """The number of jobs in each state, of those states that occur."""
     found = Counter(job.state for job in jobs)
     return {state: found[state] for state in STATES if found[state]}
 

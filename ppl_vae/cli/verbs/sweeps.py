@@ -38,7 +38,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
 
 def _row(sweep: Sweep) -> dict[str, Any]:
-    """What is told of a sweep; a damaged one tells so."""
+    """The row of a sweep; a damaged one tells so."""
     try:
         plan, jobs = sweep.plan, sweep.jobs
     except RunError as error:

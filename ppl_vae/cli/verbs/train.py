@@ -123,7 +123,7 @@ def _resumes(cfg: DictConfig, context: Context) -> bool:
 
 
 def _ended(cfg: DictConfig, context: Context) -> Result | None:
-    """What to say of a job of a sweep that is gone on with, where there is nothing left to do here; else None."""
+    """A sentence on a job of a resumed sweep where there is nothing left to do here; else None."""
     assert context.number is not None
     directory, say_beginning = context.directory, partial(sweep.say_beginning, context.directory, context.number)
     if locked(directory):
@@ -288,7 +288,7 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun 
 
 
 def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> dict[str, Any]:
-    """What `run.json` says of the command: of a run that is gone on with, what it was told first and what changed."""
+    """Facts for `run.json` of the command; of a run that is gone on with, what it was told first and what changed."""
     if context.in_sweep or "overrides" not in before:  # a job of a sweep is told everything again
         return facts
     changed = [o for o in facts["overrides"] if o.split("=", 1)[0] in MAY_CHANGE or o.startswith("logger.")]
