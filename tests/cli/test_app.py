@@ -40,18 +40,26 @@ def test_answers_without_torch(words, monkeypatch, tmp_path):
 
 
 def test_help_is_quick(shell):
-    """Under a second of processor time, on a slow machine and beside other work."""
+    """At most six times the processor time of importing Hydra: its own composing is half of it, torch far more."""
     import resource
 
-    seconds = []
-    for _ in range(3):  # the least of three: beside other work the same instructions take longer
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    def seconds(run):
+        """The least of three: beside other work the same instructions take longer."""
+        found = []
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            run()
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+        return min(found)
+
+    def helped():
         called = shell("train", "--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert called.code == 0
         assert "model: " in called.out
-        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(seconds) < 1.0
+
+    bare = seconds(lambda: subprocess.run([sys.executable, "-c", "import hydra"], check=True))
+    assert seconds(helped) < 6 * bare
 
 
 def test_overview_lists_the_verbs(cli):

@@ -57,6 +57,7 @@ def test_a_sweep_of_numbers_is_that_of_the_basic_launcher(cli, tmp_path):
             assert_same_run(mine, other)
 
 
+@pytest.mark.slow
 def test_a_job_that_becomes_nan_fails_in_its_turn(cli, tmp_path):
     words = (*SMALL, "optimizer=sgd", "optimizer.lr=1e-3,1e30,2e-3")
     called = cli("train", *words, *BATCHED)

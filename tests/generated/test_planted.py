@@ -130,6 +130,7 @@ def test_a_term_that_is_left_out():
     assert compared(program, without(program, sites=RIGHT.sites)).kind == "wrong"
 
 
+@pytest.mark.slow
 def test_any_smaller_program_is_another_one():
     """Of programs that differ in one thing, and whose exact ELBO then differs by ½ nat, each is told apart: 6."""
     from generated.oracle import Exact

@@ -45,6 +45,7 @@ def test_bracket_holds_the_exact_evidence(oracle):
     assert found["gap"].mean() > -4 * math.hypot(lower_se, upper_se)
 
 
+@pytest.mark.slow
 def test_bracket_is_wide_where_annealing_is_too_fast(oracle):
     fast = bracket(VAE(*oracle.altered(0.2)), 20, chains=4, steps=2, like=oracle.x, leapfrog=1)
     slow = bracket(VAE(*oracle.altered(0.2)), 20, chains=4, steps=60, like=oracle.x)

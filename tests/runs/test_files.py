@@ -46,7 +46,10 @@ def test_an_unwritable_place_is_one_clear_error(tmp_path):
         train(pair(), tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("moment", ["before fsync", "before rename", "after rename"])
+@pytest.mark.parametrize(
+    "moment",
+    ["before rename", *(pytest.param(m, marks=pytest.mark.slow) for m in ("before fsync", "after rename"))],
+)
 def test_killed_while_saving_state_goes_on_from_the_last_good_one(moment, tmp_path, repository):
     """The process kills itself while it writes its fourth checkpoint; the run then ends as if it had not."""
     script = f"""

@@ -23,7 +23,7 @@ def test_a_field_is_a_key_of_a_checkpoint(tmp_path):
 def test_what_is_taken_is_put_back(optimizer, monkeypatch):
     """Steps that are taken back and taken again give the same bits, whatever they change."""
     found, loop = [], sys.modules["ppl_vae.training.loop"]
-    take = loop._train_on
+    take = loop.train_on
 
     def twice(training, batch):
         state = training.state
@@ -39,7 +39,7 @@ def test_what_is_taken_is_put_back(optimizer, monkeypatch):
         assert rest == others
         assert all(torch.equal(tensors[name], expected[name]) for name in expected)
 
-    monkeypatch.setattr(loop, "_train_on", twice)
+    monkeypatch.setattr(loop, "train_on", twice)
     vae, plain = pair(dropout=True), pair(dropout=True)
     options = {"epochs": 2, "batch_size": 16, "progress": False, "scheduler": pv.training.schedulers.cosine()}
     objective = pv.objectives.ELBO(beta=pv.schedules.linear(0.1, 1.0, over=5))
