@@ -204,8 +204,8 @@ def test_paths_with_characters_of_the_grammar(train, cli):
     assert called.code == 0, called.err
     directory = "beta=4,(a) [b]/run 1"
     assert Path(directory, "run.json").exists()
-    for verb, words in VERBS.items():
-        called = cli(verb, f"run={directory}", *words)
+    for verb in ("generate", "posterior"):  # all verbs open a run in one way
+        called = cli(verb, f"run={directory}", *VERBS[verb])
         assert called.code == 0, called.err
     called = cli("evaluate", "-m", f"run={directory}", "num_particles=4,5")
     assert called.code == 0, called.err

@@ -357,6 +357,7 @@ def test_gradients_are_left_alone_by_the_capture():
     assert history.compiled == "export: asked for"
 
 
+@pytest.mark.slow
 def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeypatch, tmp_path):
     """At a step that the graph decides: an interrupted run goes on as any run that is long enough."""
     at = []

@@ -122,6 +122,7 @@ def test_bounds_of_two_particles():
     assert float(bound_of("Renyi(2.0, num_particles=2)")(l)) == pytest.approx(order)
 
 
+@pytest.mark.slow
 def test_programs_mean_to_pyro_what_they_mean_to_the_oracle():
     """Pyro's Trace_ELBO, of 200 draws each, lies within 5 standard errors of the exact ELBO: 12 programs.
 

@@ -260,6 +260,7 @@ def fail(row):
     raise ZeroDivisionError("mine")
 
 
+@pytest.mark.slow
 def test_a_nan_and_a_callback_that_fails_end_their_runs_and_no_other(tmp_path, whole):
     runs = [*(run(n, tmp_path) for n in range(3)), run(3, tmp_path, callbacks=[fail])]
     runs[1]["optimizer"] = functools.partial(torch.optim.SGD, lr=1e30)
