@@ -118,10 +118,9 @@ def fingerprint(words: list[str], directory: Path) -> str:
         code = main(["train", *whole(words), *short, f"hydra.run.dir={directory}"])
     if code:
         return "error: " + (said.getvalue().strip().splitlines() or ["?"])[-1]
-    seen = hashlib.sha256()
-    for name, tensor in sorted(load_file(directory / "model.safetensors").items()):
-        del name  # names may move
-        seen.update(tensor.contiguous().numpy().tobytes())
+    tensors = load_file(directory / "model.safetensors").values()
+    each = sorted(hashlib.sha256(tensor.contiguous().numpy().tobytes()).digest() for tensor in tensors)
+    seen = hashlib.sha256(b"".join(each))  # whatever their names, which may have moved
     for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         row = {k: v for k, v in json.loads(line).items() if "second" not in k and "time" not in k}
         seen.update(json.dumps(row, sort_keys=True).encode())
