@@ -23,6 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ppl_vae.cli.progress import say
+from ppl_vae.cli.replaced import replaced
 from ppl_vae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class BatchedLauncher(BasicLauncher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         composed = [self._composed(list(job), initial_job_idx + k) for k, job in enumerate(job_overrides)]
         done: list[JobReturn] = []
-        with _ahead(composed, self.at_once):
+        with _ahead(composed, self.at_once, job.ahead):
             for config in composed:
                 done.append(
                     run_job(
@@ -119,18 +120,16 @@ def launching() -> Iterator[None]:
         launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         return launcher
 
-    Plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
-    Sweeper.validate_batch_is_legal = validate_batch_is_legal  # type: ignore[method-assign]
-    try:
+    with (
+        replaced(Plugins, instantiate_launcher=instantiate_launcher),
+        replaced(Sweeper, validate_batch_is_legal=validate_batch_is_legal),
+    ):
         yield
-    finally:
-        Sweeper.validate_batch_is_legal = validation_of  # type: ignore[method-assign]
-        Plugins.instantiate_launcher = launcher_of  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
-def _ahead(composed: Sequence[DictConfig], at_once: int) -> Iterator[None]:
-    """Train the jobs; within, each finds itself trained. Those whose turn does not come are interrupted runs."""
+def _ahead(composed: Sequence[DictConfig], at_once: int, ahead: dict[Path, Any]) -> Iterator[None]:
+    """Train the jobs, and lay each `ahead` for its turn. Those whose turn does not come are interrupted runs."""
     from ppl_vae.cli.hydra import standard_output_for_results
     from ppl_vae.cli.verbs import train
 
@@ -142,11 +141,11 @@ def _ahead(composed: Sequence[DictConfig], at_once: int) -> Iterator[None]:
                     if cfg is not None and (made := train.begun_ahead(cfg, context)) is not None:
                         begun[context.directory] = made
             _train_together(list(begun.values()), at_once)
-        train.AHEAD.update(begun)
+        ahead.update(begun)
         yield
     finally:
         for directory, job in begun.items():
-            train.AHEAD.pop(directory, None)
+            ahead.pop(directory, None)
             if not job.taken:
                 job.recorder.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 

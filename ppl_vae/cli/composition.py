@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
+from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.config.signature import additions
@@ -209,12 +210,6 @@ def _reduce(node: DictConfig, kept: Mapping[str, Any], but: Sequence[str] = ()) 
             _reduce(inner, kept[key])
 
 
-@contextlib.contextmanager
-def own_loader() -> Iterator[None]:
-    """Let `hydra.main` compose with `Loader`: it offers no other way to choose one."""
-    before = hydra_main.ConfigLoaderImpl  # type: ignore[attr-defined]
-    hydra_main.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        hydra_main.ConfigLoaderImpl = before  # type: ignore[attr-defined]
+def own_loader() -> contextlib.AbstractContextManager[None]:
+    """Let `hydra.main` compose with `Loader`."""
+    return replaced(hydra_main, ConfigLoaderImpl=Loader)

@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.layers import TARGET
 from ppl_vae.config.schema import DOORS, about, conf_dir
 from ppl_vae.config.signature import Parameter, arguments, is_ours, parameters
@@ -37,12 +38,8 @@ def own_help(schema: type) -> Iterator[None]:
         said = {"APP_CONFIG_GROUPS": wrapped(groups, width), "CONFIG": text(cfg, schema, resolve=resolve, width=width)}
         return string.Template(help_cfg.template).substitute(said)
 
-    before = hydra_main.Hydra.get_help
-    hydra_main.Hydra.get_help = get_help  # type: ignore[method-assign]
-    try:
+    with replaced(hydra_main.Hydra, get_help=get_help):
         yield
-    finally:
-        hydra_main.Hydra.get_help = before  # type: ignore[method-assign]
 
 
 def wrapped(groups: str, width: int) -> str:

@@ -23,6 +23,7 @@ from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
+from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
@@ -62,6 +63,7 @@ class Context:
     number: int | None = None
     choices: dict[str, str] = field(default_factory=dict)
     resumed: bool = False
+    begun: Any = None
 
     @property
     def in_sweep(self) -> bool:
@@ -79,11 +81,19 @@ class Context:
 
 @dataclass
 class Job:
-    """The task of a verb, as Hydra calls it."""
+    """The task of a verb, as Hydra calls it.
+
+    Attributes:
+        verb: its name.
+        outcome: what came of the jobs, as far as this process did them.
+        full_error: with tracebacks.
+        ahead: by directory, what was begun before its job's turn, which takes it from here; see `cli.batched`.
+    """
 
     verb: str
     outcome: Outcome
     full_error: bool = False
+    ahead: dict[Path, Any] = field(default_factory=dict)
 
     def task(self) -> Callable[[DictConfig], float | None]:
         """A plain function: Hydra asks its task for a module and a file."""
@@ -99,6 +109,7 @@ class Job:
         from ppl_vae.cli import sweep
 
         context = context_of(self.verb)
+        context.begun = self.ahead.pop(context.directory, None)
         if context.in_sweep:
             self.outcome.jobs += 1
         with standard_output_for_results() as out:
@@ -314,15 +325,10 @@ def _hydra_raises() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-@contextlib.contextmanager
-def _one_config_store() -> Iterator[None]:
+def _one_config_store() -> contextlib.AbstractContextManager[None]:
     """Let Hydra share its store of configs, which it deep-copies once per group: `--help` in half the time."""
 
     def share(self: Any, memo: Any) -> Any:
         return self
 
-    ConfigStore.__deepcopy__ = share  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
+    return replaced(ConfigStore, __deepcopy__=share)

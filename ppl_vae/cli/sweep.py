@@ -19,6 +19,7 @@ from ppl_vae.cli import folders
 from ppl_vae.cli.arguments import Arguments, next_command
 from ppl_vae.cli.messages import exit_code
 from ppl_vae.cli.progress import say
+from ppl_vae.cli.replaced import replaced
 from ppl_vae.errors import RunError
 from ppl_vae.runs.recorder import RECORD, RunWriter, command, now, versions
 from ppl_vae.runs.run import children, is_run
@@ -126,13 +127,8 @@ def planning(launched: Launched) -> Iterator[None]:
         sweeper.setup(**context)
         return sweeper
 
-    Plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
-    Plugins.instantiate_sweeper = instantiate_sweeper  # type: ignore[method-assign]
-    try:
+    with replaced(Plugins, instantiate_launcher=instantiate_launcher, instantiate_sweeper=instantiate_sweeper):
         yield
-    finally:
-        Plugins.instantiate_launcher = launcher_of  # type: ignore[method-assign]
-        Plugins.instantiate_sweeper = sweeper_of  # type: ignore[method-assign]
 
 
 def _refuse_used(directory: Path) -> None:

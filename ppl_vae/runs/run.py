@@ -247,9 +247,7 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     if is_run(path):
         return path
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        hint = f"{near(path.name, siblings[:20])} in {path.parent}" if siblings else f"{path.parent} holds no folder"
-        raise RunError(f"{key}={name}: there is no such folder; {hint}")
+        raise no_such_folder(key, name, path)
     if path.is_file():
         hint = f"its folder is a run: {key}={path.parent}" if is_run(path.parent) else "expected a run directory"
         raise RunError(f"{key}={name}: this is a file; {hint}")
@@ -266,6 +264,13 @@ def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Pat
     inner = runs[:3] or sorted((p.parent for p in path.glob(f"*/*/{RECORD}")), reverse=True)[:3]
     hint = "; did you mean " + " or ".join(str(p) for p in inner) + "?" if inner else ""
     raise RunError(f"{key}={name}: this is not a run directory, expected one with {RECORD} and {CONFIG}{hint}")
+
+
+def no_such_folder(key: str, name: str | Path, path: Path) -> RunError:
+    """The error that a key names a folder which is not there, with the names of those beside it."""
+    siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    hint = f"{near(path.name, siblings[:20])} in {path.parent}" if siblings else f"{path.parent} holds no folder"
+    return RunError(f"{key}={name}: there is no such folder; {hint}")
 
 
 def _told(path: Path, runs: list[Path]) -> str:

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ppl_vae.config.schema import near
 from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import locked, read_record
-from ppl_vae.runs.run import Run, children, is_run, is_sweep
+from ppl_vae.runs.run import Run, children, is_run, is_sweep, no_such_folder
 from ppl_vae.sweeps.plan import MULTIRUN, Plan, PlannedJob, key
 
 State = Literal["finished", "running", "interrupted", "failed", "refused", "missing"]
@@ -221,9 +220,7 @@ def find(name: str | Path, *, key: str = "sweep", root: Path | None = None) -> P
         hint = f"; its sweep is {key}={above[0]}" if above else ""
         raise RunError(f"{key}={name}: this is a single run, expected the folder of a sweep{hint}")
     if not path.is_dir():
-        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        hint = near(path.name, siblings[:20]) if siblings else f"{path.parent} holds no folder"
-        raise RunError(f"{key}={name}: there is no such folder; {hint}")
+        raise no_such_folder(key, name, path)
     if is_sweep(path) or children(path):
         return path
     raise RunError(f"{key}={name}: no runs in this folder, expected that of `ppl-vae train -m …`, with 0, 1, … inside")

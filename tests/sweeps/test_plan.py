@@ -18,7 +18,7 @@ def hydra(*task, params=None, sweeper="hydra._internal.core_plugins.basic_sweepe
                 "sweeper": {"_target_": sweeper, "max_batch_size": None, "params": params},
                 "sweep": {"dir": "sweep", "subdir": "${hydra.job.num}", **sweep},
                 "overrides": {"task": list(task), "hydra": ["hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2"]},
-                "runtime": {"choices": {"model": "vae", "logger": "none", "hydra/output": "train"}, "cwd": "/home/a"},
+                "runtime": {"choices": {"model": "vae", "logger": "none", "hydra/output": "train"}, "cwd": "/data/a"},
                 "job": {"name": "train"},
             }
         }

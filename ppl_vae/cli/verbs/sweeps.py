@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
-from ppl_vae.config.schema import near
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import whole_path
+from ppl_vae.runs.run import no_such_folder
 from ppl_vae.sweeps.plan import Plan
 from ppl_vae.sweeps.sweep import STATES, Sweep, count, started, sweeps, whole
 
@@ -25,9 +25,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     if not root.is_dir():
         if cfg.dir == "outputs":
             raise RunError(f"there are no outputs in {root.parent}; name another folder: dir=DIR")
-        siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-        hint = near(root.name, siblings[:20]) if siblings else f"{root.parent} holds no folder"
-        raise RunError(f"dir={cfg.dir}: there is no such folder; {hint}")
+        raise no_such_folder("dir", cfg.dir, root)
     rows = [_row(sweep) for sweep in sweeps(root)]
     record = {"dir": str(root), "sweeps": rows}
     if not rows:

@@ -108,7 +108,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
     """
-    begun, resume = AHEAD.pop(context.directory, None), _resumes(cfg, context)
+    begun: Begun | None = context.begun
+    resume = _resumes(cfg, context)
     if begun is not None:
         begun.taken = True
         work = partial(_train, cfg, context, begun=begun)
@@ -210,10 +211,6 @@ class Begun:
         if self.outcome.error is not None:
             raise self.outcome.error
         return self.outcome.history
-
-
-AHEAD: dict[Path, Begun] = {}
-"""Runs that were begun, and trained, before their job's turn; see `ppl_vae.cli.batched`."""
 
 
 def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
