@@ -58,6 +58,12 @@ def notes(
         ours = f"those of {main_basis}" if main_basis else "the others"
         advice = "" if "no density" in bases else "; ppl-vae evaluate makes them equal: num_particles=…"
         told.append(f"{metric.name} of {', '.join(bases)} is listed last, and not compared with {ours}{advice}.")
+    bare = [j for j in states.index[ranked] if j not in found.tables]
+    if bare and found.tables and figure.startswith("test/"):
+        told.append(
+            f"Without figures per test datum, which others have: job{'s' * (len(bare) > 1)} {listed(bare)}; no "
+            "difference of their groups is known until ppl-vae evaluate has made them."
+        )
     compared = groups[groups["over"] != ""]
     over = set(compared["over"])
     if "data" in over:

@@ -94,7 +94,7 @@ class Plan:
 
     def own(self, job: PlannedJob) -> tuple[str, ...]:
         """Those of a job's overrides that set it apart from the others, such as `("model.latent_dim=8", "seed=2")`."""
-        return tuple(o for o in job.overrides if key(o) in self.varying)
+        return tuple(o.removeprefix("++") for o in job.overrides if key(o) in self.varying)  # `++` is ours
 
     def folder(self, number: int) -> str | None:
         """The name of a job's folder; None where only the job itself can tell."""

@@ -113,6 +113,14 @@ def test_a_finished_run_without_the_figure_is_named():
     assert "Without test/nll, not ranked: job 8." in compare(gathered(rows, tables=tables), "nll").notes
 
 
+def test_a_run_without_figures_per_datum_is_named():
+    rows, tables = betas()
+    assert not any("per test datum" in note for note in compare(gathered(rows, tables=tables)).notes)
+    made = compare(gathered(rows, tables={j: t for j, t in tables.items() if j != 7}))
+    assert any(note.startswith("Without figures per test datum, which others have: job 7;") for note in made.notes)
+    assert made.groups.set_index("objective.beta")["verdict"].to_dict()[2.0] == "not known"
+
+
 def test_other_test_data_are_not_paired_datum_by_datum():
     rows, tables = betas()
     data = {job: "a" if job < 6 else "b" for job in tables}

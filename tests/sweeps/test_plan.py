@@ -89,3 +89,9 @@ def test_a_later_version_may_add_to_a_plan(tmp_path):
     found = json.loads((tmp_path / PLAN).read_text())
     (tmp_path / PLAN).write_text(json.dumps({**found, "later": 1}))
     assert Plan.read(tmp_path).jobs[0].overrides == ("seed=0",)
+
+
+def test_a_job_is_told_by_its_keys_without_the_signs_that_let_them_be_added():
+    """`++` is put before a key that another target takes, whatever was typed."""
+    plan = Plan(planned([["++model.scale=1", "seed=0"], ["++model.scale=2", "seed=0"]], {}))
+    assert [plan.own(job) for job in plan.jobs] == [("model.scale=1",), ("model.scale=2",)]
