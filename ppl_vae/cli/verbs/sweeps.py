@@ -65,6 +65,7 @@ def _command(plan: Plan) -> str:
 def _table(rows: list[dict[str, Any]], root: Path) -> Any:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("sweep", "date", "state", "jobs", "varying", "command"):
@@ -79,6 +80,6 @@ def _table(rows: list[dict[str, Any]], root: Path) -> Any:
             row.get("error") or (f"{row['state']}: {told}" if told else row["state"]),
             of,
             " ".join(row.get("varying", ())),
-            row["command"],
+            Text(row["command"], no_wrap=True, overflow="ellipsis"),  # whole in JSON, and where there is no terminal
         )
     return table
