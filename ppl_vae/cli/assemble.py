@@ -174,8 +174,14 @@ def build_objective(node: dict[str, Any]) -> Any:
     return objective
 
 
-def assemble(cfg: DictConfig, context: Context) -> Assembled:
-    """Check every key, then build dataset, likelihood, model, guide and objective, in a process made fresh."""
+def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | None = None) -> Assembled:
+    """Check every key, then build dataset, likelihood, model, guide and objective, in a process made fresh.
+
+    Args:
+        cfg: of the job.
+        context: of the job.
+        loaded: data sets of ppl_vae's own by their config, which jobs that begin together share: it is added to.
+    """
     before = set(sys.modules)
     if context.in_sweep:
         forget_user_modules(Path.cwd())
@@ -183,10 +189,10 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
     if context.in_sweep:
         remember_user_modules(before)
 
-    from ppl_vae.config.build import build_dataset, build_vae, concrete_likelihood
+    from ppl_vae.config.build import build_vae, concrete_likelihood
 
     reset_process(cfg.seed, cfg.engine.device)
-    data = build_dataset(config)
+    data = _shared(config, {} if loaded is None else loaded)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
     device = reset_process(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
@@ -195,3 +201,16 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
     facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config)}
     return Assembled(config, saved, facts, data.to(device), vae, objective, device)
+
+
+def _shared(config: dict[str, Any], loaded: dict[str, Dataset]) -> Dataset:
+    """The data of a config, of those that are loaded already if its own are: what ours give, the config alone fixes."""
+    from ppl_vae.config.build import build_dataset
+
+    node = config["dataset"]
+    if not node["_target_"].startswith("ppl_vae."):
+        return build_dataset(config)
+    name = repr(node)
+    if name not in loaded:
+        loaded[name] = build_dataset(config)
+    return loaded[name]

@@ -35,7 +35,8 @@ def reset_process(seed: int, device: str = "auto") -> torch.device:
     pyro.enable_validation(bool(_first["validation"]))
     torch.set_default_dtype(torch.float32)
     torch.set_default_device(None)
-    torch.use_deterministic_algorithms(False)
+    if torch.get_deterministic_debug_mode():  # asked first: setting it imports torch's compiler
+        torch.use_deterministic_algorithms(False)
     torch.set_grad_enabled(True)
     torch.set_num_threads(int(str(_first["threads"])))
     chosen = choose_device(device)

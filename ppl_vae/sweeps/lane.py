@@ -11,6 +11,7 @@ from ppl_vae import rng
 from ppl_vae.compile.stepper import Stepper
 from ppl_vae.training.fit import Call
 from ppl_vae.training.loop import finish, keep_weights
+from ppl_vae.training.resume import catch_up
 from ppl_vae.training.setup import Training
 from ppl_vae.training.signals import Interrupted
 
@@ -55,6 +56,8 @@ class Lane:
     def end(self, status: str = "", error: BaseException | None = None) -> None:
         """Close the run: its pair holds the weights to keep, its directory says how it went."""
         history, self.ended, self.error = self.call.history, True, error
+        if self.training is not None:
+            catch_up(self.training)
         if error is not None:
             history.status = status
             error.history = history  # type: ignore[attr-defined]

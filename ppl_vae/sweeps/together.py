@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,9 @@ from ppl_vae.training.isolation import stop_validating
 from ppl_vae.training.loop import begin_epoch, end_epoch, interrupt, is_done, train_on
 
 Batch = tuple[Any, ...]
+
+SAVING = 0.1
+"""The most of the time that goes into files: of short epochs, not every one is saved."""
 
 RANDOM, TORCH = "the random state", "the random state 0"
 
@@ -49,6 +53,7 @@ class Together:
         self.stack = Stack(states)
         self._parameters = [list(state.trained.values()) for state in states]
         self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
+        self._saved, self._saving = -math.inf, 0.0
         size, data = first.plan.batch_size, len(first.train)
         for rows in dict.fromkeys((min(size, data), data % size or min(size, data))):
             self._verify([next(lane.training.train.batches(rows)) for lane in lanes])
@@ -199,13 +204,18 @@ class Together:
                     interrupt(lane.training, unsaved=True)
             return
         validations = self._held_out.meters(self.live, self._places())
-        share = (time.monotonic() - started) / len(live)
+        now = time.monotonic()
+        share = (now - started) / len(live)
+        saves = (now - self._saved) * SAVING >= self._saving
         for lane in self.live:
             with lane.turn():
                 lane.stepper.description = f"batched: one program for {self.stacked} runs"
-                end_epoch(lane.training, lambda: share, validations.get(lane.number))
+                end_epoch(lane.training, lambda: share, validations.get(lane.number), saves=saves)
                 if is_done(lane.training):
                     lane.end()
+        if saves:
+            self._saved = time.monotonic()
+            self._saving = self._saved - now
         say(_summary(live, share * len(live)))
 
 

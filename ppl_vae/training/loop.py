@@ -6,7 +6,6 @@ progress bar; a NaN stays in it, so that nothing need be checked at each step (s
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import warnings
@@ -17,6 +16,7 @@ from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
 from ppl_vae.core.run import terms
+from ppl_vae.core.snapshot import copied
 from ppl_vae.errors import PplVaeError
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
@@ -96,16 +96,19 @@ def _run_epoch(training: Training) -> None:
 
 def begin_epoch(training: Training) -> None:
     """Keep the state from which the epoch can be replayed."""
-    training.process.snapshot = copy.deepcopy(training.state.take())
+    training.process.snapshot = copied(training.state.take())
 
 
-def end_epoch(training: Training, seconds: Callable[[], float], validation: Meter | None = None) -> None:
+def end_epoch(
+    training: Training, seconds: Callable[[], float], validation: Meter | None = None, *, saves: bool = True
+) -> None:
     """Read the averages, validate, and record it all.
 
     Args:
         training: the run, after the last step of an epoch.
         seconds: gives the seconds that the epoch took.
         validation: the averages over the validation data, where they were taken already.
+        saves: whether weights and state are written now; where not, `catch_up` must write them.
     """
     state = training.state
     assert state.optimizer is not None
@@ -126,7 +129,7 @@ def end_epoch(training: Training, seconds: Callable[[], float], validation: Mete
     row["seconds"] = seconds()
     state.spent = 0.0
     _tell_how_it_ran(training)
-    _record(training, row)
+    _record(training, row, saves)
 
 
 def train_on(training: Training, batch: tuple[Any, ...]) -> None:
@@ -226,21 +229,21 @@ def _evaluate_only(training: Training) -> None:
     started = time.monotonic()
     row: Row = {"epoch": 0, "step": 0}
     row |= _evaluate(training, training.train, "train") | validate(training)
-    _record(training, row | {"seconds": time.monotonic() - started})
+    _record(training, row | {"seconds": time.monotonic() - started}, saves=True)
 
 
-def _record(training: Training, row: Row) -> None:
+def _record(training: Training, row: Row, saves: bool) -> None:
     """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
     state, process, store = training.state, training.process, training.store
     training.history.rows.append(row)
     is_best, keeps = training.history.best is row, training.history.kept is row
     if keeps:
-        process.best = copy.deepcopy(state.vae.state_dict())
+        process.best, process.is_best_saved = copied(state.vae.state_dict()), False
     if store is not None:
         store.append(row)
-        if keeps:
-            store.save_best(process.best, state.epoch)
-    save(training)
+    process.is_saved = False
+    if saves:
+        save(training)
     process.reporter.epoch(row, is_best and training.validation is not None)
     if training.callbacks:
         before = fingerprint(state.vae, state.objective)
@@ -250,7 +253,7 @@ def _record(training: Training, row: Row) -> None:
         if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
             training.stepper.forget()
     if training.signals.pending is not None:
-        interrupt(training, unsaved=False)
+        interrupt(training, unsaved=not process.is_saved)
 
 
 def _stops_early(training: Training) -> bool:

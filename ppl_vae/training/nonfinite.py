@@ -6,7 +6,6 @@ start, to find the step and the site.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.core.snapshot import Snapshot
+from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.isolation import stop_validating
@@ -52,7 +51,7 @@ def locate(training: Training, cause: Exception | None) -> None:
     assert state.optimizer is not None
     reached, training.process.validating = state.step, True
     stop_validating()
-    state.put(copy.deepcopy(training.process.snapshot), "the snapshot")
+    state.put(copied(training.process.snapshot), "the snapshot")
     parts = (state.vae, state.objective)
     for batch in training.rest_of_epoch():
         before = Snapshot.of(parts, training.device)

@@ -44,9 +44,25 @@ def start(training: Training, resume: bool) -> None:
 
 
 def save(training: Training) -> None:
-    """Keep all state to go on."""
-    if training.store is not None:
-        training.store.save_last(training.state.take())
+    """Keep the best weights, then all state to go on."""
+    _write(training, training.state.take())
+
+
+def catch_up(training: Training) -> None:
+    """Keep what an epoch left unsaved; of an epoch that ends in the middle, the state where it began."""
+    if not training.process.is_saved:
+        _write(training, training.process.snapshot if training.state.position else training.state.take())
+
+
+def _write(training: Training, state: dict[str, Any]) -> None:
+    process, store = training.process, training.store
+    process.is_saved = True
+    if store is None:
+        return
+    if not process.is_best_saved and (kept := training.history.kept) is not None:
+        store.save_best(process.best, int(kept["epoch"]))
+        process.is_best_saved = True
+    store.save_last(state)
 
 
 def recipe_of(training: Training) -> dict[str, Any]:

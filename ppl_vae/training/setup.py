@@ -55,13 +55,16 @@ class Process:
     """Things that a process keeps beside the state, and another process that goes on makes anew.
 
     Attributes:
-        best: weights of the best epoch, which are in `model.safetensors` too.
+        best: weights of the best epoch, which are in `model.safetensors` too if `is_best_saved`.
+        is_saved: whether the state of the last whole epoch is in its file.
         snapshot: all state where this process entered the epoch.
         validating: true until the first step of the process, in which arguments are checked.
         reporter: tells how it goes.
     """
 
     best: Any = None
+    is_best_saved: bool = True
+    is_saved: bool = True
     snapshot: Any = None
     validating: bool = True
     reporter: Any = field(default_factory=Quiet)

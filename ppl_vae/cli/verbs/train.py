@@ -213,7 +213,7 @@ class Begun:
         return self.outcome.history
 
 
-def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
+def begun_ahead(cfg: DictConfig, context: Context, loaded: dict[str, Dataset]) -> Begun | None:
     """Begin a job before its turn; None where it is to do all of it in its turn, and to fail there if it must."""
     resume = _resumes(cfg, context)
     if cfg.logger:
@@ -228,7 +228,7 @@ def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
         return None
     was_there = bool(recorder.record)
     try:
-        return _begin(cfg, context, recorder)
+        return _begin(cfg, context, recorder, loaded)
     except BaseException as error:
         if was_there:
             recorder.release()
@@ -239,8 +239,8 @@ def begun_ahead(cfg: DictConfig, context: Context) -> Begun | None:
         raise
 
 
-def _begin(cfg: DictConfig, context: Context, recorder: RunWriter) -> Begun:
-    made = assemble(cfg, context)
+def _begin(cfg: DictConfig, context: Context, recorder: RunWriter, loaded: dict[str, Dataset] | None = None) -> Begun:
+    made = assemble(cfg, context, loaded)
     config = made.config
 
     from ppl_vae.diagnostics.collapse import CollapseAlarm
