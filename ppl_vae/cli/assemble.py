@@ -187,7 +187,7 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
         forget_user_modules(Path.cwd())
     config = checked(cfg, context)
     if context.in_sweep:
-        remember_user_modules(before)
+        remember_user_modules(before, Path.cwd())
 
     from ppl_vae.config.build import build_vae, concrete_likelihood
 

@@ -30,7 +30,7 @@ from ppl_vae.cli import alike
 from ppl_vae.cli.hydra import JobFailed
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.cli.workers import Tell, cores, in_processes
+from ppl_vae.cli.workers import FORKS, Tell, cores, in_processes
 from ppl_vae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -139,16 +139,15 @@ def launching() -> Iterator[None]:
         keys = {str(k): v for k, v in node.items() if k != "_target_"}
         if unknown := sorted(keys.keys() - {"at_once", "workers"}):
             raise UsageError(
-                f"hydra.launcher.{unknown[0]}: no key of hydra/launcher=batched, expected at_once, workers"
+                f"hydra.launcher.{unknown[0]}: no key of hydra/launcher=batched, expected at_once or workers"
             )
         for key, least in (("at_once", 2), ("workers", 1)):
             value = keys.get(key)
             if value is not None and (type(value) is not int or value < least):
                 raise UsageError(f"hydra.launcher.{key}: got {value}, expected a whole number of at least {least}")
-        if (keys.get("workers") or 1) > 1 and cores() == 1:
+        if (keys.get("workers") or 1) > 1 and not FORKS:
             raise UsageError(
-                f"hydra.launcher.workers: got {keys['workers']}, expected 1 here: worker processes need Linux and more "
-                "than one core"
+                f"hydra.launcher.workers: got {keys['workers']}, expected 1: only Linux has more processes"
             )
         launcher = BatchedLauncher(**{k: v for k, v in keys.items() if v is not None})
         launcher.composed = composed

@@ -116,7 +116,7 @@ class Job:
             try:
                 if context.number is not None and not context.resumed:
                     sweep.say_beginning(context.directory, context.number)
-                job = validated(self.verb, cfg)
+                job = validated(self.verb, cfg) if context.begun is None else context.begun.cfg
                 _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 _first: dict[str, object] = {}
-_modules: set[str] = set()
+_modules: dict[str, Path] = {}
 
 
 def reset_process(seed: int, device: str = "auto") -> torch.device:
@@ -69,12 +69,14 @@ def choose_device(name: str) -> torch.device:
 
 def forget_user_modules(folder: Path) -> None:
     """Forget modules imported from the working directory by an earlier job: their globals may have changed."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name in _modules and file and Path(file).is_relative_to(folder):
-            del sys.modules[name]
+    for name in [name for name, file in _modules.items() if file.is_relative_to(folder)]:
+        sys.modules.pop(name, None)
+        del _modules[name]
 
 
-def remember_user_modules(before: set[str]) -> None:
-    """Note what a job imported."""
-    _modules.update(set(sys.modules) - before)
+def remember_user_modules(before: set[str], folder: Path) -> None:
+    """Note what a job imported from the working directory."""
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(folder):
+            _modules[name] = Path(file)

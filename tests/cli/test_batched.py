@@ -2,12 +2,15 @@
 
 import json
 import math
+import signal
+import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ppl_vae.runs.run import Run
+from ppl_vae.training.checkpoint import Store
 from tests.cli.small import SMALL
 
 BATCHED = ("-m", "hydra/launcher=batched", "hydra.sweep.dir=batched")
@@ -110,7 +113,87 @@ class Guide(torch.nn.Module):
 
 
 def test_keys_of_the_launcher_are_checked(cli, tmp_path):
-    for key, told in (("hydra.launcher.at_once=1", "at least 2"), ("+hydra.launcher.many=3", "expected at_once")):
+    for key, told in (
+        ("hydra.launcher.at_once=1", "at least 2"),
+        ("hydra.launcher.workers=0", "at least 1"),
+        ("hydra.launcher.workers=2.5", "at least 1"),
+        ("+hydra.launcher.many=3", "expected at_once or workers"),
+    ):
         called = cli("train", *SMALL, "seed=0,1", *BATCHED, key)
         assert called.code == 2, called.err
         assert told in called.err
+
+
+@pytest.mark.slow
+def test_workers_share_the_jobs_and_give_what_one_process_gives(shell, tmp_path):
+    """Two kinds, jobs in an order that mixes them, one refused; results are printed in the order of the jobs."""
+    words = (*SMALL, "model.latent_dim=1,2", "seed=0,1", "optimizer.lr=1e-2,-1", "format=json")
+    basic = shell("train", *words, *BASIC)
+    batched = shell("train", *words, *BATCHED, "hydra.launcher.workers=2")
+    assert batched.code == basic.code == 1, batched.err
+    assert "4 of 8 failed" in batched.err
+    assert batched.err.count("2 runs as one program") == 2
+    told = [[(row["job"], row["status"]) for row in called.json] for called in (batched, basic)]
+    assert told[0] == told[1] == [(n, "failed" if n % 2 else "finished") for n in range(8)]
+    for number in range(0, 8, 2):
+        assert_same_run(tmp_path / "batched" / str(number), tmp_path / "basic" / str(number))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_workers_leave_runs_to_go_on_with(shell, tmp_path, number):
+    """The signal comes to the first process alone, in the middle of training."""
+    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
+    process = shell.start("train", *words, "trainer.epochs=3000", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
+    seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
+    deadline = time.monotonic() + 100
+    while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    while (states := [Run(path.parent).status for path in seen]) != ["interrupted"] * 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert states == ["interrupted"] * 4
+    assert all(load(path.parent)["epoch"] >= 1 for path in seen)
+    again = shell("train", "-m", "resume=batched", "trainer.epochs=1")  # so that there is nothing left to train
+    assert again.code == 0, again.err
+    assert [Run(path.parent).status for path in seen] == ["finished"] * 4
+
+
+@pytest.mark.slow
+def test_the_files_of_short_epochs_are_written_at_a_pace_and_nothing_is_lost(cli, tmp_path, monkeypatch):
+    """However seldom they are written, a run ends with all; a failed one keeps what its last whole epoch left."""
+    from ppl_vae.sweeps import together
+
+    saved = []
+    real = Store.save_last
+    monkeypatch.setattr(Store, "save_last", lambda self, state: saved.append(self.directory.name) or real(self, state))
+    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
+    for share, least, most in ((0.0, 2, 3), (1e9, 9, 10)):
+        saved.clear()
+        monkeypatch.setattr(together, "SAVING", share)
+        folder = f"hydra.sweep.dir=at{share}"
+        called = cli("train", *words, "trainer.epochs=8", "seed=0,1", *BATCHED[:2], folder)
+        assert called.code == 0, called.err
+        assert least <= saved.count("0") <= most
+    slow, fast = (tmp_path / f"at{share}" / "1" for share in (0.0, 1e9))
+    assert_same_run(slow, fast)
+    assert untimed(load(slow)) == untimed(load(fast))
+    failing = cli(
+        "train", *words, "trainer.epochs=8", "optimizer=sgd", "optimizer.lr=1e-3,1e10", "trainer.keep=last", *BATCHED
+    )
+    assert failing.code == 1
+    rows = (tmp_path / "batched" / "1" / "metrics.jsonl").read_text().splitlines()
+    assert load(tmp_path / "batched" / "1")["epoch"] == len(rows)
+
+
+def load(directory):
+    return Store(directory).load()
+
+
+def untimed(state):
+    """The state but for times, tensors as lists."""
+    if isinstance(state, dict):
+        return {k: untimed(v) for k, v in state.items() if k != "spent"}
+    return state.tolist() if isinstance(state, torch.Tensor) else state

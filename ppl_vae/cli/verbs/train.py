@@ -185,6 +185,7 @@ class Begun:
     """A run that has begun: all is made, and nothing trained.
 
     Attributes:
+        cfg: its config, held to the schema.
         made: what its config describes.
         arguments: those of `fit`.
         recorder: of its directory, which it holds.
@@ -194,6 +195,7 @@ class Begun:
         taken: whether the job has had its turn.
     """
 
+    cfg: DictConfig
     made: Assembled
     arguments: dict[str, Any]
     recorder: RunWriter
@@ -264,7 +266,7 @@ def _begin(cfg: DictConfig, context: Context, recorder: RunWriter, loaded: dict[
         "resume": _resumes(cfg, context),
         "callbacks": [CollapseAlarm(made.vae, watched), *trackers],
     }
-    return Begun(made, arguments, recorder, trackers, context.number)
+    return Begun(cfg, made, arguments, recorder, trackers, context.number)
 
 
 def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun | None = None) -> Result:
