@@ -140,7 +140,7 @@ class RunWriter:
             self.record = {"status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
-        error.add_note(f"the whole traceback is in {self.directory / ERROR}")
+        error.add_note(traceback_told(self.directory))
         self.end("failed", error=message)
 
     def discard(self) -> None:
@@ -166,6 +166,11 @@ class RunWriter:
 
     def _write(self) -> None:
         write_atomically(self.directory / RECORD, json.dumps(self.record, indent=2, allow_nan=False) + "\n")
+
+
+def traceback_told(directory: Path) -> str:
+    """Where the traceback of a run's failure is, in words."""
+    return f"the whole traceback is in {directory / ERROR}"
 
 
 def read_record(directory: Path) -> dict[str, Any]:
