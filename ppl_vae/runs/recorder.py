@@ -33,6 +33,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoints/last.safetensors"
 RECIPE = "recipe.json"
 REFERENCE = "reference.safetensors"
+TRACKERS = "trackers.json"
 
 
 FAILURE = ("error", "refused", "exit_code")
@@ -146,7 +147,7 @@ class RunWriter:
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
         self.release()
-        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS):
+        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS):
             (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
 
