@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"ppl-vae"}
+APART = {"ray"}  # extras that want other versions than the pins
 WITH_TORCH = ("nvidia-", "cuda-", "triton")  # torch's build for an accelerator pins these itself
 
 
@@ -17,10 +18,10 @@ def normal(name: str) -> str:
 
 
 def main(argument: str) -> None:
-    """Print the project's extras, or compare a report with constraints.txt."""
+    """Print the project's extras that the pins are for, or compare a report with constraints.txt."""
     if argument == "--extras":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        print(",".join(project["optional-dependencies"]))
+        print(",".join(extra for extra in project["optional-dependencies"] if extra not in APART))
         return
     report = json.loads(Path(argument).read_text(encoding="utf-8"))
     found = {normal(item["metadata"]["name"]): item["metadata"]["version"] for item in report["install"]}

@@ -189,17 +189,21 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
     if context.in_sweep:
         remember_user_modules(before, Path.cwd())
 
+    import torch
+
     from ppl_vae.config.build import build_vae, concrete_likelihood
 
-    reset_process(cfg.seed, cfg.engine.device)
+    engine = (cfg.engine.device, cfg.engine.threads, context.worker)
+    reset_process(cfg.seed, *engine)
     data = _shared(config, {} if loaded is None else loaded)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
-    device = reset_process(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
+    device = reset_process(cfg.seed, *engine)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
     objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
-    facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config)}
+    facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config), "device": str(device)}
+    facts["threads"] = torch.get_num_threads()
     return Assembled(config, saved, facts, data.to(device), vae, objective, device)
 
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
+from ppl_vae.cli import launchers
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
@@ -80,14 +81,17 @@ class Loader(ConfigLoaderImpl):
         return cfg
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
-        loaded = super()._load_single_config(default, repo)
         group, _, option = (default.config_path or "").rpartition("/")
+        with launchers.laid_over(group):
+            loaded = super()._load_single_config(default, repo)
         if group in OVERLAYS and default.package == group:
             raise UsageError(
                 f"{group}={option}: its keys are read as {group}.KEY; begin {loaded.path.partition('://')[2]}/{group}/"
                 f"{option}.yaml with the line `# @package _global_`"
             )
         if isinstance(loaded.config, DictConfig):
+            if group == launchers.GROUP:
+                launchers.complete(option, loaded.config)
             values: Any = OmegaConf.to_container(loaded.config, resolve=False)
             self._layers.append(Layer(_source(loaded.path), values))
         return loaded

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ppl_vae.cli import folders, messages
+from ppl_vae.cli import folders, launchers, messages, worker
 from ppl_vae.cli.arguments import Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
@@ -64,6 +64,7 @@ class Context:
     choices: dict[str, str] = field(default_factory=dict)
     resumed: bool = False
     begun: Any = None
+    worker: int | None = None
 
     @property
     def in_sweep(self) -> bool:
@@ -88,12 +89,16 @@ class Job:
         outcome: what came of the jobs, as far as this process did them.
         full_error: with tracebacks.
         ahead: by directory, what was begun before its job's turn, which takes it from here; see `cli.batched`.
+        command: the process in which the command was typed.
+        visible: the devices that it saw, as `CUDA_VISIBLE_DEVICES` says it.
     """
 
     verb: str
     outcome: Outcome
     full_error: bool = False
     ahead: dict[Path, Any] = field(default_factory=dict)
+    command: worker.Home = field(default_factory=worker.home)
+    visible: str | None = field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def task(self) -> Callable[[DictConfig], float | None]:
         """A plain function: Hydra asks its task for a module and a file."""
@@ -104,11 +109,27 @@ class Job:
         task.job = self  # type: ignore[attr-defined]  # for launchers that begin jobs before their turn
         return task
 
+    def told_at_the_end(self, context: Context) -> bool:
+        """True where standard output may be another one: the process of the command prints objects of such jobs."""
+        return context.worker is not None and self.verb == "train"
+
     def run(self, cfg: DictConfig) -> float | None:
+        """Do one job in a process that may be a launcher's; see `_run`."""
+        context = context_of(self.verb, self.command)
+        if context.worker is None:
+            return self._run(cfg, context)
+        for variable, value in worker.visible(os.environ, self.visible).items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
+        with worker.requeued():
+            return self._run(cfg, context)
+
+    def _run(self, cfg: DictConfig, context: Context) -> float | None:
         """Do one job; in a single run the error waits in `outcome`, in a sweep the other jobs go on."""
         from ppl_vae.cli import sweep
 
-        context = context_of(self.verb)
         context.begun = self.ahead.pop(context.directory, None)
         if context.in_sweep:
             self.outcome.jobs += 1
@@ -120,7 +141,9 @@ class Job:
                 _find(job, context)
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)
-                emit(result, str(job.format.value), out, number=context.number)
+                style = str(job.format.value)
+                if not (self.told_at_the_end(context) and style == "json"):
+                    emit(result, style, out, number=context.number)
                 return result.value
             except (Exception, SystemExit) as error:  # users' code may call sys.exit
                 self.outcome.errors.append(error)
@@ -129,7 +152,7 @@ class Job:
                 title = sweep.title(context.directory, context.number or 0)
                 text = messages.report(error, f"{self.verb} {title}", full=self.full_error)
                 sweep.keep(error, text, context)
-                if getattr(cfg.get("format"), "value", cfg.get("format")) == "json":
+                if _as_json(cfg) and not self.told_at_the_end(context):
                     record = {
                         "job": context.number,
                         "overrides": context.typed,
@@ -138,6 +161,10 @@ class Job:
                     }
                     print(to_json(record), file=out, flush=True)
         raise JobFailed(text) from None
+
+
+def _as_json(cfg: DictConfig) -> bool:
+    return bool(getattr(cfg.get("format"), "value", cfg.get("format")) == Format.json.name)
 
 
 def _find(job: DictConfig, context: Context) -> None:
@@ -163,8 +190,13 @@ def _find(job: DictConfig, context: Context) -> None:
             find(name)
 
 
-def context_of(verb: str) -> Context:
-    """The context of the job at hand, as Hydra's config has it."""
+def context_of(verb: str, command: worker.Home | None = None) -> Context:
+    """The context of the job at hand, as Hydra's config has it.
+
+    Args:
+        verb: its name.
+        command: the process in which the command was typed; None: this one.
+    """
     from ppl_vae.cli import sweep
     from ppl_vae.sweeps.plan import options
 
@@ -172,7 +204,8 @@ def context_of(verb: str) -> Context:
     typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # as typed, `${…}` too
     directory = Path(hydra.runtime.output_dir)
     number = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
-    before = None if number is None else sweep.goes_on(directory, number)
+    process = None if command is None else worker.number(command, number)
+    before = None if number is None else sweep.goes_on(directory, number, again=process is not None)
     return Context(
         verb=verb,
         directory=before or directory,
@@ -182,6 +215,7 @@ def context_of(verb: str) -> Context:
         loose=frozenset(hydra.runtime.choices.get(LOOSE, ())),
         started_in=hydra.runtime.cwd,
         number=number,
+        worker=process,
     )
 
 
@@ -220,6 +254,7 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     """
     register(verb)
     folders.register_resolvers()
+    launchers.register_resolvers()
     outcome = Outcome()
     if arguments.asks_only or "--shell-completion" in arguments.flags:  # answered before anything else is imported
         try:
@@ -231,17 +266,18 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     from ppl_vae.cli import batched, sweep
 
     launched = sweep.Launched(verb, arguments, plan)
-    readable = False
+    style = arguments.value("format") or Format.table.name
+    whole = False
     try:
         with batched.launching(), sweep.planning(launched):
             _hydra(verb, name or verb, arguments, outcome)
-        readable = arguments.value("format") in (None, Format.table.name)
+        whole = True
     except JobFailed as failure:
         if not outcome.errors:  # the jobs ran in other processes, where each told its error
             outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
     finally:
         folders.remove_empty()
-        jobs = sweep.ended(launched, results=readable)
+        jobs = sweep.ended(launched, style if whole else "")
     return _exit(outcome, verb) if jobs is None else _exit_of_sweep(outcome, jobs, verb)
 
 

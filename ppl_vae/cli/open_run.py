@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Dataset, Split
 
 
-def opened(cfg: DictConfig) -> tuple[Run, VAE]:
+def opened(cfg: DictConfig, context: Context) -> tuple[Run, VAE]:
     """The run that `run=` names, and its pair on the best device there is here."""
     run = Run.load(cfg.run)
-    device = reset_process(int(cfg.get("seed", 0)), "auto")
+    device = reset_process(int(cfg.get("seed", 0)), worker=context.worker)
     return run, run.vae.to(device)
 
 
@@ -100,7 +100,7 @@ def pair_of(cfg: DictConfig, context: Context) -> Pair:
         raise UsageError(f"{typed[0]}=… beside run=…: a run has its own {typed[0]}; leave out one of the two")
     from ppl_vae.config.targets import build
 
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     data = run.data.to(vae.device)
     objective = build("objective", run.plain_config["objective"])
     return Pair(vae, _first(data, cfg.batch_size, vae.device), objective, data, run.directory)

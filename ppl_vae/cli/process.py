@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppl_vae.errors import PplVaeError
+from ppl_vae.cli.worker import take_device
 
 if TYPE_CHECKING:
     import torch
@@ -15,11 +15,19 @@ _first: dict[str, object] = {}
 _modules: dict[str, Path] = {}
 
 
-def reset_process(seed: int, device: str = "auto") -> torch.device:
+def reset_process(
+    seed: int, device: str = "auto", threads: int | None = None, worker: int | None = None
+) -> torch.device:
     """Put a process into the state a new one has: each job of a sweep equals the same run made alone.
 
     Pyro's parameter store, its validation flag, torch's default dtype, threads, determinism and gradient mode, every
     seed, and users' own modules, which are imported anew.
+
+    Args:
+        seed: of all random numbers.
+        device: its name, or `auto`.
+        threads: how many torch uses; None: as many as in the beginning.
+        worker: the number of the process among those that a launcher started.
     """
     import random
 
@@ -38,33 +46,12 @@ def reset_process(seed: int, device: str = "auto") -> torch.device:
     if torch.get_deterministic_debug_mode():  # asked first: setting it imports torch's compiler
         torch.use_deterministic_algorithms(False)
     torch.set_grad_enabled(True)
-    torch.set_num_threads(int(str(_first["threads"])))
-    chosen = choose_device(device)
+    torch.set_num_threads(threads or int(str(_first["threads"])))
+    chosen = take_device(device, worker)
     torch.manual_seed(seed)  # as a program would: the same classes built after it there start from the same weights
     np.random.seed(seed % 2**32)  # noqa: NPY002 - what programs may use
     random.seed(seed)
     return chosen
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one.
-
-    Raises:
-        PplVaeError: for a device that is not there.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        said = str(error).splitlines()[0]
-        raise PplVaeError(
-            f"engine.device: got {name!r}, expected auto, cpu or a device that is here ({said})"
-        ) from None
-    return device
 
 
 def forget_user_modules(folder: Path) -> None:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
-from ppl_vae.cli import folders
+from ppl_vae.cli import folders, launchers
 from ppl_vae.cli.arguments import Arguments, next_command
 from ppl_vae.cli.messages import exit_code
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
+from ppl_vae.config.schema import Format
 from ppl_vae.errors import RunError
-from ppl_vae.runs.recorder import RECORD, RunWriter, command, now, versions
+from ppl_vae.runs.files import to_json
+from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions
 from ppl_vae.runs.run import children, is_run
 from ppl_vae.sweeps.plan import PLAN, Plan, key, options, planned
 from ppl_vae.sweeps.sweep import Job, Sweep, count
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
     from ppl_vae.cli.hydra import Context
+
+MADE = {"figures": "figures", "posterior": "posterior.nc"}
+"""The files that `train` makes beside the run's own, as its object names them."""
 
 SHOWN = 40
 """How many jobs the table at the end lists."""
@@ -43,12 +48,18 @@ class Launched:
         verb: whose jobs they are.
         arguments: of the command line.
         resumed: the plan that is gone on with, in place of one made anew.
+
+    Attributes:
+        directory: of the sweep.
+        elsewhere: whether its jobs run in other processes.
+        plan: as it was written last.
     """
 
     verb: str
     arguments: Arguments
     resumed: Plan | None = None
     directory: Path | None = None
+    elsewhere: bool = False
     plan: Plan | None = field(default=None, repr=False)
 
     def launch(self, launcher: Any, config: Any, loader: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Any]:
@@ -71,7 +82,8 @@ class Launched:
             self.directory.mkdir(parents=True, exist_ok=True)
             plan.write(self.directory)
         self.plan = plan
-        return list(launcher(jobs, initial_job_idx=first))
+        self.elsewhere = not launchers.is_here(config)
+        return launchers.launched(launcher, jobs, first, config)
 
 
 class Replay(Sweeper):
@@ -101,12 +113,13 @@ def planning(launched: Launched) -> Iterator[None]:
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Any:
         launcher: Any = launcher_of(self, hydra_context, task_function, config)
-        if folders.is_scratch(Path(str(config.hydra.sweep.dir))):
-            return launcher
+        planned = not folders.is_scratch(Path(str(config.hydra.sweep.dir)))
 
         def launch(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             del launcher.launch  # some send themselves to where the jobs are done: as they were made
             try:
+                if not planned:
+                    return launchers.launched(launcher.launch, job_overrides, initial_job_idx, config)
                 return launched.launch(
                     launcher.launch, config, hydra_context.config_loader, job_overrides, initial_job_idx
                 )
@@ -215,11 +228,16 @@ def title(directory: Path, number: int) -> str:
     return f"job {number} ({' '.join(own)})" if own else f"job {number}"
 
 
-def goes_on(directory: Path, number: int) -> Path | None:
-    """The folder of a job whose sweep is gone on with, which may have been named otherwise before; else None."""
+def goes_on(directory: Path, number: int, *, again: bool = False) -> Path | None:
+    """The folder of a job that goes on with its run, which may have been named otherwise before; else None.
+
+    The sweep is gone on with; or the job has begun before, and its process ended: a cluster queues it again.
+    """
     sweep = sweep_above(directory)
-    if sweep is None or not (plan := _plan_of(sweep)).resumed:
+    if sweep is None:
         return None
+    if not (plan := _plan_of(sweep)).resumed:
+        return directory if again and is_run(directory) and read_record(directory).get("job") == number else None
     if plan.folder(number) is not None or is_run(directory):
         return directory
     before = next((job.directory for job in Sweep(sweep).jobs if job.number == number), None)
@@ -253,8 +271,12 @@ def duration(seconds: float) -> str:
     return f"{-int(-seconds // 1)} s"
 
 
-def ended(launched: Launched, *, results: bool) -> tuple[Job, ...] | None:
-    """Say how the jobs of a sweep stand: a table of them where results are to be read by people, then what is next.
+def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
+    """Say how the jobs of a sweep stand, a table of them where results are to be read by people, then what is next.
+
+    Args:
+        launched: the sweep.
+        style: `table`; `json`, where objects of jobs in other processes are printed here; empty: no results.
 
     Returns:
         The jobs; None where there is no sweep, or nothing of it.
@@ -263,8 +285,12 @@ def ended(launched: Launched, *, results: bool) -> tuple[Job, ...] | None:
         return None
     sweep = Sweep(launched.directory)
     jobs = sweep.jobs
+    results = style == Format.table.name
     if results:
         _table(jobs)
+    elif style == Format.json.name and launched.elsewhere and launched.verb == "train":
+        for job in jobs:
+            print(to_json(_object(job)), flush=True)
     told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
     lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})"]
     if launched.verb == "train" and any(job.run is not None for job in jobs):
@@ -274,6 +300,24 @@ def ended(launched: Launched, *, results: bool) -> tuple[Job, ...] | None:
     for line in lines:
         print(line, file=sys.stdout if results else sys.stderr)
     return jobs
+
+
+def _object(job: Job) -> dict[str, Any]:
+    """The object of a job, as `format=json` prints it, from its files."""
+    if job.state != "finished" or job.directory is None:
+        error = {} if job.error is None else {"error": _error(job)}
+        told = job.record.get("overrides", job.overrides)
+        status = "failed" if job.state == "refused" else job.state
+        return {"job": job.number, "overrides": told, "status": status, **error}
+    made = {name: job.directory / file for name, file in MADE.items() if (job.directory / file).exists()}
+    run = {"run": str(job.directory), "status": "finished"}
+    return {"job": job.number, **run, **job.result, "files": made, "result": job.result}
+
+
+def _error(job: Job) -> str:
+    if job.directory is None or not (job.directory / ERROR).exists():
+        return str(job.error)
+    return f"{job.error}\n  {traceback_told(job.directory)}"
 
 
 def _table(jobs: Sequence[Job]) -> None:

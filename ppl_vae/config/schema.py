@@ -76,13 +76,15 @@ class Trainer:
 
 @dataclass
 class Engine:
-    """The device of the tensors.
+    """The device of the tensors, and the threads.
 
     Attributes:
-        device: `auto` is CUDA where there is one, else the CPU; or a device such as `cuda:1`.
+        device: `auto` is CUDA where there is one, else the CPU: one device a worker; or a device such as `cuda:1`.
+        threads: of torch on the CPU; null: all cores, one for each worker of a launcher.
     """
 
     device: str = "auto"
+    threads: int | None = None
 
 
 @dataclass
@@ -364,6 +366,7 @@ POSITIVE = (
     "results.num_particles",
     "results.draws",
     "results.data",
+    "engine.threads",
 )
 
 

@@ -33,6 +33,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoints/last.safetensors"
 RECIPE = "recipe.json"
 REFERENCE = "reference.safetensors"
+TRACKERS = "trackers.json"
 
 
 FAILURE = ("error", "refused", "exit_code")
@@ -140,13 +141,13 @@ class RunWriter:
             self.record = {"status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
-        error.add_note(f"the whole traceback is in {self.directory / ERROR}")
+        error.add_note(traceback_told(self.directory))
         self.end("failed", error=message)
 
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
         self.release()
-        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS):
+        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS):
             (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
 
@@ -166,6 +167,11 @@ class RunWriter:
 
     def _write(self) -> None:
         write_atomically(self.directory / RECORD, json.dumps(self.record, indent=2, allow_nan=False) + "\n")
+
+
+def traceback_told(directory: Path) -> str:
+    """Where the traceback of a run's failure is, in words."""
+    return f"the whole traceback is in {directory / ERROR}"
 
 
 def read_record(directory: Path) -> dict[str, Any]:

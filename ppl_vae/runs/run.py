@@ -34,6 +34,18 @@ DEPTH = 4
 """How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
 
 
+def rows_of(directory: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`; none without it, and a torn last line is ignored."""
+    rows = []
+    path = directory / METRICS
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, read when asked; nothing here writes.
@@ -115,14 +127,7 @@ class Run:
         """`metrics.jsonl`, a row an epoch; a torn last line is ignored."""
         import pandas as pd
 
-        rows = []
-        path = self.directory / METRICS
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows_of(self.directory))
 
     @cached_property
     def spec(self) -> Spec:

@@ -1,5 +1,6 @@
 """The command line called in this process, in a folder of its own; one trained run shared by a file's tests."""
 
+import io
 import json
 import os
 import shutil
@@ -7,8 +8,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 from ppl_vae.__main__ import main
 from tests.cli.small import SMALL
@@ -91,3 +96,41 @@ def trained(tmp_path_factory):
 def run_copy(trained, tmp_path):
     """A finished run of the test's own."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+class Forks(BasicLauncher):
+    """A launcher of processes: each job in one of its own, all at once; what this process remembers is lost there."""
+
+    def launch(self, job_overrides, initial_job_idx):
+        children = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+                    super().launch([overrides], number)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        return []
+
+
+@pytest.fixture
+def forks(monkeypatch):
+    """`hydra/launcher=forks`."""
+    plugins = Plugins.instance()
+    module = ModuleType("hydra_plugins.forks")  # where Hydra takes launchers from
+    module.Forks, Forks.__module__, node = Forks, module.__name__, {"_target_": f"{module.__name__}.Forks"}
+    parent = sys.modules.get("hydra_plugins") or ModuleType("hydra_plugins")
+    monkeypatch.setitem(sys.modules, parent.__name__, parent)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(parent, "forks", module, raising=False)
+    plugins.register(Forks)
+    ConfigStore.instance().store(group="hydra/launcher", name="forks", node=node)
+    yield "hydra/launcher=forks"
+    plugins.class_name_to_class.pop(node["_target_"])
+    del ConfigStore.instance().repo["hydra"]["launcher"]["forks.yaml"]

@@ -5,18 +5,13 @@ import json
 import os
 import re
 import shutil
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 
 from ppl_vae.__main__ import main
 from ppl_vae.runs.recorder import LOCK
@@ -203,44 +198,6 @@ def test_folders_of_two_levels_are_found_even_where_a_change_renames_them(cli):
     assert [(job.state, job.result["epochs"]) for job in Sweep.load("sweep").jobs] == [("finished", 2)] * 2
     folders = sorted(p.name for p in Path("sweep").iterdir() if p.is_dir())
     assert folders == ["seed=0,trainer.epochs=1", "seed=1,trainer.epochs=2"]
-
-
-class Forks(BasicLauncher):
-    """A launcher of processes: each job in one of its own, all at once; what this process remembers is lost there."""
-
-    def launch(self, job_overrides, initial_job_idx):
-        children = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-                    super().launch([overrides], number)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        for child in children:
-            os.waitpid(child, 0)
-        return []
-
-
-@pytest.fixture
-def forks(monkeypatch):
-    """`hydra/launcher=forks`."""
-    plugins = Plugins.instance()
-    module = ModuleType("hydra_plugins.forks")  # where Hydra takes launchers from
-    module.Forks, Forks.__module__, node = Forks, module.__name__, {"_target_": f"{module.__name__}.Forks"}
-    parent = sys.modules.get("hydra_plugins") or ModuleType("hydra_plugins")
-    monkeypatch.setitem(sys.modules, parent.__name__, parent)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(parent, "forks", module, raising=False)
-    plugins.register(Forks)
-    ConfigStore.instance().store(group="hydra/launcher", name="forks", node=node)
-    yield "hydra/launcher=forks"
-    plugins.class_name_to_class.pop(node["_target_"])
-    del ConfigStore.instance().repo["hydra"]["launcher"]["forks.yaml"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")

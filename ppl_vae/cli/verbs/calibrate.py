@@ -15,7 +15,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     """Rank the truth among the guide's draws; ranks, coverage and figures go into `DIR/calibration`."""
     from ppl_vae.diagnostics import calibrate
 
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     with bar("simulations") as progress:
         found = calibrate(vae, cfg.simulations, cfg.draws, like=conditions(run), seed=cfg.seed, progress=progress)
     folder = found.save(run.directory / "calibration")

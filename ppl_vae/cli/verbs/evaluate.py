@@ -192,7 +192,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.reports.figures import pareto_k_histogram
 
     further = requested_scores(cfg)
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     split = part(run, cfg.split.name)
     with bar("evidence") as progress:
         evaluation = evaluate(vae, split, cfg.num_particles, seed=cfg.seed, progress=progress)

@@ -20,7 +20,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
     from ppl_vae.runs.export import SIZES, export
 
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     batch = some_data(run, max(SIZES))
     programs = export(vae.cpu(), batch)
     encoded = programs["encoder"].module()(*batch)

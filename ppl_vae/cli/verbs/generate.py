@@ -28,7 +28,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     from ppl_vae.core.data import as_pair_takes
     from ppl_vae.core.generate import generate
 
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     given: Any = OmegaConf.to_container(cfg.given)
     like = part(run, cfg.like.name).batch() if cfg.like is not None else _enough(run, vae, given)
     like = as_pair_takes(like, vae)

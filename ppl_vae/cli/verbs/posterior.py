@@ -13,7 +13,7 @@ from ppl_vae.errors import UsageError
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `DIR/posterior.nc` and its summary, and show the first rows."""
-    run, vae = opened(cfg)
+    run, vae = opened(cfg, context)
     split = part(run, cfg.split.name)
     split = split if cfg.data is None else split[: cfg.data]
     if cfg.resample not in (None, "psis"):

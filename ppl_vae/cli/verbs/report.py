@@ -28,7 +28,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     if (run.directory / WEIGHTS).exists():
         from ppl_vae.reports.gallery import gallery
 
-        run, vae = opened(cfg)
+        run, vae = opened(cfg, context)
         try:
             data = run.data
         except PplVaeError as reason:  # a page without pictures is better than none

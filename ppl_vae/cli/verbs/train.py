@@ -273,7 +273,7 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun 
     if begun is None:
         begun = _begin(cfg, context, recorder)
     else:
-        reset_process(cfg.seed, cfg.engine.device)  # as `assemble` leaves it
+        reset_process(cfg.seed, cfg.engine.device, cfg.engine.threads, context.worker)  # as `assemble` leaves it
     with Trackers(*begun.trackers) as told:
         try:
             history = begun.history()
