@@ -24,7 +24,9 @@ from ppl_vae.errors import RunError
 from ppl_vae.runs.recorder import RECORD, RunWriter, command, now, versions
 from ppl_vae.runs.run import children, is_run
 from ppl_vae.sweeps.plan import PLAN, Plan, key, options, planned
-from ppl_vae.sweeps.sweep import Job, Sweep, count
+from ppl_vae.sweeps.stop import Watch
+from ppl_vae.sweeps.sweep import WELL, Job, Sweep, count
+from ppl_vae.sweeps.trials import best, metrics_of, trials_of
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -53,6 +55,13 @@ class Launched:
 
     def launch(self, launcher: Any, config: Any, loader: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Any]:
         """Write the plan, as far as it is known, then let the launcher do these jobs."""
+        self.write(config, loader, jobs, first)
+        return list(launcher(jobs, initial_job_idx=first))
+
+    def write(
+        self, config: Any, loader: Any, jobs: Sequence[Sequence[str]] = (), first: int = 0, **changes: Any
+    ) -> None:
+        """Write the plan, as far as it is known, with these jobs of it and changes of its fields."""
         self.directory = Path(str(config.hydra.sweep.dir))
         if self.resumed is not None:
             plan = self.plan or replace(self.resumed, resumed=(*self.resumed.resumed, now()))
@@ -65,13 +74,15 @@ class Launched:
                 started=now(),
                 versions=versions(),
             )
-            if not plan.complete:
-                plan = plan.grown(planned(jobs, options(config.hydra.runtime.choices), first))
+        if not plan.complete and (self.resumed is None or plan.search):
+            here = [o for o in plan.overrides if key(o) == "format"]  # how a later command prints is no part of it
+            told = [[o for o in job if key(o) != "format" or o in here] for job in jobs]
+            plan = plan.grown(planned(told, options(config.hydra.runtime.choices), first))
+        plan = replace(plan, **changes)
         if plan != self.plan:
             self.directory.mkdir(parents=True, exist_ok=True)
             plan.write(self.directory)
         self.plan = plan
-        return list(launcher(jobs, initial_job_idx=first))
 
 
 class Replay(Sweeper):
@@ -97,6 +108,8 @@ def planning(launched: Launched) -> Iterator[None]:
 
     Hydra asks `Plugins` for both, whichever they are; a verb that writes inside a run has no folder of a sweep.
     """
+    from ppl_vae.cli import search
+
     launcher_of, sweeper_of = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Any:
@@ -118,9 +131,12 @@ def planning(launched: Launched) -> Iterator[None]:
 
     def instantiate_sweeper(self: Plugins, *, config: Any, hydra_context: Any, task_function: Any) -> Sweeper:
         context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
+        if launched.resumed is None and not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
+            _refuse_used(directory)
+        if (found := search.sweeper(config.hydra.sweeper, launched)) is not None:
+            found.setup(**context)
+            return found
         if launched.resumed is None:
-            if not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
-                _refuse_used(directory)
             return sweeper_of(self, **context)
         said = [o for o in launched.arguments.overrides if key(o) == "format"]
         sweeper = Replay(launched.resumed.changed(said))
@@ -203,7 +219,7 @@ def _left(sweep: Path, plan: Plan) -> str:
     stamps = [(path / RECORD).stat().st_mtime for path in children(sweep)]
     done = sum(stamp >= since for stamp in stamps)
     missing = len(plan.jobs) - len(stamps)
-    if not plan.complete or not done or not missing:  # all have begun: that says nothing of how far they are
+    if not plan.complete or plan.search or not done or not missing:  # all have begun: that tells not how far they are
         return ""
     return f"{duration((time.time() - since) / done * missing)} left"
 
@@ -218,7 +234,7 @@ def title(directory: Path, number: int) -> str:
 def goes_on(directory: Path, number: int) -> Path | None:
     """The folder of a job whose sweep is gone on with, which may have been named otherwise before; else None."""
     sweep = sweep_above(directory)
-    if sweep is None or not (plan := _plan_of(sweep)).resumed:
+    if sweep is None or not ((plan := _plan_of(sweep)).resumed or plan.search):
         return None
     if plan.folder(number) is not None or is_run(directory):
         return directory
@@ -230,6 +246,14 @@ def goes_on(directory: Path, number: int) -> Path | None:
             break
         path.rmdir()
     return before
+
+
+def watch(directory: Path, number: int | None, epochs: int) -> Watch | None:
+    """What looks after each epoch of a job whether its search ends it there; None for the job of no search."""
+    sweep = None if number is None else sweep_above(directory)
+    if sweep is None or number is None or not (plan := _plan_of(sweep)).search:
+        return None
+    return Watch(sweep, plan, number, epochs)
 
 
 def keep(error: BaseException, text: str, context: Context) -> None:
@@ -266,14 +290,30 @@ def ended(launched: Launched, *, results: bool) -> tuple[Job, ...] | None:
     if results:
         _table(jobs)
     told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
-    lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})"]
+    lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})", *_best(sweep.plan, jobs)]
     if launched.verb == "train" and any(job.run is not None for job in jobs):
         lines.append(f"page: {next_command('compare', sweep=sweep)}")
-    if launched.verb == "train" and any(job.state != "finished" for job in jobs):
+    if launched.verb == "train" and any(job.state not in WELL for job in jobs):
         lines.append(f"go on with the rest: {next_command('train -m', resume=sweep)}")
     for line in lines:
         print(line, file=sys.stdout if results else sys.stderr)
     return jobs
+
+
+def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
+    """A line on the best trial of a search, or one on each that no other beats in all of several metrics."""
+    if not plan.search:
+        return []
+    metrics = metrics_of([name for name, _ in plan.search["metrics"]])
+    metrics = tuple(replace(m, up=up) for m, (_, up) in zip(metrics, plan.search["metrics"], strict=True))
+    trials = trials_of(jobs, plan.search["seeds"])
+    lines = []
+    for trial in best(trials, metrics):
+        own = [o for o in trial.jobs[0].own if all(o in job.own for job in trial.jobs)]
+        values = ", ".join(f"{m.name} {trial.value(m.name):.4g}" for m in metrics)
+        runs = " ".join(str(job.directory) for job in trial.jobs)
+        lines.append(f"best of {len(trials)} trials: {' '.join(own)} ({values}): {runs}")
+    return lines
 
 
 def _table(jobs: Sequence[Job]) -> None:
@@ -281,7 +321,7 @@ def _table(jobs: Sequence[Job]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state != "finished"][:SHOWN]
+    shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state not in WELL][:SHOWN]
     if not shown:
         return
     keys = list(dict.fromkeys(k for job in shown for k in job.values))

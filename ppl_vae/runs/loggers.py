@@ -22,7 +22,7 @@ from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.runs.run import is_sweep
 
 Row = Mapping[str, float]
-Status = Literal["finished", "failed", "interrupted"]
+Status = Literal["finished", "failed", "interrupted", "pruned"]
 
 
 def _need(module: str, package: str) -> Any:
@@ -62,12 +62,14 @@ class Trackers:
         trackers: callables of rows.
 
     Attributes:
+        status: how the run has ended, where no error tells.
         result: what the run has ended with, once it has.
         figures: the files that were drawn.
     """
 
     def __init__(self, *trackers: Any) -> None:
         self.trackers = [one for t in trackers for one in (t.trackers if isinstance(t, Several) else (t,))]
+        self.status: Status = "finished"
         self.result: Mapping[str, Any] = {}
         self.figures: Sequence[Path] = ()
 
@@ -75,7 +77,7 @@ class Trackers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        status: Status = "finished"
+        status = self.status
         if error is not None:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         for tracker in self.trackers:
@@ -191,7 +193,7 @@ class MLflow:
 
     def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Log the final results and the figures; MLflow's words for a failed and an interrupted run."""
-        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}[status]
+        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}[status]
         if final := _finite(result):
             self.mlflow.log_metrics({f"final/{k}": v for k, v in final.items()})
         for path in figures:
