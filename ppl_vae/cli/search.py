@@ -5,8 +5,9 @@ Both decide from what is on the disk alone: the plan, the study, the runs. So th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,15 +206,16 @@ class HalvingSweeper(Search):
         """
         left = list(range(len(self.settings)))
         for until in self.rungs:
+            there = partial(_there, epochs=until if until != self.rungs[-1] else math.inf)
             trials = [t for t in self.trials() if t.number in left]
-            missing = [t.number for t in trials if not all(_there(job, until) for job in t.jobs)]
+            missing = [t.number for t in trials if not all(there(job) for job in t.jobs)]
             if missing:
                 self.search["until"] = until
                 self.write()
                 say(f"{len(left)} of {len(self.settings)} trials are trained to epoch {until} …")
                 self.launch(missing, self.settings.__getitem__)
                 trials = [t for t in self.trials() if t.number in left]
-            late = [job.number for t in trials for job in t.jobs if not _there(job, until)]
+            late = [job.number for t in trials for job in t.jobs if not there(job)]
             if late:
                 raise RunError(
                     f"jobs {', '.join(map(str, late))} have not come to epoch {until}, at which runs are ranked; "
@@ -234,7 +236,7 @@ class HalvingSweeper(Search):
         return sorted(kept)
 
 
-def _there(job: Job, epochs: int) -> bool:
+def _there(job: Job, epochs: float) -> bool:
     """True for a job that has ended, or waits after so many epochs."""
     if job.state in ENDED:
         return True
