@@ -25,7 +25,7 @@ from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import RunWriter
 from ppl_vae.sweeps.plan import MULTIRUN
 from ppl_vae.sweeps.space import Space
-from ppl_vae.sweeps.study import PRUNERS, SAMPLERS, Study, require_optuna
+from ppl_vae.sweeps.study import JOURNAL, PRUNERS, SAMPLERS, Study, require_optuna
 from ppl_vae.sweeps.sweep import ENDED, Job, Sweep
 from ppl_vae.sweeps.trials import ELBO, Trial, metrics_of, rows_of, trials_of
 from ppl_vae.training.history import History
@@ -51,6 +51,8 @@ class Search(Sweeper):
         """Look at what was told before anything is written, then make the launcher that the config names."""
         self.config: Any = config
         self.hydra_context: Any = hydra_context
+        if self.launched.verb != "train":
+            raise UsageError(f"hydra.sweeper: a search trains, expected hydra/sweeper=basic for {self.launched.verb}")
         self.told = _checked(OmegaConf.to_container(config.hydra.sweeper), self.keys)
         self.check()
         self.launches: Any = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
@@ -143,9 +145,16 @@ class OptunaSweeper(Search):
         before = None if self.launched.resumed is None else self.launched.resumed.search
         if before:
             self.search["study_name"] = before["study_name"]
+        if self.search["storage"] and "://" not in self.search["storage"]:
+            self.search["storage"] = str(Path(self.search["storage"]).absolute())  # of whatever process a job is in
         self.write(complete=False)
         self.study = Study(self.directory, self.search)
         self.study.create(self.metrics, resumed=before is not None)
+        if self.launched.resumed is not None and self.launched.resumed.jobs and not len(self.study):
+            raise RunError(
+                f"{self.directory}: its study is not there ({self.search['storage'] or JOURNAL}), expected what it had "
+                "come to; put it back, or start a new search"
+            )
 
     def run(self) -> None:
         """Ask and tell until there are as many trials as are to be."""
@@ -178,7 +187,14 @@ class HalvingSweeper(Search):
         if (n := self.told["n"]) is None:
             return self.space.grid()
         size, seed = len(self.space.searched), self.told["seed"]
-        return [self.space.at(np.random.default_rng(rng.derive(seed, i)).random(size)) for i in range(n)]
+        found: list[dict[str, Any]] = []
+        for i in range(100 * n):  # of a small space there may be no more than some
+            values = self.space.at(np.random.default_rng(rng.derive(seed, i)).random(size))
+            if values not in found:
+                found.append(values)
+            if len(found) == n:
+                break
+        return found
 
     @cached_property
     def rungs(self) -> list[int]:
@@ -193,6 +209,8 @@ class HalvingSweeper(Search):
         """Write the plan, of all jobs."""
         if EPOCHS in {d.name for d in self.space.searched}:
             raise UsageError(f"{EPOCHS} is searched, and halving trains the best of all runs to as many epochs")
+        if self.config.trainer.steps is not None:
+            raise UsageError("trainer.steps: halving counts epochs, expected trainer.epochs alone")
         jobs = [job for values in self.settings for job in self.space.jobs(values)]
         if self.launched.resumed is None:
             self.validate_batch_is_legal(jobs)
@@ -245,8 +263,9 @@ def _there(job: Job, epochs: float) -> bool:
 
 def _prune(job: Job) -> None:
     assert job.run is not None
+    history = History(rows_of(job.run.directory), keep=job.run.config.trainer.keep)
     with RunWriter(job.run.directory, resume=True) as writer:
-        writer.end("pruned", result=History(rows_of(job.run.directory)).result)
+        writer.end("pruned", result=history.result)
 
 
 def _told(error: Any) -> bool:

@@ -280,14 +280,14 @@ def _train(
         try:
             begun = _begin(cfg, context, recorder, watch)
         except Stop as stop:
-            return _stopped(stop, context, recorder)
+            return _stopped(stop, cfg, context, recorder)
     else:
         reset_process(cfg.seed, cfg.engine.device)  # as `assemble` leaves it
     with Trackers(*begun.trackers) as told:
         try:
             history = begun.history()
         except Stop as stop:
-            result = _stopped(stop, context, recorder)
+            result = _stopped(stop, cfg, context, recorder)
             told.status, told.result = stop.status, recorder.record.get("result", {})
             return result
         except KeyboardInterrupt:
@@ -299,9 +299,9 @@ def _train(
     return result
 
 
-def _stopped(stop: Stop, context: Context, recorder: RunWriter) -> Result:
+def _stopped(stop: Stop, cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
     """The end of a job that its search has ended, before it began or after an epoch: what there is is kept."""
-    history = History(rows_of(context.directory))
+    history = History(rows_of(context.directory), keep=cfg.trainer.keep)
     assert context.number is not None
     sweep.say_beginning(context.directory, context.number, stop.why)
     if not recorder.began:
