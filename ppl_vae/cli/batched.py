@@ -75,6 +75,7 @@ class BatchedLauncher(BasicLauncher):
         composed = self._composed(job_overrides, initial_job_idx)
         workers = self.workers or min(cores(), max(1, len(composed) // RUNS))
         if workers > 1:
+            job.is_heard = True
             return _in_workers(composed, _shares(composed, workers), self._do)
         done: list[JobReturn] = []
         self._do(composed, done.append)

@@ -89,6 +89,7 @@ class Job:
         outcome: what came of the jobs, as far as this process did them.
         full_error: with tracebacks.
         ahead: by directory, what was begun before its job's turn, which takes it from here; see `cli.batched`.
+        is_heard: whether the process of the command prints all that a job prints, in whichever process that is done.
         command: the process in which the command was typed.
         visible: the devices that it saw, as `CUDA_VISIBLE_DEVICES` says it.
     """
@@ -97,6 +98,7 @@ class Job:
     outcome: Outcome
     full_error: bool = False
     ahead: dict[Path, Any] = field(default_factory=dict)
+    is_heard: bool = False
     command: worker.Home = field(default_factory=worker.home)
     visible: str | None = field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -111,7 +113,7 @@ class Job:
 
     def told_at_the_end(self, context: Context) -> bool:
         """True where standard output may be another one: the process of the command prints objects of such jobs."""
-        return context.worker is not None and self.verb == "train"
+        return context.worker is not None and not self.is_heard and self.verb == "train"
 
     def run(self, cfg: DictConfig) -> float | None:
         """Do one job in a process that may be a launcher's; see `_run`."""

@@ -22,6 +22,7 @@ from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
 MAY_CHANGE = ("trainer.epochs", "format", "logger")
+TRIALS = "hydra.sweeper.n_trials"
 
 
 def prepare(arguments: Arguments) -> bool:
@@ -91,7 +92,7 @@ def prepare_sweep(arguments: Arguments) -> Plan:
     """
     directory = find_sweep(str(arguments.value("resume")), key="resume")
     plan = Plan.read(directory)
-    if plan is None or not plan.jobs:
+    if plan is None or not (plan.jobs or plan.search):
         raise RunError(
             f"resume={directory}: no plan of a sweep is there ({PLAN}), so that nobody knows its jobs; resume its runs "
             f"one by one: {next_command('train', resume=directory / 'N')}"
@@ -101,17 +102,18 @@ def prepare_sweep(arguments: Arguments) -> Plan:
     _epochs(arguments)
     planned = {key(o): o for o in (*plan.overrides, *plan.hydra)}  # the last of a key counts
     changed, hydra = [], []
+    may_change = [name for name in MAY_CHANGE if not (plan.search and name == "trainer.epochs")]
     for override in arguments.overrides:
         name, value = key(override), override.partition("=")[2]
         if name == "resume" or override == planned.get(name):
             continue
-        if name.startswith(("hydra/launcher", "hydra.launcher.")):
+        if name.startswith(("hydra/launcher", "hydra.launcher.")) or (name == TRIALS and "n_trials" in plan.search):
             hydra.append(override)
-        elif (name in MAY_CHANGE or name.startswith("logger.")) and name not in plan.varying:
+        elif (name in may_change or name.startswith("logger.")) and name not in plan.varying:
             changed.append(override)
         else:
             raise UsageError(_another(name, value, plan, directory))
-    if not plan.complete:
+    if not plan.complete and not plan.search:
         print(
             f"the jobs of this sweep were chosen one after the other by {plan.sweeper}: the {len(plan.jobs)} that it "
             "had chosen are gone on with, and no others are chosen",
@@ -131,9 +133,12 @@ def _another(name: str, value: str, plan: Plan, directory: Path) -> str:
     if name in plan.varying and not said:
         said = ["one value a job"]
     then = f"{name}={said[-1]}" if said else f"no {name}"
+    may_change = [*MAY_CHANGE, "hydra/launcher"]
+    if plan.search:  # what its trials are compared by stays
+        may_change[:1] = [TRIALS] if "n_trials" in plan.search else []
     return (
         f"{name}: got {value}, and the plan of {directory} says {then}: a sweep is gone on with as it was planned. "
-        f"Leave it out, or start a new sweep; on resume may change: {', '.join(MAY_CHANGE)}, hydra/launcher"
+        f"Leave it out, or start a new sweep; on resume may change: {', '.join(may_change)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,9 @@ from ppl_vae.runs.files import to_json
 from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions
 from ppl_vae.runs.run import children, is_run
 from ppl_vae.sweeps.plan import PLAN, Plan, key, options, planned
-from ppl_vae.sweeps.sweep import Job, Sweep, count
+from ppl_vae.sweeps.stop import Watch
+from ppl_vae.sweeps.sweep import WELL, Job, Sweep, count
+from ppl_vae.sweeps.trials import best, metrics_of, trials_of
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -64,6 +67,13 @@ class Launched:
 
     def launch(self, launcher: Any, config: Any, loader: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Any]:
         """Write the plan, as far as it is known, then let the launcher do these jobs."""
+        self.write(config, loader, jobs, first)
+        return launchers.launched(launcher, jobs, first, config)
+
+    def write(
+        self, config: Any, loader: Any, jobs: Sequence[Sequence[str]] = (), first: int = 0, **changes: Any
+    ) -> None:
+        """Write the plan, as far as it is known, with these jobs of it and changes of its fields."""
         self.directory = Path(str(config.hydra.sweep.dir))
         if self.resumed is not None:
             plan = self.plan or replace(self.resumed, resumed=(*self.resumed.resumed, now()))
@@ -76,14 +86,16 @@ class Launched:
                 started=now(),
                 versions=versions(),
             )
-            if not plan.complete:
-                plan = plan.grown(planned(jobs, options(config.hydra.runtime.choices), first))
+        if not plan.complete and (self.resumed is None or plan.search):
+            here = [o for o in plan.overrides if key(o) == "format"]  # how a later command prints is no part of it
+            told = [[o for o in job if key(o) != "format" or o in here] for job in jobs]
+            plan = plan.grown(planned(told, options(config.hydra.runtime.choices), first))
+        plan = replace(plan, **changes)
         if plan != self.plan:
             self.directory.mkdir(parents=True, exist_ok=True)
             plan.write(self.directory)
         self.plan = plan
         self.elsewhere = not launchers.is_here(config)
-        return launchers.launched(launcher, jobs, first, config)
 
 
 class Replay(Sweeper):
@@ -109,6 +121,8 @@ def planning(launched: Launched) -> Iterator[None]:
 
     Hydra asks `Plugins` for both, whichever they are; a verb that writes inside a run has no folder of a sweep.
     """
+    from ppl_vae.cli import search
+
     launcher_of, sweeper_of = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Any:
@@ -131,9 +145,12 @@ def planning(launched: Launched) -> Iterator[None]:
 
     def instantiate_sweeper(self: Plugins, *, config: Any, hydra_context: Any, task_function: Any) -> Sweeper:
         context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
+        if launched.resumed is None and not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
+            _refuse_used(directory)
+        if (found := search.sweeper(config.hydra.sweeper, launched)) is not None:
+            found.setup(**context)
+            return found
         if launched.resumed is None:
-            if not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
-                _refuse_used(directory)
             return sweeper_of(self, **context)
         said = [o for o in launched.arguments.overrides if key(o) == "format"]
         sweeper = Replay(launched.resumed.changed(said))
@@ -213,12 +230,20 @@ def _left(sweep: Path, plan: Plan) -> str:
     other processes that are not done yet, and takes them as done.
     """
     since = datetime.fromisoformat((plan.resumed or (plan.started,))[-1]).timestamp()
-    stamps = [(path / RECORD).stat().st_mtime for path in children(sweep)]
+    stamps = _stamps(sweep, plan)
     done = sum(stamp >= since for stamp in stamps)
     missing = len(plan.jobs) - len(stamps)
-    if not plan.complete or not done or not missing:  # all have begun: that says nothing of how far they are
+    if not plan.complete or plan.search or not done or not missing:  # all have begun: that tells not how far they are
         return ""
     return f"{duration((time.time() - since) / done * missing)} left"
+
+
+def _stamps(sweep: Path, plan: Plan) -> list[float]:
+    """The times of the folders of jobs; every job asks, so of ten thousand one look at each has to be enough."""
+    if plan.folder(0) is None:
+        return [(path / RECORD).stat().st_mtime for path in children(sweep)]
+    with os.scandir(sweep) as entries:
+        return [entry.stat().st_mtime for entry in entries if entry.name.isdecimal()]
 
 
 def title(directory: Path, number: int) -> str:
@@ -236,7 +261,8 @@ def goes_on(directory: Path, number: int, *, again: bool = False) -> Path | None
     sweep = sweep_above(directory)
     if sweep is None:
         return None
-    if not (plan := _plan_of(sweep)).resumed:
+    plan = _plan_of(sweep)
+    if not (plan.resumed or plan.search):
         return directory if again and is_run(directory) and read_record(directory).get("job") == number else None
     if plan.folder(number) is not None or is_run(directory):
         return directory
@@ -248,6 +274,14 @@ def goes_on(directory: Path, number: int, *, again: bool = False) -> Path | None
             break
         path.rmdir()
     return before
+
+
+def watch(directory: Path, number: int | None, epochs: int) -> Watch | None:
+    """What looks after each epoch of a job whether its search ends it there; None for the job of no search."""
+    sweep = None if number is None else sweep_above(directory)
+    if sweep is None or number is None or not (plan := _plan_of(sweep)).search:
+        return None
+    return Watch(sweep, plan, number, epochs)
 
 
 def keep(error: BaseException, text: str, context: Context) -> None:
@@ -292,10 +326,10 @@ def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
         for job in jobs:
             print(to_json(_object(job)), flush=True)
     told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
-    lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})"]
+    lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})", *_best(sweep.plan, jobs)]
     if launched.verb == "train" and any(job.run is not None for job in jobs):
         lines.append(f"page: {next_command('compare', sweep=sweep)}")
-    if launched.verb == "train" and any(job.state != "finished" for job in jobs):
+    if launched.verb == "train" and any(job.state not in WELL for job in jobs):
         lines.append(f"go on with the rest: {next_command('train -m', resume=sweep)}")
     for line in lines:
         print(line, file=sys.stdout if results else sys.stderr)
@@ -320,12 +354,28 @@ def _error(job: Job) -> str:
     return f"{job.error}\n  {traceback_told(job.directory)}"
 
 
+def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
+    """A line on the best trial of a search, or one on each that no other beats in all of several metrics."""
+    if not plan.search:
+        return []
+    metrics = metrics_of([name for name, _ in plan.search["metrics"]])
+    metrics = tuple(replace(m, up=up) for m, (_, up) in zip(metrics, plan.search["metrics"], strict=True))
+    trials = trials_of(jobs, plan.search["seeds"])
+    lines = []
+    for trial in best(trials, metrics):
+        own = [o for o in trial.jobs[0].own if all(o in job.own for job in trial.jobs)]
+        values = ", ".join(f"{m.name} {trial.value(m.name):.4g}" for m in metrics)
+        runs = " ".join(str(job.directory) for job in trial.jobs)
+        lines.append(f"best of {len(trials)} trials: {' '.join(own)} ({values}): {runs}")
+    return lines
+
+
 def _table(jobs: Sequence[Job]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state != "finished"][:SHOWN]
+    shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state not in WELL][:SHOWN]
     if not shown:
         return
     keys = list(dict.fromkeys(k for job in shown for k in job.values))

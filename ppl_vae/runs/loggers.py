@@ -28,7 +28,7 @@ from ppl_vae.runs.recorder import TRACKERS
 from ppl_vae.runs.run import is_sweep, rows_of
 
 Row = Mapping[str, float]
-Status = Literal["finished", "failed", "interrupted"]
+Status = Literal["finished", "failed", "interrupted", "pruned"]
 
 
 def _need(module: str, package: str) -> Any:
@@ -112,12 +112,14 @@ class Trackers:
         trackers: callables of rows.
 
     Attributes:
+        status: how the run has ended, where no error tells.
         result: what the run has ended with, once it has.
         figures: the files that were drawn.
     """
 
     def __init__(self, *trackers: Any) -> None:
         self.trackers = [one for t in trackers for one in (t.trackers if isinstance(t, Several) else (t,))]
+        self.status: Status = "finished"
         self.result: Mapping[str, Any] = {}
         self.figures: Sequence[Path] = ()
 
@@ -125,7 +127,7 @@ class Trackers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        status: Status = "finished"
+        status = self.status
         if error is not None:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         for tracker in self.trackers:
@@ -322,7 +324,7 @@ class MLflow(_InOrder):
     def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Log the final results and the figures; MLflow's words for a failed and an interrupted run."""
         self._catch_up()
-        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}[status]
+        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}[status]
         if final := _finite(result):
             self.mlflow.log_metrics({_allowed(f"final/{k}"): v for k, v in final.items()}, step=self.step or 0)
         for path in figures:

@@ -89,7 +89,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `failed` or `interrupted`; running without a process is interrupted."""
+        """`running`, `finished`, `failed`, `interrupted` or `pruned`; running without a process is interrupted."""
         status = str(self.record["status"])
         return "interrupted" if status == "running" and not locked(self.directory) else status
 

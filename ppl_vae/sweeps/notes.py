@@ -45,7 +45,7 @@ def notes(
     empty = list(
         dict.fromkeys(
             label
-            for label in (tuple(found.keys.at[j, k] for k in by) for j in found.keys.index)
+            for label in (tuple(found.keys.at[j, k] for k in by) for j in found.keys.index if states[j] != "pruned")
             if label not in ranked_labels
         )
     )

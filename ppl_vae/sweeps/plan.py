@@ -61,6 +61,7 @@ class Plan:
         started: when, in ISO's form; empty where that is not known.
         resumed: when it was gone on with.
         versions: of Python and the packages.
+        search: what a sweeper of ours goes by, and its jobs too; empty for any other.
     """
 
     jobs: tuple[PlannedJob, ...] = ()
@@ -76,6 +77,7 @@ class Plan:
     started: str = ""
     resumed: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def varying(self) -> tuple[str, ...]:

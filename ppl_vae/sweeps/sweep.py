@@ -17,9 +17,14 @@ from ppl_vae.runs.recorder import locked, read_record
 from ppl_vae.runs.run import Run, children, is_run, is_sweep, no_such_folder
 from ppl_vae.sweeps.plan import MULTIRUN, Plan, PlannedJob, key
 
-State = Literal["finished", "running", "interrupted", "failed", "refused", "missing"]
+State = Literal["finished", "pruned", "running", "interrupted", "failed", "refused", "missing"]
 STATES: tuple[State, ...] = get_args(State)
-"""Of a job; missing: it has no run; refused: it failed for what it was asked, before anything was trained."""
+"""Of a job; missing: it has no run; refused: it failed for what it was asked, before anything was trained; pruned: a
+search ended it before its end."""
+
+WELL: tuple[State, ...] = ("finished", "pruned")
+ENDED: tuple[State, ...] = (*WELL, "failed", "refused")
+"""Those in which a sweep leaves a job as it is, and those in which it has ended, well or not."""
 
 DEEP = 4
 """The most folders below `outputs` that a sweep may lie in."""
@@ -182,15 +187,15 @@ def count(jobs: tuple[Job, ...]) -> dict[State, int]:
 def whole(jobs: tuple[Job, ...]) -> State:
     """The state of jobs as a whole.
 
-    Finished: all are; running: one is; failed: all have ended, and not all well; missing: none has begun; else
-    interrupted, and there is something left to resume.
+    Finished: all are, or were pruned; running: one is; failed: all have ended, and not all well; missing: none has
+    begun; else interrupted, and there is something left to resume.
     """
     there = count(jobs)
     if "running" in there:
         return "running"
-    if there.keys() <= {"finished"}:
+    if there.keys() <= set(WELL):
         return "finished"
-    if there.keys() <= {"finished", "failed", "refused"}:
+    if there.keys() <= set(ENDED):
         return "failed"
     return "missing" if there.keys() == {"missing"} else "interrupted"
 

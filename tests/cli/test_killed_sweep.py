@@ -5,43 +5,19 @@ of the sweep that was never ended, bit for bit but for times; or nothing of a sw
 command begins anew in that folder.
 """
 
-import json
 import os
 import random
-import signal
-import time
 
 import pytest
 
 from ppl_vae.__main__ import main
 from ppl_vae.runs import recorder
 from ppl_vae.sweeps.sweep import Sweep
+from tests.cli.kept import gone, kept
 from tests.cli.small import SMALL
 from tests.runs.disk import Disk, Killed
 
 SWEEP = (*SMALL, "trainer.compile=off", "-m", "seed=0", "optimizer.lr=1e-2,-1", "hydra.sweep.dir=sweep")
-TIMES = ("started", "started_in", "finished", "seconds", "command", "resumed", "git", "error", "versions")
-
-
-def untimed(value):
-    if isinstance(value, dict):
-        return {k: untimed(v) for k, v in value.items() if k not in TIMES and not k.endswith("seconds")}
-    return value
-
-
-def kept(directory):
-    """All files as far as they hold no time."""
-    found = {}
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        content = path.read_bytes()
-        if path.suffix == ".json":
-            content = untimed(json.loads(content))
-        elif path.name == "metrics.jsonl":
-            content = [untimed(json.loads(line)) for line in content.splitlines()]
-        elif path.name in (".lock", "multirun.yaml", "error.txt"):
-            continue
-        found[path.relative_to(directory).as_posix()] = content
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -117,21 +93,6 @@ def test_killed_again_while_going_on(cli, whole, tmp_path):
         killed_at(folder, first)
         killed_at(folder, second, "-m", "resume=sweep")
         assert_goes_on(cli, folder, files, f"killed at operation {first}, {log[first]}, and again at {second}")
-
-
-def gone(words, seconds):
-    """The command in a process of its own, ended by SIGKILL after so long."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os.dup2(1, 2)
-            main(["train", *words])
-        finally:
-            os._exit(0)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
 
 
 @pytest.mark.slow

@@ -27,12 +27,14 @@ from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
 from ppl_vae.runs.run import Run, is_run
 from ppl_vae.sweeps.plan import key
+from ppl_vae.sweeps.stop import Stop, Watch
+from ppl_vae.sweeps.trials import rows_of
+from ppl_vae.training.history import History
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
     from ppl_vae.datasets import Dataset, Spec, Split
     from ppl_vae.sweeps.lockstep import Outcome
-    from ppl_vae.training import History
 
 
 _KEPT = {"best": "best validation weights", "last": "last weights"}
@@ -110,13 +112,14 @@ def run(cfg: DictConfig, context: Context) -> Result:
     """
     begun: Begun | None = context.begun
     resume = _resumes(cfg, context)
+    watch = sweep.watch(context.directory, context.number, cfg.trainer.epochs)
     if begun is not None:
         begun.taken = True
-        work = partial(_train, cfg, context, begun=begun)
+        work = partial(_train, cfg, context, watch=watch, begun=begun)
         return recorded(work, context, resume=resume, recorder=begun.recorder)
     if context.resumed and (ended := _ended(cfg, context)) is not None:
         return ended
-    return recorded(partial(_train, cfg, context), context, resume=resume)
+    return recorded(partial(_train, cfg, context, watch=watch), context, resume=resume)
 
 
 def _resumes(cfg: DictConfig, context: Context) -> bool:
@@ -134,12 +137,12 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
         say_beginning()
         return None
     record = read_record(directory)
-    if is_done(directory, record, cfg.trainer.epochs):
-        say_beginning("finished already")
+    if is_done(directory, record, cfg.trainer.epochs) or record["status"] == "pruned":
+        say_beginning(f"{record['status']} already")
         result = dict(record.get("result") or {})
         elbo = result.get("validation/elbo")
         return Result(
-            record={"run": str(directory), "status": "finished", **result},
+            record={"run": str(directory), "status": record["status"], **result},
             value=None if elbo is None else -elbo,
         )
     goes_on = (directory / CHECKPOINT).exists()
@@ -222,15 +225,16 @@ def begun_ahead(cfg: DictConfig, context: Context, loaded: dict[str, Dataset]) -
         return None  # some trackers follow one run at a time
     if resume and is_run(context.directory):
         record = {} if locked(context.directory) else read_record(context.directory)
-        if not record or is_done(context.directory, record, cfg.trainer.epochs):
+        if not record or is_done(context.directory, record, cfg.trainer.epochs) or record["status"] == "pruned":
             return None
+    watch = sweep.watch(context.directory, context.number, cfg.trainer.epochs)
     try:
         recorder = RunWriter(context.directory, resume=resume)
     except RunError:
         return None
     was_there = bool(recorder.record)
     try:
-        return _begin(cfg, context, recorder, loaded)
+        return _begin(cfg, context, recorder, watch, loaded)
     except BaseException as error:
         if was_there:
             recorder.release()
@@ -241,7 +245,15 @@ def begun_ahead(cfg: DictConfig, context: Context, loaded: dict[str, Dataset]) -
         raise
 
 
-def _begin(cfg: DictConfig, context: Context, recorder: RunWriter, loaded: dict[str, Dataset] | None = None) -> Begun:
+def _begin(
+    cfg: DictConfig,
+    context: Context,
+    recorder: RunWriter,
+    watch: Watch | None,
+    loaded: dict[str, Dataset] | None = None,
+) -> Begun:
+    if watch is not None:
+        watch.begin(context.directory)
     made = assemble(cfg, context, loaded)
     config = made.config
 
@@ -264,19 +276,28 @@ def _begin(cfg: DictConfig, context: Context, recorder: RunWriter, loaded: dict[
         "seed": cfg.seed,
         "directory": recorder,
         "resume": _resumes(cfg, context),
-        "callbacks": [CollapseAlarm(made.vae, watched), *trackers],
+        "callbacks": [CollapseAlarm(made.vae, watched), *trackers, *([] if watch is None else [watch])],
     }
     return Begun(cfg, made, arguments, recorder, trackers, context.number)
 
 
-def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun | None = None) -> Result:
+def _train(
+    cfg: DictConfig, context: Context, recorder: RunWriter, watch: Watch | None = None, begun: Begun | None = None
+) -> Result:
     if begun is None:
-        begun = _begin(cfg, context, recorder)
+        try:
+            begun = _begin(cfg, context, recorder, watch)
+        except Stop as stop:
+            return _stopped(stop, cfg, context, recorder)
     else:
         reset_process(cfg.seed, cfg.engine.device, cfg.engine.threads, context.worker)  # as `assemble` leaves it
     with Trackers(*begun.trackers) as told:
         try:
             history = begun.history()
+        except Stop as stop:
+            result = _stopped(stop, cfg, context, recorder)
+            told.status, told.result = stop.status, recorder.record.get("result", {})
+            return result
         except KeyboardInterrupt:
             print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
             raise
@@ -284,6 +305,19 @@ def _train(cfg: DictConfig, context: Context, recorder: RunWriter, begun: Begun 
         told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
         recorder.end("finished", result=told.result)
     return result
+
+
+def _stopped(stop: Stop, cfg: DictConfig, context: Context, recorder: RunWriter) -> Result:
+    """The end of a job that its search has ended, before it began or after an epoch: what there is is kept."""
+    history = History(rows_of(context.directory), keep=cfg.trainer.keep)
+    assert context.number is not None
+    sweep.say_beginning(context.directory, context.number, stop.why)
+    if not recorder.began:
+        recorder.start(None, **context.facts)
+    result = history.result if stop.status == "pruned" and len(history) else None
+    recorder.end(stop.status, result=result)
+    record = {"run": str(context.directory), "status": stop.status, **(result or {})}
+    return Result(record=record, value=history.loss if len(history) else None)
 
 
 def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> dict[str, Any]:
