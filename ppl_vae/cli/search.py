@@ -37,7 +37,7 @@ EPOCHS = "trainer.epochs"
 
 
 class Search(Sweeper):
-    """What the two have in common: a space, trials of as many jobs as there are seeds, a plan that is written ahead.
+    """Both sweepers, as far as they are one: a space, trials of a job for each seed, a plan that is written ahead.
 
     Args:
         launched: the sweep of this command.
@@ -76,7 +76,7 @@ class Search(Sweeper):
 
     @cached_property
     def space(self) -> Space:
-        """What is searched: `hydra.sweeper.params`, and what was typed."""
+        """The space that is searched: `hydra.sweeper.params`, and what was typed."""
         params = [f"{k}={v}" for k, v in self.told["params"].items()]
         return Space.read([*params, *self.arguments], self.told["average"], self.loader)
 

@@ -27,14 +27,13 @@ from ppl_vae.runs.files import to_json
 from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions
 from ppl_vae.runs.run import children, is_run
 from ppl_vae.sweeps.plan import PLAN, Plan, key, options, planned
-from ppl_vae.sweeps.stop import Watch
 from ppl_vae.sweeps.sweep import WELL, Job, Sweep, count
-from ppl_vae.sweeps.trials import best, metrics_of, trials_of
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
     from ppl_vae.cli.hydra import Context
+    from ppl_vae.sweeps.stop import Watch
 
 MADE = {"figures": "figures", "posterior": "posterior.nc"}
 """The files that `train` makes beside the run's own, as its object names them."""
@@ -121,8 +120,6 @@ def planning(launched: Launched) -> Iterator[None]:
 
     Hydra asks `Plugins` for both, whichever they are; a verb that writes inside a run has no folder of a sweep.
     """
-    from ppl_vae.cli import search
-
     launcher_of, sweeper_of = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Any:
@@ -147,9 +144,12 @@ def planning(launched: Launched) -> Iterator[None]:
         context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
         if launched.resumed is None and not folders.is_scratch(directory := Path(str(config.hydra.sweep.dir))):
             _refuse_used(directory)
-        if (found := search.sweeper(config.hydra.sweeper, launched)) is not None:
-            found.setup(**context)
-            return found
+        if str((config.hydra.sweeper or {}).get("_target_")).startswith("ppl_vae."):  # imports what others do without
+            from ppl_vae.cli import search
+
+            if (found := search.sweeper(config.hydra.sweeper, launched)) is not None:
+                found.setup(**context)
+                return found
         if launched.resumed is None:
             return sweeper_of(self, **context)
         said = [o for o in launched.arguments.overrides if key(o) == "format"]
@@ -277,10 +277,12 @@ def goes_on(directory: Path, number: int, *, again: bool = False) -> Path | None
 
 
 def watch(directory: Path, number: int | None, epochs: int) -> Watch | None:
-    """What looks after each epoch of a job whether its search ends it there; None for the job of no search."""
+    """The callback of a job that ends it where its search does; None for the job of no search."""
     sweep = None if number is None else sweep_above(directory)
     if sweep is None or number is None or not (plan := _plan_of(sweep)).search:
         return None
+    from ppl_vae.sweeps.stop import Watch
+
     return Watch(sweep, plan, number, epochs)
 
 
@@ -358,6 +360,8 @@ def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
     """A line on the best trial of a search, or one on each that no other beats in all of several metrics."""
     if not plan.search:
         return []
+    from ppl_vae.sweeps.trials import best, metrics_of, trials_of
+
     metrics = metrics_of([name for name, _ in plan.search["metrics"]])
     metrics = tuple(replace(m, up=up) for m, (_, up) in zip(metrics, plan.search["metrics"], strict=True))
     trials = trials_of(jobs, plan.search["seeds"])

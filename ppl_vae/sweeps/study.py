@@ -93,11 +93,11 @@ class Study:
         return [t.number for t in self._trials() if not t.state.is_finished()]
 
     def values(self, number: int) -> dict[str, Any]:
-        """What a trial tries."""
+        """The values that a trial tries."""
         return dict(self._trials()[number].params)
 
     def choose(self, space: Space) -> dict[str, Any]:
-        """What the next trial is to try; nothing is written."""
+        """The values that the next trial is to try; nothing is written."""
         number, seed, dimensions = len(self), self.search["seed"], space.searched
         if self.search["sampler"] == "random":
             return space.at(np.random.default_rng(rng.derive(seed, number)).random(len(dimensions)))

@@ -64,7 +64,7 @@ def trials_of(jobs: Sequence[Job], seeds: int) -> list[Trial]:
 
 
 def metrics_of(name: Any, direction: Any = None) -> tuple[Metric, ...]:
-    """What a search is told to optimize: one figure or several, with the way that is better.
+    """The figures that a search is told to optimize, one or several, each with the way that is better.
 
     Raises:
         UsageError: for what is no figure that one can be better by, naming the near ones.

@@ -10,14 +10,17 @@ The laws:
 import json
 import os
 import random
+import re
 import shutil
 import sys
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ppl_vae.__main__ import main
+from ppl_vae.cli.search import KEYS
 from ppl_vae.runs import recorder
 from ppl_vae.runs.run import Run
 from ppl_vae.sweeps.sweep import Sweep
@@ -295,6 +298,7 @@ def test_runs_that_are_trained_together_are_ended_one_by_one(cli, tmp_path, word
     assert all(torch.allclose(tensors[k], expected[k], atol=2e-3) for k in tensors)  # to rounding, see test_batched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
@@ -326,3 +330,12 @@ def test_without_optuna_it_is_said_what_to_install(cli, monkeypatch):
     assert called.code == 2
     assert "pip install 'ppl-vae[sweeps]'" in called.err
     assert called.left == []
+
+
+@pytest.mark.parametrize(("name", "title"), [("optuna", "## Search by Optuna"), ("halving", "## Successive halving")])
+def test_the_page_the_config_and_the_sweeper_have_the_same_keys(repository, name, title):
+    config = yaml.safe_load((repository / "conf/hydra/sweeper" / f"{name}.yaml").read_text())
+    _, allowed = KEYS[config.pop("_target_")]
+    page = (repository / "docs/sweeps-search.md").read_text()
+    table = page[page.index(title) :].partition("| key of `hydra.sweeper` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(allowed) == set(config)
