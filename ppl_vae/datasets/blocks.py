@@ -63,8 +63,8 @@ class Blocks:
         ...     starts, window, sequential = [0, 2, 4], 1, False
         ...     def load(self, block):
         ...         return (torch.tensor([2 * block, 2 * block + 1]).square(),)
-        >>> Blocks(Squares(), lambda arrays: arrays).take(0, torch.tensor([3, 0, 2]))
-        tensor([9, 0, 4])
+        >>> Blocks(Squares(), lambda arrays: arrays).take([0], torch.tensor([3, 0, 2]))
+        [tensor([9, 0, 4])]
     """
 
     def __init__(self, stored: Stored, convert: Callable[[tuple[Any, ...]], tuple[Tensor, ...]]) -> None:
@@ -92,17 +92,18 @@ class Blocks:
         self._held.move_to_end(number)
         return self._held[number]
 
-    def take(self, column: int, rows: Tensor) -> Tensor:
-        """Give some rows of one of the arrays, a copy; each block is read once, in ascending order."""
-        sample = self.samples[column]
-        out = sample.new_empty((len(rows), *sample.shape[1:]))
+    def take(self, places: Sequence[int], rows: Tensor) -> list[Tensor]:
+        """Give some rows of some of the arrays, copies; each block is read once, in ascending order."""
+        samples = [self.samples[place] for place in places]
+        found = [sample.new_empty((len(rows), *sample.shape[1:])) for sample in samples]
         numbers = torch.searchsorted(self.starts, rows, right=True) - 1  # of equal starts the last: it has rows
-        places, done = numbers.argsort(stable=True), 0
+        order, done = numbers.argsort(stable=True), 0
         for number, count in zip(*(t.tolist() for t in numbers.unique(return_counts=True)), strict=True):
-            block, part = self.block(number)[column], places[done : done + count]
+            block, part = self.block(number), order[done : done + count]
             own, done = rows[part] - int(self.starts[number]), done + count
-            out.index_copy_(0, part, block.index_select(0, own))
-        return out
+            for place, out in zip(places, found, strict=True):
+                out.index_copy_(0, part, block[place].index_select(0, own))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,18 +163,36 @@ class Column:
 
     def values(self, rows: Tensor) -> Tensor:
         """Give the values of some rows of the source, ``(rows, …)``."""
-        x = rows if self.source is None else self.source.take(self.place, rows)
+        return self._changed(rows if self.source is None else self.source.take([self.place], rows)[0], rows)
+
+    def _changed(self, x: Tensor, rows: Tensor) -> Tensor:
         for step in self.steps:
             x = step(x, rows)
         return x.to(self.device)
 
+    def rows(self, at: slice | Tensor) -> Tensor:
+        """Give the rows of the source at some places."""
+        if isinstance(at, slice):
+            start, stop, step = at.indices(len(self))
+            at = torch.arange(start, max(start, stop), step)
+        return self.chosen.at(at.cpu())
+
     def __getitem__(self, at: int | slice | Tensor) -> Tensor:
         """Read some of the data: a copy in memory."""
-        if isinstance(at, slice):
-            return self.values(self.chosen.at(torch.arange(len(self))[at]))
         if isinstance(at, int):
-            return self.values(self.chosen.at(torch.tensor([at % len(self)])))[0]
-        return self.values(self.chosen.at(at.cpu()))
+            return self.values(self.rows(torch.tensor([at % len(self)])))[0]
+        return self.values(self.rows(at))
+
+    @staticmethod
+    def read(columns: Sequence[Column], at: slice | Tensor) -> list[Tensor]:
+        """Read the same places of columns of the same data; those of one source together."""
+        found: dict[int, Tensor] = {}
+        for source in {id(c.source): c.source for c in columns}.values():
+            some = [i for i, c in enumerate(columns) if c.source is source]
+            rows = columns[some[0]].rows(at)
+            taken = [rows] * len(some) if source is None else source.take([columns[i].place for i in some], rows)
+            found |= {i: columns[i]._changed(x, rows) for i, x in zip(some, taken, strict=True)}
+        return [found[i] for i in range(len(columns))]
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Read all of the data, so many at a time."""

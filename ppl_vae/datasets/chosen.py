@@ -65,10 +65,10 @@ class Chosen:
         if isinstance(at, slice):
             start, stop, step = at.indices(self.size)
             if self.listed is not None:
-                return Chosen.of(self.listed[at])
+                return Chosen.of(self.listed[at].contiguous())
             if step == 1:
                 return replace(self, size=max(0, stop - start), first=self.first + start)
-            at = torch.arange(start, stop, step)
+            at = torch.arange(start, max(start, stop), step)
         return Chosen.of(self.at(at))
 
     def _kept_before(self) -> Tensor:

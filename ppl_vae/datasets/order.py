@@ -42,7 +42,7 @@ class BlockOrder:
         >>> [sorted(places.tolist()) for places in order.windows(seed=0)]
         [[0, 1, 2, 3], [4, 5]]
         >>> [places.tolist() for places in order.windows(seed=0, done=3)]
-        [[0], [5, 4]]
+        [[2], [5, 4]]
     """
 
     bounds: Tensor

@@ -106,7 +106,7 @@ class Split:
 
     @property
     def order(self) -> BlockOrder | None:
-        """The order by blocks in which an epoch is shuffled; None where data are shuffled as a whole, which few blocks are."""
+        """The order of an epoch by blocks; None for data in memory, or of at most a window, that are shuffled whole."""
         column = next((t for t in self.tensors if isinstance(t, Column) and t.source is not None), None)
         if column is None or column.source is None:
             return None
@@ -128,8 +128,8 @@ class Split:
                 one the noise of a datum is always the same, whatever batch it comes in.
         """
         at = slice(None) if index is None else _as_index(index, len(self), self.device)
-        x, *others = (_copy(t, at) for t in self.tensors)
-        return (self.transform(x, _copy(self.indices, at), generator), *others)
+        x, *others, indices = _copies((*self.tensors, self.indices), at)
+        return (self.transform(x, indices, generator), *others)
 
     def batches(
         self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None, done: int = 0
@@ -163,8 +163,8 @@ class Split:
         everything, many = (*self.tensors, self.indices), self._many(batch_size)
         for start in range(done * batch_size, len(self), many):
             block = slice(start, start + many)
-            gathered = (_copy(t, block if order is None else order[block]).split(batch_size) for t in everything)
-            for x, *others, indices in zip(*gathered, strict=True):
+            gathered = _copies(everything, block if order is None else order[block])
+            for x, *others, indices in zip(*(t.split(batch_size) for t in gathered), strict=True):
                 yield (self.transform(x, indices, generator), *others)
 
     def _by_blocks(self, order: BlockOrder, batch_size: int, seed: int, done: int) -> Iterator[tuple[Tensor, ...]]:
@@ -175,7 +175,7 @@ class Split:
             for part in (places[:lacking], *places[lacking:].split(many)):
                 if not len(part):
                     continue
-                gathered = tuple(_copy(t, part.to(t.device)) for t in (*self.tensors, self.indices))
+                gathered = _copies((*self.tensors, self.indices), part.to(self.device))
                 if begun is not None:
                     gathered = tuple(torch.cat(pair) for pair in zip(begun, gathered, strict=True))
                 begun = None
@@ -227,10 +227,13 @@ def _take(x: Any, at: slice | Tensor) -> Any:
     return x[at] if isinstance(at, slice) else x.index_select(0, at)  # ten times faster than x[at]
 
 
-def _copy(x: Tensor | Column, at: slice | Tensor) -> Tensor:
-    """A copy, which programs may change: the tensor may be the user's own array, or a file's that cannot be written."""
-    if isinstance(x, Column):
-        return x[at]
+def _copies(parts: Sequence[Tensor | Column], at: slice | Tensor) -> tuple[Tensor, ...]:
+    """Copies, which programs may change: a tensor may be the user's own array, or a file's that cannot be written."""
+    read = iter(Column.read([part for part in parts if isinstance(part, Column)], at))
+    return tuple(next(read) if isinstance(x, Column) else _copy(x, at) for x in parts)
+
+
+def _copy(x: Tensor, at: slice | Tensor) -> Tensor:
     return x[at].clone() if isinstance(at, slice) else x.index_select(0, at)
 
 
