@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import ppl_vae as pv
+from ppl_vae.config.build import build_dataset
 from ppl_vae.core.data import as_split
 from ppl_vae.errors import DataError
 
@@ -109,3 +110,8 @@ def test_a_length_is_asked_for():
 
     with pytest.raises(DataError, match=r"Got a Endless as data without a length, expected len\(\).*__len__"):
         as_split(Endless())
+
+
+def test_a_config_may_name_one():
+    data = build_dataset({"dataset": {"_target_": f"{__name__}.Numbered"}})
+    assert [len(split) for split in data.splits.values()] == [40, 5, 5]
