@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 def build_dataset(config: Mapping[str, Any]) -> Dataset:
     """The dataset of a checked config."""
-    from ppl_vae.datasets import Dataset
+    import torch
+
+    from ppl_vae.datasets import Dataset, from_arrays
     from ppl_vae.errors import DataError
 
     data = build("dataset", config["dataset"])
+    if isinstance(data, torch.utils.data.Dataset):
+        return from_arrays(data, validation=0.1, test=0.1)
     if not isinstance(data, Dataset):
         raise DataError(
             f"dataset._target_: {config['dataset']['_target_']} gave a {type(data).__name__}, expected a "
-            "ppl_vae.datasets.Dataset: end it with `return ppl_vae.datasets.from_arrays(train, validation, test)`"
+            "ppl_vae.datasets.Dataset: end it with `return ppl_vae.datasets.from_arrays(train, validation, test)`; "
+            "or a torch.utils.data.Dataset, of which a tenth each is set aside for validation and test"
         )
     return data
 

@@ -7,7 +7,9 @@ Each public function takes its data here: as a **split** where it goes through a
 | Given                                            | Taken as                                                         |
 | ------------------------------------------------ | ---------------------------------------------------------------- |
 | a tuple                                          | one argument of the programs per entry, with one data axis, first |
-| a tensor, an array (also mapped from a file), a table, nested lists of numbers | the one argument x          |
+| a tensor, an array, a table, nested lists of numbers | the one argument x                                    |
+| an array mapped from a file                      | the one argument x, read block by block                          |
+| a `torch.utils.data.Dataset`, an `IterableDataset` with a length | its items, read block by block; tuples as above  |
 | a sparse matrix or tensor                        | the dense one, where that fits into memory                       |
 | a `TensorDataset`                                | the tuple of its tensors                                         |
 | a `Split`                                        | itself; as a batch, all its data                                 |
@@ -40,6 +42,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae.core.faults import Data, count_missing, refuse_infinite
 from ppl_vae.core.screen import screen
+from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
@@ -143,10 +146,11 @@ def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 12
     data = Data(
         lambda at: as_pair_takes(split.batch(at), vae),
         len(split),
-        sum(t[:1].nbytes for t in split.tensors),
+        sum(t.nbytes // max(1, len(t)) for t in split.tensors),
         count_missing(split.tensors),
         split.indices,
         split.columns,
+        split.in_memory,
     )
     screen(vae, data, every_datum=every_datum, rows=rows)
     return split
@@ -157,6 +161,8 @@ def warn_of_lost_digits(split: Split, dtype: torch.dtype | None) -> None:
     most = WHOLE.get(dtype or torch.float64, 0)
     for i, tensor in enumerate(split.tensors):
         if tensor.dtype == torch.bool or not most or tensor.dtype == dtype or not tensor.numel():
+            continue
+        if isinstance(tensor, Column) and max(-tensor.known.low, tensor.known.high) <= most:
             continue
         if tensor.is_floating_point() and not any(map(_is_whole, tensor.split(2**12))):
             continue
@@ -207,11 +213,13 @@ def _opened(data: Any) -> Any:
         raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
     if isinstance(data, TensorDataset):
         return tuple(data.tensors)
-    if isinstance(data, DataLoader | torch.utils.data.Dataset):
+    if isinstance(data, DataLoader):
         raise DataError(
-            f"Got a {type(data).__name__} as data, expected its tensors, which are drawn from at once rather than "
-            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+            f"Got a {type(data).__name__} as data, expected what it loads: batches are made here, so give its "
+            ".dataset, and batch_size to fit."
         )
+    if isinstance(data, torch.utils.data.Dataset):
+        return Split(as_tensors(data, "data", exact=True))
     if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not hasattr(data, "batch"):
         held = next((type(part).__name__ for part in data if isinstance(part, Tensor | np.ndarray)), None)
         if held is not None:

@@ -16,6 +16,7 @@ from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.observed import Message, outside
 from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.supports import advice, describe
+from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import CheckError, DataError, NonFiniteError, PplVaeError
 
@@ -42,14 +43,16 @@ class Data:
         missing: how many values are missing.
         numbers: of the data in their source; their places in the split where it is None.
         columns: names of the columns of x.
+        in_memory: whether all of them can be had at once.
     """
 
     taken: Callable[[slice], Batch]
     size: int
     row_bytes: int
     missing: int
-    numbers: Tensor | None = None
+    numbers: Tensor | Column | None = None
     columns: tuple[str, ...] | None = None
+    in_memory: bool = True
 
     @classmethod
     def of_batch(cls, batch: Batch) -> "Data":
@@ -65,10 +68,12 @@ class Data:
         )
 
 
-def count_missing(tensors: Iterable[Tensor]) -> int:
-    """The number of values that are NaN, counted in parts: data may be larger than memory."""
+def count_missing(tensors: Iterable[Tensor | Column]) -> int:
+    """The number of values that are NaN, counted in parts."""
     floats = [t for t in tensors if t.is_floating_point()]
-    return sum(int(part.isnan().sum()) for t in floats for part in t.split(2**12))
+    return sum(
+        t.missing if isinstance(t, Column) else sum(int(part.isnan().sum()) for part in t.split(2**12)) for t in floats
+    )
 
 
 def refuse_infinite(batch: Batch) -> None:
@@ -142,7 +147,8 @@ class Faults:
             return None
         if has_nan(batch) and self._runs(tuple(_filled(part) for part in batch)):
             return self.missing(batch, start, f"the programs fail on them ({told})")
-        whole = self.data.taken(slice(None)) if self.data.size > (batch_length(batch) or 0) else batch
+        more = self.data.in_memory and self.data.size > (batch_length(batch) or 0)
+        whole = self.data.taken(slice(None)) if more else batch
         try:
             own = own_subsampling(whole, *run_pair(self.vae, whole)) if whole is not batch else None
         except Exception:

@@ -1,4 +1,4 @@
-"""Data in memory: `Dataset`, its `Spec` and `Split`, `from_arrays`, and one function per source."""
+"""Data: `Dataset`, its `Spec` and `Split`, `from_arrays`, and one function per source."""
 
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
@@ -11,7 +11,7 @@ from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
 from ppl_vae.datasets.synthetic import Bars, LinearGaussian, bars, ppca
-from ppl_vae.datasets.tables import csv, parquet
+from ppl_vae.datasets.tables import arrow, csv, parquet
 
 __all__ = [
     "Bars",
@@ -20,6 +20,7 @@ __all__ = [
     "LinearGaussian",
     "Spec",
     "Split",
+    "arrow",
     "bars",
     "csv",
     "digits",

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from ppl_vae.datasets.blocks import Column, numbered
+from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first, encode_labels
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
 from ppl_vae.datasets.spec import Field, Spec
-from ppl_vae.datasets.split import Split, split_indices
+from ppl_vae.datasets.split import Split, held_out, split_indices
 from ppl_vae.datasets.support import find_support, has_nan
 from ppl_vae.errors import DataError
 
 Arrays = Any
-"""An array of numpy or torch with a first axis over data, or a tuple of them, x first."""
+"""An array of numpy or torch with a first axis over data, or a tuple of them, x first; or a data set of torch."""
 
 
 @source
@@ -44,7 +46,8 @@ def from_arrays(
     """Make a data set of arrays.
 
     Args:
-        train: ``(data, …)``, or a tuple of such arrays, which is what ``model(*batch)`` gets; x is the first.
+        train: ``(data, …)``, or a tuple of such arrays, which is what ``model(*batch)`` gets; x is the first. An array
+            that is mapped from a file, and a `torch.utils.data` data set, are not read into memory.
         validation: the same for validation, or how much of `train` to set aside for it: a fraction, or a
             number of data. None sets nothing aside and leaves the split empty.
         test: as `validation`.
@@ -102,9 +105,11 @@ def from_arrays(
             if extra is not None and len(extra) != len(xs[key]):
                 raise DataError(f"Got {len(extra)} {what} for {len(xs[key])} data of {key}, expected one per datum.")
         tensors = (xs[key], *others, *([y] if how["with_labels"] and y is not None else []))
-        indices = torch.arange(start, start + len(xs[key]), device=device)
+        resident = all(isinstance(tensor, Tensor) for tensor in tensors)
+        rows = len(xs[key])
+        indices = torch.arange(start, start + rows, device=device) if resident else numbered(rows, start)
         splits[key] = Split(tensors, y, factor, indices=indices, columns=columns)
-        start += len(indices)
+        start += rows
     splits = _carve(splits, shares, how["seed"])
     splits, support, levels = prepare(splits, how, support, levels, seen_dtype)
 
@@ -132,7 +137,7 @@ def from_arrays(
     return Dataset(name, spec, **splits, provenance=provenance)
 
 
-def _check_alike(parts: Mapping[str, tuple[Tensor, ...]]) -> None:
+def _check_alike(parts: Mapping[str, tuple[Tensor | Column, ...]]) -> None:
     shapes = {key: [tuple(t.shape[1:]) for t in tensors] for key, tensors in parts.items()}
     kinds = {key: ", ".join(map(_kind, tensors)) for key, tensors in parts.items()}
     for key in parts:
@@ -148,11 +153,11 @@ def _check_alike(parts: Mapping[str, tuple[Tensor, ...]]) -> None:
             )
 
 
-def _kind(x: Tensor) -> str:
+def _kind(x: Tensor | Column) -> str:
     return "booleans" if x.dtype == torch.bool else "floats" if x.is_floating_point() else "integers"
 
 
-def _natural_dtype(train: Arrays, x: Tensor) -> torch.dtype:
+def _natural_dtype(train: Arrays, x: Tensor | Column) -> torch.dtype:
     """The dtype that x has by choice: numpy's float64 is none, see `as_tensor`."""
     chosen = isinstance(train[0] if isinstance(train, tuple) else train, Tensor) or x.dtype != torch.float64
     return x.dtype if x.is_floating_point() and chosen else torch.get_default_dtype()
@@ -195,9 +200,29 @@ def _factors(
 def _carve(given: dict[str, Split], shares: Mapping[str, Any], seed: int) -> dict[str, Split]:
     """Set aside what validation and test take from train."""
     whole = given["train"]
+    if not whole.in_memory:
+        return _carve_unread(given, shares, seed)
     parts = split_indices(len(whole), shares.get("validation"), shares.get("test"), seed)
     carved = {
         key: whole if len(part) == len(whole) else whole[part]  # spare the memory of a copy
         for key, part in zip(("train", "validation", "test"), parts, strict=True)
     }
     return {key: split if key in ("train", *shares) else given[key] for key, split in carved.items()}
+
+
+def _carve_unread(given: dict[str, Split], shares: Mapping[str, Any], seed: int) -> dict[str, Split]:
+    """The same data as `_carve`, without a copy of what is outside memory."""
+    whole = given["train"]
+    held = held_out(len(whole), shares.get("validation"), shares.get("test"), seed)
+    rows = [Chosen.all_but(len(whole), torch.cat(held).sort().values), *map(Chosen.of, held)]
+    carved = dict(zip(("train", "validation", "test"), (_part(whole, chosen) for chosen in rows), strict=True))
+    return {key: split if key in ("train", *shares) else given[key] for key, split in carved.items()}
+
+
+def _part(whole: Split, rows: Chosen) -> Split:
+    def part(values: Any) -> Any:
+        if isinstance(values, Column):
+            return values.take(rows)
+        return values.index_select(0, rows.at(torch.arange(rows.size)).to(values.device))
+
+    return whole.each(part)

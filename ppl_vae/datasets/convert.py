@@ -1,4 +1,4 @@
-"""Arrays and labels of any kind as tensors in memory; of an image, (channels, height, width)."""
+"""Arrays and labels of any kind as tensors, in memory or read by block; of an image, (channels, height, width)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from ppl_vae.datasets.blocks import Blocks, Column
+from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.files import check_fits
+from ppl_vae.datasets.outside import outside
 from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import DataError
 
@@ -108,11 +111,14 @@ def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
 
 def as_tensors(
     arrays: Any, name: str, dtype: torch.dtype | None = None, *, exact: bool = False, exact_x: bool = False
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | Column, ...]:
     """Convert one split's array or tuple of arrays, and refuse what cannot be data.
 
+    What is outside memory stays there: arrays that are mapped from a file, and data sets of torch, whose items are
+    tuples where the programs take several arguments.
+
     Args:
-        arrays: an array, a tuple of arrays that share their first axis, or a `TensorDataset`.
+        arrays: an array, a tuple of arrays that share their first axis, or a data set of torch.
         name: of the split, for messages.
         dtype: see `as_tensor`.
         exact: see `as_tensor`.
@@ -123,19 +129,24 @@ def as_tensors(
     """
     if isinstance(arrays, TensorDataset):
         arrays = arrays.tensors
-    if isinstance(arrays, torch.utils.data.Dataset | DataLoader):
+    if isinstance(arrays, DataLoader):
         raise DataError(
-            f"Got a {type(arrays).__name__} as {name}, expected its tensors, which are drawn from at once rather than "
-            "one by one: torchvision's sets have them as .data and .targets; else stack the items."
+            f"Got a {type(arrays).__name__} as {name}, expected what it loads: batches are made here, so give its "
+            ".dataset, and batch_size to fit."
         )
     entries = arrays if isinstance(arrays, tuple) else (arrays,)
     if not entries:
         raise DataError(f"Got an empty tuple as {name}, expected at least one array: x.")
-    names = [name] if len(entries) == 1 else [f"{name}[{i}]" for i in range(len(entries))]
-    tensors = tuple(
-        as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
-        for i, (a, n) in enumerate(zip(entries, names, strict=True))
-    )
+    if len(entries) == 1 and (stored := outside(entries[0], name)) is not None:
+        tensors: tuple[Tensor | Column, ...] = _columns(stored, name, dtype, exact=exact, exact_x=exact_x)
+        names = _names(name, len(tensors))
+    else:
+        names = _names(name, len(entries))
+        tensors = tuple(
+            part
+            for i, (a, n) in enumerate(zip(entries, names, strict=True))
+            for part in _entry(a, n, dtype, exact=exact or (exact_x and i == 0))
+        )
     for tensor, n in zip(tensors, names, strict=True):
         check_any(tensor, n, is_x=tensor is tensors[0])
         if len(tensor) != len(tensors[0]):
@@ -147,7 +158,46 @@ def as_tensors(
     return tensors
 
 
-def check_any(tensor: Tensor, what: str, *, is_x: bool) -> None:
+def _names(name: str, number: int) -> list[str]:
+    return [name] if number == 1 else [f"{name}[{i}]" for i in range(number)]
+
+
+def _entry(array: Any, what: str, dtype: torch.dtype | None, *, exact: bool) -> tuple[Tensor | Column, ...]:
+    """One array of a tuple."""
+    stored = outside(array, what)
+    if stored is None:
+        return (as_tensor(array, what, dtype, exact=exact),)
+    columns = _columns(stored, what, dtype, exact=exact)
+    if len(columns) > 1:
+        raise DataError(
+            f"Got {what} with items of {len(columns)} parts in a tuple of data, expected one part: a data set whose "
+            "items are tuples is given by itself."
+        )
+    return columns
+
+
+def _columns(
+    stored: Any, name: str, dtype: torch.dtype | None, *, exact: bool = False, exact_x: bool = False
+) -> tuple[Column, ...]:
+    """The arrays of a source outside memory, converted as `as_tensor` does, block by block."""
+    exact = exact or (stored.chosen and dtype is None)
+
+    def convert(arrays: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        names = _names(name, len(arrays))
+        return tuple(
+            as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
+            for i, (a, n) in enumerate(zip(arrays, names, strict=True))
+        )
+
+    blocks = Blocks(stored, convert)
+    size = int(blocks.starts[-1])
+    return tuple(
+        Column((size, *sample.shape[1:]), sample.dtype, Chosen(size), blocks, place)
+        for place, sample in enumerate(blocks.samples)
+    )
+
+
+def check_any(tensor: Tensor | Column, what: str, *, is_x: bool) -> None:
     """Refuse a tensor of no data, or an x of no columns."""
     if len(tensor) == 0 or (is_x and tensor.numel() == 0):
         raise DataError(f"Got {what} of shape {tuple(tensor.shape)}, which holds no data, expected at least one datum.")
@@ -165,7 +215,7 @@ Channels = Literal["keep", "auto", "first", "last", "none"]
 _COLOURS = (1, 3, 4)  # grey, RGB, RGB with opacity
 
 
-def channels_first(x: Tensor, channels: Channels | None, what: str = "x") -> Tensor:
+def channels_first(x: Tensor | Column, channels: Channels | None, what: str = "x") -> Tensor | Column:
     """Bring images to ``(data, channels, height, width)``.
 
     Args:
@@ -199,8 +249,12 @@ def channels_first(x: Tensor, channels: Channels | None, what: str = "x") -> Ten
             f"(data, height, width{axes or ')'}."
         )
     if channels == "none":
-        return x.unsqueeze(1)
-    return x.permute(0, 3, 1, 2).contiguous() if channels == "last" else x
+        return x.each(lambda part, _: part.unsqueeze(1)) if isinstance(x, Column) else x.unsqueeze(1)
+    if channels == "first":
+        return x
+    if isinstance(x, Column):
+        return x.each(lambda part, _: part.permute(0, 3, 1, 2).contiguous())
+    return x.permute(0, 3, 1, 2).contiguous()
 
 
 def encode_labels(

@@ -64,11 +64,12 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming(file: str | Path) -> Iterator[None]:
-    """Put the name of a file before what is refused of its values."""
+    """Put the name of a file before what is refused of its values, where it is not named yet."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{Path(file).expanduser().absolute()}: {error}") from None
+        place = str(Path(file).expanduser().absolute())
+        raise error if place in str(error) else DataError(f"{place}: {error}") from None
 
 
 @contextmanager
@@ -137,3 +138,36 @@ def check_fits(size: int, what: str, advice: str) -> None:
             f"Got {what} of {size / 2**30:.1f} GiB in memory, expected at most the {free / 2**30:.1f} GiB that are "
             f"free. {advice}"
         )
+
+
+class Unchanged:
+    """A file that must stay what it is while it is read part by part.
+
+    Args:
+        file: the file as it is now.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._then = self._now()
+
+    def check(self) -> None:
+        """Compare the file with what it was.
+
+        Raises:
+            DataError: where it is gone, has another size, or was written to.
+        """
+        now = self._now()
+        if now != self._then:
+            what = "is gone" if now is None else "has changed since it was opened"
+            raise DataError(
+                f"Got {self.file}, which {what}, expected it to stay as it is while it is read part by part: put it "
+                "back and go on from where the run stands, or copy it before it is written to."
+            )
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = self.file.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns

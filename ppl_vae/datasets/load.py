@@ -14,18 +14,18 @@ from ppl_vae.datasets.mnist import fashion_mnist, mnist
 from ppl_vae.datasets.npz import npy, npz
 from ppl_vae.datasets.sprites import sprites
 from ppl_vae.datasets.synthetic import bars, ppca
-from ppl_vae.datasets.tables import csv, parquet
+from ppl_vae.datasets.tables import arrow, csv, parquet
 from ppl_vae.errors import DataError
 
 Source = Callable[..., Dataset]
-SOURCES: tuple[Source, ...] = (digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, ppca, bars, sprites)
+SOURCES: tuple[Source, ...] = (digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, ppca, bars, sprites)
 
 
 def load(name: str, **options: Any) -> Dataset:
     """Load a data set by the name of its source: ``load("digits")`` is ``digits()``.
 
     Args:
-        name: digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, ppca, bars or sprites.
+        name: digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, ppca, bars or sprites.
         options: the keyword arguments of that function.
 
     Raises:

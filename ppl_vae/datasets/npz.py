@@ -14,8 +14,9 @@ from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import check_fits, check_whole, existing_file, naming, reading
 from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.mapped import Mapped
 from ppl_vae.datasets.preparation import Preparation
-from ppl_vae.datasets.reader import MAPPED, from_files
+from ppl_vae.datasets.reader import UNREAD, from_files, only_unread
 from ppl_vae.errors import DataError
 
 # No deflate stream expands by more: an archive that declares it is not what it says.
@@ -68,7 +69,35 @@ class Archive(Mapping[str, np.ndarray[Any, Any]]):
             return _read(stream, member.file_size, what)
 
 
+def map_npy(path: str | Path, block: int | None = None, window: int | None = None) -> Mapped | np.ndarray[Any, Any]:
+    """Map an npy file: its rows are read when they are asked for. One that holds no rows is read.
+
+    Args:
+        path: the file.
+        block: rows of a block, see `Mapped`.
+        window: blocks in memory.
+
+    Raises:
+        DataError: see `read_npy`.
+    """
+    file = existing_file(path, "an npy file")
+    with reading(file, "npy file"), file.open("rb") as stream:
+        shape, _ = _checked(stream, file.stat().st_size, str(file))
+        if not math.prod(shape) or not shape:
+            return _read(stream, file.stat().st_size, str(file))
+        return Mapped(np.load(file, mmap_mode="r", allow_pickle=False), file, block, window)
+
+
 def _read(stream: IO[bytes], size: int, what: str) -> np.ndarray[Any, Any]:
+    _, declared = _checked(stream, size, what)
+    check_fits(declared, what, UNREAD)
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _checked(stream: IO[bytes], size: int, what: str) -> tuple[tuple[int, ...], int]:
+    """The shape and the bytes of the values of an array, from its header."""
+    stream.seek(0)
     npy = np.lib.format
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
     shape, _, dtype = read_header(stream)
@@ -79,9 +108,7 @@ def _read(stream: IO[bytes], size: int, what: str) -> np.ndarray[Any, Any]:
         )
     declared = math.prod(shape) * dtype.itemsize
     check_whole(what, size - stream.tell(), declared, shape)
-    check_fits(declared, what, MAPPED)
-    stream.seek(0)
-    return npy.read_array(stream, allow_pickle=False)
+    return shape, declared
 
 
 def read_sparse(arrays: Mapping[str, np.ndarray[Any, Any]], what: object) -> Any:
@@ -199,6 +226,9 @@ def npy(
     channels: Channels = "auto",
     validation: float = 0.1,
     test: float = 0.1,
+    mmap: bool = False,
+    shuffle_block: int | None = None,
+    shuffle_window: int | None = None,
     **how: Unpack[Preparation],
 ) -> Dataset:
     """Load one array, ``(data, …)``, from an npy file; no pickled object is ever loaded.
@@ -206,6 +236,10 @@ def npy(
     Args:
         path: the file.
         labels: another npy file with one label per datum.
+        mmap: leave the data in the file, and read those of a batch; for files larger than memory.
+        shuffle_block: with mmap, how many data are read together; by default as many as come to 1 MiB.
+        shuffle_window: with mmap, how many blocks are in memory, whose data are shuffled together; by default as many
+            as come to 64 MiB.
         channels: where the colour channels of images are, see `channels_first`.
         validation: fraction or number of data.
         test: fraction or number of data.
@@ -214,7 +248,9 @@ def npy(
     Raises:
         DataError: for a damaged file, or data that do not fit.
     """
-    arrays, files = {"x": read_npy(path)}, [existing_file(path, "an npy file")]
+    only_unread(mmap, shuffle_block=shuffle_block, shuffle_window=shuffle_window)
+    x = map_npy(path, shuffle_block, shuffle_window) if mmap else read_npy(path)
+    arrays, files = {"x": x}, [existing_file(path, "an npy file")]
     if labels is not None:
         with naming(path):
             arrays["labels"] = read_npy(labels)

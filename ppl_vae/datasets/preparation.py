@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import prod
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
+from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.spec import Support
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.support import has_nan
@@ -200,8 +201,17 @@ def threshold_binarization(x: Tensor, peak: float) -> Tensor:
 
 def _binarized(split: Split, policy: Binarization, peak: float, seed: int) -> Split:
     x, *others = split.tensors
+    indices: Any = split.indices
     static = policy == "static"
-    x = static_binarization(x, split.indices, peak, seed) if static else threshold_binarization(x, peak)
+    if isinstance(x, Column):
+
+        def change(part: Tensor, rows: Tensor) -> Tensor:
+            if not static:
+                return threshold_binarization(part, peak)
+            return static_binarization(part, indices.values(rows), peak, seed)
+
+        return replace(split, tensors=(x.each(change), *others))
+    x = static_binarization(x, indices, peak, seed) if static else threshold_binarization(x, peak)
     return replace(split, tensors=(x, *others))
 
 

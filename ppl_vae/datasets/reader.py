@@ -12,8 +12,24 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import naming, sha256
 from ppl_vae.errors import DataError
 
-MAPPED = "An npy file can be used without reading it: pv.datasets.from_arrays(numpy.load(path, mmap_mode='r'))."
+UNREAD = "Values of an npy, parquet or arrow file can be left in it: give mmap=true (dataset.mmap=true)."
 """What to do with values that are larger than memory."""
+
+
+def only_unread(mmap: bool, **given: int | None) -> None:
+    """Refuse what says how data are read from a file, where they are not left in it.
+
+    Raises:
+        DataError: naming the keyword; also for a number below 1.
+    """
+    for key, value in given.items():
+        if value is not None and not mmap:
+            raise DataError(
+                f"Got {key}={value} with mmap=false, expected mmap=true beside it: data in memory are shuffled as a "
+                "whole."
+            )
+        if value is not None and value < 1:
+            raise DataError(f"Got {key}={value}, expected at least 1.")
 
 
 def from_files(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.spec import SUPPORTS, Support
 from ppl_vae.errors import DataError
 
@@ -15,9 +16,11 @@ _PART = 4096
 """Data that are looked at together, so that no mask of all of x takes memory."""
 
 
-def check_finite(x: Tensor, what: str) -> None:
+def check_finite(x: Tensor | Column, what: str) -> None:
     """Refuse infinite values, saying how many there are and where the first is; NaN is a missing value."""
-    if not x.is_floating_point() or not len(x) or torch.isfinite(x.sum()):
+    if not x.is_floating_point() or not len(x):
+        return
+    if not x.infinite if isinstance(x, Column) else bool(torch.isfinite(x.sum())):
         return  # neither NaN nor infinities leave a sum, which needs no memory
     number, first = _find(x, torch.isinf)
     if number:
@@ -27,12 +30,14 @@ def check_finite(x: Tensor, what: str) -> None:
         )
 
 
-def has_nan(x: Tensor) -> bool:
+def has_nan(x: Tensor | Column) -> bool:
     """Tell whether values are missing."""
+    if isinstance(x, Column):
+        return x.is_floating_point() and x.missing > 0
     return x.is_floating_point() and x.numel() > 0 and not bool(torch.isfinite(x.sum())) and bool(x.isnan().any())
 
 
-def _find(x: Tensor, wrong: Callable[[Tensor], Tensor]) -> tuple[int, str]:
+def _find(x: Tensor | Column, wrong: Callable[[Tensor], Tensor]) -> tuple[int, str]:
     """Count the wrong values, and say where the first is."""
     number, first = 0, ""
     for i, part in enumerate(x.split(_PART)):
@@ -75,7 +80,7 @@ def _outside(support: Support, levels: int | None) -> Callable[[Tensor], Tensor]
 
 
 def find_support(
-    parts: Mapping[str, Tensor], support: Support | None, levels: int | None
+    parts: Mapping[str, Tensor | Column], support: Support | None, levels: int | None
 ) -> tuple[Support, int | None]:
     """Give the support of stored x, before any policy, and its number of levels if it is ``integers``.
 
@@ -117,10 +122,13 @@ def find_support(
     return support, levels
 
 
-def _guess(parts: list[Tensor]) -> Support:
-    def all_in(support: Support) -> bool:
+def _guess(parts: list[Tensor | Column]) -> Support:
+    def all_in(support: Support) -> bool:  # numbers in the range of it, of which all have to be whole
         wrong = _outside(support, None)
-        return not any(bool(wrong(part).any()) for x in parts for part in x.split(_PART))
+        unread = all(x.facts.whole for x in parts if isinstance(x, Column))
+        return unread and not any(
+            bool(wrong(part).any()) for x in parts if isinstance(x, Tensor) for part in x.split(_PART)
+        )
 
     low, high = _range(parts)
     within_unit = low >= 0 and high <= 1
@@ -133,10 +141,13 @@ def _guess(parts: list[Tensor]) -> Support:
     return "counts" if low >= 0 and all_in("counts") else "real"
 
 
-def _range(parts: list[Tensor]) -> tuple[float, float]:
+def _range(parts: list[Tensor | Column]) -> tuple[float, float]:
     """The smallest and the largest value, in one pass without memory; missing values are left out."""
     low, high = float("inf"), -float("inf")
     for x in parts:
+        if isinstance(x, Column):
+            low, high = min(low, x.facts.low), max(high, x.facts.high)
+            continue
         missing = has_nan(x)
         for part in x.split(_PART) if missing else [x]:
             known = part[~part.isnan()] if missing else part

@@ -1,4 +1,4 @@
-"""Tables of your own, as comma-separated values or parquet: named columns to numbers, what is none refused by place."""
+"""Tables of your own, as csv, parquet or Arrow: named columns to numbers, what is none refused by place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import check_fits, existing_file, reading
 from ppl_vae.datasets.keywords import perhaps, source
 from ppl_vae.datasets.preparation import BASICS, Basics, Binarization, Standardize
-from ppl_vae.datasets.reader import MAPPED, from_files
+from ppl_vae.datasets.reader import UNREAD, from_files, only_unread
+from ppl_vae.datasets.row_groups import RowGroups, TableFile, dtypes, infinite, numbers, open_arrow
 from ppl_vae.datasets.spec import Support
 from ppl_vae.errors import DataError
 
@@ -84,7 +85,8 @@ def csv(path: str | Path, *, delimiter: str = ",", header: bool = True, **how: U
     """
     import pandas as pd
 
-    file = _fitting(path, "a csv file")
+    file = existing_file(path, "a csv file")
+    check_fits(file.stat().st_size, str(file), UNREAD)
     advice = (
         f"rows of one length, values separated by {delimiter!r}, in UTF-8; compressed, its name ends in .gz, .zip, …"
     )
@@ -110,38 +112,64 @@ def csv(path: str | Path, *, delimiter: str = ",", header: bool = True, **how: U
 
 
 @source
-def parquet(path: str | Path, **how: Unpack[Table]) -> Dataset:
+def parquet(
+    path: str | Path, *, mmap: bool = False, shuffle_window: int | None = None, **how: Unpack[Table]
+) -> Dataset:
     """Load a table of numbers, ``(columns,)`` per row, from a parquet file; an index of pandas is no column.
 
     Args:
         path: the file.
+        mmap: leave the rows in the file, and read them by row groups; for tables larger than memory.
+        shuffle_window: with mmap, how many row groups are in memory, whose rows are shuffled together; by default as
+            many as come to 64 MiB, and at least 2.
         how: see `Table`.
 
     Raises:
         DataError: see `csv`.
     """
+    return _columnar("parquet", path, mmap, shuffle_window, **how)
+
+
+@source
+def arrow(path: str | Path, *, mmap: bool = False, shuffle_window: int | None = None, **how: Unpack[Table]) -> Dataset:
+    """Load a table of numbers, ``(columns,)`` per row, from an Arrow file (Feather 2); an index of pandas is no column.
+
+    Args:
+        path: the file; a stream of Arrow's, too, without mmap.
+        mmap: leave the rows in the file, and read them by record batches; for tables larger than memory.
+        shuffle_window: with mmap, how many record batches are in memory, whose rows are shuffled together; by default
+            as many as come to 64 MiB, and at least 2.
+        how: see `Table`.
+
+    Raises:
+        DataError: see `csv`.
+    """
+    return _columnar("arrow", path, mmap, shuffle_window, **how)
+
+
+def _columnar(name: str, path: str | Path, mmap: bool, window: int | None, **how: Any) -> Dataset:
     import pandas as pd
 
-    file = _fitting(path, "a parquet file")
-    with reading(file, "parquet file"):
-        try:
-            frame = pd.read_parquet(file)
-        except ImportError:
-            raise DataError(
-                f"Got {file}, but pyarrow is not installed, expected it for parquet: pip install 'ppl-vae[parquet]'."
-            ) from None
-    return _from_table("parquet", frame, file, None, **how)
-
-
-def _fitting(path: str | Path, what: str) -> Path:
-    file = existing_file(path, what)
-    check_fits(file.stat().st_size, str(file), MAPPED)
-    return file
+    only_unread(mmap, shuffle_window=window)
+    file = existing_file(path, f"{'an' if name == 'arrow' else 'a'} {name} file")
+    if not mmap:
+        check_fits(file.stat().st_size, str(file), UNREAD)
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise DataError(
+            f"Got {file}, but pyarrow is not installed, expected it for {name}: pip install 'ppl-vae[parquet]'."
+        ) from None
+    if mmap:
+        return _from_table(name, TableFile(file, name), file, None, window=window, **how)
+    with reading(file, f"{name} file"):
+        frame = pd.read_parquet(file) if name == "parquet" else open_arrow(file).read_all().to_pandas()
+    return _from_table(name, frame, file, None, **how)
 
 
 def _from_table(
     name: str,
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | TableFile,
     file: Path,
     first_line: int | None,
     *,
@@ -151,16 +179,21 @@ def _from_table(
     shape: Sequence[int] | None,
     validation: float,
     test: float,
+    window: int | None = None,
     **how: Any,
 ) -> Dataset:
-    x, labels, names = select(frame, file, columns, exclude, label, first_line)
+    x: Any
+    if isinstance(frame, TableFile):
+        x, labels, names = select_unread(frame, columns, exclude, label, window)
+    else:
+        x, labels, names = select(frame, file, columns, exclude, label, first_line)
     if shape is not None:
         if math.prod(shape) != x.shape[1] or min(shape, default=0) < 1:
             raise DataError(
                 f"{file}: Got shape={list(shape)} for rows of {x.shape[1]} values, expected sizes whose product is "
                 f"{x.shape[1]}."
             )
-        x, how["feature_names"] = x.reshape(len(x), *shape), None
+        x, how["feature_names"] = x.reshape((x.shape[0], *shape)), None
     arrays = {"x": x, "labels": labels}
     how = {"feature_names": names, **how}
     return from_files(name, file, arrays, [file], validation=validation or 0, test=test or 0, **how)
@@ -190,12 +223,59 @@ def select(
     Raises:
         DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
     """
-
-    def where(row: int, column: str) -> str:
-        line = "" if first_line is None else f" (line {row + first_line})"
-        return f"row {row + 1}{line}, column {column!r}"
-
     frame = frame.rename(columns=str)
+    chosen = _chosen(frame, len(frame), file, columns, exclude, label)
+    if label is not None:
+        _refuse_gaps(frame[str(label)], file, first_line)
+    if text := [name for name in chosen if frame[name].dtype.kind not in NUMBERS]:
+        raise _no_numbers(*_first_text(frame[text[0]]), text, file, first_line)
+    values = numbers(frame[chosen])
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
+        raise infinite(file, _where(row, chosen[column], first_line))
+    return values, None if label is None else frame[str(label)].to_numpy(), chosen
+
+
+def select_unread(
+    table: TableFile, columns: Sequence[str] | None, exclude: Sequence[str], label: str | None, window: int | None
+) -> tuple[RowGroups, np.ndarray[Any, Any] | None, list[str]]:
+    """Do the same as `select` without reading more of a table than its labels.
+
+    Args:
+        table: the file.
+        columns: see `select`.
+        exclude: see `select`.
+        label: see `select`.
+        window: row groups in memory.
+    """
+    file = table.file
+    chosen = _chosen(table.empty(), sum(table.rows), file, columns, exclude, label)
+    labels = None if label is None else table.column(str(label))
+    if labels is not None:
+        _refuse_gaps(labels, file, None)
+    if text := [name for name, dtype in dtypes(table, chosen).items() if dtype.kind not in NUMBERS]:
+        raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None)
+    return RowGroups(table, chosen, window=window), None if labels is None else labels.to_numpy(), chosen
+
+
+NUMBERS = "biuf"
+"""Kinds of the types of columns that are numbers."""
+
+
+def _where(row: int, column: str, first_line: int | None) -> str:
+    line = "" if first_line is None else f" (line {row + first_line})"
+    return f"row {row + 1}{line}, column {column!r}"
+
+
+def _chosen(
+    frame: pd.DataFrame,
+    rows: int,
+    file: Path,
+    columns: Sequence[str] | None,
+    exclude: Sequence[str],
+    label: str | None,
+) -> list[str]:
+    """The names of x's columns."""
     names = list(frame.columns)
     if not frame.columns.is_unique:
         twice = min(frame.columns[frame.columns.duplicated()])
@@ -211,37 +291,31 @@ def select(
     chosen = asked["columns"] or [name for name in names if name not in [*asked["exclude"], *labels]]
     if set(labels) & set(chosen):
         raise DataError(f"Got the column {labels[0]!r} both in columns and as label, expected one of them.")
-    if not len(frame):
+    if not rows:
         raise DataError(f"Got {file} without rows, expected at least one below the names of the columns.")
     if not chosen:
         raise DataError(f"Got no column of {file} for x, expected at least one of {', '.join(names)}.")
-    for name in labels:
-        missing = frame[name].isna().to_numpy()
-        if number := int(missing.sum()):
-            raise DataError(
-                f"Got {number} missing value{'' if number == 1 else 's'} in column {name!r} of {file}, the first in "
-                f"{where(int(missing.argmax()), name)}, expected none: fill them, drop the rows, or leave the column "
-                f"out with exclude=[{name}]."
-            )
-    if text := [name for name in chosen if frame[name].dtype.kind not in "biuf"]:
-        row, value = _first_text(frame[text[0]])
-        decimal = value.replace(",", ".").lstrip("+-").replace(".", "", 1).isdigit()
-        hint = " (a decimal comma? use decimal points)" if decimal else ""
-        others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
+    return chosen
+
+
+def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None) -> None:
+    missing, name = labels.isna().to_numpy(), str(labels.name)
+    if number := int(missing.sum()):
         raise DataError(
-            f"Got {value[:40]!r}{hint} in {file}, {where(row, text[0])}{others}, expected numbers: use label={text[0]} "
-            f"if it is the label, or leave the column out with exclude=[{', '.join(text[:6])}]."
+            f"Got {number} missing value{'' if number == 1 else 's'} in column {name!r} of {file}, the first in "
+            f"{_where(int(missing.argmax()), name, first_line)}, expected none: fill them, drop the rows, or leave the "
+            f"column out with exclude=[{name}]."
         )
-    values = frame[chosen].to_numpy()
-    if values.dtype.kind == "O":  # a mixture of booleans and numbers, or pandas' nullable types
-        values = frame[chosen].astype("float64").to_numpy()
-    if values.dtype.kind == "f" and np.isinf(values).any():
-        row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
-        raise DataError(
-            f"Got an infinite value in {file}, {where(row, chosen[column])}, expected finite numbers: mend or drop "
-            "the row."
-        )
-    return values, frame[labels[0]].to_numpy() if labels else None, chosen
+
+
+def _no_numbers(row: int, value: str, text: Sequence[str], file: Path, first_line: int | None) -> DataError:
+    decimal = value.replace(",", ".").lstrip("+-").replace(".", "", 1).isdigit()
+    hint = " (a decimal comma? use decimal points)" if decimal else ""
+    others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
+    return DataError(
+        f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: use "
+        f"label={text[0]} if it is the label, or leave the column out with exclude=[{', '.join(text[:6])}]."
+    )
 
 
 def _first_text(column: pd.Series[Any]) -> tuple[int, str]:
@@ -250,3 +324,21 @@ def _first_text(column: pd.Series[Any]) -> tuple[int, str]:
 
     row = int(pd.to_numeric(column.astype(str), errors="coerce").isna().to_numpy().argmax())
     return row, str(column.iloc[row])
+
+
+def _first_text_unread(table: TableFile, name: str) -> tuple[int, str]:
+    """The same as `_first_text` of the whole column."""
+    import pandas as pd
+
+    done, first = 0, ""
+    for group in range(len(table.rows)):
+        for frame in table.frames(group, [name]):
+            column = frame[name]
+            if not len(column):
+                continue
+            first = str(column.iloc[0]) if not done else first
+            if pd.to_numeric(column.astype(str), errors="coerce").isna().any():
+                row, value = _first_text(column)
+                return done + row, value
+            done += len(column)
+    return 0, first

@@ -149,6 +149,7 @@ class Standardization:
 
     def mean(self, x: Tensor) -> Tensor:
         """Give E[z]: zero, but for the axes that share one location."""
+        x = x.to(self.location.dtype) if x.dtype == torch.bool else x  # which torch does not subtract from
         return (x - self.location) / self.scale
 
     def to(self, device: torch.device | str) -> Standardization:

@@ -27,9 +27,15 @@ class Batches:
     def __len__(self) -> int:
         return len(self.split)
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Any, ...]]:
-        """Go once through the data, shuffled where there is a generator; the last batch may be smaller."""
-        for batch in self.split.batches(size, shuffle=generator is not None, generator=generator):
+    def batches(self, size: int, generator: torch.Generator | None = None, done: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Go once through the data, shuffled where there is a generator; the last batch may be smaller.
+
+        Args:
+            size: data per batch.
+            generator: of the order and of the noise of random policies.
+            done: batches to leave out at the beginning.
+        """
+        for batch in self.split.batches(size, shuffle=generator is not None, generator=generator, done=done):
             yield tuple(
                 cast(part, self.dtype, part.device) if isinstance(part, torch.Tensor) else part for part in batch
             )

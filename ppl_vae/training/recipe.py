@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.datasets.blocks import Column
 from ppl_vae.errors import RunError
 from ppl_vae.nn.formerly import former_children
 from ppl_vae.runs.state import flatten
@@ -133,25 +134,34 @@ def checksum(value: Any) -> dict[str, Any]:
         >>> checksum(torch.zeros(2, 3)) == checksum(np.zeros((2, 3), np.float32))
         True
     """
-    array = torch.as_tensor(value).detach().cpu().contiguous()
-    content = array.flatten().view(torch.uint8).numpy() if array.numel() else b""
-    digest = hashlib.sha256(content).hexdigest()  # type: ignore[arg-type]
-    return {"shape": list(array.shape), "dtype": str(array.dtype)[6:], "sha256": digest}
+    digest = hashlib.sha256()
+    whole = value if isinstance(value, Column) else torch.as_tensor(value)
+    for array in whole.split(4096) if isinstance(whole, Column) else [whole]:
+        array = array.detach().cpu().contiguous()
+        if array.numel():
+            digest.update(array.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return {"shape": list(whole.shape), "dtype": str(whole.dtype)[6:], "sha256": digest.hexdigest()}
 
 
 def describe_data(split: Any) -> dict[str, Any] | None:
     """The identity of one part of a data set, or None where it has no data.
 
     Args:
-        split: a `ppl_vae.datasets.Split`; of anything else that gives batches the number of data alone is known.
+        split: a `ppl_vae.datasets.Split`; of anything else that gives batches the number of data alone is known. Data
+            outside memory are read once; how they are shuffled is told, too, where that is not as a whole.
     """
     if split is None or not len(split):
         return None
     told: dict[str, Any] = {"data": len(split)}
     if hasattr(split, "tensors"):
-        tensors, rest = flatten(tuple(split.tensors))
-        told |= {"content": [checksum(tensor) for tensor in tensors.values()]}
-        told |= {"rest": rest} if len(tensors) != len(split.tensors) else {}
+        if any(isinstance(part, Column) for part in split.tensors):
+            told |= {"content": [checksum(part) for part in split.tensors]}
+        else:
+            tensors, rest = flatten(tuple(split.tensors))
+            told |= {"content": [checksum(tensor) for tensor in tensors.values()]}
+            told |= {"rest": rest} if len(tensors) != len(split.tensors) else {}
+        if (order := getattr(split, "order", None)) is not None:
+            told |= {"order": order.describe()}
         told |= {"transform": describe(getattr(split, "transform", None))}
     return told
 

@@ -120,9 +120,7 @@ class Training(Parts):
     def rest_of_epoch(self) -> Iterator[tuple[Any, ...]]:
         """The batches ahead; seed and epoch fix their order, so that any place in it is found again."""
         generator = torch.Generator().manual_seed(rng.derive(self.plan.seed, ORDER, self.state.epoch))
-        batches = self.train.batches(self.plan.batch_size, generator)
-        for _ in range(self.state.position):
-            next(batches)
+        batches = self.train.batches(self.plan.batch_size, generator, done=self.state.position)
         return itertools.islice(batches, self.steps - self.state.step)
 
     def set_schedules(self) -> None:

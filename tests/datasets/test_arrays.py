@@ -57,7 +57,7 @@ def test_a_tensor_data_set_is_its_tensors():
     x, y = torch.rand(4, 2).double(), torch.arange(4)
     data = from_arrays(TensorDataset(x, y), validation=1)
     assert [t.dtype for t in data.train.batch()] == [torch.float64, torch.int64]
-    with pytest.raises(DataError, match=r"Got a DataLoader as train, expected its tensors"):
+    with pytest.raises(DataError, match=r"Got a DataLoader as train, expected what it loads"):
         from_arrays(DataLoader(TensorDataset(x)))
 
 

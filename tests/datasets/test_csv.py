@@ -112,5 +112,5 @@ def test_missing_values_stay(tmp_path):
 
 def test_a_table_larger_than_memory_is_said_to_be_so(file, monkeypatch):
     monkeypatch.setattr("ppl_vae.datasets.files.available", lambda: 10)
-    with pytest.raises(DataError, match=r"t\.csv of .* GiB in memory.*mmap_mode"):
+    with pytest.raises(DataError, match=r"t\.csv of .* GiB in memory.*mmap=true"):
         csv(file, label="kind")
