@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli import ranks
 from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
@@ -185,10 +186,11 @@ def assemble(cfg: DictConfig, context: Context) -> Assembled:
 
     from ppl_vae.config.build import build_dataset, build_vae, concrete_likelihood
 
-    reset_process(cfg.seed, cfg.engine.device)
+    name = ranks.device_of(cfg.engine)
+    reset_process(cfg.seed, name)
     data = build_dataset(config)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)
-    device = reset_process(cfg.seed, cfg.engine.device)  # whatever loading the data drew, the pair starts from the seed
+    device = reset_process(cfg.seed, name)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec).to(device)
     objective = build_objective(config["objective"])
     saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}

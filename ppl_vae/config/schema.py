@@ -72,6 +72,8 @@ class Trainer:
     groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
     early_stopping: int | None = _of_fit("early_stopping")
     keep: str = _of_fit("keep")
+    accumulate: int = _of_fit("accumulate")
+    precision: str = _of_fit("precision")
 
 
 @dataclass
@@ -80,9 +82,12 @@ class Engine:
 
     Attributes:
         device: `auto` is CUDA where there is one, else the CPU; or a device such as `cuda:1`.
+        distributed: one run on all processes that torchrun or accelerate launch has started, each on a device of its
+            own.
     """
 
     device: str = "auto"
+    distributed: bool = False
 
 
 @dataclass
