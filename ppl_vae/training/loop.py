@@ -74,8 +74,13 @@ def run(training: Training, progress: bool | None) -> None:
 
 
 def is_done(training: Training) -> bool:
-    """True at the end, or where training is to stop early."""
-    return training.state.step >= training.steps or _stops_early(training)
+    """True at the end, or where training is to stop early.
+
+    After the last step an epoch is still to be closed where a signal came in between.
+    """
+    state = training.state
+    at_end = state.step > training.steps or (state.step == training.steps and state.position == 0)
+    return at_end or _stops_early(training)
 
 
 def finish(training: Training) -> None:
