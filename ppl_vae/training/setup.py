@@ -210,7 +210,7 @@ def set_up(
 def _stepper(
     given: Parts, state: State, parameters: Mapping[str, Tensor], moving: Sequence[Schedule], steps: int
 ) -> Stepper | SharedStepper:
-    """What takes steps: each on the whole batch, or in shares."""
+    """Make the object that takes steps: each on the whole batch, or in shares."""
     plan, updater = given.plan, state.optimizer
     assert updater is not None
     limits = plan.grad_clip, plan.grad_clip_value
