@@ -13,7 +13,7 @@ from typing import Any
 
 from ppl_vae.cli.arguments import FLAGS, SHORT, parse
 from ppl_vae.cli.hydra import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
-from ppl_vae.errors import RunError, UsageError
+from ppl_vae.errors import UsageError
 from ppl_vae.version import __version__
 
 
@@ -83,13 +83,14 @@ def _verb(words: Sequence[str]) -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     words.remove(verb)
+    from ppl_vae.cli import ranks
     from ppl_vae.cli.hydra import call_hydra
     from ppl_vae.config.schema import RUN_OR_GROUPS
 
     arguments = parse(words)
     name = verb
     if verb == "train" and not arguments.asks_only:
-        _refuse_ranks()
+        ranks.refuse_several(arguments.multirun)
     if verb in RUN_OR_GROUPS and arguments.value("run") not in (None, "null", ""):
         arguments.overrides.append("hydra/output=inside")
     if verb == "train" and arguments.value("resume") not in (None, "null", ""):
@@ -104,22 +105,9 @@ def _run(verb: str, words: list[str]) -> int:
         if not resume.prepare(arguments):
             return DONE
         name = resume.NAME
+    if verb == "train" and ranks.Place.told().rank and not arguments.asks_only:
+        arguments.overrides.append("hydra.run.dir=${scratch:}")  # the first process writes; Hydra makes a folder anyway
     return call_hydra(verb, arguments, name)
-
-
-def _refuse_ranks() -> None:
-    """Refuse to train where a program started several processes for one training.
-
-    Raises:
-        RunError: with what to do.
-    """
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    if ranks.isdigit() and int(ranks) > 1:
-        raise RunError(
-            f"Got WORLD_SIZE={ranks}, as torchrun and accelerate launch set it, expected a process by itself: each of "
-            f"the {ranks} would train the same run alone. Start ppl-vae train without them (or unset WORLD_SIZE); "
-            "several runs at once: ppl-vae train -m … hydra/launcher=joblib"
-        )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae.cli import ranks
 from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
@@ -193,7 +194,7 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
 
     from ppl_vae.config.build import build_vae, concrete_likelihood
 
-    engine = (cfg.engine.device, cfg.engine.threads, context.worker)
+    engine = (ranks.device_of(cfg.engine), cfg.engine.threads, context.worker)
     reset_process(cfg.seed, *engine)
     data = _shared(config, {} if loaded is None else loaded)
     likelihood = concrete_likelihood(config["likelihood"], data.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import shutil
@@ -58,9 +59,10 @@ def _remove_made() -> None:
             _made.extend(p for p in path.iterdir() if p.is_dir() and p not in _made and not any(p.iterdir()))
     for path in sorted(_made, key=lambda p: len(p.parts), reverse=True):
         if path.is_dir() and {p.name for p in path.iterdir()} <= set(SWEEP):
-            for name in SWEEP:
-                (path / name).unlink(missing_ok=True)
-            path.rmdir()
+            with contextlib.suppress(OSError):  # another process of the run has removed it, or uses it
+                for name in SWEEP:
+                    (path / name).unlink(missing_ok=True)
+                path.rmdir()
     _made.clear()
 
 

@@ -21,7 +21,12 @@ class Result:
 
 
 def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) -> None:
-    """Print a result: `table` for people, `json` as one object on one line (in a sweep with its job's number)."""
+    """Print a result: `table` for people, `json` as one object on one line (in a sweep with its job's number).
+
+    An empty one, of a process that leaves the words to another, prints nothing.
+    """
+    if result == Result():
+        return
     if style == "json":
         record = result.record if number is None else {"job": number, **result.record}
         print(to_json(record), file=out, flush=True)

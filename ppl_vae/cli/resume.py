@@ -21,7 +21,8 @@ from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
-MAY_CHANGE = ("trainer.epochs", "format", "logger")
+MAY_CHANGE = ("trainer.epochs", "format", "logger", "engine.distributed")
+ENGINES = {"engine=distributed": "engine.distributed=true", "engine=default": "engine.distributed=false"}
 TRIALS = "hydra.sweeper.n_trials"
 
 
@@ -37,6 +38,7 @@ def prepare(arguments: Arguments) -> bool:
     """
     directory = find(str(arguments.value("resume")), key="resume")
     epochs = _epochs(arguments)
+    arguments.overrides[:] = [ENGINES.get(o, o) for o in arguments.overrides]  # on how many processes is free
     typed = [o for o in arguments.overrides if o.split("=", 1)[0].lstrip("+~") != "resume"]
     for override in typed:
         key = override.split("=", 1)[0]

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ppl_vae.compile.adam import clip_gradients
 from ppl_vae.compile.capture import State, compiled, trace
+from ppl_vae.compile.precision import computing
 from ppl_vae.compile.verify import GRADIENT, CaptureError
 
 Batch = tuple[Any, ...]
@@ -26,6 +27,7 @@ class Gradient:
         parameters: those that are trained, by name.
         clip: the longest gradient.
         clip_value: the largest element of a gradient.
+        precision: in which programs compute, see `ppl_vae.compile.precision`.
     """
 
     def __init__(
@@ -34,16 +36,18 @@ class Gradient:
         objective: Any,
         total: int,
         parameters: Mapping[str, Tensor],
-        clip: float | None,
-        clip_value: float | None,
+        clip: float | None = None,
+        clip_value: float | None = None,
+        precision: str = "full",
     ) -> None:
-        self.vae, self.objective, self.total = vae, objective, total
+        self.vae, self.objective, self.total, self.precision = vae, objective, total, precision
         self.parameters, self.clip, self.clip_value = dict(parameters), clip, clip_value
 
     def __call__(self, batch: Batch) -> Metrics:
         """Put the gradient of a batch into `.grad`; give the bound, its metrics, and the norm before clipping."""
         self.forget()
-        bound = self.objective(self.vae, batch, total=self.total)
+        with computing(self.precision):
+            bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
         return self.clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
@@ -78,7 +82,7 @@ class Gradient:
             raise CaptureError("the batch holds more than tensors")
         if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.parameters.values()):
             raise CaptureError("a hook on a parameter changes its gradient")
-        bound = Bound(self.vae, self.objective, self.total)
+        bound = Bound(self.vae, self.objective, self.total, self.precision)
         graph, state = trace(bound, batch)
         return RecordedGradient(self, graph, state, ["bound", *bound.names, "grad_norm"])
 
@@ -127,13 +131,14 @@ class RecordedGradient:
 class Bound(nn.Module):
     """An objective as a function of tensors: bound, surrogate and metrics of a batch."""
 
-    def __init__(self, vae: nn.Module, objective: Any, total: int) -> None:
+    def __init__(self, vae: nn.Module, objective: Any, total: int, precision: str = "full") -> None:
         super().__init__()
-        self.vae, self.objective, self.total = vae, objective, total
+        self.vae, self.objective, self.total, self.precision = vae, objective, total, precision
         self.names: list[str] = []
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """The results, the second of which is to be maximized."""
-        bound = self.objective(self.vae, batch, total=self.total)
+        with computing(self.precision):
+            bound = self.objective(self.vae, batch, total=self.total)
         self.names = list(bound.metrics)
         return (bound.value, bound.surrogate, *bound.metrics.values())

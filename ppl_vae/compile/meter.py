@@ -64,10 +64,16 @@ class Meter:
         everything = sum(self._weights.values())
         return {n: total / (everything if n.startswith("kl/") else weights[n]) for n, total in totals.items()}
 
-    def state(self) -> dict[str, Any]:
-        """Everything, to go on in the middle of an epoch."""
+    def merge(self, other: Meter) -> None:
+        """Add all that another one was given."""
+        for names, sums in other._sums.items():
+            self.sums(names, sums.device).add_(sums)
+            self.weigh(names, other._weights[names])
+
+    def state(self, device: torch.device | None = None) -> dict[str, Any]:
+        """Everything, to go on in the middle of an epoch, on the device where it is or on another one."""
         return {
-            "sums": [(list(names), sums.clone()) for names, sums in self._sums.items()],
+            "sums": [(list(names), sums.to(device, copy=True)) for names, sums in self._sums.items()],
             "weights": list(self._weights.values()),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -88,6 +88,14 @@ class Stepper:
     def by_program(self, batch: Batch, meter: Meter) -> None:
         """Take a step by the program itself."""
         self._finish(self.gradient(batch), batch, meter)
+
+    def replay(self, batch: Batch) -> Metrics:
+        """The gradient of a step by the program, left in `.grad`, without the update of the parameters."""
+        return self.gradient(batch)
+
+    def parts(self, batch: Batch) -> Iterator[Batch]:
+        """The parts of a batch that programs are given one after the other; noise is drawn as in the step."""
+        yield batch
 
     def dry_run(self, batch: Batch) -> None:
         """Compute a gradient as the program does, and leave nothing of it."""

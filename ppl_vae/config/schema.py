@@ -72,6 +72,8 @@ class Trainer:
     groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
     early_stopping: int | None = _of_fit("early_stopping")
     keep: str = _of_fit("keep")
+    accumulate: int = _of_fit("accumulate")
+    precision: str = _of_fit("precision")
 
 
 @dataclass
@@ -81,10 +83,13 @@ class Engine:
     Attributes:
         device: `auto` is CUDA where there is one, else the CPU: one device a worker; or a device such as `cuda:1`.
         threads: of torch on the CPU; null: all cores, one for each worker of a launcher.
+        distributed: one run on all processes that torchrun or accelerate launch has started, each on a device of its
+            own.
     """
 
     device: str = "auto"
     threads: int | None = None
+    distributed: bool = False
 
 
 @dataclass

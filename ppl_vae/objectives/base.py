@@ -37,10 +37,14 @@ class Objective(ABC, nn.Module):
     Attributes:
         num_particles: The draws per datum that it takes.
         legal: The estimators that have a gradient under it.
+        mean_over_data: Whether the bound of a batch is the mean over its data, so that a batch may be divided into
+            shares (`trainer.accumulate`, `engine=distributed`): it is their mean, weighted by how many data each has.
+            A term of all codes of a batch together, as in a total correlation, is not.
     """
 
     num_particles: int = 1
     legal: ClassVar[Sequence[type] | None] = None
+    mean_over_data: bool = False
 
     @abstractmethod
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
@@ -54,6 +58,7 @@ class Function(Objective):
         super().__init__()
         self.function = function
         self.num_particles = int(getattr(function, "num_particles", 1))
+        self.mean_over_data = bool(getattr(function, "mean_over_data", False))
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The result of the function.

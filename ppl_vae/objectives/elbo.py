@@ -58,6 +58,7 @@ class ELBO(Objective):
     """
 
     legal = (Pathwise, Implicit, Concrete, StickingTheLanding, ScoreFunction, Enumerate)
+    mean_over_data = True
 
     def __init__(
         self,

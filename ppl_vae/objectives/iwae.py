@@ -242,6 +242,7 @@ class PIWAE(Objective):
     """
 
     legal = (Pathwise, ScoreFunction)
+    mean_over_data = True
 
     def __init__(self, num_particles: int = 16, num_groups: int = 4) -> None:
         super().__init__()

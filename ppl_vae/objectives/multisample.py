@@ -42,6 +42,7 @@ class Multisample(Objective):
     def __init__(self, num_particles: int, joint: bool = False) -> None:
         super().__init__()
         self.num_particles, self.joint = positive("num_particles", num_particles), joint
+        self.mean_over_data = not joint
 
     @abstractmethod
     def bound(self, log_w: Tensor) -> Tensor:

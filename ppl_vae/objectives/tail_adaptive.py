@@ -41,6 +41,7 @@ class TailAdaptive(Objective):
     """
 
     legal = (Pathwise,)
+    mean_over_data = True
 
     def __init__(self, num_particles: int = 5, beta: float = -1.0) -> None:
         super().__init__()

@@ -120,6 +120,7 @@ class WakeSleep(Objective):
     """
 
     legal = (Pathwise, ScoreFunction)
+    mean_over_data = True
 
     def __init__(self, num_particles: int = 5, insomnia: float | Schedule = 1.0) -> None:
         super().__init__()

@@ -114,6 +114,11 @@ class RunWriter:
         self.began, self.record = True, record
         self._write()
 
+    def tell(self, **facts: Any) -> None:
+        """Write further facts into `run.json`."""
+        self.record |= facts
+        self._write()
+
     def end(self, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
         """Mark the run as finished, failed or interrupted."""
         self.begin()

@@ -72,7 +72,7 @@ class Lane:
     @property
     def stepper(self) -> Stepper:
         """The stepper of the run alone."""
-        assert self.training.stepper is not None
+        assert isinstance(self.training.stepper, Stepper)
         return self.training.stepper
 
     @property

@@ -168,6 +168,10 @@ def _kind(lane: Lane) -> Any:
         raise CaptureError("there is nothing to train")
     if is_done(training):
         raise CaptureError("it is done")
+    if training.shares > 1:
+        raise CaptureError("its batches are taken in shares")
+    if training.plan.precision != "full":
+        raise CaptureError(f"it computes in precision={training.plan.precision}")
     batch = next(training.train.batches(training.plan.batch_size))
     if not all(isinstance(x, Tensor) for x in batch):
         raise CaptureError("the batch holds more than tensors")

@@ -14,7 +14,7 @@ from ppl_vae.runs import state as serialize
 from ppl_vae.runs.files import append, write_atomically
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RECIPE, REFERENCE, WEIGHTS, RunWriter, read_recipe
 from ppl_vae.training.history import History, Row, to_line
-from ppl_vae.training.recipe import refuse_other
+from ppl_vae.training.recipe import LATER, refuse_other
 
 VERSION = 1
 
@@ -66,12 +66,19 @@ class Store:
         if self.writer is None:
             self.writer = RunWriter(self.directory, resume=resume)
 
-    def begin(self, seed: int) -> None:
-        """Say that the run is running."""
+    def begin(self, seed: int, facts: dict[str, Any] | None = None) -> None:
+        """Say that the run is running.
+
+        Args:
+            seed: of all random numbers.
+            facts: what else belongs in `run.json`, such as on how many processes.
+        """
         assert self.writer is not None
         if self.owns:
             self.writer.start(verb="fit", seed=seed)
         self.writer.begin()
+        if facts:
+            self.writer.tell(**facts)
         try:
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -124,7 +131,13 @@ class Store:
         if not then:  # earlier versions of ppl_vae kept less, and kept it here
             then = {k: v for k, v in state.get("recipe", {}).items() if k in now and type(v) is type(now[k])}
             now = {k: now[k] for k in then}
-        refuse_other(then, now, self.directory)
+        refuse_other({k: v for k, v in LATER.items() if k in now} | then, now, self.directory)
+
+    @property
+    def shares(self) -> int | None:
+        """The shares that batches of the run that is there were taken in; None without one."""
+        found = read_recipe(self.directory)
+        return int(found.get("shares", 1)) if found else None
 
     # --- state to go on
     # --------------------------------------------------------------------------------------------------

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
+from ppl_vae.compile.precision import PRECISIONS
 from ppl_vae.core.call import named_arguments, require_pair
 from ppl_vae.core.misfit import misfit_told
 from ppl_vae.errors import ArgumentError, RunError, one_of
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.group import Group, group_of, require_bare
 from ppl_vae.training.history import History, Row
 from ppl_vae.training.isolation import isolate_globals, modes_kept
 from ppl_vae.training.loop import run
@@ -50,6 +52,9 @@ def fit(
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     early_stopping: int | None = None,
     keep: str = "best",
+    accumulate: int = 1,
+    precision: str = "full",
+    distributed: bool = False,
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool | None = None,
@@ -85,6 +90,12 @@ def fit(
         groups: optimizer options per prefix of parameter names, such as `{"guide": {"lr": 1e-4}}`.
         early_stopping: stop when the validation bound has not risen for so many epochs.
         keep: the weights that the pair holds afterwards: `"best"` by validation bound, or `"last"`.
+        accumulate: divide each batch into so many shares, whose gradients are added up before the step: memory is that
+            of one. Noise is another than that of the whole batch; the objective must be a mean over data.
+        precision: `"full"`, that of the pair; or `"bf16-mixed"`: in training, products of networks are taken in
+            bfloat16, all else in float32, and what is evaluated in full.
+        distributed: train on all processes of the default group of `torch.distributed`, each taking `accumulate`
+            shares of every batch. They are given the same arguments; the first one writes and is called back.
         directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
             CPU.
@@ -101,7 +112,8 @@ def fit(
             weights of before that step, the directory those after the last whole epoch.
         KeyboardInterrupt: on Ctrl-C, after the step at hand was finished and its state saved, to go on from
             there; its attribute `history` is the history. A second Ctrl-C stops at once.
-        RunError: the directory holds another run, or none that can be resumed.
+        RunError: the directory holds another run, or none that can be resumed; another process of the run failed.
+        CheckError: batches of the objective or the pair cannot be divided into shares.
 
     Example:
         >>> import pyro, pyro.distributions as dist, ppl_vae as pv
@@ -129,8 +141,12 @@ def fit(
         early_stopping=early_stopping,
         keep=keep,
         compile=compile,
+        accumulate=accumulate,
+        precision=precision,
     )
-    call = Call.checked(vae, data, objective, optimizer, scheduler, plan, groups, directory, resume, callbacks)
+    call = Call.checked(
+        vae, data, objective, optimizer, scheduler, plan, groups, distributed, directory, resume, callbacks
+    )
     signals, history, store = PostponedSignals(), call.history, call.store
     try:
         with call.isolated(), signals:
@@ -142,15 +158,17 @@ def fit(
         error.history = history  # type: ignore[attr-defined]
         if store is not None:
             store.close(history, error)
+        call.group.part(error)
         raise
     if store is not None:  # before a signal is delivered, which may end the process
         store.close(history)
     if history.status != "interrupted":
         return history
+    call.group.wait()
     try:
         signals.deliver()
     except BaseException as error:
-        error.history = history  # type: ignore[attr-defined]
+        error.history, error.told_to_ranks = history, True  # type: ignore[attr-defined]
         raise
     raise AssertionError("unreachable: delivering a signal raises")
 
@@ -166,6 +184,7 @@ class Call:
     scheduler: Any
     plan: Plan
     groups: Mapping[str, Mapping[str, Any]] | None
+    group: Group
     store: Store | None
     resume: bool
     callbacks: Sequence[Callable[[Row], object]]
@@ -180,6 +199,7 @@ class Call:
         scheduler: Any,
         plan: Plan,
         groups: Mapping[str, Mapping[str, Any]] | None,
+        distributed: bool,
         directory: Any,
         resume: bool,
         callbacks: Sequence[Callable[[Row], object]],
@@ -188,17 +208,17 @@ class Call:
         from ppl_vae.objectives import ELBO, as_objective
 
         _refuse_nonsense(plan, directory, resume)
-        _refuse_kinds(vae, directory, groups, callbacks)
+        _refuse_kinds(vae, objective, directory, groups, callbacks)
         objective = ELBO() if objective is None else as_objective(objective)
-        store = None if directory is None else Store(directory)
+        group = group_of(distributed, _device(vae))
+        store = Store(directory) if directory is not None and group.is_first else None
         history = History(keep=plan.keep)
-        return Call(vae, data, objective, optimizer, scheduler, plan, groups, store, resume, callbacks, history)
+        return Call(vae, data, objective, optimizer, scheduler, plan, groups, group, store, resume, callbacks, history)
 
     @property
     def device(self) -> torch.device:
         """Where the pair lies."""
-        first: Tensor = next(itertools.chain(self.vae.parameters(), self.vae.buffers()), torch.empty(0))
-        return first.device
+        return _device(self.vae)
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
@@ -208,19 +228,56 @@ class Call:
 
     def begin(self, signals: PostponedSignals) -> Training:
         """Set the run up, and begin it or go on with it; within `isolated`."""
-        device = self.device
+        device, group = self.device, self.group
+        signals.alone = group.size == 1
         rng.seed_all(rng.derive(self.plan.seed, INITIAL), device)
         test = getattr(self.data, "test", None)
-        with misfit_told(self.vae):
+        shares = self._shares()
+        with group.agreed(), misfit_told(self.vae):
             train, validation = batches_of(self.data, self.vae, device, self.plan.batch_size)
-            given = Parts(self.plan, train, validation, test, self.history, self.store, signals, self.callbacks, device)
+            callbacks = self.callbacks if group.is_first else ()
+            given = Parts(
+                self.plan,
+                train,
+                validation,
+                test,
+                self.history,
+                self.store,
+                signals,
+                callbacks,
+                device,
+                group,
+                shares,
+            )
             training = set_up(self.vae, self.objective, self.optimizer, self.scheduler, self.groups, given)
         start(training, self.resume)
         return training
 
+    def _shares(self) -> int:
+        """The shares that batches are taken in: as many as ever, where a run is gone on with.
 
-def _refuse_kinds(vae: Any, directory: Any, groups: Any, callbacks: Any) -> None:
+        Raises:
+            RunError: they cannot be dealt out evenly to the processes.
+        """
+        ranks, store = self.group.size, self.store
+        known = self.group.from_first(lambda: store.shares if store is not None and self.resume else None)
+        shares = self.plan.accumulate * ranks if known is None else known
+        if shares % ranks:
+            raise RunError(
+                f"Got {ranks} processes for the run in {store.directory if store else 'the directory'}, which takes "
+                f"each batch in {shares} shares; expected a number of processes by which {shares} can be divided."
+            )
+        return shares
+
+
+def _device(vae: nn.Module) -> torch.device:
+    first: Tensor = next(itertools.chain(vae.parameters(), vae.buffers()), torch.empty(0))
+    return first.device
+
+
+def _refuse_kinds(vae: Any, objective: Any, directory: Any, groups: Any, callbacks: Any) -> None:
     """The same for what is of another kind than what belongs in its place."""
+    require_bare(vae, objective)
     require_pair(vae)
     if directory is not None and not isinstance(directory, (str, os.PathLike)):
         raise ArgumentError(f"Got directory={directory!r:.60}, expected the path of a folder, such as 'runs/first'.")
@@ -243,6 +300,7 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
 
     whole("epochs", plan.epochs, 0, "epochs=0 evaluates only.")
     whole("batch_size", plan.batch_size, 1, "The whole data at once: any number as large as they are many.")
+    whole("accumulate", plan.accumulate, 1, "It counts the shares that each process takes of a batch.")
     whole("seed", plan.seed, 0, "Equal seeds give equal runs.")
     if plan.steps is not None:
         whole("steps", plan.steps, 1, "Leave it out to train for whole epochs.")
@@ -256,3 +314,4 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
     if resume and directory is None:
         raise ArgumentError("Got resume=True without a directory, expected directory=… of the run to go on with.")
     one_of("compile", plan.compile, ("auto", "off", "export", "inductor"))
+    one_of("precision", plan.precision, PRECISIONS)

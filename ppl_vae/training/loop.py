@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import torch
+
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
@@ -20,6 +22,7 @@ from ppl_vae.core.snapshot import copied
 from ppl_vae.errors import PplVaeError
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
+from ppl_vae.training.group import RanksError
 from ppl_vae.training.history import Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
 from ppl_vae.training.progress import reporter
@@ -42,6 +45,8 @@ __all__ = [
 
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
+
+APART = 1e-4  # by so much of their size weights may differ between processes, whose processors may round differently
 
 
 def run(training: Training, progress: bool | None) -> None:
@@ -69,8 +74,13 @@ def run(training: Training, progress: bool | None) -> None:
 
 
 def is_done(training: Training) -> bool:
-    """True at the end, or where training is to stop early."""
-    return training.state.step >= training.steps or _stops_early(training)
+    """True at the end, or where training is to stop early.
+
+    After the last step an epoch is still to be closed where a signal came in between.
+    """
+    state = training.state
+    at_end = state.step > training.steps or (state.step == training.steps and state.position == 0)
+    return at_end or _stops_early(training)
 
 
 def finish(training: Training) -> None:
@@ -86,11 +96,11 @@ def _run_epoch(training: Training) -> None:
     for batch in training.rest_of_epoch():
         train_on(training, batch)
         state.spent = time.monotonic() - started
-        if training.signals.pending is not None:
+        if training.signals.stop is not None:
             interrupt(training, unsaved=True)
         if time.monotonic() >= look:
             look = time.monotonic() + reporter.seconds
-            reporter.step(state.step, state.epoch + 1, _averages(training)["bound"])
+            reporter.step(state.step, state.epoch + 1, _glance(training))
     end_epoch(training, lambda: time.monotonic() - started)
 
 
@@ -113,7 +123,7 @@ def end_epoch(
     state = training.state
     assert state.optimizer is not None
     assert state.scheduler is not None
-    averages = _averages(training)
+    averages = _averages(training, _join_meters(training))
     state.end_epoch()
     row: Row = {"epoch": state.epoch, "step": state.step}
     grad_norm = averages.pop("grad_norm")
@@ -159,8 +169,41 @@ def _stop_validating(training: Training) -> None:
     stop_validating()
 
 
-def _averages(training: Training) -> dict[str, float]:
-    averages = training.state.meter.read()
+def _glance(training: Training) -> float:
+    """The running average of the bound: of several processes, over what this one has seen."""
+    if training.group.size == 1:
+        return _averages(training, training.state.meter)["bound"]
+    return training.state.meter.read().get("bound", math.nan)
+
+
+def _join_meters(training: Training) -> Meter:
+    """The averages of the epoch over what all processes have seen.
+
+    Raises:
+        RanksError: their weights have come apart.
+    """
+    group, meter, device = training.group, training.state.meter, training.device
+    if group.size == 1:
+        return meter
+    weights = [float(p.detach().double().abs().sum()) for p in training.parameters.values()]
+    found = group.gather((meter.state(torch.device("cpu")), weights))
+    joined = Meter()
+    for rank, (state, others) in enumerate(found):
+        other = Meter()
+        other.load(state, device)
+        joined.merge(other)
+        for name, a, b in zip(training.parameters, found[0][1], others, strict=True):
+            if math.isfinite(a) and abs(a - b) > APART * a:
+                raise RanksError(
+                    f"Got {name!r} on rank {rank} that is not what it is on rank 0 (Σ|θ| of {b:.9g} and {a:.9g}), "
+                    "expected the same weights after the same steps: something changes them on one process alone, such "
+                    "as a hook or an optimizer with noise of its own. Train in one process, with trainer.accumulate."
+                )
+    return joined
+
+
+def _averages(training: Training, meter: Meter) -> dict[str, float]:
+    averages = meter.read()
     if not (math.isfinite(averages["bound"]) and math.isfinite(averages["grad_norm"])):
         nonfinite.locate(training, None)
     return averages
@@ -177,7 +220,11 @@ def _tell_how_it_ran(training: Training) -> None:
 
 def validate(training: Training) -> Row:
     """Averages over the validation data, by the program; nothing without any."""
-    return {} if training.validation is None else _evaluate(training, training.validation, "validation")
+    feed = training.validation
+    if feed is None:
+        return {}
+    settle(training)
+    return training.group.from_first(lambda: _evaluate(training, feed, "validation"))
 
 
 def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
@@ -228,7 +275,7 @@ def _elbo(training: Training, feed: Batches) -> float:
 def _evaluate_only(training: Training) -> None:
     started = time.monotonic()
     row: Row = {"epoch": 0, "step": 0}
-    row |= _evaluate(training, training.train, "train") | validate(training)
+    row |= training.group.from_first(lambda: _evaluate(training, training.train, "train")) | validate(training)
     _record(training, row | {"seconds": time.monotonic() - started}, saves=True)
 
 
@@ -239,21 +286,35 @@ def _record(training: Training, row: Row, saves: bool) -> None:
     is_best, keeps = training.history.best is row, training.history.kept is row
     if keeps:
         process.best, process.is_best_saved = copied(state.vae.state_dict()), False
-    if store is not None:
-        store.append(row)
-    process.is_saved = False
-    if saves:
-        save(training)
-    process.reporter.epoch(row, is_best and training.validation is not None)
-    if training.callbacks:
-        before = fingerprint(state.vae, state.objective)
-        with evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
-            for callback in training.callbacks:
-                callback(dict(row))
-        if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
-            training.stepper.forget()
-    if training.signals.pending is not None:
+    with training.group.agreed():
+        if store is not None:
+            store.append(row)
+        process.is_saved = False
+        if saves:
+            save(training)
+        process.reporter.epoch(row, is_best and training.validation is not None)
+        if training.callbacks:
+            _call_back(training, row)
+    _agree_on_signals(training)
+    if training.signals.stop is not None:
         interrupt(training, unsaved=not process.is_saved)
+
+
+def _call_back(training: Training, row: Row) -> None:
+    state = training.state
+    before = fingerprint(state.vae, state.objective)
+    with evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
+        for callback in training.callbacks:
+            callback(dict(row))
+    if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
+        training.stepper.forget()
+
+
+def _agree_on_signals(training: Training) -> None:
+    """Between epochs, let all processes know of a signal that one of them was sent."""
+    signals = training.signals
+    if training.group.size > 1 and (sent := [s for s in training.group.gather(signals.pending) if s is not None]):
+        signals.agree(sent[0])
 
 
 def _stops_early(training: Training) -> bool:
@@ -268,6 +329,7 @@ def interrupt(training: Training, *, unsaved: bool) -> NoReturn:
         Interrupted: always.
     """
     if unsaved:
+        training.state.meter = _join_meters(training)
         save(training)
     if training.store is not None and training.process.best is None:
         training.store.save_best(training.state.vae.state_dict(), training.state.epoch)  # better than none

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.group import RanksError
 from ppl_vae.training.isolation import stop_validating
 from ppl_vae.training.state import State
 
@@ -31,13 +32,24 @@ DATA = "check the data for such values, and that the likelihood's support contai
 
 def blame(training: Training, error: Exception, size: int) -> None:
     """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
-    if size == 1 and "more than 1 value per channel" in str(error):
+    shares = training.shares
+    if size < 2 * shares and "more than 1 value per channel" in str(error):
         data, batch_size = len(training.train), training.plan.batch_size
+        if shares > 1:
+            raise PplVaeError(
+                f"Got a share of one datum ({data} data in batches of {batch_size}, each in {shares} shares), expected "
+                "at least two: batch norm cannot normalize one. Take a batch_size that leaves another remainder."
+            ) from error
         raise PplVaeError(
             f"Got a batch of one datum ({data} data in batches of {batch_size}), expected at least two: batch norm "
             "cannot normalize one. Take a batch_size that leaves another remainder."
         ) from error
-    if broken(training.parameters) or (training.process.validating and isinstance(error, ValueError)):
+    doubtful = training.process.validating and isinstance(error, ValueError)
+    if training.group.size > 1:
+        if not getattr(error, "told_to_ranks", False):
+            return  # it has come here alone, and would wait for the others in vain
+        doubtful = any(training.group.gather(doubtful))
+    if broken(training.parameters) or doubtful:
         locate(training, error)
 
 
@@ -57,14 +69,20 @@ def locate(training: Training, cause: Exception | None) -> None:
         before = Snapshot.of(parts, training.device)
         try:
             training.set_schedules()
-            metrics = stepper.gradient(batch)
+            metrics = stepper.replay(batch)
             wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
             value = float(metrics["bound"])
-        except Exception:
+        except Exception as error:
+            if isinstance(error, RanksError) and not hasattr(error, "told_to_ranks"):
+                raise
             wrong, value = True, math.nan
         if wrong:
             before.put(parts, training.device)
-            what, site = diagnose(state.vae, batch, training.particles, len(training.train), training.parameters)
+            what, site = "", None
+            for part in stepper.parts(batch):
+                what, site = diagnose(state.vae, part, training.particles, len(training.train), training.parameters)
+                if site is not None:
+                    break
             before.put(parts, training.device)
             if cause is not None and site is None and math.isnan(value):
                 return
@@ -102,6 +120,7 @@ def fail(
         f"expected finite numbers: {what}. {kept}."
     )
     error.epoch, error.step, error.site = state.epoch + 1, state.step + 1, site  # type: ignore[attr-defined]
+    error.told_to_ranks = True  # type: ignore[attr-defined]  # they have come to the same
     raise error from cause
 
 

@@ -195,6 +195,15 @@ def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {"is": type(optimizer).__name__, "groups": groups}
 
 
+LATER: dict[str, Any] = {"accumulate": 1, "precision": "full", "shares": 1}
+"""Settings that came later, as runs of before them were."""
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first setting in which two runs differ: its place, and how each has it; None where they are the same."""
+    return next(_differences(one, other), None)
+
+
 def refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], directory: Any) -> None:
     """Refuse to go on with a run as another.
 

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ppl_vae import rng
+from ppl_vae.compile.meter import Meter
 from ppl_vae.nn.formerly import former_name
 from ppl_vae.runs import state as serialize
-from ppl_vae.training.recipe import describe, describe_data
+from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.group import require_same
+from ppl_vae.training.recipe import describe, describe_data, first_difference
 from ppl_vae.training.setup import NOISE, Training
 
 
 def start(training: Training, resume: bool) -> None:
-    """Begin anew, or go on from the last saved state.
+    """Begin anew, or go on from the last saved state: of several processes, all from that of the first.
 
     Raises:
         RunError: the directory holds another run, or none that can be resumed.
+        ArgumentError: the processes were not asked for the same run.
     """
     rng.seed_all(rng.derive(training.plan.seed, NOISE), training.device)
-    store = training.store
-    if store is None:
-        return
+    group, store = training.group, training.store
+    recipe = recipe_of(training) if store is not None or group.size > 1 else {}
+    if group.size > 1:
+        require_same(group.gather(recipe), first_difference)
+    with group.agreed():
+        state = None if store is None else _load(training, store, recipe, resume)
+    if group.size > 1:
+        _follow(training)
+    if store is not None:
+        with group.agreed():
+            _begin(training, store, recipe, anew=state is None)
+    elif group.size > 1:
+        with group.agreed():
+            pass
+
+
+def _load(training: Training, store: Store, recipe: dict[str, Any], resume: bool) -> Any | None:
+    """Take the directory and, to go on, the state that was saved there; give it."""
     store.take(resume)
-    recipe = recipe_of(training)
     state = store.load() if resume else None
     if state is not None:
         store.refuse_other(recipe, state)
@@ -32,29 +51,47 @@ def start(training: Training, resume: bool) -> None:
         training.state.put(state, str(store.last))
         if store.model.exists():
             training.process.best = serialize.load(store.model)
-    store.begin(training.plan.seed)
-    if state is None or not store.recipe.exists():
+    return state
+
+
+def _begin(training: Training, store: Store, recipe: dict[str, Any], *, anew: bool) -> None:
+    """Say that the run is running, and what it is."""
+    ranks, shares = training.group.size, training.shares
+    store.begin(training.plan.seed, {"processes": ranks, "shares": shares} if shares > 1 else {})
+    if anew or not store.recipe.exists():
         store.save_recipe(recipe)
-    if (state is None or not store.has_reference) and (why := store.save_reference(training.reference)):
+    if (anew or not store.has_reference) and (why := store.save_reference(training.reference)):
         warnings.warn(why, stacklevel=2)
-    if state is None:
+    if anew:
         # so that a run killed in its first epoch, too, goes on with the same initial weights
         save(training)
     store.rewrite(training.history.rows)
 
 
+def _follow(training: Training) -> None:
+    """Take the state of the first process: weights that it drew, or that were saved."""
+    state, group = training.state, training.group
+    taken, rows, best = group.from_first(lambda: (state.take(), training.history.rows, training.process.best))
+    if not group.is_first:
+        training.history.rows[:] = rows
+        state.put(taken, "the first process")
+        training.process.best = best
+        state.meter = Meter()  # what the epoch has seen so far is counted once
+
+
 def save(training: Training) -> None:
     """Keep the best weights, then all state to go on."""
-    _write(training, training.state.take())
+    _write(training, training.state.take)
 
 
 def catch_up(training: Training) -> None:
     """Keep what an epoch left unsaved; of an epoch that ends in the middle, the state where it began."""
+    state = training.state
     if not training.process.is_saved:
-        _write(training, training.process.snapshot if training.state.position else training.state.take())
+        _write(training, (lambda: training.process.snapshot) if state.position else state.take)
 
 
-def _write(training: Training, state: dict[str, Any]) -> None:
+def _write(training: Training, state: Callable[[], dict[str, Any]]) -> None:
     process, store = training.process, training.store
     process.is_saved = True
     if store is None:
@@ -62,7 +99,7 @@ def _write(training: Training, state: dict[str, Any]) -> None:
     if not process.is_best_saved and (kept := training.history.kept) is not None:
         store.save_best(process.best, int(kept["epoch"]))
         process.is_best_saved = True
-    store.save_last(state)
+    store.save_last(state())
 
 
 def recipe_of(training: Training) -> dict[str, Any]:
@@ -72,6 +109,7 @@ def recipe_of(training: Training) -> dict[str, Any]:
     vae = training.state.vae
     return {
         **{name: value for name, value in plan.items() if name not in ("epochs", "steps")},
+        "shares": training.shares,
         "data": {
             "train": describe_data(training.train.split),
             "validation": describe_data(None if validation is None else validation.split),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppl_vae import rng
 from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.gradient import Gradient
+from ppl_vae.compile.precision import require_float32
 from ppl_vae.compile.stepper import Stepper
 from ppl_vae.core.run import prepare
 from ppl_vae.errors import PplVaeError
@@ -22,6 +23,7 @@ from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.checkpoint import Store
+from ppl_vae.training.group import Group
 from ppl_vae.training.history import History, Row
 from ppl_vae.training.isolation import evaluating
 from ppl_vae.training.lint import lint
@@ -29,6 +31,7 @@ from ppl_vae.training.optimizers import OptimizerFactory, build_optimizer, train
 from ppl_vae.training.progress import Quiet
 from ppl_vae.training.recipe import describe_optimizer
 from ppl_vae.training.schedulers import Pacer
+from ppl_vae.training.shares import SharedStepper, require_divisible, shared_norms
 from ppl_vae.training.signals import PostponedSignals
 from ppl_vae.training.state import State
 
@@ -48,6 +51,8 @@ class Plan:
     early_stopping: int | None
     keep: str
     compile: str
+    accumulate: int
+    precision: str
 
 
 @dataclass
@@ -72,7 +77,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Parts:
-    """The arguments of a run; see `fit`."""
+    """The arguments of a run, see `fit`, with the processes that take part and the shares that batches are taken in."""
 
     plan: Plan
     train: Batches
@@ -83,6 +88,8 @@ class Parts:
     signals: PostponedSignals
     callbacks: Sequence[Callable[[Row], object]]
     device: torch.device
+    group: Group
+    shares: int
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Training(Parts):
     scheduler: Any
     reference: tuple[Any, ...]
     state: State
-    stepper: Stepper | None
+    stepper: Stepper | SharedStepper | None
     process: Process = field(default_factory=Process)
 
     def rest_of_epoch(self) -> Iterator[tuple[Any, ...]]:
@@ -163,6 +170,11 @@ def set_up(
     given.history.warnings = lint(vae, batch, len(data))
     particles = int(getattr(objective, "num_particles", 1))
     prepare(vae, batch, particles)
+    if given.shares > 1:
+        require_divisible(vae, objective, batch, len(data), given.shares)
+        given.history.warnings += shared_norms(vae, given.shares)
+    if plan.precision != "full":
+        require_float32(vae, plan.precision)
     first = reference.choose(batch, vae)
     if isinstance(objective, nn.Module) and any(map(nn.parameter.is_lazy, objective.parameters())):
         with evaluating(given.device, plan.seed, vae, objective):
@@ -178,15 +190,7 @@ def set_up(
         state.optimizer = Updater(made)
         validated = given.validation is not None
         state.scheduler = Pacer(scheduler, made, steps=steps, epochs=epochs, validated=validated)
-        stepper = Stepper(
-            Gradient(vae, objective, len(data), parameters, plan.grad_clip, plan.grad_clip_value),
-            state.optimizer,
-            mode=plan.compile,
-            steps=steps,
-            batch_size=min(plan.batch_size, len(data)),
-            schedules=moving,
-            device=given.device,
-        )
+        stepper = _stepper(given, state, parameters, moving, steps)
     return Training(
         **vars(given),
         per_epoch=per_epoch,
@@ -201,4 +205,39 @@ def set_up(
         reference=first,
         state=state,
         stepper=stepper,
+    )
+
+
+def _stepper(
+    given: Parts, state: State, parameters: Mapping[str, Tensor], moving: Sequence[Schedule], steps: int
+) -> Stepper | SharedStepper:
+    """Make the object that takes steps: each on the whole batch, or in shares."""
+    plan, updater = given.plan, state.optimizer
+    assert updater is not None
+    limits = plan.grad_clip, plan.grad_clip_value
+    gradient = Gradient(state.vae, state.objective, len(given.train), parameters, *limits, plan.precision)
+
+    def stepper(gradient: Gradient, updater: Any) -> Stepper:
+        return Stepper(
+            gradient,
+            updater,
+            mode=plan.compile,
+            steps=steps,
+            batch_size=math.ceil(min(plan.batch_size, len(given.train)) / given.shares),
+            schedules=moving,
+            device=given.device,
+        )
+
+    if given.shares == 1:
+        return stepper(gradient, updater)
+    return SharedStepper(
+        gradient,
+        updater,
+        number=given.shares,
+        seed=plan.seed,
+        group=given.group,
+        signals=given.signals,
+        at=lambda: state.step,
+        stepper=stepper,
+        device=given.device,
     )

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+GRACE = 15.0
+"""Seconds in which a process of several takes a further signal for the same one: what started them passes it on."""
 
 
 class Interrupted(BaseException):
@@ -19,10 +23,17 @@ class PostponedSignals:
     Afterwards the old handlers are back, and `deliver` does what the signal would have done: a step is never
     torn in two, and the state of an interrupted run is exact. Only a program's main thread can do this;
     elsewhere, and where a signal is ignored, nothing changes.
+
+    Attributes:
+        pending: the number of the signal that has come.
+        alone: False where several processes train one run, which stop together or not at all.
     """
 
     def __init__(self) -> None:
         self.pending: int | None = None
+        self.alone = True
+        self._agreed: int | None = None
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> PostponedSignals:
@@ -38,9 +49,22 @@ class PostponedSignals:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
 
+    @property
+    def stop(self) -> int | None:
+        """The signal by which to stop now: one that has come, and that all processes of the run know of."""
+        return self.pending if self.alone else self._agreed
+
+    def agree(self, number: int) -> None:
+        """Take note that all processes know of a signal that one of them was sent."""
+        self._agreed = number
+        if self.pending is None:
+            self.pending, self._since = number, time.monotonic()
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self.pending = self.pending is None, number
-        if not first:
+        if first:
+            self._since = time.monotonic()
+        elif self.alone or time.monotonic() - self._since > GRACE:
             self.__exit__()
             self._act(number, frame)
 
@@ -52,7 +76,9 @@ class PostponedSignals:
         raise KeyboardInterrupt
 
     def _act(self, number: int, frame: FrameType | None) -> None:
-        previous = self._previous[number]
+        previous = self._previous.get(number)  # none where another process was sent what is ignored here
+        if previous is None:
+            return
         if callable(previous):
             previous(number, frame)
         else:

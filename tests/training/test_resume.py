@@ -85,6 +85,13 @@ def assert_same(vae, history, directory, whole):
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
 
 
+def test_a_signal_in_the_very_last_step_leaves_an_epoch_to_be_closed(whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(pair(norm=True, dropout=True), tmp_path / "run", objective=interrupt_at(20))
+    vae = pair(norm=True, dropout=True)
+    assert_same(vae, train(vae, tmp_path / "run", resume=True), tmp_path / "run", whole)
+
+
 @pytest.mark.parametrize("epoch", [1, 3, 4])
 def test_between_epochs(epoch, whole, tmp_path):
     with pytest.raises(Stop):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ppl_vae.cli import messages, sweep
+from ppl_vae.cli import messages, ranks, sweep
 from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import Assembled, assemble
@@ -108,8 +108,36 @@ def run(cfg: DictConfig, context: Context) -> Result:
     """Train as the config says, or go on with `resume=DIR`.
 
     A refusal (data, values, a pair that does not fit) before anything was trained leaves nothing behind; a failure in
-    users' code leaves its traceback, and in a sweep every job keeps a `run.json`.
+    users' code leaves its traceback, and in a sweep every job keeps a `run.json`. Of several processes of one run the
+    first does all this, and the others train with it.
     """
+    with ranks.joined(cfg.engine) as place:
+        return _run(cfg, context) if place.rank == 0 else _help(cfg, context)
+
+
+def _help(cfg: DictConfig, context: Context) -> Result:
+    """Train with the first process, and write nothing."""
+    from ppl_vae.training import fit
+
+    group = ranks.group(cfg.engine)
+    with group.agreed():
+        pass  # the first one has its data
+    with group.agreed():
+        arguments = _arguments(cfg, assemble(cfg, context))
+    fit(**arguments, directory=context.directory, resume=_resumes(cfg, context), progress=False)
+    return Result()
+
+
+def _assembled(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | None = None) -> Assembled:
+    """All that the config describes: of several processes the first one makes it first, and downloads what is to be."""
+    group = ranks.group(cfg.engine)
+    with group.agreed():
+        made = assemble(cfg, context, loaded)
+    with group.agreed():
+        return made
+
+
+def _run(cfg: DictConfig, context: Context) -> Result:
     begun: Begun | None = context.begun
     resume = _resumes(cfg, context)
     watch = sweep.watch(context.directory, context.number, cfg.trainer.epochs)
@@ -254,31 +282,37 @@ def _begin(
 ) -> Begun:
     if watch is not None:
         watch.begin(context.directory)
-    made = assemble(cfg, context, loaded)
-    config = made.config
+    made = _assembled(cfg, context, loaded)
 
     from ppl_vae.diagnostics.collapse import CollapseAlarm
 
-    optimizer = _optimizer(config["optimizer"])
-    scheduler = build("scheduler", config["scheduler"]) if config["scheduler"] else None
+    arguments = _arguments(cfg, made)
     recorder.start(made.saved, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
     trackers = []
-    if config["logger"]:
-        trackers.append(build("logger", config["logger"], directory=context.directory, config=made.saved))
-    arguments = {
-        "vae": made.vae,
-        "data": made.data,
-        "objective": made.objective,
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        **config["trainer"],
-        "seed": cfg.seed,
+    if made.config["logger"]:
+        trackers.append(build("logger", made.config["logger"], directory=context.directory, config=made.saved))
+    arguments |= {
         "directory": recorder,
         "resume": _resumes(cfg, context),
         "callbacks": [CollapseAlarm(made.vae, watched), *trackers, *([] if watch is None else [watch])],
     }
     return Begun(cfg, made, arguments, recorder, trackers, context.number)
+
+
+def _arguments(cfg: DictConfig, made: Assembled) -> dict[str, Any]:
+    """The arguments of `fit` that the config says, but for files and callbacks."""
+    config = made.config
+    return {
+        "vae": made.vae,
+        "data": made.data,
+        "objective": made.objective,
+        "optimizer": _optimizer(config["optimizer"]),
+        "scheduler": build("scheduler", config["scheduler"]) if config["scheduler"] else None,
+        **config["trainer"],
+        "seed": cfg.seed,
+        "distributed": cfg.engine.distributed,
+    }
 
 
 def _train(
@@ -290,7 +324,8 @@ def _train(
         except Stop as stop:
             return _stopped(stop, cfg, context, recorder)
     else:
-        reset_process(cfg.seed, cfg.engine.device, cfg.engine.threads, context.worker)  # as `assemble` leaves it
+        engine = (ranks.device_of(cfg.engine), cfg.engine.threads, context.worker)
+        reset_process(cfg.seed, *engine)  # as `assemble` leaves it
     with Trackers(*begun.trackers) as told:
         try:
             history = begun.history()
@@ -301,7 +336,11 @@ def _train(
         except KeyboardInterrupt:
             print(f"interrupted; go on with: {next_command('train', resume=context.directory)}", file=sys.stderr)
             raise
-        result = finish(begun.made.vae, begun.made.data, history, cfg, context.directory)
+        try:
+            result = finish(begun.made.vae, begun.made.data, history, cfg, context.directory)
+        except BaseException as error:
+            error.trained = True  # type: ignore[attr-defined]  # other processes of the run have left
+            raise
         told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
         recorder.end("finished", result=told.result)
     return result
