@@ -20,32 +20,61 @@ from ppl_vae.cli.composition import with_open_targets
 Compose = Callable[[list[str]], DictConfig]
 
 
-def composed(compose: Compose, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
-    """Give the config of every job.
+class Configs(Sequence[DictConfig]):
+    """The configs of jobs, each made when it is asked for.
 
     Args:
-        compose: composes one.
-        jobs: the overrides of each.
+        compose: composes one, and raises what Hydra raises for one that is wrong.
+        jobs: the overrides of each, which are all looked at now.
     """
-    kinds: dict[Any, list[int]] = {}
-    parser = OverridesParser.create()
-    parsed = [parser.parse_overrides(with_open_targets(job)) for job in jobs]
-    for number, overrides in enumerate(parsed):
-        kinds.setdefault(_kind(overrides), []).append(number)
-    found: dict[int, DictConfig] = {}
-    for alike in kinds.values():
-        first, *others = alike
-        found[first] = compose(list(jobs[first]))
-        copies = {k: _changed(found[first], parsed[first], parsed[k]) for k in others}
-        if others:
-            last = compose(list(jobs[others[-1]]))
-            if (made := copies[others[-1]]) is None or not _equal(made, last):
-                copies = dict.fromkeys(others)
-            copies[others[-1]] = last
+
+    def __init__(self, compose: Compose, jobs: Sequence[Sequence[str]]) -> None:
+        parser = OverridesParser.create()
+        self._compose, self._jobs = compose, [list(job) for job in jobs]
+        self._parsed = [parser.parse_overrides(with_open_targets(job)) for job in jobs]
+        self._firsts: dict[int, int] = {}
+        self._composed: dict[int, DictConfig] = {}
+        kinds: dict[Any, list[int]] = {}
+        for number, overrides in enumerate(self._parsed):
+            kinds.setdefault(_kind(overrides), []).append(number)
+        for first, *others in kinds.values():
+            self._composed[first] = compose(self._jobs[first])
+            self._look(first, others)
+
+    def _look(self, first: int, others: Sequence[int]) -> None:
+        """Find out which of some jobs are copies of the first."""
+        if not others:
+            return
+        last, scratch = self._compose(self._jobs[others[-1]]), copy.deepcopy(self._composed[first])
+        made = _changed(self._composed[first], self._parsed[first], self._parsed[others[-1]])
+        holds = made is not None and _equal(made, last)
         for k in others:
-            made = copies[k]
-            found[k] = compose(list(jobs[k])) if made is None else made
-    return [found[number] for number in range(len(jobs))]
+            if holds and _takes(scratch, self._parsed[k]):
+                self._firsts[k] = first
+            elif k != others[-1]:
+                self._compose(self._jobs[k])  # which tells what is wrong with it, if something is
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, number: Any) -> Any:
+        """The config of a job, which is the caller's own."""
+        if number in self._composed:
+            return copy.deepcopy(self._composed[number])
+        first = self._firsts.get(number)
+        made = None
+        if first is not None:
+            made = _changed(self._composed[first], self._parsed[first], self._parsed[number])
+        return self._compose(self._jobs[number]) if made is None else made
+
+
+def _takes(config: DictConfig, overrides: Sequence[Override]) -> bool:
+    """Whether a config has all these keys, and takes their values, which it holds afterwards."""
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config([o for o in overrides if _is_plain(o)], config)
+    except Exception:
+        return False
+    return True
 
 
 def _kind(overrides: Sequence[Override]) -> Any:

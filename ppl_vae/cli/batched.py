@@ -48,18 +48,17 @@ class BatchedLauncher(BasicLauncher):
     """Launches jobs, those of one kind trained as one program.
 
     Args:
-        at_once: the most runs in one program.
-        workers: processes that share the jobs; None for one a core, as far as each has `RUNS` jobs. One of them is this
-            process.
+        at_once: the most jobs that are begun at a time, and the most runs in one program.
+        workers: processes that share the jobs; None for one a core, as far as each has `RUNS` jobs.
 
     Attributes:
-        composed: configs of jobs that a sweeper has composed already, by their overrides.
+        looked_at: configs of jobs that a sweeper has looked at already, by their overrides.
     """
 
     def __init__(self, at_once: int = 64, workers: int | None = None) -> None:
         super().__init__()
         self.at_once, self.workers = at_once, workers
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.looked_at: dict[Any, alike.Configs] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all, then give each job its turn."""
@@ -72,66 +71,73 @@ class BatchedLauncher(BasicLauncher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        composed = self._composed(job_overrides, initial_job_idx)
-        workers = self.workers or min(cores(), max(1, len(composed) // RUNS))
+        load = functools.partial(self.hydra_context.config_loader.load_sweep_config, self.config)
+        configs = self.looked_at.pop(_name(job_overrides), None) or alike.Configs(load, job_overrides)
+        do = functools.partial(self._do, configs, initial_job_idx)
+        workers = self.workers or min(cores(), max(1, len(configs) // RUNS))
+        shares = _shares(job_overrides, workers)
         if workers > 1:
             job.is_heard = True
-            return _in_workers(composed, _shares(composed, workers), self._do)
-        done: list[JobReturn] = []
-        self._do(composed, done.append)
-        return done
+            return _in_workers(job_overrides, shares, do)
+        done: dict[int, JobReturn] = {}
+        do(shares[0], done.__setitem__)
+        return [done[place] for place in range(len(configs))]
 
-    def _do(self, composed: Sequence[DictConfig], tell: Callable[[JobReturn], object]) -> None:
-        """Train all in this process, then give each job its turn."""
+    def _do(
+        self, configs: alike.Configs, first: int, places: Sequence[int], tell: Callable[[int, JobReturn], object]
+    ) -> None:
+        """Train jobs in this process, some at a time, then give each its turn."""
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.task_function is not None
-        with _ahead(composed, self.at_once, self.task_function.job.ahead):  # type: ignore[attr-defined]
-            for config in composed:
-                tell(
-                    run_job(
+        loaded: dict[str, Dataset] = {}
+        size = math.ceil(len(places) / math.ceil(len(places) / self.at_once))
+        for start in range(0, len(places), size):
+            some = {place: _numbered(configs[place], first + place) for place in places[start : start + size]}
+            ahead = self.task_function.job.ahead  # type: ignore[attr-defined]
+            with _ahead(list(some.values()), self.at_once, ahead, loaded):
+                for place, config in some.items():
+                    told = run_job(
                         hydra_context=self.hydra_context,
                         task_function=self.task_function,
                         config=config,
                         job_dir_key="hydra.sweep.dir",
                         job_subdir_key="hydra.sweep.subdir",
                     )
-                )
-                configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+                    tell(place, told)
+                    configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
 
-    def _composed(self, jobs: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
-        assert self.config is not None
-        assert self.hydra_context is not None
-        found = [self.composed.pop(tuple(job), None) for job in jobs]
-        if any(config is None for config in found):
-            load = self.hydra_context.config_loader.load_sweep_config
-            found = list(alike.composed(functools.partial(load, self.config), jobs))
-        for number, config in enumerate(found, first):
-            assert config is not None
-            with open_dict(config):
-                config.hydra.job.id = number
-                config.hydra.job.num = number
-        return found  # type: ignore[return-value]
+
+def _numbered(config: DictConfig, number: int) -> DictConfig:
+    with open_dict(config):
+        config.hydra.job.id = number
+        config.hydra.job.num = number
+    return config
+
+
+def _name(jobs: Sequence[Sequence[str]]) -> Any:
+    return tuple(map(tuple, jobs))
 
 
 @contextlib.contextmanager
 def launching() -> Iterator[None]:
-    """Let Hydra make a `BatchedLauncher` where a config names it; of itself it takes those of its own packages only.
+    """Let Hydra make a `BatchedLauncher` where a config names it, and look at jobs without composing each of them.
+
+    Of itself it takes launchers of its own packages only.
 
     Raises:
         UsageError: for a key that the launcher does not take.
     """
-    launcher_of, validation_of = Plugins.instantiate_launcher, Sweeper.validate_batch_is_legal
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    launcher_of = Plugins.instantiate_launcher
+    looked_at: dict[Any, alike.Configs] = {}
 
     def validate_batch_is_legal(self: Any, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job, as Hydra does, and keep what comes out."""
+        """Look at every job, as Hydra does, which composes each anew for it."""
         node = self.config.hydra.launcher
-        if node is None or node.get("_target_") != TARGET:
-            validation_of(self, batch)
-            return
         load = functools.partial(self.hydra_context.config_loader.load_sweep_config, self.config)
-        composed.update(zip(map(tuple, batch), alike.composed(load, batch), strict=True))
+        configs = alike.Configs(load, batch)
+        if node is not None and node.get("_target_") == TARGET:
+            looked_at[_name(batch)] = configs
 
     def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Launcher:
         node = config.hydra.launcher
@@ -151,7 +157,7 @@ def launching() -> Iterator[None]:
                 f"hydra.launcher.workers: got {keys['workers']}, expected 1: only Linux has more processes"
             )
         launcher = BatchedLauncher(**{k: v for k, v in keys.items() if v is not None})
-        launcher.composed = composed
+        launcher.looked_at = looked_at
         launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         return launcher
 
@@ -166,32 +172,29 @@ def launching() -> Iterator[None]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _shares(composed: Sequence[DictConfig], workers: int) -> list[list[int]]:
+def _shares(jobs: Sequence[Sequence[str]], workers: int) -> list[list[int]]:
     """The places of the jobs that each worker does; those of a kind lie together."""
-    kinds: dict[str, list[int]] = {}
-    for place, config in enumerate(composed):
-        kinds.setdefault(_kind(config), []).append(place)
+    kinds: dict[Any, list[int]] = {}
+    for place, job in enumerate(jobs):
+        kinds.setdefault(tuple(filter(_tells_kinds, job)), []).append(place)
     ordered = [place for alike in kinds.values() for place in alike]
     size = math.ceil(len(ordered) / workers)
     return [ordered[k : k + size] for k in range(0, len(ordered), size)]
 
 
-def _kind(config: DictConfig) -> str:
-    """A config but for what does not keep runs apart: a guess, since the stacks are made of what is built."""
-
-    def blank(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: blank(v) for k, v in value.items()}
-        return [blank(v) for v in value] if isinstance(value, list) else float if isinstance(value, float) else value
-
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    return repr(blank({k: v for k, v in plain.items() if k not in ("hydra", "seed", "name")}))
+def _tells_kinds(override: str) -> bool:
+    """Whether runs with another value are of another kind: a guess, since stacks are made of what is built."""
+    name, _, value = override.partition("=")
+    try:
+        return name != "seed" and math.isfinite(float(value)) and float(value).is_integer()
+    except ValueError:
+        return True
 
 
 def _in_workers(
-    composed: Sequence[DictConfig],
+    jobs: Sequence[Sequence[str]],
     shares: Sequence[Sequence[int]],
-    do: Callable[[Sequence[DictConfig], Callable[[JobReturn], object]], None],
+    do: Callable[[Sequence[int], Callable[[int, JobReturn], object]], None],
 ) -> list[JobReturn]:
     """Let each process do its share; results are printed in the order of the jobs."""
     threads = max(1, cores() // len(shares))
@@ -200,14 +203,14 @@ def _in_workers(
         import torch
 
         torch.set_num_threads(min(threads, torch.get_num_threads()))
-        places, said = iter(share), io.StringIO()
+        said = io.StringIO()
 
-        def done(job: JobReturn) -> None:
-            tell((next(places), job.status, job._return_value, said.getvalue()))
+        def done(place: int, job: JobReturn) -> None:
+            tell((place, job.status, job._return_value, said.getvalue()))
             said.seek(said.truncate(0))
 
         with contextlib.redirect_stdout(said):
-            do([composed[place] for place in share], done)
+            do(share, done)
 
     found: dict[int, JobReturn] = {}
     texts: dict[int, str] = {}
@@ -216,44 +219,38 @@ def _in_workers(
     def hear(number: int, told: tuple[int, JobStatus, Any, str]) -> None:
         nonlocal printed
         place, status, value, texts[place] = told
-        found[place] = _returned(composed[place], status, value)
+        found[place] = _returned(jobs[place], status, value)
         while printed in texts:
-            print(texts[printed], end="", flush=True)
+            print(texts.pop(printed), end="", flush=True)
             printed += 1
 
     codes = in_processes([functools.partial(work, share) for share in shares], hear)
-    for text in (texts[place] for place in sorted(texts) if place >= printed):
-        print(text, end="", flush=True)
+    for place in sorted(texts):
+        print(texts[place], end="", flush=True)
     for share, code in zip(shares, codes, strict=True):
         for place in share:
             if place not in found:
                 lost = JobFailed(f"job {place}: its process ended with exit code {code}")
-                found[place] = _returned(composed[place], JobStatus.FAILED, lost)
-    return [found[place] for place in range(len(composed))]
+                found[place] = _returned(jobs[place], JobStatus.FAILED, lost)
+    return [found[place] for place in range(len(jobs))]
 
 
-def _returned(config: DictConfig, status: JobStatus, value: Any) -> JobReturn:
-    """What `run_job` gave in another process, whose configs are those of this one."""
-    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task)
+def _returned(job: Sequence[str], status: JobStatus, value: Any) -> JobReturn:
+    """What `run_job` gave in another process, without configs."""
     name = JobRuntime.instance().get("name")
-    return JobReturn(overrides, _own(config), config, os.getcwd(), name, status, value)  # noqa: PTH109
-
-
-def _own(config: DictConfig) -> DictConfig:
-    own = copy.deepcopy(config)
-    with read_write(own), open_dict(own):
-        del own["hydra"]
-    return own
+    here = os.getcwd()  # noqa: PTH109
+    return JobReturn(list(job), working_dir=here, task_name=name, status=status, _return_value=value)
 
 
 @contextlib.contextmanager
-def _ahead(composed: Sequence[DictConfig], at_once: int, ahead: dict[Path, Any]) -> Iterator[None]:
+def _ahead(
+    composed: Sequence[DictConfig], at_once: int, ahead: dict[Path, Any], loaded: dict[str, Dataset]
+) -> Iterator[None]:
     """Train the jobs, and lay each `ahead` for its turn. Those whose turn does not come are interrupted runs."""
     from ppl_vae.cli.hydra import standard_output_for_results
     from ppl_vae.cli.verbs import train
 
     begun: dict[Path, Begun] = {}
-    loaded: dict[str, Dataset] = {}
     try:
         with standard_output_for_results():
             for config in composed:
@@ -303,7 +300,10 @@ def _in_hydra(config: DictConfig) -> Iterator[tuple[Any, Any]]:
             yield None, None
             return
         try:
-            cfg = validated("train", _own(config))
+            own = copy.deepcopy(config)
+            with read_write(own), open_dict(own):
+                del own["hydra"]
+            cfg = validated("train", own)
         except Exception:  # told in its turn
             yield None, None
             return

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppl_vae.cli import alike
+from ppl_vae.cli.composition import Loader
 from tests.cli.small import SMALL
 
 DIFFER = (
@@ -44,17 +45,17 @@ def both(cli, monkeypatch):
         seen = []
 
         def compare(compose, jobs):
-            for make in (lambda: real(compose, jobs), lambda: [compose(list(job)) for job in jobs]):
+            for make in (lambda: list(real(compose, jobs)), lambda: [compose(list(job)) for job in jobs]):
                 try:
                     seen.append([(OmegaConf.to_container(c), str(c.hydra.job.override_dirname)) for c in make()])
                 except Exception as error:
                     seen.append((type(error), str(error)))
             raise Stop
 
-        real = alike.composed
-        monkeypatch.setattr(alike, "composed", compare)
+        real = alike.Configs
+        monkeypatch.setattr(alike, "Configs", compare)
         cli("train", "-m", "hydra/launcher=batched", "hydra.sweep.dir=sweep", *words)
-        monkeypatch.setattr(alike, "composed", real)
+        monkeypatch.setattr(alike, "Configs", real)
         return seen
 
     return look
@@ -68,12 +69,30 @@ def assert_equal(seen):
 def test_jobs_that_differ_in_numbers_are_copies(both, monkeypatch):
     """One config is composed for all, and one to look whether copies hold."""
     called = []
-    real = alike._changed
-    monkeypatch.setattr(alike, "_changed", lambda *words: called.append(words) or real(*words))
+    real = Loader._composed
+    monkeypatch.setattr(Loader, "_composed", lambda *words: called.append(words) or real(*words))
     seen = both(*SMALL, "seed=0,1,2", "optimizer.lr=1e-3,1e-2")
-    assert len(called) == 5
+    assert len(called) == 2 + 2 + 6  # the sweep's own (twice), the copies', each for comparison
     assert len(seen[0]) == 6
     assert_equal(seen)
+
+
+def test_a_config_is_the_callers_own(both, monkeypatch):
+    """A job that changes its config changes no other's."""
+    kept = []
+    real = alike.Configs.__init__
+
+    def init(self, *words):
+        real(self, *words)
+        kept.append(self)
+
+    monkeypatch.setattr(alike.Configs, "__init__", init)
+    both(*SMALL, "seed=0,1,2")
+    configs = kept[0]
+    before = [OmegaConf.to_container(configs[k]) for k in range(3)]
+    for k in range(3):
+        configs[k].seed = 7
+    assert [OmegaConf.to_container(configs[k]) for k in range(3)] == before
 
 
 @pytest.mark.slow
