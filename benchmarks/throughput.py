@@ -21,7 +21,13 @@ RESULTS = ("results.figures=false", "results.posterior=false")
 LAUNCHERS = {
     "basic": (),
     "joblib, 2 workers": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "Ray, 2 cores": ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
     "batched": ("hydra/launcher=batched",),
+    "batched, 1 process": ("hydra/launcher=batched", "hydra.launcher.workers=1"),
+}
+PLUGINS = {
+    "joblib, 2 workers": "hydra_plugins.hydra_joblib_launcher",
+    "Ray, 2 cores": "hydra_plugins.hydra_ray_launcher",
 }
 
 
@@ -51,9 +57,7 @@ class Throughput:
 
 def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Throughput]:
     """One sweep by each launcher that is installed, `rounds` times; both clocks always."""
-    launchers = dict(LAUNCHERS)
-    if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
-        del launchers["joblib, 2 workers"]
+    launchers = {name: words for name, words in LAUNCHERS.items() if _is_here(PLUGINS.get(name))}
     for particles in (1, 1000) if only is None else (int(only),):
         wall: dict[str, list[float]] = {name: [] for name in launchers}
         cpu: dict[str, list[float]] = {name: [] for name in launchers}
@@ -64,6 +68,14 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Throughput
                 cpu[name].append(seconds[1])
         title = f"{JOBS} runs of {EPOCHS} epochs on digits, test evidence by {particles} particles"
         yield Throughput(title, wall, cpu)
+
+
+def _is_here(plugin: str | None) -> bool:
+    if plugin is None:
+        return True
+    return importlib.util.find_spec("hydra_plugins") is not None and (
+        importlib.util.find_spec(f"hydra_plugins.{plugin}") is not None
+    )
 
 
 def sweep(words: tuple[str, ...], particles: int) -> tuple[float, float]:

@@ -69,7 +69,7 @@ class Configs(Sequence[DictConfig]):
 
 
 def _takes(config: DictConfig, overrides: Sequence[Override]) -> bool:
-    """Whether a config has all these keys, and takes their values, which it holds afterwards."""
+    """Set these keys of a config, and say whether it has them all and takes their values."""
     try:
         ConfigLoaderImpl._apply_overrides_to_config([o for o in overrides if _is_plain(o)], config)
     except Exception:

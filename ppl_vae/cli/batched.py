@@ -183,7 +183,7 @@ def _shares(jobs: Sequence[Sequence[str]], workers: int) -> list[list[int]]:
 
 
 def _tells_kinds(override: str) -> bool:
-    """Whether runs with another value are of another kind: a guess, since stacks are made of what is built."""
+    """True where runs with another value are of another kind: a guess, since stacks are made of what is built."""
     name, _, value = override.partition("=")
     try:
         return name != "seed" and math.isfinite(float(value)) and float(value).is_integer()
@@ -236,7 +236,7 @@ def _in_workers(
 
 
 def _returned(job: Sequence[str], status: JobStatus, value: Any) -> JobReturn:
-    """What `run_job` gave in another process, without configs."""
+    """The job as `run_job` gave it in another process, without configs."""
     name = JobRuntime.instance().get("name")
     here = os.getcwd()  # noqa: PTH109
     return JobReturn(list(job), working_dir=here, task_name=name, status=status, _return_value=value)

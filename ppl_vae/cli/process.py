@@ -56,9 +56,9 @@ def reset_process(
 
 def forget_user_modules(folder: Path) -> None:
     """Forget modules imported from the working directory by an earlier job: their globals may have changed."""
-    for name in [name for name, file in _modules.items() if file.is_relative_to(folder)]:
-        sys.modules.pop(name, None)
-        del _modules[name]
+    for name, file in _modules.items():
+        if file.is_relative_to(folder):
+            sys.modules.pop(name, None)
 
 
 def remember_user_modules(before: set[str], folder: Path) -> None:

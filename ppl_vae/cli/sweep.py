@@ -206,7 +206,7 @@ def beginning(directory: Path, number: int) -> str:
     plan = _plan_of(sweep)
     own = " ".join(_own(plan, number))
     of = f" of {len(plan.jobs)}" if plan.complete else ""
-    return ", ".join(part for part in (f"Job {number + 1}{of}", own, _left(sweep, plan)) if part)
+    return ", ".join(part for part in (f"Job {number + 1}{of}", own, _left(sweep, plan, number)) if part)
 
 
 def _plan_of(sweep: Path) -> Plan:
@@ -223,14 +223,14 @@ def _own(plan: Plan, number: int) -> tuple[str, ...]:
     return next((plan.own(job) for job in plan.jobs if job.number == number), ())
 
 
-def _left(sweep: Path, plan: Plan) -> str:
+def _left(sweep: Path, plan: Plan, number: int) -> str:
     """The time left, at the pace since this sweep was started or gone on with; empty before a job ended.
 
     Told from the times of the jobs' files alone, which are there whatever process does them; it knows of no jobs in
     other processes that are not done yet, and takes them as done.
     """
     since = datetime.fromisoformat((plan.resumed or (plan.started,))[-1]).timestamp()
-    stamps = _stamps(sweep, plan)
+    stamps = _stamps(sweep, plan, number)
     done = sum(stamp >= since for stamp in stamps)
     missing = len(plan.jobs) - len(stamps)
     if not plan.complete or plan.search or not done or not missing:  # all have begun: that tells not how far they are
@@ -238,12 +238,12 @@ def _left(sweep: Path, plan: Plan) -> str:
     return f"{duration((time.time() - since) / done * missing)} left"
 
 
-def _stamps(sweep: Path, plan: Plan) -> list[float]:
-    """The times of the folders of jobs; every job asks, so of ten thousand one look at each has to be enough."""
+def _stamps(sweep: Path, plan: Plan, number: int) -> list[float]:
+    """The times of the folders of other jobs; every job asks, so of ten thousand one look at each has to be enough."""
     if plan.folder(0) is None:
         return [(path / RECORD).stat().st_mtime for path in children(sweep)]
     with os.scandir(sweep) as entries:
-        return [entry.stat().st_mtime for entry in entries if entry.name.isdecimal()]
+        return [entry.stat().st_mtime for entry in entries if entry.name.isdecimal() and entry.name != str(number)]
 
 
 def title(directory: Path, number: int) -> str:

@@ -31,7 +31,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _KEPT = -1, -3, 2**28
 
 
 def cores() -> int:
-    """How many processes can work at a time here; 1 where work is not forked."""
+    """The number of processes that can work at a time here; 1 where work is not forked."""
     return len(os.sched_getaffinity(0)) if FORKS else 1
 
 

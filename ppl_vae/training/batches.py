@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +37,12 @@ class Batches:
             generator: of the order and of the noise of random policies.
             done: batches to leave out at the beginning.
         """
-        for batch in self.split.batches(size, shuffle=generator is not None, generator=generator, done=done):
+        feed = self.split.batches
+        if "done" in inspect.signature(feed).parameters:
+            found = feed(size, shuffle=generator is not None, generator=generator, done=done)
+        else:  # of a split of the user's own, whose batches are gone through
+            found = itertools.islice(feed(size, shuffle=generator is not None, generator=generator), done, None)
+        for batch in found:
             yield tuple(
                 cast(part, self.dtype, part.device) if isinstance(part, torch.Tensor) else part for part in batch
             )

@@ -46,6 +46,8 @@ __all__ = [
 # the same noise after every epoch and in every run: differences are differences of the pairs
 VALIDATION_SEED = 0
 
+LOST = 600.0  # by a kill in a long epoch, at most so many seconds
+
 APART = 1e-4  # by so much of their size weights may differ between processes, whose processors may round differently
 
 
@@ -93,11 +95,15 @@ def _run_epoch(training: Training) -> None:
     state, reporter = training.state, training.process.reporter
     begin_epoch(training)
     started, look = time.monotonic() - state.spent, time.monotonic() + reporter.seconds
+    saved = time.monotonic()
     for batch in training.rest_of_epoch():
         train_on(training, batch)
         state.spent = time.monotonic() - started
         if training.signals.stop is not None:
             interrupt(training, unsaved=True)
+        if training.group.size == 1 and time.monotonic() - saved >= LOST:  # of several, the others would have to agree
+            save(training)
+            saved = time.monotonic()
         if time.monotonic() >= look:
             look = time.monotonic() + reporter.seconds
             reporter.step(state.step, state.epoch + 1, _glance(training))

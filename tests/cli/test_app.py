@@ -136,7 +136,7 @@ USAGE = {
     "empty sweep": (["compare", "sweep=''"], "sweep=DIR"),
     "empty folder of sweeps": (["sweeps", "dir="], "dir=DIR"),
     "folder of configs": (["train", "--config-dir", "nowhere"], "nowhere"),
-    "a number as an option": (["train", "dataset=0"], "dataset=0: no such option; expected one of: bars, csv"),
+    "a number as an option": (["train", "dataset=0"], "dataset=0: no such option; expected one of: arrow, bars, csv"),
     "another number": (["train", "model=-inf"], "no such option"),
     "several options": (["train", "model=[vae,conv]"], "got several options, expected one"),
     "several trainers": (["train", "trainer=[default,debug]"], "-m trainer=A,B"),

@@ -371,3 +371,25 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(RunError, match="expected the 5"):
         train(pair(), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("step", [1, 6, 8, 20])
+def test_a_long_epoch_is_saved_in_between(step, whole, tmp_path, monkeypatch):
+    """A process that is killed at any step goes on from that step, to the same bits."""
+    from ppl_vae.training import loop
+
+    real = Store.save_last
+
+    def killed(self, state):
+        if state["step"] > step or (state["step"] == step and state["position"] == 0):
+            raise Stop
+        real(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "LOST", 0.0)
+        patch.setattr(Store, "save_last", killed)
+        with pytest.raises(Stop):
+            train(pair(norm=True, dropout=True), tmp_path / "run")
+    assert Store(tmp_path / "run").load()["step"] == step
+    vae = pair(norm=True, dropout=True)
+    assert_same(vae, train(vae, tmp_path / "run", resume=True), tmp_path / "run", whole)
