@@ -146,7 +146,7 @@ class WakeSleep(Objective):
         scale, joint = t.data_scale / t.total, t.sum(t.model, False, weighted=True).mean() / t.total
         insomnia = self.insomnia.value
         wake = scale * (weights * log_p).sum() + joint
-        surrogate = wake + insomnia * scale * (weights * log_q).sum()
+        surrogate = wake + insomnia * (scale * (weights * log_q).sum())  # a schedule has float32, the scale has not
         found = metrics(t)
         if dreams is not None:
             surrogate = surrogate + (1 - insomnia) * dreams
