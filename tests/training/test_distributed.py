@@ -178,7 +178,7 @@ def test_one_that_is_killed_is_missed(tmp_path: Path) -> None:
 
 def test_the_script_on_the_page_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "distributed.md").read_text()
-    script = re.search(r"^```\{code-block\} python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert script is not None
     (tmp_path / "script.py").write_text(script[1])
     called = torchrun("script.py", cwd=tmp_path)
