@@ -176,6 +176,7 @@ def test_failing_jobs_at_any_place_stop_no_other_and_are_counted(cli, forks, tmp
         assert [job.state for job in Sweep.load(str(case)).jobs] == ["refused" if f else "finished" for f in fails]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_a_job_whose_process_is_begun_again_goes_on_with_its_run(cli, forks, monkeypatch):
     """A cluster queues a job again: the second process finds the first one's run, and no other job's."""

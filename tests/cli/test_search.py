@@ -103,6 +103,7 @@ def killed_and_gone_on(cli, tmp_path, words, whole, log, places):
         assert_goes_on(cli, folder, words, whole, f"killed at operation {at}, {log[at]}")
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_to_the_same_trials(cli, tmp_path_factory, tmp_path):
     _, whole, log = made_whole(tmp_path_factory, SMALLEST)
     assert len({str(params) for _, _, params, _, _ in whole["trials"]}) == 2

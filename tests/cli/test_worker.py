@@ -119,6 +119,7 @@ def test_jobs_in_the_process_of_the_command_take_one_device(cli, two_devices):
     assert "cuda:1" not in called.err
 
 
+@pytest.mark.slow
 def test_the_threads_are_those_that_were_asked_for(cli):
     for words, threads in ((("engine.threads=2",), 2), ((), torch.get_num_threads())):
         folder = f"run{threads}"
