@@ -96,10 +96,9 @@ def _changed(first: DictConfig, before: Sequence[Override], overrides: Sequence[
         ConfigLoaderImpl._apply_overrides_to_config(changes, made)
     except Exception:
         return None
-    said = made.hydra.overrides.task
-    own = len(said) - sum(not o.is_hydra_override() for o in overrides)
-    for place, override in enumerate(overrides, own):
-        said[place] = override.input_line
+    said, told = made.hydra.overrides.task, [o.input_line for o in overrides if not o.is_hydra_override()]
+    for place, line in enumerate(told, len(said) - len(told)):
+        said[place] = line
     names = made.hydra.job.config.override_dirname
     tasks = OverridesParser.create().parse_overrides(list(said))
     made.hydra.job.override_dirname = get_overrides_dirname(

@@ -26,11 +26,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ppl_vae.cli import alike
+from ppl_vae.cli import alike, launchers
+from ppl_vae.cli.forks import FORKS, Tell, in_processes
 from ppl_vae.cli.hydra import JobFailed
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.cli.workers import FORKS, Tell, cores, in_processes
 from ppl_vae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class BatchedLauncher(BasicLauncher):
     def __init__(self, at_once: int = 64, workers: int | None = None) -> None:
         super().__init__()
         self.at_once, self.workers = at_once, workers
+        self.may_fork = FORKS
         self.looked_at: dict[Any, alike.Configs] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -74,11 +75,13 @@ class BatchedLauncher(BasicLauncher):
         load = functools.partial(self.hydra_context.config_loader.load_sweep_config, self.config)
         configs = self.looked_at.pop(_name(job_overrides), None) or alike.Configs(load, job_overrides)
         do = functools.partial(self._do, configs, initial_job_idx)
-        workers = self.workers or min(cores(), max(1, len(configs) // RUNS))
-        shares = _shares(job_overrides, workers)
-        if workers > 1:
+        threads = OmegaConf.select(self.config, "engine.threads")
+        workers = self.workers or min(launchers.workers(threads), max(1, len(configs) // RUNS))
+        shares = _shares(job_overrides, workers if self.may_fork else 1)
+        if len(shares) > 1:
             job.is_heard = True
-            return _in_workers(job_overrides, shares, do)
+            return _in_workers(job_overrides, shares, threads or launchers.workers(workers), do)
+        self.may_fork = False  # a process that has computed on several threads leaves its forks waiting for them
         done: dict[int, JobReturn] = {}
         do(shares[0], done.__setitem__)
         return [done[place] for place in range(len(configs))]
@@ -194,10 +197,10 @@ def _tells_kinds(override: str) -> bool:
 def _in_workers(
     jobs: Sequence[Sequence[str]],
     shares: Sequence[Sequence[int]],
+    threads: int,
     do: Callable[[Sequence[int], Callable[[int, JobReturn], object]], None],
 ) -> list[JobReturn]:
-    """Let each process do its share; results are printed in the order of the jobs."""
-    threads = max(1, cores() // len(shares))
+    """Let each process do its share, on so many threads; results are printed in the order of the jobs."""
 
     def work(share: Sequence[int], tell: Tell) -> None:
         import torch
@@ -228,10 +231,12 @@ def _in_workers(
     for place in sorted(texts):
         print(texts[place], end="", flush=True)
     for share, code in zip(shares, codes, strict=True):
-        for place in share:
-            if place not in found:
-                lost = JobFailed(f"job {place}: its process ended with exit code {code}")
-                found[place] = _returned(jobs[place], JobStatus.FAILED, lost)
+        lost = [place for place in share if place not in found]
+        why = f"their process was ended by signal {-code}" if code < 0 else f"their process ended with code {code}"
+        if lost:
+            say(f"ppl-vae train: {len(lost)} jobs have not come to their end, since {why}")
+        for place in lost:
+            found[place] = _returned(jobs[place], JobStatus.FAILED, JobFailed(why))
     return [found[place] for place in range(len(jobs))]
 
 

@@ -2,13 +2,17 @@
 
 import json
 import math
+import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ppl_vae.cli import batched, launchers
 from ppl_vae.runs.run import Run
 from ppl_vae.training.checkpoint import Store
 from tests.cli.small import SMALL
@@ -42,10 +46,10 @@ def assert_same_run(mine, other):
 def test_a_sweep_of_numbers_is_that_of_the_basic_launcher(cli, tmp_path):
     """Two kinds (latent_dim), within each a number of seed and lr; one job is refused, one becomes NaN."""
     words = (*SMALL, "model.latent_dim=1,2", "seed=0,1", "optimizer.lr=1e-2,-1")
-    batched, basic = cli("train", *words, *BATCHED), cli("train", *words, *BASIC)
-    assert batched.code == basic.code == 1
-    assert "2 runs as one program" in batched.err
-    assert "4 of 8 failed" in batched.err
+    together, basic = cli("train", *words, *BATCHED), cli("train", *words, *BASIC)
+    assert together.code == basic.code == 1
+    assert "2 runs as one program" in together.err
+    assert "4 of 8 failed" in together.err
     assert "4 of 8 failed" in basic.err
     for number in range(8):
         mine, other = tmp_path / "batched" / str(number), tmp_path / "basic" / str(number)
@@ -129,11 +133,11 @@ def test_workers_share_the_jobs_and_give_what_one_process_gives(shell, tmp_path)
     """Two kinds, jobs in an order that mixes them, one refused; results are printed in the order of the jobs."""
     words = (*SMALL, "model.latent_dim=1,2", "seed=0,1", "optimizer.lr=1e-2,-1", "format=json")
     basic = shell("train", *words, *BASIC)
-    batched = shell("train", *words, *BATCHED, "hydra.launcher.workers=2")
-    assert batched.code == basic.code == 1, batched.err
-    assert "4 of 8 failed" in batched.err
-    assert batched.err.count("2 runs as one program") == 2
-    told = [[(row["job"], row["status"]) for row in called.json] for called in (batched, basic)]
+    shared = shell("train", *words, *BATCHED, "hydra.launcher.workers=2")
+    assert shared.code == basic.code == 1, shared.err
+    assert "4 of 8 failed" in shared.err
+    assert shared.err.count("2 runs as one program") == 2
+    told = [[(row["job"], row["status"]) for row in called.json] for called in (shared, basic)]
     assert told[0] == told[1] == [(n, "failed" if n % 2 else "finished") for n in range(8)]
     for number in range(0, 8, 2):
         assert_same_run(tmp_path / "batched" / str(number), tmp_path / "basic" / str(number))
@@ -172,6 +176,37 @@ def test_ended_workers_leave_runs_to_go_on_with(shell, tmp_path, number):
     again = shell("train", "-m", "resume=batched", "trainer.epochs=1")  # so that there is nothing left to train
     assert again.code == 0, again.err
     assert [Run(path.parent).status for path in seen] == ["finished"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="work is forked on Linux alone")
+def test_a_worker_that_is_killed_is_told_and_the_others_end(shell, tmp_path):
+    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
+    process = shell.start("train", *words, "trainer.epochs=300", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
+    seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
+    deadline = time.monotonic() + 100
+    while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "2 jobs have not come to their end, since their process was ended by signal 9" in err
+    assert sorted(Run(path.parent).status for path in seen) == ["finished"] * 2 + ["interrupted"] * 2
+    assert "go on with the rest: ppl-vae train -m resume=" in err
+
+
+def test_a_process_that_has_trained_is_not_forked(cli, monkeypatch):
+    """A search asks the launcher several times: here first where one core is free, then where two are."""
+    forked, cores = [], iter((1, 2, 2, 2))
+    monkeypatch.setattr(batched, "_in_workers", lambda *words: forked.append(words))
+    monkeypatch.setattr(batched, "RUNS", 1)
+    monkeypatch.setattr(launchers, "workers", lambda threads=None: next(cores))
+    called = cli("train", *SMALL, "seed=0,1,2,3", *BATCHED, "hydra.sweeper.max_batch_size=2")
+    assert called.code == 0, called.err
+    assert not forked
+    assert next(cores) == 2  # it was asked for the second two jobs, too
 
 
 @pytest.mark.slow

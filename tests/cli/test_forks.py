@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ppl_vae.cli.workers import _Lines, in_processes
+from ppl_vae.cli.forks import _Lines, in_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="work is forked on Linux alone")
 
@@ -86,7 +86,7 @@ def test_a_signal_reaches_every_process_once_and_what_they_tell_last_comes(numbe
 def test_no_process_outlives_its_parent(tmp_path):
     script = textwrap.dedent("""
         import os, pathlib, time
-        from ppl_vae.cli.workers import in_processes
+        from ppl_vae.cli.forks import in_processes
         def work(tell):
             tell(os.getpid())
             time.sleep(60)

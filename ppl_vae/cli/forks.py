@@ -30,11 +30,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _KEPT = -1, -3, 2**28
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3), and bytes."""
 
 
-def cores() -> int:
-    """The number of processes that can work at a time here; 1 where work is not forked."""
-    return len(os.sched_getaffinity(0)) if FORKS else 1
-
-
 def in_processes(works: Sequence[Callable[[Tell], None]], tell: Callable[[int, Any], None]) -> list[int]:
     """Do each work in a process of its own, all at a time.
 
