@@ -11,10 +11,11 @@ import numpy as np
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.runs.recorder import CHECKPOINT
+from ppl_vae.runs.run import rows_of
 from ppl_vae.runs.state import load
 from ppl_vae.sweeps.plan import Plan
 from ppl_vae.sweeps.sweep import Job, Sweep
-from ppl_vae.sweeps.trials import ELBO, rows_of
+from ppl_vae.sweeps.trials import ELBO
 from ppl_vae.training.history import Row
 
 

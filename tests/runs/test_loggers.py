@@ -96,9 +96,9 @@ def test_a_run_that_failed_is_a_failure_where_its_last_figures_could_not_be_told
     calls = fake("wandb")
     tracker = loggers.WandB(tmp_path, CONFIG)
     sys.modules["wandb"].log = None  # no network any more
-    with pytest.warns(UserWarning, match="WandB at the end of the run"), contextlib.suppress(ValueError):
-        with Trackers(tracker):  # noqa: SIM117 - the warning comes of its end
-            raise ValueError("no")
+    warned = pytest.warns(UserWarning, match="WandB at the end of the run")
+    with warned, contextlib.suppress(ValueError), Trackers(tracker):
+        raise ValueError("no")
     assert calls[-1] == ("finish", (), {"exit_code": 1})
 
 
