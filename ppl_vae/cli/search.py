@@ -27,6 +27,7 @@ from ppl_vae.runs.recorder import RunWriter
 from ppl_vae.runs.run import rows_of
 from ppl_vae.sweeps.plan import MULTIRUN
 from ppl_vae.sweeps.space import Space
+from ppl_vae.sweeps.stop import saved_rows
 from ppl_vae.sweeps.study import JOURNAL, PRUNERS, SAMPLERS, Study, require_optuna
 from ppl_vae.sweeps.sweep import ENDED, Job, Sweep
 from ppl_vae.sweeps.trials import ELBO, Trial, metrics_of, trials_of
@@ -257,10 +258,10 @@ class HalvingSweeper(Search):
 
 
 def _there(job: Job, epochs: float) -> bool:
-    """True for a job that has ended, or waits after so many epochs."""
+    """True for a job that has ended, or waits after so many epochs, with all of them saved."""
     if job.state in ENDED:
         return True
-    return job.state == "interrupted" and job.run is not None and len(rows_of(job.run.directory)) >= epochs
+    return job.state == "interrupted" and job.run is not None and len(saved_rows(job.run.directory)) >= epochs
 
 
 def _prune(job: Job) -> None:

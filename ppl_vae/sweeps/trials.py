@@ -71,14 +71,14 @@ def metrics_of(name: Any, direction: Any = None) -> tuple[Metric, ...]:
         >>> metrics_of(["validation/elbo", "seconds"])
         (Metric(name='validation/elbo', up=True), Metric(name='seconds', up=False))
     """
-    names = [name] if isinstance(name, str) else list(name or ())
+    names = list(name) if isinstance(name, (list, tuple)) else [name]
     legal = [f"{part}/{short}" for part in PARTS for short in DIRECTIONS if short != "seconds"] + ["seconds"]
     for one in names or [name]:
         if one not in legal:
             raise UsageError(f"hydra.sweeper.metric: got {one}; {near(str(one), legal)}")
-    told = [direction] if isinstance(direction, str) else list(direction or ())
+    told = [] if direction is None else list(direction) if isinstance(direction, (list, tuple)) else [direction]
     for one in told:
-        if one not in SIDES:
+        if one not in tuple(SIDES):
             raise UsageError(f"hydra.sweeper.direction: got {one}; {near(str(one), SIDES)}")
     if told and len(told) != len(names):
         raise UsageError(
