@@ -242,3 +242,18 @@ def test_a_table_that_is_read_by_row_groups_is_the_table(kind, seed, tmp_path):
         except AssertionError as error:
             raise AssertionError(f"case {case}: {dict(frame.dtypes)} {len(frame)}, {how}") from error
     assert made > 2
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "3", True])
+@pytest.mark.parametrize("key", ["shuffle_block", "shuffle_window"])
+def test_blocks_and_windows_are_whole_numbers(key, wrong, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((9, 2)))
+    with pytest.raises(DataError, match=rf"Got {key}=.*, expected a whole number of at least 1"):
+        pv.datasets.npy(tmp_path / "x.npy", mmap=True, **{key: wrong})
+
+
+def test_mmap_is_true_or_false(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((9, 2)))
+    for wrong in ("no", 1, None):  # no is a text to Hydra
+        with pytest.raises(DataError, match="expected true or false"):
+            pv.datasets.npy(tmp_path / "x.npy", mmap=wrong)
