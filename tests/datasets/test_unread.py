@@ -244,6 +244,18 @@ def test_a_table_that_is_read_by_row_groups_is_the_table(kind, seed, tmp_path):
     assert made > 2
 
 
+@pytest.mark.parametrize("rows", [0, 9])
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_table_that_pandas_cannot_read_is_refused_as_a_whole(kind, rows, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    codes = pa.array([1, 2, 3] * (rows // 3), pa.int64()).dictionary_encode()
+    frame = pa.table({"a": codes}).to_pandas(types_mapper=pd.ArrowDtype)
+    written(np.random.default_rng(0), frame, tmp_path / "t", kind)
+    words = told(lambda: pv.datasets.load(kind, path=tmp_path / "t"))
+    assert "truncated, corrupt or no" in words
+    assert told(lambda: pv.datasets.load(kind, path=tmp_path / "t", mmap=True)) == words
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, "3", True])
 @pytest.mark.parametrize("key", ["shuffle_block", "shuffle_window"])
 def test_blocks_and_windows_are_whole_numbers(key, wrong, tmp_path):
