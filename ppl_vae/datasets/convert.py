@@ -320,6 +320,9 @@ def _as_labels(labels: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "biufUSO":
         raise DataError(f"Got labels of dtype {array.dtype}, expected integers, text or numbers.")
     if array.dtype.kind == "O":
+        held = next((v for v in array.tolist() if hasattr(v, "__len__") and not isinstance(v, str | bytes)), None)
+        if held is not None:
+            raise DataError(f"Got labels of type {type(held).__name__}, expected one number or text per datum.")
         missing = [i for i, v in enumerate(array.tolist()) if v is None or v != v]
         if missing:
             raise DataError(f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none.")
