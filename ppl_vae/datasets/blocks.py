@@ -85,6 +85,9 @@ class Blocks:
         row = sum(sample.nbytes for sample in self.samples)
         return max(2, WINDOW_BYTES // max(1, row * int(self.starts.diff().max())))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_held": OrderedDict()}  # a copy, in another process say, reads for itself
+
     def block(self, number: int) -> tuple[Tensor, ...]:
         """Give the tensors of a block, which are not to be changed.
 
@@ -225,8 +228,7 @@ class Column:
     def to(self, kind: torch.device | torch.dtype | str) -> Column:
         """Give the same data of another dtype, or on another device, unread."""
         if isinstance(kind, torch.dtype):
-            dtype = kind
-            return self if dtype == self.dtype else self.each(lambda x, _: x.to(dtype))
+            return self if kind == self.dtype else self.each(functools.partial(_cast, dtype=kind))
         return replace(self, device=torch.device(kind))
 
     def each(self, step: Callable[[Tensor, Tensor], Tensor]) -> Column:
@@ -234,7 +236,7 @@ class Column:
 
         Args:
             step: takes values, ``(rows, …)``, and the rows of the source that they are of; gives values that are no
-                larger, of which as many are missing.
+                larger, of which as many are missing. A function with a name, so that the data can be pickled.
         """
         none = step(torch.empty((0, *self.shape[1:]), dtype=self.dtype), torch.empty(0, dtype=torch.int64))
         return replace(
@@ -268,7 +270,15 @@ class Column:
 
 def numbered(size: int, start: int = 0) -> Column:
     """Give the numbers start, …, start + size − 1, int64 ``(size,)``, without memory for them."""
-    return Column((size,), torch.int64, Chosen(size), steps=(lambda rows, _: rows + start,))
+    return Column((size,), torch.int64, Chosen(size), steps=(functools.partial(_shifted, start=start),))
+
+
+def _shifted(x: Tensor, rows: Tensor, start: int) -> Tensor:
+    return x + start
+
+
+def _cast(x: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype)
 
 
 @dataclass(frozen=True)

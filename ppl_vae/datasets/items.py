@@ -51,6 +51,9 @@ class Items:
         self.starts: Sequence[int] = equal_starts(size, rows_of_a_block(row))
         self._next = -1
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ahead": iter(()), "_next": -1}
+
     def load(self, block: int) -> tuple[Any, ...]:
         """Give the items of a block as arrays ``(rows, …)``, one per argument of the programs.
 

@@ -51,6 +51,9 @@ class TableFile:
                 self.rows = [self._batches.get_batch(i).num_rows for i in range(self._batches.num_record_batches)]
                 self.schema = self._batches.schema
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableFile, (self.file, self.kind)  # opened again
+
     @property
     def starts(self) -> list[int]:
         """The first row of each group, and after them the number of all rows."""
