@@ -269,7 +269,7 @@ def count(share: float | None, size: int, name: str) -> int:
 
 
 SEVERAL = 2**27
-"""Data of which a permutation is made to choose those held out; of more, outside memory, they are drawn one by one."""
+"""Data of which a permutation is made to choose those held out; of more they are drawn one by one."""
 
 
 def held_out(size: int, validation: float | None, test: float | None, seed: int) -> tuple[Tensor, Tensor]:
