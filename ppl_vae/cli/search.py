@@ -6,6 +6,7 @@ Both decide from what is on the disk alone: the plan, the study, the runs. So th
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,11 +24,13 @@ from ppl_vae.config.schema import near
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import RunWriter
+from ppl_vae.runs.run import rows_of
 from ppl_vae.sweeps.plan import MULTIRUN
 from ppl_vae.sweeps.space import Space
+from ppl_vae.sweeps.stop import saved_rows
 from ppl_vae.sweeps.study import JOURNAL, PRUNERS, SAMPLERS, Study, require_optuna
 from ppl_vae.sweeps.sweep import ENDED, Job, Sweep
-from ppl_vae.sweeps.trials import ELBO, Trial, metrics_of, rows_of, trials_of
+from ppl_vae.sweeps.trials import ELBO, Trial, metrics_of, trials_of
 from ppl_vae.training.history import History
 
 if TYPE_CHECKING:
@@ -93,13 +96,13 @@ class Search(Sweeper):
         self.run()
         return []
 
+    @abstractmethod
     def begin(self) -> None:
         """Write the plan as far as it is known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self) -> None:
         """Launch jobs until the search has ended."""
-        raise NotImplementedError
 
     def write(self, jobs: Sequence[Sequence[str]] = (), first: int = 0, **changes: Any) -> None:
         """Write the plan."""
@@ -255,10 +258,10 @@ class HalvingSweeper(Search):
 
 
 def _there(job: Job, epochs: float) -> bool:
-    """True for a job that has ended, or waits after so many epochs."""
+    """True for a job that has ended, or waits after so many epochs, with all of them saved."""
     if job.state in ENDED:
         return True
-    return job.state == "interrupted" and job.run is not None and len(rows_of(job.run.directory)) >= epochs
+    return job.state == "interrupted" and job.run is not None and len(saved_rows(job.run.directory)) >= epochs
 
 
 def _prune(job: Job) -> None:

@@ -150,7 +150,7 @@ def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 12
         count_missing(split.tensors),
         split.indices,
         split.columns,
-        split.in_memory,
+        not any(isinstance(t, Column) for t in split.tensors),
     )
     screen(vae, data, every_datum=every_datum, rows=rows)
     return split

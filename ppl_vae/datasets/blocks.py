@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ppl_vae.datasets.chosen import Chosen
+from ppl_vae.datasets.chosen import Chosen, places_of
+from ppl_vae.errors import DataError
 
 BLOCK_BYTES, WINDOW_BYTES = 2**20, 2**26
 """Of a block, where the rows of a source come in no blocks of their own, and of the blocks that are in memory."""
@@ -71,9 +72,10 @@ class Blocks:
         self.stored, self.convert = stored, convert
         self.starts = torch.as_tensor(stored.starts, dtype=torch.int64)
         self._held: OrderedDict[int, tuple[Tensor, ...]] = OrderedDict()
-        self._window = stored.window
         filled = (self.starts.diff() > 0).nonzero()
-        self.samples = tuple(t[:1].clone() for t in self.block(int(filled[0]) if len(filled) else 0))
+        first = int(filled[0]) if len(filled) else 0
+        self._held[first] = self.convert(stored.load(first))
+        self.samples = tuple(t[:1].clone() for t in self._held[first])
 
     @functools.cached_property
     def window(self) -> int:
@@ -83,12 +85,26 @@ class Blocks:
         row = sum(sample.nbytes for sample in self.samples)
         return max(2, WINDOW_BYTES // max(1, row * int(self.starts.diff().max())))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_held": OrderedDict()}  # a copy, in another process say, reads for itself
+
     def block(self, number: int) -> tuple[Tensor, ...]:
-        """Give the tensors of a block, which are not to be changed."""
+        """Give the tensors of a block, which are not to be changed.
+
+        Raises:
+            DataError: where they are of another kind or shape than those of the first block.
+        """
         if number not in self._held:
             while self._held and len(self._held) >= self.window:
                 self._held.popitem(last=False)  # before the next is read: not one more is in memory
-            self._held[number] = self.convert(self.stored.load(number))
+            tensors = self.convert(self.stored.load(number))
+            found, expected = _kinds(tensors), _kinds(self.samples)
+            if found != expected:
+                raise DataError(
+                    f"Got data of {found} from datum {int(self.starts[number])} on, expected {expected} as before: "
+                    "give all data one type and shape."
+                )
+            self._held[number] = tensors
         self._held.move_to_end(number)
         return self._held[number]
 
@@ -104,6 +120,10 @@ class Blocks:
             for place, out in zip(places, found, strict=True):
                 out.index_copy_(0, part, block[place].index_select(0, own))
         return found
+
+
+def _kinds(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{str(t.dtype)[6:]} {tuple(t.shape[1:])}" for t in tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,15 +192,12 @@ class Column:
 
     def rows(self, at: slice | Tensor) -> Tensor:
         """Give the rows of the source at some places."""
-        if isinstance(at, slice):
-            start, stop, step = at.indices(len(self))
-            at = torch.arange(start, max(start, stop), step)
-        return self.chosen.at(at.cpu())
+        return self.chosen.at(places_of(at, len(self)) if isinstance(at, slice) else at.cpu())
 
     def __getitem__(self, at: int | slice | Tensor) -> Tensor:
         """Read some of the data: a copy in memory."""
         if isinstance(at, int):
-            return self.values(self.rows(torch.tensor([at % len(self)])))[0]
+            return self.values(self.rows(torch.tensor([range(len(self))[at]])))[0]
         return self.values(self.rows(at))
 
     @staticmethod
@@ -211,8 +228,7 @@ class Column:
     def to(self, kind: torch.device | torch.dtype | str) -> Column:
         """Give the same data of another dtype, or on another device, unread."""
         if isinstance(kind, torch.dtype):
-            dtype = kind
-            return self if dtype == self.dtype else self.each(lambda x, _: x.to(dtype))
+            return self if kind == self.dtype else self.each(functools.partial(_cast, dtype=kind))
         return replace(self, device=torch.device(kind))
 
     def each(self, step: Callable[[Tensor, Tensor], Tensor]) -> Column:
@@ -220,7 +236,7 @@ class Column:
 
         Args:
             step: takes values, ``(rows, …)``, and the rows of the source that they are of; gives values that are no
-                larger, of which as many are missing.
+                larger, of which as many are missing. A function with a name, so that the data can be pickled.
         """
         none = step(torch.empty((0, *self.shape[1:]), dtype=self.dtype), torch.empty(0, dtype=torch.int64))
         return replace(
@@ -254,7 +270,15 @@ class Column:
 
 def numbered(size: int, start: int = 0) -> Column:
     """Give the numbers start, …, start + size − 1, int64 ``(size,)``, without memory for them."""
-    return Column((size,), torch.int64, Chosen(size), steps=(lambda rows, _: rows + start,))
+    return Column((size,), torch.int64, Chosen(size), steps=(functools.partial(_shifted, start=start),))
+
+
+def _shifted(x: Tensor, rows: Tensor, start: int) -> Tensor:
+    return x + start
+
+
+def _cast(x: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype)
 
 
 @dataclass(frozen=True)

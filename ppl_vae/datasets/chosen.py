@@ -15,7 +15,7 @@ class Chosen:
     Args:
         size: how many there are.
         first: places of the whole that come before place 0, where the rows are a run, or all but a few.
-        without: ascending rows that are left out of a run.
+        passed: of each row that is left out of a run, ascending, how many rows before it are not.
         listed: the rows one by one, in place of a run.
 
     Example:
@@ -28,13 +28,14 @@ class Chosen:
 
     size: int
     first: int = 0
-    without: Tensor | None = field(default=None, repr=False)
+    passed: Tensor | None = field(default=None, repr=False)
     listed: Tensor | None = field(default=None, repr=False)
 
     @staticmethod
     def all_but(size: int, without: Tensor) -> Chosen:
         """All of `size` rows but those given, which ascend."""
-        return Chosen(size - len(without), without=without if len(without) else None)
+        passed = without - torch.arange(len(without))
+        return Chosen(size - len(without), passed=passed if len(without) else None)
 
     @staticmethod
     def of(rows: Tensor) -> Chosen:
@@ -47,30 +48,48 @@ class Chosen:
         return self.listed is None or bool((self.listed.diff() > 0).all())
 
     def at(self, places: Tensor) -> Tensor:
-        """Give the rows at some places, int64 of their shape."""
+        """Give the rows at some places, int64 of their shape.
+
+        Raises:
+            IndexError: for a place below 0 or above the last; beyond it are rows that were not chosen.
+        """
+        if places.numel():
+            least, most = (int(bound) for bound in places.aminmax())
+            if least < 0 or most >= self.size:
+                raise IndexError(f"Got place {least if least < 0 else most} of {self.size} rows.")
         if self.listed is not None:
             return self.listed[places]
         places = places + self.first
-        return places if self.without is None else places + torch.searchsorted(self._kept_before(), places, right=True)
+        return places if self.passed is None else places + torch.searchsorted(self.passed, places, right=True)
 
     def before(self, rows: Tensor) -> Tensor:
         """Give how many of the rows chosen come before each of `rows`; of rows that ascend."""
         if self.listed is not None:
             return torch.searchsorted(self.listed, rows)
-        left_out = 0 if self.without is None else torch.searchsorted(self.without, rows)
+        left_out: Tensor | int = 0
+        if self.passed is not None:
+            left_out = torch.searchsorted(self.passed + torch.arange(len(self.passed)), rows)
         return (rows - left_out - self.first).clamp(0, self.size)
 
     def part(self, at: slice | Tensor) -> Chosen:
         """Choose among the rows chosen."""
         if isinstance(at, slice):
-            start, stop, step = at.indices(self.size)
             if self.listed is not None:
                 return Chosen.of(self.listed[at].contiguous())
+            start, stop, step = at.indices(self.size)
             if step == 1:
                 return replace(self, size=max(0, stop - start), first=self.first + start)
-            at = torch.arange(start, max(start, stop), step)
+            at = places_of(at, self.size)
         return Chosen.of(self.at(at))
 
-    def _kept_before(self) -> Tensor:
-        assert self.without is not None
-        return self.without - torch.arange(len(self.without))
+
+def places_of(at: slice, size: int) -> Tensor:
+    """Give the places of `size` that a slice selects.
+
+    Raises:
+        ValueError: for a step below 1, as of a tensor.
+    """
+    start, stop, step = at.indices(size)
+    if step < 1:
+        raise ValueError(f"Got a slice with a step of {step}, expected at least 1.")
+    return torch.arange(start, max(start, stop), step)

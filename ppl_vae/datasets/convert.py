@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -181,19 +182,22 @@ def _columns(
 ) -> tuple[Column, ...]:
     """The arrays of a source outside memory, converted as `as_tensor` does, block by block."""
     exact = exact or (stored.chosen and dtype is None)
-
-    def convert(arrays: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        names = _names(name, len(arrays))
-        return tuple(
-            as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
-            for i, (a, n) in enumerate(zip(arrays, names, strict=True))
-        )
-
-    blocks = Blocks(stored, convert)
+    blocks = Blocks(stored, functools.partial(_converted, name=name, dtype=dtype, exact=exact, exact_x=exact_x))
     size = int(blocks.starts[-1])
     return tuple(
         Column((size, *sample.shape[1:]), sample.dtype, Chosen(size), blocks, place)
         for place, sample in enumerate(blocks.samples)
+    )
+
+
+def _converted(
+    arrays: tuple[Any, ...], *, name: str, dtype: torch.dtype | None, exact: bool, exact_x: bool
+) -> tuple[Tensor, ...]:
+    """The arrays of a block."""
+    names = _names(name, len(arrays))
+    return tuple(
+        as_tensor(a, n, dtype, exact=exact or (exact_x and i == 0))
+        for i, (a, n) in enumerate(zip(arrays, names, strict=True))
     )
 
 
@@ -249,11 +253,17 @@ def channels_first(x: Tensor | Column, channels: Channels | None, what: str = "x
             f"(data, height, width{axes or ')'}."
         )
     if channels == "none":
-        return x.each(lambda part, _: part.unsqueeze(1)) if isinstance(x, Column) else x.unsqueeze(1)
+        return x.each(_one_channel) if isinstance(x, Column) else x.unsqueeze(1)
     if channels == "first":
         return x
-    if isinstance(x, Column):
-        return x.each(lambda part, _: part.permute(0, 3, 1, 2).contiguous())
+    return x.each(_channels_moved) if isinstance(x, Column) else _channels_moved(x)
+
+
+def _one_channel(x: Tensor, rows: Tensor) -> Tensor:
+    return x.unsqueeze(1)
+
+
+def _channels_moved(x: Tensor, rows: Tensor | None = None) -> Tensor:
     return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -320,6 +330,9 @@ def _as_labels(labels: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "biufUSO":
         raise DataError(f"Got labels of dtype {array.dtype}, expected integers, text or numbers.")
     if array.dtype.kind == "O":
+        held = next((v for v in array.tolist() if hasattr(v, "__len__") and not isinstance(v, str | bytes)), None)
+        if held is not None:
+            raise DataError(f"Got labels of type {type(held).__name__}, expected one number or text per datum.")
         missing = [i for i, v in enumerate(array.tolist()) if v is None or v != v]
         if missing:
             raise DataError(f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,12 @@ class Items:
                 "the data set enters the bound. Give the class a method __len__."
             ) from None
         sample = self._put_together(self._items(0, 1)) if size else ()
-        row = sum(part.nbytes for part in sample)
+        row = sum(prod(part.shape) * part.dtype.itemsize for part in sample)  # sparse tensors have no nbytes
         self.starts: Sequence[int] = equal_starts(size, rows_of_a_block(row))
         self._next = -1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ahead": iter(()), "_next": -1}
 
     def load(self, block: int) -> tuple[Any, ...]:
         """Give the items of a block as arrays ``(rows, …)``, one per argument of the programs.

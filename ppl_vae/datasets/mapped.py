@@ -36,6 +36,15 @@ class Mapped:
         self.starts, self.window, self.chosen = equal_starts(len(array), rows), window, chosen
         self._file = None if file is None else Unchanged(file)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | ({} if self._file is None else {"array": None})  # the file is not put into a pickle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._file is not None:
+            self._file.check()
+            self.array = np.load(self._file.file, mmap_mode="r", allow_pickle=False)
+
     def load(self, block: int) -> tuple[Array]:
         """Give a copy of the rows of a block.
 

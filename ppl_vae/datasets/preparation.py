@@ -6,6 +6,7 @@ T's name in capitals. A source that has another default for one of them names it
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import prod
@@ -204,15 +205,17 @@ def _binarized(split: Split, policy: Binarization, peak: float, seed: int) -> Sp
     indices: Any = split.indices
     static = policy == "static"
     if isinstance(x, Column):
-
-        def change(part: Tensor, rows: Tensor) -> Tensor:
-            if not static:
-                return threshold_binarization(part, peak)
-            return static_binarization(part, indices.values(rows), peak, seed)
-
+        change = functools.partial(_binary, numbers=indices if static else None, peak=peak, seed=seed)
         return replace(split, tensors=(x.each(change), *others))
     x = static_binarization(x, indices, peak, seed) if static else threshold_binarization(x, peak)
     return replace(split, tensors=(x, *others))
+
+
+def _binary(x: Tensor, rows: Tensor, numbers: Column | None, peak: float, seed: int) -> Tensor:
+    """Some rows of a column, of which static binarization has to know the numbers."""
+    if numbers is None:
+        return threshold_binarization(x, peak)
+    return static_binarization(x, numbers.values(rows), peak, seed)
 
 
 def _fit(train: Split, transform: Transform) -> Standardization:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ def only_unread(mmap: bool, **given: int | None) -> None:
     """Refuse what says how data are read from a file, where they are not left in it.
 
     Raises:
-        DataError: naming the keyword; also for a number below 1.
+        DataError: naming the keyword; also for what is no whole number of at least 1, and mmap that is no boolean.
     """
+    if not isinstance(mmap, bool):
+        raise DataError(f"Got mmap={mmap!r}, expected true or false.")
     for key, value in given.items():
         if value is not None and not mmap:
             raise DataError(
                 f"Got {key}={value} with mmap=false, expected mmap=true beside it: data in memory are shuffled as a "
                 "whole."
             )
-        if value is not None and value < 1:
-            raise DataError(f"Got {key}={value}, expected at least 1.")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+            raise DataError(f"Got {key}={value!r}, expected a whole number of at least 1.")
 
 
 def from_files(

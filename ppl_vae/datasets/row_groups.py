@@ -51,6 +51,9 @@ class TableFile:
                 self.rows = [self._batches.get_batch(i).num_rows for i in range(self._batches.num_record_batches)]
                 self.schema = self._batches.schema
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableFile, (self.file, self.kind)  # opened again
+
     @property
     def starts(self) -> list[int]:
         """The first row of each group, and after them the number of all rows."""
@@ -58,7 +61,7 @@ class TableFile:
 
     def empty(self) -> pd.DataFrame:
         """Give the table without its rows, as pandas has it: an index is no column."""
-        return self.schema.empty_table().to_pandas().rename(columns=str)
+        return self._in_pandas(self.schema.empty_table())
 
     def tables(self, group: int, columns: Sequence[str]) -> Iterator[Any]:
         """Read some columns of a group, a few rows at a time, as tables of Arrow's.
@@ -81,7 +84,7 @@ class TableFile:
     def frames(self, group: int, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Read some columns of a group, a few rows at a time, as pandas has them."""
         for table in self.tables(group, columns):
-            yield table.to_pandas().rename(columns=str)
+            yield self._in_pandas(table)
 
     def column(self, name: str) -> pd.Series[Any]:
         """Read a column as a whole."""
@@ -89,7 +92,12 @@ class TableFile:
 
         groups = range(len(self.rows))
         tables = [self.schema.empty_table().select([name]), *(t for g in groups for t in self.tables(g, [name]))]
-        return pa.concat_tables(tables).to_pandas().rename(columns=str)[name]
+        return self._in_pandas(pa.concat_tables(tables))[name]
+
+    def _in_pandas(self, table: Any) -> pd.DataFrame:
+        with reading(self.file, f"{self.kind} file"):  # pandas cannot read all that it writes, such as its Arrow types
+            frame: pd.DataFrame = table.to_pandas().rename(columns=str)
+            return frame
 
     def has_gaps(self, name: str) -> bool:
         """Tell whether values of a column are missing."""

@@ -105,7 +105,7 @@ class Split:
         return all(isinstance(tensor, Tensor) for tensor in self.tensors)
 
     @property
-    def order(self) -> BlockOrder | None:
+    def block_order(self) -> BlockOrder | None:
         """The order of an epoch by blocks; None for data in memory, or of at most a window, that are shuffled whole."""
         column = next((t for t in self.tensors if isinstance(t, Column) and t.source is not None), None)
         if column is None or column.source is None:
@@ -138,7 +138,7 @@ class Split:
 
         Args:
             batch_size: data per batch.
-            shuffle: draw a fresh permutation; of data outside memory that are more than a window, one by `order`.
+            shuffle: draw a fresh permutation; of data outside memory that are more than a window, one by `block_order`.
             generator: source of the permutation and of the noise of random policies. Without one, both come
                 from torch's global generator where `shuffle` is set; else the noise is always the same, see
                 `batch`.
@@ -149,7 +149,7 @@ class Split:
         order: Tensor | None = None
         if shuffle:
             generator = torch.default_generator if generator is None else generator
-            if (by_blocks := self.order) is not None:
+            if (by_blocks := self.block_order) is not None:
                 seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
                 return self._by_blocks(by_blocks, batch_size, seed, done)
             order = torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
@@ -269,7 +269,7 @@ def count(share: float | None, size: int, name: str) -> int:
 
 
 SEVERAL = 2**27
-"""Data of which a permutation is made to choose those held out; of more, outside memory, they are drawn one by one."""
+"""Data of which a permutation is made to choose those held out; of more they are drawn one by one."""
 
 
 def held_out(size: int, validation: float | None, test: float | None, seed: int) -> tuple[Tensor, Tensor]:

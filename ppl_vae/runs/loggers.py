@@ -16,11 +16,12 @@ import os
 import re
 import secrets
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.runs.files import jsonable, write_atomically
@@ -75,7 +76,7 @@ def note(directory: Path, tracker: str, **words: Any) -> None:
     write_atomically(path, json.dumps({**told, tracker: words}) + "\n")
 
 
-class _InOrder:
+class _InOrder(ABC):
     """Rows in order, each told once: those that came before the first one, too, where the tracker has not seen them."""
 
     directory: Path
@@ -90,9 +91,9 @@ class _InOrder:
         """True for a step that the tracker was told before this process began."""
         return False
 
+    @abstractmethod
     def tell(self, row: Row) -> None:
         """Tell a row that the tracker has not seen."""
-        raise NotImplementedError
 
     def _catch_up(self, step: float = math.inf) -> None:
         if self.step is None:
@@ -191,6 +192,14 @@ class TensorBoard(_InOrder):
         config: the resolved config, logged as text.
     """
 
+    WORDS: ClassVar[Mapping[Status, str]] = {
+        "finished": "STATUS_SUCCESS",
+        "failed": "STATUS_FAILURE",
+        "interrupted": "STATUS_RUNNING",
+        "pruned": "STATUS_UNKNOWN",  # neither a success nor a failure, and over
+    }
+    """What its table of hyperparameters calls how a run ended."""
+
     def __init__(self, directory: Path, config: dict[str, Any]) -> None:
         _need("tensorboard", "tensorboard")
         self.directory, self.config = directory, flat(config)
@@ -242,10 +251,9 @@ class TensorBoard(_InOrder):
 
         told = {k: v for k, v in self.config.items() if not k.startswith(("spec.", "provenance."))}
         experiment, start, end = hparams(told, final)
-        words = {"finished": "STATUS_SUCCESS", "failed": "STATUS_FAILURE", "interrupted": "STATUS_RUNNING"}
         told_of_end, place = HParamsPluginData(), end.value[0].metadata.plugin_data
         told_of_end.ParseFromString(place.content)
-        told_of_end.session_end_info.status = Word.Value(words[status])  # torch says that each succeeded
+        told_of_end.session_end_info.status = Word.Value(self.WORDS[status])  # torch says that each succeeded
         place.content = told_of_end.SerializeToString()
         return [experiment, start, end]
 
@@ -267,6 +275,14 @@ class MLflow(_InOrder):
         experiment: MLflow's name for a group of runs.
         tracking_uri: where MLflow keeps them; None: MLFLOW_TRACKING_URI, else mlflow's default.
     """
+
+    WORDS: ClassVar[Mapping[Status, str]] = {
+        "finished": "FINISHED",
+        "failed": "FAILED",
+        "interrupted": "KILLED",
+        "pruned": "KILLED",
+    }
+    """What MLflow calls how a run ended."""
 
     def __init__(
         self, directory: Path, config: dict[str, Any], experiment: str = "ppl_vae", tracking_uri: str | None = None
@@ -291,7 +307,7 @@ class MLflow(_InOrder):
             run = self.mlflow.start_run(run_id=before.info.run_id)
             self.steps = {point.step for point in client.get_metric_history(run.info.run_id, "epoch")}
         note(directory, "mlflow", run=run.info.run_id)
-        self.status = "FINISHED"
+        self.ended: Status = "finished"
         told = {_allowed(k): str(v)[:500] for k, v in flat(config).items()}
         there = {} if before is None else before.data.params
         new = [(k, v) for k, v in told.items() if k not in there]
@@ -322,17 +338,17 @@ class MLflow(_InOrder):
         self.mlflow.log_metrics({_allowed(k): v for k, v in _finite(row).items()}, step=int(row["step"]))
 
     def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
-        """Log the final results and the figures; MLflow's words for a failed and an interrupted run."""
+        """Log the final results and the figures."""
+        self.ended = status  # whatever fails from here on
         self._catch_up()
-        self.status = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}[status]
         if final := _finite(result):
             self.mlflow.log_metrics({_allowed(f"final/{k}"): v for k, v in final.items()}, step=self.step or 0)
         for path in figures:
             self.mlflow.log_artifact(str(path), "figures")
 
     def close(self) -> None:
-        """End the run."""
-        self.mlflow.end_run(self.status)
+        """End the run, in MLflow's word for how it ended."""
+        self.mlflow.end_run(self.WORDS[self.ended])
 
 
 def _allowed(name: str) -> str:
@@ -342,6 +358,8 @@ def _allowed(name: str) -> str:
 
 class _Like(_InOrder):
     """The common part of Weights & Biases and of trackio, which copies its interface."""
+
+    ended: Status = "finished"
 
     def __init__(self, library: Any, directory: Path, config: dict[str, Any], **options: Any) -> None:
         self.library, self.directory = library, directory
@@ -353,11 +371,11 @@ class _Like(_InOrder):
 
     def end(self, status: Status, result: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Log how the run ended, the final results and the figures, at its last step."""
+        self.ended = status  # whatever fails from here on
         self._catch_up()
         drawn = {f"figures/{f.stem}": self.library.Image(str(f)) for f in figures if f.suffix == ".png"}
         final = {f"final/{k}": v for k, v in _finite(result).items()}
         self.library.log({"status": status, **final, **drawn}, step=self._last())
-        self.ended = status
 
     def _last(self) -> int:
         return self.step or 0
@@ -377,6 +395,9 @@ class WandB(_Like):
         mode: online, offline or disabled.
     """
 
+    CODES: ClassVar[Mapping[Status, int]] = {"finished": 0, "pruned": 0, "failed": 1, "interrupted": 130}
+    """The exit code of the command, by how a run ended: any but 0 is a failure to W&B."""
+
     def __init__(
         self,
         directory: Path,
@@ -390,7 +411,6 @@ class WandB(_Like):
         options = {"project": project, "dir": str(directory)} | ({"mode": mode} if mode else {})
         super().__init__(library, directory, config, name=directory.name, id=name, resume="allow", **options)
         self.first = int(getattr(self.run, "step", 0) or 0)
-        self.ended: Status = "finished"
 
     def knows(self, step: int) -> bool:
         """True for a step that W&B has been told: it takes none twice."""
@@ -400,8 +420,8 @@ class WandB(_Like):
         return max(self.step or 0, self.first)
 
     def close(self) -> None:
-        """End the run; any code but 0 says that it did not finish."""
-        self.library.finish(exit_code={"finished": 0, "failed": 1, "interrupted": 130}[self.ended])
+        """End the run with its exit code."""
+        self.library.finish(exit_code=self.CODES[self.ended])
 
 
 class Trackio(_Like):

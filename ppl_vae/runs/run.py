@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -34,13 +35,13 @@ DEPTH = 4
 """How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
 
 
-def rows_of(directory: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl`; none without it, and a torn last line is ignored."""
+def rows_of(directory: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.jsonl`, null as NaN; none without it, and a torn last line is ignored."""
     rows = []
     path = directory / METRICS
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
         except ValueError:
             break
     return rows

@@ -11,10 +11,11 @@ import numpy as np
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.runs.recorder import CHECKPOINT
+from ppl_vae.runs.run import rows_of
 from ppl_vae.runs.state import load
 from ppl_vae.sweeps.plan import Plan
 from ppl_vae.sweeps.sweep import Job, Sweep
-from ppl_vae.sweeps.trials import ELBO, rows_of
+from ppl_vae.sweeps.trials import ELBO
 from ppl_vae.training.history import Row
 
 
@@ -69,7 +70,7 @@ class Watch:
         """
         if any(job.state == "pruned" for job in self._others()):
             raise Stop("pruned", "pruned, as its trial was")
-        if (directory / CHECKPOINT).exists() and (rows := rows_of(directory)[: load(directory / CHECKPOINT)["rows"]]):
+        if rows := saved_rows(directory):
             self(rows[-1])
 
     def _prunes(self, row: Row, epoch: int) -> bool:
@@ -94,6 +95,12 @@ class Watch:
             return []
         mine = range(self.number // seeds * seeds, (self.number // seeds + 1) * seeds)
         return [job for job in Sweep(self.sweep).jobs if job.number in mine and job.number != self.number]
+
+
+def saved_rows(directory: Path) -> list[Row]:
+    """The epochs that a run goes on from: those of its checkpoint, which one that was killed may have more rows than."""
+    path = directory / CHECKPOINT
+    return rows_of(directory)[: load(path)["rows"]] if path.exists() else []
 
 
 def _at(rows: Sequence[Any], epoch: int) -> float:

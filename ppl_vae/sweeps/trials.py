@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ppl_vae.config.schema import near
 from ppl_vae.errors import UsageError
-from ppl_vae.runs.recorder import METRICS
-from ppl_vae.runs.run import Run
+from ppl_vae.runs.run import Run, rows_of
 from ppl_vae.sweeps.compare import DIRECTIONS, PARTS, Metric
 from ppl_vae.sweeps.sweep import ENDED, Job
-from ppl_vae.training.history import History, Row
+from ppl_vae.training.history import History
 
 ELBO = "validation/elbo"
 SIDES = {"maximize": True, "minimize": False}
@@ -73,14 +71,14 @@ def metrics_of(name: Any, direction: Any = None) -> tuple[Metric, ...]:
         >>> metrics_of(["validation/elbo", "seconds"])
         (Metric(name='validation/elbo', up=True), Metric(name='seconds', up=False))
     """
-    names = [name] if isinstance(name, str) else list(name or ())
+    names = list(name) if isinstance(name, (list, tuple)) else [name]
     legal = [f"{part}/{short}" for part in PARTS for short in DIRECTIONS if short != "seconds"] + ["seconds"]
     for one in names or [name]:
         if one not in legal:
             raise UsageError(f"hydra.sweeper.metric: got {one}; {near(str(one), legal)}")
-    told = [direction] if isinstance(direction, str) else list(direction or ())
+    told = [] if direction is None else list(direction) if isinstance(direction, (list, tuple)) else [direction]
     for one in told:
-        if one not in SIDES:
+        if one not in tuple(SIDES):
             raise UsageError(f"hydra.sweeper.direction: got {one}; {near(str(one), SIDES)}")
     if told and len(told) != len(names):
         raise UsageError(
@@ -117,9 +115,3 @@ def _figure(job: Job, name: str) -> float:
         return float(sum(row.get("seconds", 0.0) for row in rows_of(job.run.directory)))
     value = job.result.get(name)
     return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def rows_of(directory: Path) -> list[Row]:
-    """The epochs of a run, as far as they are on the disk."""
-    path = directory / METRICS
-    return History.from_jsonl(path.read_text(encoding="utf-8")).rows if path.exists() else []

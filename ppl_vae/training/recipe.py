@@ -160,7 +160,7 @@ def describe_data(split: Any) -> dict[str, Any] | None:
             tensors, rest = flatten(tuple(split.tensors))
             told |= {"content": [checksum(tensor) for tensor in tensors.values()]}
             told |= {"rest": rest} if len(tensors) != len(split.tensors) else {}
-        if (order := getattr(split, "order", None)) is not None:
+        if (order := getattr(split, "block_order", None)) is not None:
             told |= {"order": order.describe()}
         told |= {"transform": describe(getattr(split, "transform", None))}
     return told

@@ -7,6 +7,7 @@ import torch
 from ppl_vae.datasets.blocks import Blocks, Column, equal_starts, numbered, survey
 from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.split import Split
+from ppl_vae.errors import DataError
 
 
 class Source:
@@ -54,6 +55,39 @@ def test_a_column_is_its_tensor(seed):
 
 def column_rows(column):
     return column.chosen.at(torch.arange(len(column)))[:, None]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_index_beyond_a_part_is_refused_as_of_a_tensor_and_reads_no_neighbour(seed):
+    rng = np.random.default_rng(seed)
+    x = torch.arange(30)
+    column, _ = of(x)
+    if rng.random() < 0.5:
+        column = column.take(Chosen.all_but(30, torch.tensor([4, 11, 20])))
+    column = column.take(slice(3, 17))
+    if rng.random() < 0.3:
+        column = column.take(torch.arange(13, -1, -1))
+    split, memory = Split((column,)), Split((column.cpu(),))
+    for at in ([14], [-15], [0, 20], 14, -15, slice(None, None, -1), slice(9, 2, -2)):
+        for take in (lambda s, at=at: s.batch(at), lambda s, at=at: s[at]):
+            refusals = []
+            for part in (split, memory):
+                with pytest.raises((IndexError, ValueError)) as refused:
+                    take(part)
+                refusals.append(refused.type)
+            assert refusals[0] is refusals[1]
+    for at in (14, -15):
+        with pytest.raises(IndexError):
+            column[at]
+
+
+def test_a_block_of_another_kind_than_the_first_is_refused():
+    for other in (torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2)):
+        source = Source(torch.zeros(6), starts=[0, 3, 6], window=1)
+        blocks = Blocks(source, lambda arrays: arrays)
+        source.load = lambda block, other=other: (other,)
+        with pytest.raises(DataError, match=r"Got data of \w+ \(.*\) from datum 3 on, expected float32 \(\) as before"):
+            blocks.take([0], torch.arange(6))
 
 
 def test_no_more_blocks_are_in_memory_than_a_window_and_each_is_read_once_in_order():

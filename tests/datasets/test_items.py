@@ -65,6 +65,17 @@ def test_is_its_items(kind, item):
         assert all(torch.equal(s, t) for s, t in zip(a.batch(), b.batch(), strict=True))
 
 
+def test_sparse_items_are_dense_data():
+    data = Numbered(lambda i: torch.from_numpy(X[i]).to_sparse())
+    assert torch.equal(as_split(data).batch()[0], torch.from_numpy(X))
+
+
+def test_items_of_another_kind_in_a_later_block_are_refused():
+    data = Numbered(lambda i: 1 if i < 131072 else 0.5, size=131080)  # numbers of 8 bytes: a block has 131072
+    with pytest.raises(DataError, match=r"Got data of float\d+ \(\) from datum 131072 on, expected int64 \(\)"):
+        pv.datasets.from_arrays(data)
+
+
 def test_a_part_of_a_tensor_data_set():
     part = Subset(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), [4, 2, 9])
     assert torch.equal(as_split(part).batch()[0], torch.from_numpy(X[[4, 2, 9]]))

@@ -50,6 +50,7 @@ def test_class_names():
         (np.eye(3), None, "argmax"),
         ([], None, "one per datum"),
         (np.array(["a", None], dtype=object), None, "1 missing labels .the first is of datum 1"),
+        (np.array([[1, 2], [3]], dtype=object), None, "labels of type list, expected one number or text"),
         ([0.0, float("nan")], None, "NaN"),
         (np.zeros(2, complex), None, "dtype complex"),
     ],

@@ -1,5 +1,6 @@
 """Data that stay in their files: the same data set as read whole, to the bit, or the same refusal."""
 
+import pickle
 import re
 
 import numpy as np
@@ -242,3 +243,85 @@ def test_a_table_that_is_read_by_row_groups_is_the_table(kind, seed, tmp_path):
         except AssertionError as error:
             raise AssertionError(f"case {case}: {dict(frame.dtypes)} {len(frame)}, {how}") from error
     assert made > 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("npy", {"binarization": "static", "channels": "none"}),
+        ("npy", {"binarization": "dynamic"}),
+        ("parquet", {}),
+        ("arrow", {"binarization": "static"}),
+        ("items", {"binarization": "threshold"}),
+        ("memmap", {}),
+    ],
+)
+def test_a_pickle_holds_no_data_but_reads_the_file_again(kind, how, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (4000, 6)).astype("uint8")
+    path = tmp_path / "x"
+    if kind in ("npy", "items", "memmap"):
+        x = x.reshape(4000, 2, 3)
+        np.save(path.with_suffix(".npy"), x)
+        path = path.with_suffix(".npy")
+    else:
+        pytest.importorskip("pyarrow")
+        written(np.random.default_rng(0), pd.DataFrame(x, columns=list("abcdef"))[:90], path, kind)
+        how = how | {"levels": 256}
+    if kind == "npy":
+        data = pv.datasets.npy(path, mmap=True, shuffle_block=50, validation=10, test=10, **how)
+    elif kind in ("parquet", "arrow"):
+        data = pv.datasets.load(kind, path=path, mmap=True, standardization="none", **how)
+    else:
+        given = torch.utils.data.Subset(Rows(path), range(50)) if kind == "items" else np.load(path, mmap_mode="r")
+        data = pv.datasets.from_arrays(given, 5, 0.2, **how)
+    list(data.train.batches(10))
+    content = pickle.dumps(data)
+    assert kind == "memmap" or len(content) < 20_000
+    again = pickle.loads(content)
+    assert_law(lambda: data, lambda: again)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 4000
+
+    def __getitem__(self, i):
+        return np.load(self.path, mmap_mode="r")[i]
+
+
+def test_a_pickle_of_a_file_that_has_changed_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(10.0))
+    content = pickle.dumps(pv.datasets.npy(tmp_path / "x.npy", mmap=True))
+    np.save(tmp_path / "x.npy", np.arange(11.0))
+    with pytest.raises(DataError, match="has changed since it was opened"):
+        pickle.loads(content)
+
+
+@pytest.mark.parametrize("rows", [0, 9])
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_table_that_pandas_cannot_read_is_refused_as_a_whole(kind, rows, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    codes = pa.array([1, 2, 3] * (rows // 3), pa.int64()).dictionary_encode()
+    frame = pa.table({"a": codes}).to_pandas(types_mapper=pd.ArrowDtype)
+    written(np.random.default_rng(0), frame, tmp_path / "t", kind)
+    words = told(lambda: pv.datasets.load(kind, path=tmp_path / "t"))
+    assert "truncated, corrupt or no" in words
+    assert told(lambda: pv.datasets.load(kind, path=tmp_path / "t", mmap=True)) == words
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "3", True])
+@pytest.mark.parametrize("key", ["shuffle_block", "shuffle_window"])
+def test_blocks_and_windows_are_whole_numbers(key, wrong, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((9, 2)))
+    with pytest.raises(DataError, match=rf"Got {key}=.*, expected a whole number of at least 1"):
+        pv.datasets.npy(tmp_path / "x.npy", mmap=True, **{key: wrong})
+
+
+def test_mmap_is_true_or_false(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((9, 2)))
+    for wrong in ("no", 1, None):  # no is a text to Hydra
+        with pytest.raises(DataError, match="expected true or false"):
+            pv.datasets.npy(tmp_path / "x.npy", mmap=wrong)

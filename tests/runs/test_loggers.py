@@ -4,13 +4,15 @@ import contextlib
 import json
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import get_args
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from ppl_vae.errors import ArgumentError, PplVaeError
 from ppl_vae.runs import loggers
-from ppl_vae.runs.loggers import Trackers
+from ppl_vae.runs.loggers import BY_NAME, Status, Trackers
 from ppl_vae.runs.recorder import METRICS
 
 ROW = {"epoch": 1, "step": 10, "validation/bound": -2.5, "lr": float("nan")}
@@ -80,7 +82,7 @@ def test_wandb_and_its_like(fake, tmp_path, name, kind):
     assert calls[1][1:] == (({"epoch": 1.0, "step": 10.0, "validation/bound": -2.5},), {"step": 10})
 
 
-@pytest.mark.parametrize(("status", "code"), [("finished", 0), ("failed", 1), ("interrupted", 130)])
+@pytest.mark.parametrize(("status", "code"), [("finished", 0), ("pruned", 0), ("failed", 1), ("interrupted", 130)])
 def test_wandb_is_told_how_a_run_ended(fake, tmp_path, status, code):
     calls = fake("wandb")
     tracker = loggers.WandB(tmp_path, CONFIG)
@@ -88,6 +90,16 @@ def test_wandb_is_told_how_a_run_ended(fake, tmp_path, status, code):
     tracker.close()
     assert calls[-1] == ("finish", (), {"exit_code": code})
     assert calls[-2][1][0] == {"status": status}
+
+
+def test_a_run_that_failed_is_a_failure_where_its_last_figures_could_not_be_told(fake, tmp_path):
+    calls = fake("wandb")
+    tracker = loggers.WandB(tmp_path, CONFIG)
+    sys.modules["wandb"].log = None  # no network any more
+    warned = pytest.warns(UserWarning, match="WandB at the end of the run")
+    with warned, contextlib.suppress(ValueError), Trackers(tracker):
+        raise ValueError("no")
+    assert calls[-1] == ("finish", (), {"exit_code": 1})
 
 
 @pytest.mark.parametrize(("name", "kind"), LIKE)
@@ -163,23 +175,25 @@ def quiet(test):
     return pytest.mark.slow(test)
 
 
-ENDS = {"FINISHED": None, "FAILED": ValueError("no"), "KILLED": KeyboardInterrupt()}
+ENDS = {"finished": None, "failed": ValueError("no"), "interrupted": KeyboardInterrupt(), "pruned": None}
 
 
 @quiet
-@pytest.mark.parametrize(("word", "error"), ENDS.items(), ids=ENDS)
-def test_mlflow_has_the_run_and_how_it_ended(mlflow, tmp_path, word, error):
+@pytest.mark.parametrize(("status", "error"), ENDS.items(), ids=ENDS)
+def test_mlflow_has_the_run_and_how_it_ended(mlflow, tmp_path, status, error):
     directory = tmp_path / "sweep" / "0"
     (tmp_path / "a.png").write_bytes(b"picture")
-    tracker = loggers.MLflow(directory, CONFIG, experiment=word)
+    tracker = loggers.MLflow(directory, CONFIG, experiment=status)
     with contextlib.suppress(ValueError, KeyboardInterrupt), Trackers(tracker) as told:
         for row in rows(2):
             tracker(row)
         if error is not None:
             raise error
         told.result, told.figures = RESULT, [tmp_path / "a.png"]
-    client, (run,) = mlflow(word)
-    assert run.info.status == word
+        told.status = status
+    client, (run,) = mlflow(status)
+    words = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
+    assert run.info.status == words[status]
     assert (run.info.run_name, run.data.tags["group"]) == ("0", "sweep")
     assert run.data.params == {"model.latent_dim": "2", "model.hidden": "[4]", "seed": "0", "spec.size": "3"}
     assert history(client, run, "validation/bound") == [(10, -10.0), (20, -5.0)]
@@ -240,13 +254,11 @@ def session(found, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("word", "error"), [("finished", None), ("failed", ValueError()), ("interrupted", KeyboardInterrupt())]
-)
+@pytest.mark.parametrize(("word", "error"), ENDS.items(), ids=ENDS)
 def test_tensorboard_has_the_run_and_how_it_ended(tmp_path, word, error):
     pytest.importorskip("tensorboard")
     from matplotlib.image import imsave
-    from tensorboard.plugins.hparams.api_pb2 import Status
+    from tensorboard.plugins.hparams.api_pb2 import Status as Word
 
     imsave(tmp_path / "a.png", np.zeros((4, 6, 3)))
     tracker = loggers.TensorBoard(tmp_path, CONFIG)
@@ -255,7 +267,7 @@ def test_tensorboard_has_the_run_and_how_it_ended(tmp_path, word, error):
             tracker(row)
         if error is not None:
             raise error
-        told.result, told.figures = RESULT, [tmp_path / "a.png"]
+        told.result, told.figures, told.status = RESULT, [tmp_path / "a.png"], word
     found = events(tmp_path)
     assert [(e.step, e.value) for e in found.Scalars("validation/bound")] == [(10, -10.0), (20, -5.0)]
     assert "model.latent_dim: 2" in text(found, "config")
@@ -264,8 +276,12 @@ def test_tensorboard_has_the_run_and_how_it_ended(tmp_path, word, error):
     assert told["model.latent_dim"].number_value == 2
     assert told["model.hidden"].string_value == "[4]"
     assert set(told) == {"model.latent_dim", "model.hidden", "seed"}
-    states = {"finished": "STATUS_SUCCESS", "failed": "STATUS_FAILURE", "interrupted": "STATUS_RUNNING"}
-    assert Status.Name(session(found, "session_end_info").status) == states[word]
+    assert Word.Name(session(found, "session_end_info").status) == {
+        "finished": "STATUS_SUCCESS",
+        "failed": "STATUS_FAILURE",
+        "interrupted": "STATUS_RUNNING",
+        "pruned": "STATUS_UNKNOWN",
+    }.get(word)
     if error is None:
         assert [(e.step, e.value) for e in found.Scalars("final/test/nll")] == [(20, 3.0)]
         (image,) = found.Images("figures/a")
@@ -302,6 +318,22 @@ def test_nothing_is_written_for_a_run_that_never_was(tmp_path):
 
 
 # --- all of them -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_tracker_has_a_word_for_every_end(fake, monkeypatch, tmp_path, name):
+    if name == "tensorboard":
+        pytest.importorskip("tensorboard")
+    fake("wandb")
+    fake("trackio")
+    mlflow = MagicMock()
+    mlflow.start_run.return_value.info.run_id = "0"
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    for status in get_args(Status):
+        write(tmp_path / status, rows(1))
+        tracker = BY_NAME[name](tmp_path / status, CONFIG)
+        tracker.end(status, RESULT, [])
+        tracker.close()
 
 
 def test_a_tracker_that_fails_at_the_end_stops_no_other_and_no_run(tmp_path):

@@ -10,6 +10,9 @@ from ppl_vae.sweeps.sweep import Job
 from ppl_vae.sweeps.trials import Trial, best, metrics_of, trials_of
 
 
+ODD = (-1, 0, 1, 1.5, True, math.nan, "", "up", {"a": 1}, [1], [None], [["validation/elbo"]], [{}])
+
+
 def job(number, state="finished", planned=True, **result):
     record = {"result": {k.replace("_", "/", 1): v for k, v in result.items()}}
     run = object() if state == "finished" else None
@@ -56,6 +59,8 @@ def test_the_front_is_that_of_the_definition():
         ([], None, "got \\[\\]"),
         ("validation/elbo", "up", "expected one of: maximize, minimize"),
         ("validation/elbo", ["maximize", "minimize"], "got 2 for 1 metrics"),
+        *((odd, None, "hydra.sweeper.metric: got") for odd in ODD),
+        *(("validation/elbo", odd, "hydra.sweeper.direction: got") for odd in ODD),
     ],
 )
 def test_what_is_no_metric_is_refused(name, direction, told):

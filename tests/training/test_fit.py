@@ -132,6 +132,46 @@ def test_data_as_arrays():
     assert "validation/bound" not in expected[0]
 
 
+class Sorted(pv.datasets.Split):
+    """A user's own split with an order of its own."""
+
+    order = torch.arange(19, -1, -1)
+
+    def batches(self, size, **_):
+        return iter([(x,) for x in self.tensors[0][self.order].split(size)])
+
+
+class Lookalike:
+    """What gives batches as a split does, and is none."""
+
+    columns, device = None, torch.device("cpu")
+
+    def __init__(self, tensors):
+        self.tensors, self.indices = tensors, torch.arange(len(tensors[0]))
+
+    def __len__(self):
+        return len(self.indices)
+
+    def to(self, device):
+        return self
+
+    def batch(self, index=None, generator=None):
+        return (self.tensors[0] if index is None else self.tensors[0][index],)
+
+    def batches(self, size, *, shuffle=False, generator=None):
+        return iter([(x,) for x in self.tensors[0].split(size)])
+
+
+def test_splits_of_a_users_own_give_their_batches_and_are_resumed(tmp_path):
+    x = (torch.rand(20, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    for made in (Sorted((x,)), Lookalike((x.flip(0),))):
+        name = type(made).__name__
+        whole = rows(quiet(pair(), made, epochs=3, batch_size=7, directory=tmp_path / f"{name}3"))
+        quiet(pair(), made, epochs=1, batch_size=7, directory=tmp_path / name)
+        rest = rows(quiet(pair(), made, epochs=3, batch_size=7, directory=tmp_path / name, resume=True))
+        assert rest[-1]["train/bound"] == whole[-1]["train/bound"]
+
+
 class Mixed(pv.datasets.Split):
     """Every third batch of x with its label."""
 

@@ -25,10 +25,9 @@ from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
 from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
-from ppl_vae.runs.run import Run, is_run
+from ppl_vae.runs.run import Run, is_run, rows_of
 from ppl_vae.sweeps.plan import key
 from ppl_vae.sweeps.stop import Stop, Watch
-from ppl_vae.sweeps.trials import rows_of
 from ppl_vae.training.history import History
 
 if TYPE_CHECKING:
