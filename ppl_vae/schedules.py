@@ -49,6 +49,14 @@ class Schedule(nn.Module):
         """Set the value for a step and an epoch."""
         self.value.fill_(self.f(step if self.unit == "steps" else epoch))
 
+    def like(self, numbers: Tensor) -> Tensor:
+        """The value as wide as the numbers that it meets: what is computed of it and a number is rounded as they are.
+
+        Args:
+            numbers: such as log-densities.
+        """
+        return self.value.to(torch.promote_types(self.value.dtype, numbers.dtype))
+
     def extra_repr(self) -> str:  # noqa: D102
         return f"{self.name}, now {float(self.value):.4g}"
 

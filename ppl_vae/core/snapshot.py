@@ -47,7 +47,9 @@ def copied(value: Any) -> Any:
     if type(value) is Tensor:
         return value.detach().clone()
     if type(value) in (dict, OrderedDict):
-        return {k: copied(v) for k, v in value.items()}
+        made = type(value)((k, copied(v)) for k, v in value.items())
+        vars(made).update(vars(value)) if isinstance(made, OrderedDict) else None
+        return made
     if type(value) in (list, tuple):
         return type(value)(map(copied, value))
     return copy.deepcopy(value)

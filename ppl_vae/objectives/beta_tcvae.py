@@ -82,7 +82,8 @@ class BetaTCVAE(Objective):
         """The bound from the terms of one particle."""
         require(t, self.legal, "BetaTCVAE", "the total correlation needs a gradient through the codes")
         information, correlation, marginal = decompose(t, code_site(t, self.site), self.sampling)
-        surplus = (1 - self.alpha) * information + (1 - self.beta.value) * correlation + (1 - self.gamma) * marginal
+        beta = self.beta.like(correlation)
+        surplus = (1 - self.alpha) * information + (1 - beta) * correlation + (1 - self.gamma) * marginal
         return plus(
             ELBO().of(t),
             surplus,

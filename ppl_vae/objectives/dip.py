@@ -73,8 +73,8 @@ class DIP(Objective):
         cov = covariance(mean)
         if self.kind == "II":
             cov = cov + variance.mean(0).diag()
-        off = self.off_diagonal.value
-        on = (10 * off if self.kind == "I" else off) if self.diagonal is None else self.diagonal.value
+        off = self.off_diagonal.like(cov)
+        on = (10 * off if self.kind == "I" else off) if self.diagonal is None else self.diagonal.like(cov)
         variances = cov.diagonal()
         distance = off * (cov.square().sum() - variances.square().sum()) + on * (variances - 1).square().sum()
         return plus(ELBO().of(t), -distance, dip=distance)

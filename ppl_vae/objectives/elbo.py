@@ -83,12 +83,12 @@ class ELBO(Objective):
         require(t, self.legal, "ELBO", "it has no gradient of that form")
         self._check(t)
         t.require_elbo()
-        local, joint = self._costs(t, self.beta.value if beta is None else beta)
+        local, joint = self._costs(t, beta)
         value = t.expect(local, joint).mean() / t.total
         surrogate = score_function_surrogate(t, local, joint)
         return Bound(value.detach(), surrogate, metrics(t))
 
-    def _costs(self, t: Terms, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+    def _costs(self, t: Terms, beta: Tensor | float | None) -> tuple[Tensor, Tensor]:
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
         closed = [n for n in t.latents if alike(t, n)] if self.kl == "analytic" else []
         exact = {n: k for n in closed if (k := analytic_kl(t, n)) is not None}
@@ -105,7 +105,7 @@ class ELBO(Objective):
                     f"The prior of {list(names)} is one sum over a site that only the model has, so that they take one "
                     f"weight together; got {sorted(weights)}."
                 )
-            return beta * weights.pop()
+            return (self.beta.like(site.log_prob) if beta is None else beta) * weights.pop()
 
         def sampled(site: Site) -> bool:
             return site.name not in exact

@@ -84,7 +84,7 @@ class FactorVAE(Objective):
         correlation = call_with(self.discriminator, constants, self._cast(z)).mean()
         bound = plus(
             ELBO().of(t),
-            -self.gamma.value * correlation.to(z),
+            -self.gamma.like(z) * correlation.to(z),
             total_correlation=correlation,
             discriminator_loss=loss,
         )

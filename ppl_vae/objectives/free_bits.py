@@ -65,7 +65,7 @@ class FreeBits(Objective):
         for name, kl in charged_kl(t).items():
             if name not in t.guide or t.guide[name].is_local:
                 groups = kl_by_dimension(t, name) if self.per == "dimension" else kl
-                kl = torch.maximum(groups, self.nats.value.to(kl)).sum()
+                kl = torch.maximum(groups, self.nats.like(kl)).sum()
             charged = charged + kl
         bound = ELBO().of(t, beta=0.0)
         return Bound(bound.value - charged.detach(), bound.surrogate - charged, bound.metrics)
@@ -134,7 +134,7 @@ class Capacity(Objective):
         t = terms(vae, batch, self.num_particles, total=total)
         require(t, self.legal, "Capacity", "the KL is compared with a capacity, and needs a gradient of its own")
         kl = torch.stack(list(charged_kl(t).values())).sum()
-        excess = self.gamma.value * (kl - self.capacity.value).abs()
+        excess = self.gamma.like(kl) * (kl - self.capacity.like(kl)).abs()
         bound = ELBO().of(t, beta=0.0)
         return Bound(bound.value - excess.detach(), bound.surrogate - excess, bound.metrics)
 

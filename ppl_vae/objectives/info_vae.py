@@ -86,7 +86,7 @@ class InfoVAE(Objective):
         prior = t.prior(site.name).fn
         draws = prior.rsample() if prior.has_rsample else prior.sample()
         discrepancy = mmd(codes(site), by_datum(site, draws), self.similarity)
-        alpha = self.alpha.value
+        alpha = self.alpha.like(discrepancy)
         return plus(ELBO().of(t, beta=1 - alpha), -(alpha + self.lambda_ - 1) * discrepancy, mmd=discrepancy)
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:

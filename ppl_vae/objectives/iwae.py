@@ -107,7 +107,7 @@ class CIWAE(Multisample):
         self.beta = as_schedule(beta, "beta")
 
     def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
-        beta = self.beta.value
+        beta = self.beta.like(log_w)
         return beta * log_w.mean(0) + (1 - beta) * log_mean_exp(log_w)
 
 
@@ -202,7 +202,7 @@ class Renyi(Multisample):
         self.alpha: float | Schedule = float(alpha) if extreme else as_schedule(alpha, "alpha")  # type: ignore[arg-type]
 
     def bound(self, log_w: Tensor) -> Tensor:  # noqa: D102
-        return renyi(log_w, self.alpha.value if isinstance(self.alpha, Schedule) else self.alpha)
+        return renyi(log_w, self.alpha.like(log_w) if isinstance(self.alpha, Schedule) else self.alpha)
 
 
 def renyi(log_w: Tensor, alpha: float | Tensor) -> Tensor:

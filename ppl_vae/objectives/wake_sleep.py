@@ -144,9 +144,9 @@ class WakeSleep(Objective):
         log_w = (log_p - log_q).detach()
         weights = torch.softmax(log_w, 0)
         scale, joint = t.data_scale / t.total, t.sum(t.model, False, weighted=True).mean() / t.total
-        insomnia = self.insomnia.value
+        insomnia = self.insomnia.like(log_w)
         wake = scale * (weights * log_p).sum() + joint
-        surrogate = wake + insomnia * (scale * (weights * log_q).sum())  # a schedule has float32, the scale has not
+        surrogate = wake + insomnia * scale * (weights * log_q).sum()
         found = metrics(t)
         if dreams is not None:
             surrogate = surrogate + (1 - insomnia) * dreams

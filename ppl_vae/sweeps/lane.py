@@ -54,10 +54,14 @@ class Lane:
             self.generators = rng.capture(device)
 
     def end(self, status: str = "", error: BaseException | None = None) -> None:
-        """Close the run: its pair holds the weights to keep, its directory says how it went."""
-        history, self.ended, self.error = self.call.history, True, error
+        """Close the run, in its turn: its pair holds the weights to keep, its directory says how it went."""
+        history, self.ended = self.call.history, True
         if self.training is not None:
-            catch_up(self.training)
+            try:
+                catch_up(self.training)
+            except Exception as failure:  # of the disk; what was saved last is there
+                status, error = status if error is not None else "failed", error or failure
+        self.error = error
         if error is not None:
             history.status = status
             error.history = history  # type: ignore[attr-defined]

@@ -110,7 +110,8 @@ def fit_together(
         except BaseException as error:  # a second Ctrl-C, or a fault of this module: no run is left open
             for lane in lanes:
                 if not lane.ended:
-                    lane.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+                    with lane.turn():
+                        lane.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
             raise
     if signals.pending is not None:
         signals.deliver()

@@ -26,7 +26,7 @@ from ppl_vae.training.group import RanksError
 from ppl_vae.training.history import Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
 from ppl_vae.training.progress import reporter
-from ppl_vae.training.resume import save
+from ppl_vae.training.resume import save, save_step
 from ppl_vae.training.setup import Training
 from ppl_vae.training.signals import Interrupted
 
@@ -102,7 +102,7 @@ def _run_epoch(training: Training) -> None:
         if training.signals.stop is not None:
             interrupt(training, unsaved=True)
         if training.group.size == 1 and time.monotonic() - saved >= LOST:  # of several, the others would have to agree
-            save(training)
+            save_step(training)
             saved = time.monotonic()
         if time.monotonic() >= look:
             look = time.monotonic() + reporter.seconds
@@ -210,7 +210,7 @@ def _join_meters(training: Training) -> Meter:
 
 def _averages(training: Training, meter: Meter) -> dict[str, float]:
     averages = meter.read()
-    if not (math.isfinite(averages["bound"]) and math.isfinite(averages["grad_norm"])):
+    if not nonfinite.are_finite(averages):
         nonfinite.locate(training, None)
     return averages
 
@@ -288,13 +288,13 @@ def _evaluate_only(training: Training) -> None:
 def _record(training: Training, row: Row, saves: bool) -> None:
     """Metrics first, then weights, then the state to go on from: a kill in between is made up for."""
     state, process, store = training.state, training.process, training.store
-    training.history.rows.append(row)
-    is_best, keeps = training.history.best is row, training.history.kept is row
-    if keeps:
-        process.best, process.is_best_saved = copied(state.vae.state_dict()), False
     with training.group.agreed():
         if store is not None:
             store.append(row)
+        training.history.rows.append(row)
+        is_best = training.history.best is row
+        if training.history.kept is row:
+            process.best, process.is_best_saved = copied(state.vae.state_dict()), False
         process.is_saved = False
         if saves:
             save(training)
@@ -336,7 +336,7 @@ def interrupt(training: Training, *, unsaved: bool) -> NoReturn:
     """
     if unsaved:
         training.state.meter = _join_meters(training)
-        save(training)
+        save_step(training)
     if training.store is not None and training.process.best is None:
         training.store.save_best(training.state.vae.state_dict(), training.state.epoch)  # better than none
     raise Interrupted

@@ -30,6 +30,11 @@ STEADIER = (
 DATA = "check the data for such values, and that the likelihood's support contains them"
 
 
+def are_finite(averages: Mapping[str, float]) -> bool:
+    """True if the bound and the gradient have been finite in all steps; metrics of an objective's own are its own."""
+    return all(math.isfinite(averages.get(name, 0.0)) for name in ("bound", "grad_norm"))
+
+
 def blame(training: Training, error: Exception, size: int) -> None:
     """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
     shares = training.shares

@@ -11,6 +11,7 @@ from ppl_vae import rng
 from ppl_vae.compile.meter import Meter
 from ppl_vae.nn.formerly import former_name
 from ppl_vae.runs import state as serialize
+from ppl_vae.training import nonfinite
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import require_same
 from ppl_vae.training.recipe import describe, describe_data, first_difference
@@ -85,10 +86,21 @@ def save(training: Training) -> None:
 
 
 def catch_up(training: Training) -> None:
-    """Keep what an epoch left unsaved; of an epoch that ends in the middle, the state where it began."""
-    state = training.state
+    """Keep what the last whole epoch left unsaved: the state where the next began, if it did."""
     if not training.process.is_saved:
-        _write(training, (lambda: training.process.snapshot) if state.position else state.take)
+        begun = training.process.snapshot
+        _keep(training, from_beginning=begun is not None and begun["rows"] == len(training.history.rows))
+
+
+def save_step(training: Training) -> None:
+    """Keep the state within an epoch; where a number is not finite any more, that from which its step is found."""
+    spoilt = not nonfinite.are_finite(training.state.meter.read())
+    _keep(training, from_beginning=spoilt and training.process.snapshot is not None)
+
+
+def _keep(training: Training, *, from_beginning: bool) -> None:
+    """Keep the state at hand, or that where this process began the epoch."""
+    _write(training, (lambda: training.process.snapshot) if from_beginning else training.state.take)
 
 
 def _write(training: Training, state: Callable[[], dict[str, Any]]) -> None:

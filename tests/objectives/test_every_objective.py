@@ -219,6 +219,37 @@ def test_schedules_advance(name: str) -> None:
     torch.testing.assert_close(*surrogates)
 
 
+PAIRED = {
+    **SCHEDULED,
+    "elbo, weighted": lambda s: o.ELBO(beta=s, weights={"z": 1 / 3}),
+    "elbo, analytic": lambda s: o.ELBO(beta=s, kl="analytic"),
+    "info-vae, lambda": lambda s: o.InfoVAE(alpha=s, lambda_=1 / 3),
+    "dip II": lambda s: o.DIP("II", off_diagonal=s),
+    "free bits per site": lambda s: o.FreeBits(s, per="site"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_a_schedule_rounds_nothing_that_it_meets(name: str) -> None:
+    """Its value is a float32; what is computed of it and a number, as 1 − β or β N/B, is as exact as the pair."""
+    vae, x = pair()
+    for value in (0.1, 0.25, 0.7):
+        found = []
+        for wide in (False, True):
+            torch.manual_seed(0)
+            schedule = schedules.linear(value, 1.0, 10)
+            objective = PAIRED[name](schedule)
+            if wide:
+                schedule.double()
+            pyro.set_rng_seed(4)
+            bound = objective(vae, x[:7], total=12)
+            (-bound.surrogate).backward()
+            gradients = [p.grad for p in vae.parameters() if p.grad is not None]
+            found.append([bound.value, bound.surrogate.detach(), *gradients])
+            vae.zero_grad()
+        torch.testing.assert_close(*found, rtol=1e-13, atol=1e-13)
+
+
 # --- illegal combinations say what is legal
 
 ILLEGAL = {
