@@ -73,9 +73,7 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Throughput
 def _is_here(plugin: str | None) -> bool:
     if plugin is None:
         return True
-    return importlib.util.find_spec("hydra_plugins") is not None and (
-        importlib.util.find_spec(f"hydra_plugins.{plugin}") is not None
-    )
+    return importlib.util.find_spec("hydra_plugins") is not None and importlib.util.find_spec(plugin) is not None
 
 
 def sweep(words: tuple[str, ...], particles: int) -> tuple[float, float]:

@@ -98,7 +98,7 @@ class Watch:
 
 
 def saved_rows(directory: Path) -> list[Row]:
-    """The epochs that a run goes on from: those of its checkpoint, which one that was killed may have more rows than."""
+    """The epochs that a run goes on from: those of its checkpoint; one that was killed may have rows of more."""
     path = directory / CHECKPOINT
     return rows_of(directory)[: load(path)["rows"]] if path.exists() else []
 

@@ -9,7 +9,6 @@ from ppl_vae.errors import UsageError
 from ppl_vae.sweeps.sweep import Job
 from ppl_vae.sweeps.trials import Trial, best, metrics_of, trials_of
 
-
 ODD = (-1, 0, 1, 1.5, True, math.nan, "", "up", {"a": 1}, [1], [None], [["validation/elbo"]], [{}])
 
 
