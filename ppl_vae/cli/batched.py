@@ -9,7 +9,6 @@ fails there as it would alone.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import io
 import math
@@ -297,18 +296,15 @@ def _in_hydra(config: DictConfig) -> Iterator[tuple[Any, Any]]:
     hydra.set_config(config)
     try:
         directory = os.path.join(str(config.hydra.sweep.dir), str(OmegaConf.select(config, "hydra.sweep.subdir")))  # noqa: PTH118
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = os.path.abspath(directory)  # noqa: PTH100
-        hydra.set_config(config)
+        runtime: Any = HydraConfig.get().runtime
+        with read_write(runtime), open_dict(runtime):
+            runtime.output_dir = os.path.abspath(directory)  # noqa: PTH100
         if config.hydra.job.chdir or config.hydra.job.env_set:
             say(f"job {config.hydra.job.num}: done alone (hydra.job.chdir or hydra.job.env_set is set)")
             yield None, None
             return
         try:
-            own = copy.deepcopy(config)
-            with read_write(own), open_dict(own):
-                del own["hydra"]
-            cfg = validated("train", own)
+            cfg = validated("train", OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
         except Exception:  # told in its turn
             yield None, None
             return
