@@ -101,6 +101,11 @@ class Stepper:
         """Compute a gradient as the program does, and leave nothing of it."""
         self._kept(lambda: self.gradient(batch))
 
+    @property
+    def has_recorded(self) -> bool:
+        """Whether steps are taken by what was recorded of the pair, which holds for it as it was."""
+        return any(way != self.by_program for way in self._ways.values())
+
     def forget(self) -> None:
         """Capture anew: the pair is another one than was captured."""
         self._ways.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from ppl_vae.compile.capture import State, record, simplify
 from ppl_vae.compile.verify import PLAIN, CaptureError
 from ppl_vae.core.functional import call_with
 from ppl_vae.schedules import Schedule
-from ppl_vae.sweeps.noise import Rows, Streams, lift, rows_by_modules, while_stacking
+from ppl_vae.sweeps.noise import Draw, Rows, Streams, lift, rows_by_modules, while_stacking
 
 
 class Stack:
@@ -61,6 +61,10 @@ class Stack:
                 tensor.data = memory
 
 
+FEW = 64
+"""Calls for which a graph is mapped anew each time: to record the mapped one takes longer than they do."""
+
+
 class Program:
     """A graph of one run, mapped over runs.
 
@@ -68,6 +72,7 @@ class Program:
         graph: takes the tensors of a run, then a batch; gives tensors (or None), without changing its batch.
         tensors: the stacked tensors, `(runs, …)` each.
         batch: a batch of one run.
+        calls: how often it is to run.
         shared: whether all runs take the same batch and the same noise.
 
     Raises:
@@ -75,7 +80,12 @@ class Program:
     """
 
     def __init__(
-        self, graph: fx.GraphModule, tensors: Sequence[Tensor], batch: Sequence[Tensor], shared: bool = False
+        self,
+        graph: fx.GraphModule,
+        tensors: Sequence[Tensor],
+        batch: Sequence[Tensor],
+        calls: int,
+        shared: bool = False,
     ) -> None:
         self.runs, self.shared = len(tensors[0]), shared
         self.lifted, inside = lift(graph)
@@ -88,17 +98,27 @@ class Program:
         own = None if shared else 0
         dims = (*(0 for _ in tensors), *(own for _ in (*batch, *self.lifted)))
         mapped = torch.func.vmap(one, dims, randomness="error")
-        lead = () if shared else (self.runs,)
-        noise = [torch.zeros(*lead, *draw.shape, dtype=draw.dtype) for draw in self.lifted]
-        batches = [x if shared else x.expand(self.runs, *x.shape) for x in batch]
+        self._draws: list[Rows] = []
+        self._run: Callable[..., Sequence[Tensor]] = mapped
+        if inside or calls > FEW:
+            self._run = self._recorded(mapped, tensors, batch, inside)
+
+    def _recorded(
+        self, mapped: Callable[..., Any], tensors: Sequence[Tensor], batch: Sequence[Tensor], inside: list[Draw]
+    ) -> fx.GraphModule:
+        """The mapped graph as one graph; `inside`, its draws that take values, are made row by row."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        lead = () if self.shared else (self.runs,)
+        noise = [torch.zeros(*lead, *draw.shape, dtype=draw.dtype) for draw in self.lifted]
+        batches = [x if self.shared else x.expand(self.runs, *x.shape) for x in batch]
         while_stacking(inside)
         with torch.no_grad():
             make = make_fx(lambda *inputs: list(mapped(*inputs)), tracing_mode="fake", _allow_non_fake_inputs=True)
-            self._graph = make(*tensors, *batches, *noise)
-        self._draws: list[Rows] = rows_by_modules(self._graph)
-        simplify(self._graph)
+            graph = make(*tensors, *batches, *noise)
+        self._draws = rows_by_modules(graph)
+        simplify(graph)
+        return graph
 
     def __call__(self, tensors: Sequence[Tensor], batch: Sequence[Tensor], streams: Streams) -> list[Tensor | None]:
         """Run all.
@@ -117,7 +137,7 @@ class Program:
         for rows in self._draws:
             rows.streams = streams
         with torch.no_grad():
-            found = iter(self._graph(*tensors, *batch, *noise))
+            found = iter(self._run(*tensors, *batch, *noise))
         return [next(found) if holds else None for holds in self.holds]
 
     def _noise(self, streams: Streams) -> list[Tensor]:

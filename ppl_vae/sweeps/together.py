@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,8 +56,9 @@ class Together:
         self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
         self._saved, self._saving = -math.inf, 0.0
         size, data = first.plan.batch_size, len(first.train)
-        for rows in dict.fromkeys((min(size, data), data % size or min(size, data))):
-            self._verify([next(lane.training.train.batches(rows)) for lane in lanes])
+        epochs = first.epochs - first.state.epoch
+        for rows, an_epoch in Counter(min(size, data - start) for start in range(0, data, size)).items():
+            self._verify([next(lane.training.train.batches(rows)) for lane in lanes], epochs * an_epoch)
         self._held_out = HeldOut(self.stack, [self.lanes[place] for place in self._places()], self._places())
 
     @property
@@ -106,8 +108,8 @@ class Together:
     # --- verifying
     # --------------------------------------------------------------------------------------------------------
 
-    def _verify(self, batches: Sequence[Batch]) -> None:
-        """Record a step on batches of this shape, and hold it to what each run's own program leaves behind.
+    def _verify(self, batches: Sequence[Batch], calls: int) -> None:
+        """Record a step on batches of this shape, so many of which are to come, and hold it to each program.
 
         On other data, other noise and other values of every schedule than it was recorded with, which no two runs
         share. A run that it is not the same for is refused, and all that was done here is undone.
@@ -122,7 +124,7 @@ class Together:
             gradient = self.lanes[0].stepper.gradient
             made = attempt("captured", lambda: gradient.recorded(batches[0]))
             with self.stack.joined(range(self.stacked)) as tensors:
-                program = attempt("stacked", lambda: Program(made.graph, tensors, batches[0]))
+                program = attempt("stacked", lambda: Program(made.graph, tensors, batches[0], calls))
             self._programs[_shape(batches[0])] = program, tuple(made.names)
             self._compare(batches)
         finally:

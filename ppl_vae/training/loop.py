@@ -307,13 +307,13 @@ def _record(training: Training, row: Row, saves: bool) -> None:
 
 
 def _call_back(training: Training, row: Row) -> None:
-    state = training.state
-    before = fingerprint(state.vae, state.objective)
+    state, stepper = training.state, training.stepper
+    before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
     with evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
         for callback in training.callbacks:
             callback(dict(row))
-    if training.stepper is not None and fingerprint(state.vae, state.objective) != before:
-        training.stepper.forget()
+    if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
+        stepper.forget()
 
 
 def _agree_on_signals(training: Training) -> None:

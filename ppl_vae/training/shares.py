@@ -127,6 +127,11 @@ class SharedStepper:
                 self._seed(place)
                 yield share
 
+    @property
+    def has_recorded(self) -> bool:
+        """Whether steps are taken by what was recorded of the pair, which holds for it as it was."""
+        return self.shares.has_recorded
+
     def forget(self) -> None:
         """Capture anew: the pair is another one than was captured."""
         self.shares.forget()
