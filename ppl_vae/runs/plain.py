@@ -55,9 +55,10 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     except OSError as error:
         told = "it is a link, which nothing in a run may be" if path.is_symlink() else error.strerror or str(error)
         raise RunError(f"{path} cannot be read ({told})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RunError(f"{path} cannot be read (it is no regular file)")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RunError(f"{path} cannot be read (it is no regular file)")
         try:
             content = file.read(largest + 1)
         except OSError as error:

@@ -111,8 +111,8 @@ class Run:
     @cached_property
     def saved(self) -> saved.Saved:
         """`config.yaml` as data, and whether it was made here."""
-        path = self.directory / CONFIG
-        if not path.exists() and self.record.get("verb") == "fit":
+        path, record = self.directory / CONFIG, self.record  # a damaged record is told of, whatever is asked for
+        if not path.exists() and record.get("verb") == "fit":
             raise RunError(
                 f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In "
                 "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."

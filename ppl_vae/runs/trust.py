@@ -92,10 +92,11 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise NoKeyError(f"{path} cannot be read ({error.strerror or error})") from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise NoKeyError(f"{path} is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise NoKeyError(f"{path} is no regular file")
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
             raise NoKeyError(f"{path} is not this user's alone (chmod 600, or delete it for a new one)")
         content = file.read(SIZE + 1)

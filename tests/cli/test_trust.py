@@ -240,12 +240,15 @@ def test_a_stranger_names_no_file_of_mine(cli, sent, tmp_path):
         rewrite(sent, {**config, "dataset": node})
         called = cli("evaluate", "run=run", "num_particles=4")
         assert called.code == 1
-        assert "dataset.path" in called.err
+        assert "dataset." in called.err
+        assert "a place of files" in called.err
         assert "trust=true" in called.err
         assert cli("generate", "run=run", "n=3", "figures=false").code == 0  # which needs no data
     assert cli("report", "run=run").code == 0
     rewrite(sent, {**config, "dataset": {"_target_": "ppl_vae.datasets.csv", "path": str(tmp_path / "secret.csv")}})
-    assert cli("evaluate", "run=run", "num_particles=4", "trust=true").code == 0
+    called = cli("evaluate", "run=run", "num_particles=4", "trust=true")
+    assert "secret.csv: " in called.err  # it is read: its columns are constant
+    assert "trust" not in called.err
 
 
 def test_references_are_not_followed(cli, sent, monkeypatch):
@@ -255,17 +258,20 @@ def test_references_are_not_followed(cli, sent, monkeypatch):
         place = tuple(key.split("."))
         for text in ("${oc.env:SECRET}", "a ${oc.decode:'1'}", "${hydra:runtime.cwd}", "${seed}", "\\${oc.env:SECRET}"):
             rewrite(sent, hostile.put(config, place, text))
-            for words in (["report", "run=run"], ["train", "resume=run", "trainer.epochs=3"]):
-                called = cli(*words)
-                assert called.code == 1
-                assert key in called.err
-                assert "s3cr3t" not in called.err + called.out
+            with pytest.raises(RunError, match=re.escape(key)):
+                _ = Run.load(sent).config
+    for words in (["report", "run=run"], ["train", "resume=run", "trainer.epochs=3"]):
+        called = cli(*words)
+        assert called.code == 1
+        assert "engine.device holds ${" in called.err
+        assert "s3cr3t" not in called.err + called.out
     assert not (sent / "report.html").exists()
 
 
 # --- folders --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_working_directory_gives_no_module_that_is_not_asked_for(shell, tmp_path):
     """Neither in place of what is installed, nor of what others look for and is not, nor as Hydra's plugins."""
     hostile.prepare(tmp_path)
@@ -275,6 +281,7 @@ def test_the_working_directory_gives_no_module_that_is_not_asked_for(shell, tmp_
     assert (tmp_path / "run" / "figures").is_dir()
 
 
+@pytest.mark.slow
 def test_a_module_of_ones_own_is_found_behind_all_others(shell, tmp_path):
     (tmp_path / "my_models.py").write_text(MINE.lstrip())
     called = shell("train", *DATA, *TRAINING, *OWN)
@@ -382,7 +389,7 @@ def test_a_key_that_is_not_the_users_alone_is_told_and_hinders_no_training(cli, 
     _harm_key(tmp_path / "state" / "ppl_vae" / "key", how)
     with pytest.warns(UserWarning, match=r"key .*nobody can tell later that this run was made here"):
         assert cli("train", *SMALL, "hydra.run.dir=run").code == 0
-    assert "key" in saved.read(tmp_path / "run").why
+    assert saved.read(tmp_path / "run").why
     assert cli("evaluate", "run=run", "num_particles=4").code == 0
 
 

@@ -214,7 +214,7 @@ def test_unpacked_keys_are_held_to_their_annotations(sources):
     from ppl_vae.errors import UsageError
 
     node = {"_target_": "ppl_vae.sources.Two", "scale": "unit"}
-    assert check("dataset", node) == node
+    assert check("dataset", node, trusted=True) == node
     for key, value, says in [("scal", "unit", "did you mean scale"), ("scale", "x", "unit"), ("seed", "a", "integer")]:
         with pytest.raises(UsageError, match=says):
-            check("dataset", {"_target_": "ppl_vae.sources.Two", key: value})
+            check("dataset", {"_target_": "ppl_vae.sources.Two", key: value}, trusted=True)
