@@ -25,6 +25,10 @@ class UsageError(PplVaeError):
     """A request that cannot be meant: an unknown verb, key, option or type (exit code 2)."""
 
 
+class UntrustedError(UsageError):
+    """A class, function or place of files that may be named only by what one trusts: see docs/security.md."""
+
+
 class CheckError(PplVaeError):
     """A model/guide pair that cannot be trained as it stands; the message lists every finding.
 

@@ -1,8 +1,10 @@
 """What every test gets: one thread, fixed seeds, an empty directory to run in, a guard over global state."""
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads its thread pool; subprocesses inherit it
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ppl_vae-state-")  # a key of the tests' own, not the user's
 
 import numpy as np
 import pytest
@@ -27,6 +30,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTED = time.monotonic()
+
+
+def pytest_unconfigure() -> None:
+    """Take the tests' own state directory away."""
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

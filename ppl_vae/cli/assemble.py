@@ -16,9 +16,10 @@ from ppl_vae.cli import ranks
 from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
+from ppl_vae.config.locate import locate
 from ppl_vae.config.schema import GROUPS
 from ppl_vae.config.signature import INJECTED
-from ppl_vae.config.targets import PROGRAMS, build, check, describe, locate, parameters
+from ppl_vae.config.targets import PROGRAMS, build, check, is_path, parameters
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import whole_path
 
@@ -47,6 +48,7 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
         UsageError: for a key or value that a target does not take.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    trusted = is_trusted(cfg, context)
     for group in (g for g in GROUPS if g in config):
         node = config[group]
         if not node:
@@ -54,20 +56,43 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
                 raise UsageError(f"{group} is needed: choose an option ({group}=…) or name {group}._target_=…")
             config[group] = None
         elif "_target_" in node:
-            config[group] = _checked(group, group, node, context)
+            config[group] = _checked(group, group, node, context, trusted)
         elif group == "estimator":  # one estimator a site
             config[group] = {
-                site: _checked(group, f"{group}.{site}", value, context) for site, value in node.items() if value
+                site: _checked(group, f"{group}.{site}", value, context, trusted)
+                for site, value in node.items()
+                if value
             }
         else:
             raise UsageError(f"{group} has no _target_; name a class or function: {group}._target_=my_module.name")
     if "logger" in config:
         node = config["logger"]
-        config["logger"] = _checked("logger", "logger", node, context) if node else None
-    config["dataset"] = absolute_paths(config["dataset"], context.started_in)
+        own = trusted or types_logger(context)
+        config["logger"] = _checked("logger", "logger", node, context, own) if node else None
+    config["dataset"] = absolute_paths(config["dataset"], context.started_in, trusted=trusted)
     for group in PROGRAMS:
         _refuse_empty_networks(group, config[group])
     return config
+
+
+def is_trusted(cfg: DictConfig, context: Context) -> bool:
+    """True for what was typed, and for a run that is gone on with, if it was made here or is trusted.
+
+    A file that was chosen on the command line (`--config-dir`, `hydra.searchpath`) is as typed: a folder of Hydra's
+    configs is a program, since Hydra itself builds launchers, sweepers and callbacks from it.
+    """
+    from ppl_vae.runs.run import Run
+
+    if (
+        OmegaConf.select(cfg, "resume") is None or context.in_sweep
+    ):  # a job of a sweep is composed anew, of what its plan says
+        return True
+    return Run.load(cfg.resume, trust=cfg.trust).trusted
+
+
+def types_logger(context: Context) -> bool:
+    """True if the tracker of a run that is gone on with is not the run's own: `logger=mlflow resume=DIR`."""
+    return any(o.split("=", 1)[0].lstrip("+~") in ("logger", "logger._target_") for o in context.typed)
 
 
 def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
@@ -80,28 +105,26 @@ def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
             raise PplVaeError(f"{group}.{key}: got {value}, expected whole numbers of at least 1")
 
 
-def _checked(group: str, where: str, node: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def _checked(group: str, where: str, node: Mapping[str, Any], context: Context, trusted: bool) -> dict[str, Any]:
     if group == "optimizer" and str(node["_target_"]).startswith("pyro.optim"):
         raise UsageError(
             f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
             "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
         )
-    return check(where, node, loose=context.loose, given=GIVEN.get(group, ()))
+    return check(where, node, loose=context.loose, given=GIVEN.get(group, ()), trusted=trusted)
 
 
-def absolute_paths(node: dict[str, Any], started_in: str) -> dict[str, Any]:
+def absolute_paths(node: dict[str, Any], started_in: str, *, trusted: bool = True) -> dict[str, Any]:
     """The paths of a dataset made absolute, so that a run's config holds from any working directory.
 
     Raises:
         UsageError: for a relative path where the job left the directory in which it was typed (`hydra.job.chdir=true`).
     """
-    found = parameters(locate(node["_target_"], "dataset"))
+    found = parameters(locate(node["_target_"], "dataset", trusted=trusted))
     moved = started_in and Path.cwd() != Path(started_in)
 
     def absolute(key: str, value: Any) -> Any:
-        hint = describe(found[key].annotation) if key in found else ""
-        is_path = "Path" in hint or key in ("path", "root", "folder", "directory")
-        if is_path and isinstance(value, str) and "://" not in value:
+        if is_path(key, found.get(key)) and isinstance(value, str) and "://" not in value:
             path = whole_path(value, f"dataset.{key}")
             if moved and not Path(value).is_absolute() and not value.startswith("~"):
                 where = os.path.join(started_in, value)  # noqa: PTH118
@@ -147,6 +170,7 @@ class Assembled:
         config: resolved and checked, plain values.
         saved: what `config.yaml` says: the likelihood named, the spec of the data and where they come from.
         facts: what `run.json` says of the command.
+        trusted: whether the config may name what it likes, see `is_trusted`.
     """
 
     config: dict[str, Any]
@@ -156,9 +180,10 @@ class Assembled:
     vae: VAE
     objective: Any
     device: torch.device
+    trusted: bool
 
 
-def build_objective(node: dict[str, Any]) -> Any:
+def build_objective(node: dict[str, Any], *, trusted: bool) -> Any:
     """The objective of a checked config.
 
     Raises:
@@ -166,7 +191,7 @@ def build_objective(node: dict[str, Any]) -> Any:
     """
     from pyro.infer.elbo import ELBO
 
-    objective = build("objective", node)
+    objective = build("objective", node, trusted=trusted)
     if isinstance(objective, ELBO):
         raise PplVaeError(
             f"objective._target_: got Pyro's {type(objective).__name__}, expected a function of (vae, batch, total) "
@@ -186,7 +211,7 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
     before = set(sys.modules)
     if context.in_sweep:
         forget_user_modules(Path.cwd())
-    config = checked(cfg, context)
+    config, trusted = checked(cfg, context), is_trusted(cfg, context)
     if context.in_sweep:
         remember_user_modules(before, Path.cwd())
 
@@ -196,26 +221,26 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
 
     engine = (ranks.device_of(cfg.engine), cfg.engine.threads, context.worker)
     reset_process(cfg.seed, *engine)
-    data = _shared(config, {} if loaded is None else loaded)
-    likelihood = concrete_likelihood(config["likelihood"], data.spec)
+    data = _shared(config, {} if loaded is None else loaded, trusted)
+    likelihood = concrete_likelihood(config["likelihood"], data.spec, trusted=trusted)
     device = reset_process(cfg.seed, *engine)  # whatever loading the data drew, the pair starts from the seed
-    vae = build_vae(config, data.spec).to(device)
-    objective = build_objective(config["objective"])
-    saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run")}
+    vae = build_vae(config, data.spec, trusted=trusted).to(device)
+    objective = build_objective(config["objective"], trusted=trusted)
+    saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run", "trust")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
     facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config), "device": str(device)}
     facts["threads"] = torch.get_num_threads()
-    return Assembled(config, saved, facts, data.to(device), vae, objective, device)
+    return Assembled(config, saved, facts, data.to(device), vae, objective, device, trusted)
 
 
-def _shared(config: dict[str, Any], loaded: dict[str, Dataset]) -> Dataset:
+def _shared(config: dict[str, Any], loaded: dict[str, Dataset], trusted: bool) -> Dataset:
     """The data of a config, of those that are loaded already if its own are: what ours give, the config alone fixes."""
     from ppl_vae.config.build import build_dataset
 
     node = config["dataset"]
     if not node["_target_"].startswith("ppl_vae."):
-        return build_dataset(config)
+        return build_dataset(config, trusted=trusted)
     name = repr(node)
     if name not in loaded:
-        loaded[name] = build_dataset(config)
+        loaded[name] = build_dataset(config, trusted=trusted)
     return loaded[name]

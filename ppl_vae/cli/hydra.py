@@ -125,6 +125,7 @@ class Job:
                 os.environ.pop(variable, None)
             else:
                 os.environ[variable] = value
+        worker.forget_here(sys.path)
         with worker.requeued():
             return self._run(cfg, context)
 
@@ -338,11 +339,8 @@ def _helping(verb: str, arguments: Arguments) -> contextlib.AbstractContextManag
 
 @contextlib.contextmanager
 def _patched(arguments: Arguments) -> Iterator[None]:
-    argv, path = sys.argv, list(sys.path)
-    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    argv, path = sys.argv, list(sys.path)  # the working directory may join the latter, see `config.locate`
     sys.argv = ["ppl-vae", *arguments.argv()]
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)  # users' own modules, as for `python script.py`
     try:
         yield
     finally:

@@ -34,9 +34,22 @@ def report(error: BaseException, verb: str, *, full: bool | None = None) -> str:
     """Print the one message of an error to standard error, after its traceback under HYDRA_FULL_ERROR=1."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1" if full is None else full:
         traceback.print_exception(error, file=sys.stderr)
-    text = message(error)
+    text = printable(message(error))
     print(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", file=sys.stderr)
     return text
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters, which a terminal would obey, are seen: names in it may be a stranger's.
+
+    Example:
+        >>> printable("no \x1b[2Jsuch\n  name")
+        'no \\x1b[2Jsuch\n  name'
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def message(error: BaseException) -> str:

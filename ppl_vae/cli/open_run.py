@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def opened(cfg: DictConfig, context: Context) -> tuple[Run, VAE]:
     """The run that `run=` names, and its pair on the best device there is here."""
-    run = Run.load(cfg.run)
+    run = Run.load(cfg.run, trust=cfg.trust)
     device = reset_process(int(cfg.get("seed", 0)), worker=context.worker)
     return run, run.vae.to(device)
 
@@ -98,12 +98,9 @@ def pair_of(cfg: DictConfig, context: Context) -> Pair:
     typed = [k for k in (o.split("=", 1)[0].lstrip("+~").split(".")[0] for o in context.typed) if k in GROUPS]
     if typed:
         raise UsageError(f"{typed[0]}=… beside run=…: a run has its own {typed[0]}; leave out one of the two")
-    from ppl_vae.config.targets import build
-
     run, vae = opened(cfg, context)
     data = run.data.to(vae.device)
-    objective = build("objective", run.plain_config["objective"])
-    return Pair(vae, _first(data, cfg.batch_size, vae.device), objective, data, run.directory)
+    return Pair(vae, _first(data, cfg.batch_size, vae.device), run.objective, data, run.directory)
 
 
 def _first(data: Dataset, batch_size: int, device: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from omegaconf import OmegaConf
 
 from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
-from ppl_vae.config.targets import with_present_names
+from ppl_vae.config.targets import unlisted
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
-from ppl_vae.runs.run import find
+from ppl_vae.runs import saved
+from ppl_vae.runs.recorder import CHECKPOINT, RECORD, locked, read_record
+from ppl_vae.runs.run import Run, find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
 MAY_CHANGE = ("trainer.epochs", "format", "logger", "engine.distributed")
+OF_THE_COMMAND = ("resume", "format", "trust")
+"""Keys that are typed each time: what a saved config says of them counts for nothing."""
 ENGINES = {"engine=distributed": "engine.distributed=true", "engine=default": "engine.distributed=false"}
 TRIALS = "hydra.sweeper.n_trials"
 
@@ -42,7 +46,7 @@ def prepare(arguments: Arguments) -> bool:
     typed = [o for o in arguments.overrides if o.split("=", 1)[0].lstrip("+~") != "resume"]
     for override in typed:
         key = override.split("=", 1)[0]
-        if key not in MAY_CHANGE and not key.startswith("logger."):
+        if key.lstrip("+~") != "trust" and key not in MAY_CHANGE and not key.startswith("logger."):
             raise UsageError(
                 f"{key.lstrip('+~')} cannot change on resume, the run keeps its own config; "
                 f"{near(key, MAY_CHANGE)} (for another setting start a new run)"
@@ -55,7 +59,11 @@ def prepare(arguments: Arguments) -> bool:
         )
     if verb != "train":
         raise RunError(f"resume={directory}: this is a run of ppl-vae {verb}, expected one of ppl-vae train")
-    config = _saved(directory)
+    values = saved.read(directory).values
+    logger = arguments.value("logger")
+    if not _trust(arguments):
+        _refuse_unlisted(Run(directory), but=OF_THE_COMMAND if logger is None else (*OF_THE_COMMAND, "logger"))
+    config = {k: v for k, v in values.items() if k not in OF_THE_COMMAND}
     if is_done(directory, record, epochs) and not arguments.asks_only:
         if locked(directory):
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
@@ -63,7 +71,6 @@ def prepare(arguments: Arguments) -> bool:
         return False
     if not arguments.asks_only and record["status"] != "running" and not (directory / CHECKPOINT).exists():
         print(f"{directory / CHECKPOINT} is not there: training starts again from epoch 1", file=sys.stderr)
-    logger = arguments.value("logger")
     defaults: list[Any] = ["train_schema", "_self_"]
     if logger is not None:
         config.pop("logger", None)
@@ -77,9 +84,29 @@ def prepare(arguments: Arguments) -> bool:
         "resume": str(directory),
         "hydra": {"output_subdir": None, "job": {"name": "train", "chdir": False}},
     }
+    if "${" in str(directory):
+        raise UsageError(f"resume={directory}: Hydra reads ${{ in the name of a folder as a reference; rename it")
     ConfigStore.instance().store(name=NAME, node=OmegaConf.create(node), provider="ppl_vae")
     arguments.overrides[:] = [*typed, f"hydra.run.dir={quote(str(directory))}"]
     return True
+
+
+def _trust(arguments: Arguments) -> bool:
+    """The value of `trust=`, as OmegaConf reads it."""
+    value = (arguments.value("trust") or "false").lower()
+    words = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+    if value not in words:
+        raise UsageError(f"trust: got {value!r}, expected true or false")
+    return words[value]
+
+
+def _refuse_unlisted(run: Run, but: Collection[str]) -> None:
+    """Refuse a run that was not made here and names more than what is listed, before Hydra is given its config."""
+    if not run.saved.why:
+        return
+    groups = [key for key in run.saved.values if key not in but]
+    if named := [name for key in groups for name in unlisted(run.saved.values[key], key)]:
+        raise RunError(run.refusal(f"it names {named[0][1]}", *groups))
 
 
 def prepare_sweep(arguments: Arguments) -> Plan:
@@ -99,6 +126,12 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             f"resume={directory}: no plan of a sweep is there ({PLAN}), so that nobody knows its jobs; resume its runs "
             f"one by one: {next_command('train', resume=directory / 'N')}"
         )
+    if plan.why and not _trust(arguments):
+        raise RunError(
+            f"resume={directory}: this sweep is not known to be made here ({plan.why}), and to go on with it runs what "
+            f"{PLAN} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "
+            "where you trust it, add trust=true"
+        )
     if plan.verb != "train":
         raise RunError(f"resume={directory}: this is a sweep of ppl-vae {plan.verb}, expected one of ppl-vae train")
     _epochs(arguments)
@@ -107,7 +140,7 @@ def prepare_sweep(arguments: Arguments) -> Plan:
     may_change = [name for name in MAY_CHANGE if not (plan.search and name == "trainer.epochs")]
     for override in arguments.overrides:
         name, value = key(override), override.partition("=")[2]
-        if name == "resume" or override == planned.get(name):
+        if name in ("resume", "trust") or override == planned.get(name):
             continue
         if name.startswith(("hydra/launcher", "hydra.launcher.")) or (name == TRIALS and "n_trials" in plan.search):
             hydra.append(override)
@@ -158,16 +191,6 @@ def _go_to(started_in: Path) -> None:
         )
 
 
-def _saved(directory: Path) -> dict[str, Any]:
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
-    except Exception as error:
-        raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
-    if not isinstance(config, dict):
-        raise RunError(f"{directory / CONFIG} is no config of a run; this run cannot go on: train anew")
-    return with_present_names(config)
-
-
 def _epochs(arguments: Arguments) -> int | None:
     epochs = arguments.value("trainer.epochs")
     if epochs is not None and not epochs.isdigit():
@@ -179,7 +202,11 @@ def is_done(directory: Path, record: dict[str, Any], epochs: int | None) -> bool
     """True if a run has finished and no more epochs are asked for."""
     if record["status"] != "finished":
         return False
-    return epochs is None or epochs <= int((_saved(directory).get("trainer") or {}).get("epochs", 0))
+    if epochs is None:
+        return True
+    trainer = saved.read(directory).values.get("trainer")
+    planned = trainer.get("epochs") if isinstance(trainer, dict) else None
+    return isinstance(planned, int) and epochs <= planned
 
 
 def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments) -> None:

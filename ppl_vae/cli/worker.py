@@ -111,6 +111,12 @@ def visible(environment: Mapping[str, str], told: str | None) -> dict[str, str |
     return {"CUDA_VISIBLE_DEVICES": told} if hidden and told != "" else {}
 
 
+def forget_here(path: list[str]) -> None:
+    """Take the working directory from the front of `sys.path`, where a launcher's `python -m` has put it."""
+    if path[:1] in ([""], [os.getcwd()]):  # noqa: PTH109 - sys.path holds strings
+        del path[0]
+
+
 @contextlib.contextmanager
 def requeued() -> Iterator[None]:
     """Within, submitit's signal (time is over, or a job with more rights comes) ends a job as Ctrl-C does.

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.config.schema import conf_dir
-from ppl_vae.config.targets import build
+from ppl_vae.config.signature import INJECTED
+from ppl_vae.config.targets import Part, build, plan
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Dataset, Spec
 
 
-def build_dataset(config: Mapping[str, Any]) -> Dataset:
-    """The dataset of a checked config."""
+def build_dataset(config: Mapping[str, Any], *, trusted: bool = False) -> Dataset:
+    """The dataset of a config; without trust no place of files may be named there, and nothing is downloaded."""
     import torch
 
     from ppl_vae.datasets import Dataset, from_arrays
     from ppl_vae.errors import DataError
 
-    data = build("dataset", config["dataset"])
+    node = config["dataset"]
+    part = plan("dataset", node, trusted=trusted)
+    if not trusted and "download" in part.parameters:
+        part = plan("dataset", {**node, "download": False})
+    data = part.make({})
     if isinstance(data, torch.utils.data.Dataset):
         return from_arrays(data, validation=0.1, test=0.1)
     if not isinstance(data, Dataset):
@@ -35,14 +40,23 @@ def build_dataset(config: Mapping[str, Any]) -> Dataset:
     return data
 
 
-def build_vae(config: Mapping[str, Any], spec: Spec) -> VAE:
-    """The pair of a checked config, for data of this spec; constructors that name them get what they name."""
+def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -> VAE:
+    """The pair of a config, for data of this spec; constructors that name them get what they name.
+
+    All of it is found and held to signatures before any of it is called, see `targets.plan`.
+    """
     from ppl_vae.core.pair import VAE
 
-    likelihood = build("likelihood", config["likelihood"], spec=spec) if config.get("likelihood") else None
-    model = build("model", config["model"], spec=spec, likelihood=likelihood)
+    def planned(group: str, *given: str) -> Part:
+        return plan(group, config[group], given=given, trusted=trusted)
+
+    parts = {"likelihood": planned("likelihood", "spec")} if config.get("likelihood") else {}
+    parts |= {"model": planned("model", "spec", "likelihood"), "guide": planned("guide", *INJECTED)}
+    estimators = _estimators(config.get("estimator"), trusted)
+    likelihood = parts["likelihood"].make({"spec": spec}) if parts.get("likelihood") else None
+    model = parts["model"].make({"spec": spec, "likelihood": likelihood})
     try:
-        guide = build("guide", config["guide"], spec=spec, likelihood=likelihood, model=model)
+        guide = parts["guide"].make({"spec": spec, "likelihood": likelihood, "model": model})
     except (AttributeError, TypeError) as error:  # a size it reads from the model is not there, or another kind
         names = [config[group]["_target_"] for group in ("guide", "model")]
         if not names[0].startswith("ppl_vae."):
@@ -51,7 +65,8 @@ def build_vae(config: Mapping[str, Any], spec: Spec) -> VAE:
             f"guide {names[0]} does not go with model {names[1]} ({error}). Take {_guide_for(names[1])}guide=derived, "
             "which fits any model, or one of your own."
         ) from error
-    return VAE(model, guide, estimators=build_estimators(config.get("estimator")))
+    made = {site: part.make({}) for site, part in estimators.items()}
+    return VAE(model, guide, estimators=made or None)
 
 
 def _guide_for(model: str) -> str:
@@ -65,20 +80,20 @@ def _guide_for(model: str) -> str:
     return f"{named[0] if named else 'guide=amortized'}, "
 
 
-def build_estimators(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _estimators(node: Mapping[str, Any] | None, trusted: bool) -> dict[str, Part]:
     """One estimator for all sites (`estimator._target_`), or one per site (`estimator.z._target_`)."""
     if not node:
-        return None
+        return {}
     if "_target_" in node:
-        return {"*": build("estimator", node)}
-    return {site: build(f"estimator.{site}", value) for site, value in node.items() if value}
+        return {"*": plan("estimator", node, trusted=trusted)}
+    return {site: plan(f"estimator.{site}", value, trusted=trusted) for site, value in node.items() if value}
 
 
-def concrete_likelihood(node: Mapping[str, Any] | None, spec: Spec) -> dict[str, Any] | None:
+def concrete_likelihood(node: Mapping[str, Any] | None, spec: Spec, *, trusted: bool = False) -> dict[str, Any] | None:
     """`likelihood=auto` as the class it chose for this spec: what a saved config says."""
     if not node:
         return None
-    chosen = build("likelihood", node, spec=spec)
+    chosen = build("likelihood", node, trusted=trusted, spec=spec)
     kind = type(chosen)
     if node["_target_"].endswith("likelihood_for"):
         public = kind.__module__.rsplit(".", 1)[0]  # the room's public name outlives the file's

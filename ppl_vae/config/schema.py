@@ -119,6 +119,7 @@ class Train:
         name: runs go into outputs/NAME/DATE_TIME_ID.
         seed: of all random numbers.
         resume: DIR of an interrupted run, which goes on in place; with `-m` of a sweep.
+        trust: of `resume=DIR` that was not made here, build whatever it names: read it first (docs/security.md).
         format: `json` prints one JSON object on standard output and nothing else.
         results: what is made once training is done.
     """
@@ -126,6 +127,7 @@ class Train:
     name: str = MISSING
     seed: int = 0
     resume: str | None = None
+    trust: bool = False
     format: Format = Format.table
     dataset: Any = MISSING
     likelihood: Any = None
@@ -142,11 +144,27 @@ class Train:
 
 
 @dataclass
-class Evaluate:
-    """Keys of `ppl-vae evaluate`.
+class OnRun:
+    """Keys of every verb on a run.
 
     Attributes:
         run: a run directory, or `latest`.
+        trust: of a run that was not made here, build whatever its config names: read that first (docs/security.md).
+        seed: of all random numbers.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
+
+    run: str = MISSING
+    trust: bool = False
+    seed: int = 0
+    format: Format = Format.table
+
+
+@dataclass
+class Evaluate(OnRun):
+    """Keys of `ppl-vae evaluate`.
+
+    Attributes:
         split: the data.
         num_particles: importance samples a datum; papers take 5000: a quarter of an hour for 10,000 images on one core.
         evidence: `importance`; `ais` is annealed importance sampling as well, with its bracket on simulated data.
@@ -155,11 +173,8 @@ class Evaluate:
         scores: some of latents, probe, disentanglement, samples, checks: `scores=[probe,samples]`.
         features: where samples are compared: `pixels`, `encoder` or `my_module.my_function`.
         statistics: what checks look at: `statistics={ink:my_module.ink}`; null: mean, deviation, largest.
-        seed: of all random numbers.
-        format: `json` prints one JSON object on standard output and nothing else.
     """
 
-    run: str = MISSING
     split: Part = Part.test
     num_particles: int = 1000
     evidence: str = "importance"
@@ -168,73 +183,49 @@ class Evaluate:
     data: int = 100
     features: str = "pixels"
     statistics: Any = None
-    seed: int = 0
-    format: Format = Format.table
 
 
 @dataclass
-class Posterior:
+class Posterior(OnRun):
     """Keys of `ppl-vae posterior`.
 
     Attributes:
-        run: a run directory, or `latest`.
         split: the data.
         data: how many of them, the first; null: all.
         draws: draws a datum.
         resample: `psis`: resampled by Pareto-smoothed importance weights.
         refine: so many of the data also by HMC, its chains begun at the guide's draws: DIR/refined.nc, r̂.
         figures: draw them, into DIR/figures.
-        seed: of all random numbers.
-        format: `json` prints one JSON object on standard output and nothing else.
     """
 
-    run: str = MISSING
     split: Part = Part.test
     data: int | None = 100
     draws: int = 1000
     resample: str | None = None
     refine: int | None = None
     figures: bool = True
-    seed: int = 0
-    format: Format = Format.table
 
 
 @dataclass
-class Generate:
+class Generate(OnRun):
     """Keys of `ppl-vae generate`.
 
     Attributes:
-        run: a run directory, or `latest`.
         n: how many.
         given: what the model takes beside its data, a value or n of them: `given.label=3`.
         like: take that from these data, again and again; null: test, where needed.
         figures: draw them, into DIR/figures.
-        seed: of all random numbers.
-        format: `json` prints one JSON object on standard output and nothing else.
     """
 
-    run: str = MISSING
     n: int = 64
     given: dict[str, Any] = field(default_factory=dict)
     like: Part | None = None
     figures: bool = True
-    seed: int = 0
-    format: Format = Format.table
 
 
 @dataclass
-class Report:
-    """Keys of `ppl-vae report`.
-
-    Attributes:
-        run: a run directory, or `latest`.
-        seed: of all random numbers.
-        format: `json` prints one JSON object on standard output and nothing else.
-    """
-
-    run: str = MISSING
-    seed: int = 0
-    format: Format = Format.table
+class Report(OnRun):
+    """Keys of `ppl-vae report`."""
 
 
 @dataclass
@@ -275,12 +266,14 @@ class Check:
 
     Attributes:
         run: a run directory, or `latest`; null: the pair that the groups say, untrained.
+        trust: of a run that was not made here, build whatever its config names: read that first (docs/security.md).
         seed: of all random numbers.
         format: `json` prints one JSON object on standard output and nothing else.
         batch_size: how many data it is run on.
     """
 
     run: str | None = None
+    trust: bool = False
     seed: int = 0
     format: Format = Format.table
     batch_size: int = 128
@@ -309,39 +302,27 @@ class Gradients(Check):
 
 
 @dataclass
-class Calibrate:
+class Calibrate(OnRun):
     """Keys of `ppl-vae calibrate`.
 
     Attributes:
-        run: a run directory, or `latest`.
         simulations: simulated data.
         draws: draws of the guide a datum.
         figures: draw them, into DIR/figures.
-        seed: of all random numbers.
-        format: `json` prints one JSON object on standard output and nothing else.
     """
 
-    run: str = MISSING
     simulations: int = 2000
     draws: int = 100
     figures: bool = True
-    seed: int = 0
-    format: Format = Format.table
 
 
 @dataclass
-class Export:
+class Export(OnRun):
     """Keys of `ppl-vae export`.
 
     Attributes:
-        run: a run directory, or `latest`.
         seed: of the data they are verified on.
-        format: `json` prints one JSON object on standard output and nothing else.
     """
-
-    run: str = MISSING
-    seed: int = 0
-    format: Format = Format.table
 
 
 SCHEMAS: dict[str, type] = {

@@ -1,35 +1,34 @@
 """From `_target_` and keys to objects: found, held to the target's signature, then built.
 
-Hydra's own `instantiate` checks neither names nor types and refuses what Pyro's handlers return, so this is ours.
+Hydra's own `instantiate` checks neither names nor types and refuses what Pyro's handlers return, so this is ours. It is
+the one door from names to code: `locate` finds what is typed and what runs of this machine say, and of all others only
+what is listed (`listed`); nothing is called before all of a group, whatever is nested in it, was found and checked.
 A class is constructed with its keys. A function is, for models and guides, the Pyro program itself with its keys bound;
 elsewhere it is called. Constructors that name `spec`, `likelihood` or `model` receive them.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 import sys
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
+from ppl_vae.config import listed
+from ppl_vae.config.locate import locate
 from ppl_vae.config.schema import near
 from ppl_vae.config.signature import INJECTED
-from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.errors import PplVaeError, UntrustedError, UsageError
 
 
 class AnnotationMismatch(Exception):  # noqa: N818 - an answer, not a failure
     """The value does not fit the annotation."""
-
-
-class Built:
-    """Stands for a value that a nested `_target_` will build: its own signature has been checked."""
 
 
 def fit_value(value: Any, hint: Any) -> Any:
@@ -45,7 +44,7 @@ def fit_value(value: Any, hint: Any) -> Any:
     Raises:
         AnnotationMismatch: if it does not fit.
     """
-    if isinstance(value, Built) or hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, (str, TypeVar)):
+    if isinstance(value, Part) or hint in (Any, inspect.Parameter.empty, object) or isinstance(hint, (str, TypeVar)):
         return value
     if hasattr(hint, "__value__"):  # `type X = …`
         return fit_value(value, hint.__value__)
@@ -124,7 +123,7 @@ def _fit_class(value: Any, hint: Any) -> Any:
     if hint.__name__ == "dtype" and isinstance(value, str):
         import torch
 
-        dtype = getattr(torch, value.removeprefix("torch."), None)
+        dtype = vars(torch).get(value.removeprefix("torch."))  # its own `__getattr__` imports what is asked for
         return _require(isinstance(dtype, torch.dtype), dtype)
     if getattr(hint, "_is_protocol", False):
         return value if not isinstance(value, (str, int, float, list, dict)) else _require(False, value)
@@ -214,6 +213,19 @@ def accepts_any(found: Mapping[str, inspect.Parameter]) -> bool:
 MOVED = {"ppl_vae.conditionals": "ppl_vae.likelihoods", "ppl_vae.loggers": "ppl_vae.runs.loggers"}
 """Modules of targets as configs of saved runs name them, and as they are called now."""
 
+
+def unlisted(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """The targets in a part of a config that may not be named without trust, each with the key that it stands at."""
+    if isinstance(node, Mapping):
+        if "_target_" in node and listed.find(node["_target_"], where) is None:
+            yield where, f"{node['_target_']!s:.200}"
+        for key, value in node.items():
+            yield from unlisted(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, (list, tuple)):
+        for number, value in enumerate(node):
+            yield from unlisted(value, f"{where}.{number}")
+
+
 PROGRAMS = ("model", "guide")
 
 
@@ -226,9 +238,6 @@ def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
-
-
-_UNSAFE = ("torch.load", "torch.hub", "torch.jit.load", "torch.package", "numpy.load", "joblib.load")
 
 
 def with_present_names(saved: Any) -> Any:
@@ -247,171 +256,178 @@ def with_present_names(saved: Any) -> Any:
     return [with_present_names(part) for part in saved] if isinstance(saved, list) else saved
 
 
-def locate(path: Any, where: str) -> Any:
-    """The object a `_target_` names, importing as needed; users' modules are looked for where they stand.
+@dataclass(frozen=True)
+class Part:
+    """A target that was found, with arguments that were held to its signature: all of it, before any of it is called.
 
-    Raises:
-        UsageError: for a module or name that is not there, naming the near ones, and for what no config may call.
+    Attributes:
+        where: the key that it stands at.
+        name: its dotted name, as the config has it.
+        target: what that is.
+        keys: values by keyword, in which nested targets are parts in their turn.
+        options: keys of the config that are none of the target's, such as `_partial_`.
     """
-    if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")) or "." not in path:
-        raise UsageError(f"{where}._target_: got {path!r}, expected the dotted name of a class or function")
-    parts = path.split(".")
-    if parts[0] in sys.stdlib_module_names or path.startswith(_UNSAFE):
-        raise UsageError(f"{where}._target_: {path} may not be called from a config; name a class or function of yours")
-    found: Any = _import(parts[0], where, path)
-    for depth, part in enumerate(parts[1:], 1):
-        if isinstance(found, ModuleType) and not hasattr(found, part):
-            name = ".".join(parts[: depth + 1])
-            try:
-                found = importlib.import_module(name)
-                continue
-            except ModuleNotFoundError as error:
-                if error.name != name:
-                    raise
-        if not hasattr(found, part):
-            public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n, None))]
-            raise UsageError(f"{where}._target_: {'.'.join(parts[:depth])} has no {part}; {near(part, public[:40])}")
-        found = getattr(found, part)
-    if not callable(found) or (getattr(found, "__module__", None) or "").split(".")[0] in _REFUSED_MODULES:
-        raise UsageError(f"{where}._target_: {path} is no class or function that a config may name")
-    return found
+
+    where: str
+    name: str
+    target: Any
+    keys: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of the target."""
+        return parameters(self.target)
+
+    def plain(self) -> dict[str, Any]:
+        """`_target_` and the keys that will be used, as a config holds them."""
+        return {**self.options, **{key: _plain(value) for key, value in self.keys.items()}}
+
+    def make(self, given: Mapping[str, Any]) -> Any:
+        """What the part stands for; `given` goes to the targets that name it, at any depth."""
+        found = self.parameters
+        keys = {key: _made(value, found.get(key), given) for key, value in self.keys.items()}
+        keys |= {name: value for name, value in given.items() if name in found and name not in keys}
+        bound = partial(self.target, **keys) if keys else self.target
+        if self.where in PROGRAMS and not isinstance(self.target, type):
+            return bound
+        if self.options.get("_partial_") or later(self.where, found) or self._is_likelihood(found):
+            return bound
+        return self.target(**keys)
+
+    def _is_likelihood(self, found: Mapping[str, Any]) -> bool:
+        """A function of decoder parameters is a likelihood itself; one that names `spec` makes it."""
+        return self.where == "likelihood" and not isinstance(self.target, type) and "spec" not in found
 
 
-_REFUSED_MODULES = (
-    "os",
-    "posix",
-    "subprocess",
-    "shutil",
-    "builtins",
-    "importlib",
-    "pickle",
-    "runpy",
-    "ctypes",
-    "sys",
-)
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.plain()
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
-def _import(name: str, where: str, path: str) -> ModuleType:
+def _made(value: Any, parameter: inspect.Parameter | None, given: Mapping[str, Any]) -> Any:
+    if isinstance(value, Part):
+        return value.make(given)
+    if isinstance(value, Mapping):
+        return {key: _made(v, None, given) for key, v in value.items()}
+    if isinstance(value, list):
+        value = [_made(v, None, given) for v in value]
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        modules = sorted(p.stem for p in Path.cwd().glob("*.py"))
-        hint = near(name, modules) if modules else "the working directory holds no Python file"
-        raise UsageError(
-            f"{where}._target_: no module {name!r} (for {path}) is installed or in {Path.cwd()}; {hint}"
-        ) from None
+        return fit_value(value, parameter.annotation) if parameter is not None else value
+    except AnnotationMismatch:
+        return value
 
 
-def check(
+def plan(
     where: str,
     node: Mapping[str, Any],
     *,
     loose: frozenset[str] = frozenset(),
-    given: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Hold a group's keys to the signature of its target, before anything is built or written.
+    given: Collection[str] = (),
+    trusted: bool = False,
+) -> Part:
+    """Find the target of a group and those nested in it, and hold all keys to their signatures; nothing is called.
 
     Args:
         where: the group, for messages.
         node: `_target_` and keys.
         loose: dotted names of keys that a file gave to another target: left out where this one does not name them.
-        given: names that the target will receive besides.
-
-    Returns:
-        `_target_` and the keys that will be used.
+        given: names that targets will receive besides.
+        trusted: see `locate`.
 
     Raises:
-        UsageError: for an unknown key, a value of the wrong type, a missing key.
+        UsageError: for a target that may not be named, an unknown key, a value of the wrong type, a missing key.
     """
-    target = locate(node["_target_"], where)
-    found = parameters(target)
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UsageError(f"{where}: got {node!r:.200}, expected _target_ and its keys")
+    target = locate(node["_target_"], where, trusted=trusted)
+    found = {name: p for name, p in parameters(target).items() if p.kind in _BY_NAME}
+    open_ended = accepts_any(parameters(target))
     program = where in PROGRAMS and not isinstance(target, type)
-    used: dict[str, Any] = {k: node[k] for k in _HYDRA_KEYS if k in node and k != "_convert_"}
+    used: dict[str, Any] = {}
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
         name = f"{where}.{key}"
-        if key not in found and not accepts_any(found):
+        if key not in found and (not open_ended or not isinstance(key, str) or key.startswith("_")):
             if name in loose:
                 continue
             given_later = (*INJECTED, *later(where, found), *(n for n, p in found.items() if program and _needed(p)))
             legal = [n for n in found if n not in given_later]
             hint = near(str(key), legal) or "it takes none"
             raise UsageError(f"{name}: {node['_target_']} has no such parameter; {hint}")
-        used[key] = check_value(name, value, found[key].annotation if key in found else Any, loose)
+        if not trusted and value is not None and is_path(key, found.get(key)):
+            raise UntrustedError(f"{name}: {value!r:.200} is a place of files, which may not be named without trust")
+        annotation = found[key].annotation if key in found else Any
+        used[key] = _planned(name, value, annotation, loose=loose, given=given, trusted=trusted)
     for name, parameter in found.items():
         if _needed(parameter) and not program and name not in used and name not in (*given, *later(where, found)):
+            if node.get("_partial_"):
+                continue
             hint = describe(parameter.annotation)
             raise UsageError(f"{where}.{name} is needed by {node['_target_']}: add {where}.{name}=VALUE ({hint})")
-    return used
+    return Part(where, node["_target_"], target, used, _options(where, node))
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _options(where: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    options = {key: node[key] for key in _HYDRA_KEYS if key in node and key != "_convert_"}
+    for key, value in options.items():
+        if key != "_target_" and not isinstance(value, bool):
+            raise UsageError(f"{where}.{key}: got {value!r:.200}, expected true or false")
+    return options
 
 
 def _needed(parameter: inspect.Parameter) -> bool:
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return parameter.default is inspect.Parameter.empty and parameter.kind in by_name
+    return parameter.default is inspect.Parameter.empty and parameter.kind in _BY_NAME
 
 
-def check_value(where: str, value: Any, hint: Any, loose: frozenset[str] = frozenset()) -> Any:
-    """One value against its annotation; nested targets are checked in their turn."""
+def is_path(key: str, parameter: inspect.Parameter | None) -> bool:
+    """True for a parameter that takes the place of files."""
+    hint = "" if parameter is None else describe(parameter.annotation)
+    return "Path" in hint or key in ("path", "root", "folder", "directory")
+
+
+def _planned(where: str, value: Any, hint: Any, **how: Any) -> Any:
+    """One value against its annotation; nested targets are planned in their turn."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return check(where, value, loose=loose)
+        return plan(where, value, **how)
     if isinstance(value, Mapping):
-        value = {k: check_value(f"{where}.{k}", v, Any, loose) for k, v in value.items()}
+        value = {k: _planned(f"{where}.{k}", v, Any, **how) for k, v in value.items()}
     elif isinstance(value, (list, tuple)):
-        value = [check_value(f"{where}.{i}", v, Any, loose) for i, v in enumerate(value)]
+        value = [_planned(f"{where}.{i}", v, Any, **how) for i, v in enumerate(value)]
     if isinstance(value, float) and math.isnan(value):
         raise PplVaeError(f"{where}: got nan, expected {describe(hint) if hint is not Any else 'a number'}")
     try:
-        fit_value(_stand_in(value), hint)
+        fit_value(value, hint)
     except AnnotationMismatch:
         names = options(hint)
         also = f"; {near(value, names)}" if names and isinstance(value, str) else ""
-        raise UsageError(f"{where}: got {value!r}, expected {describe(hint)}{also}") from None
+        raise UsageError(f"{where}: got {_plain(value)!r:.400}, expected {describe(hint)}{also}") from None
     return value
 
 
-def _stand_in(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return Built() if "_target_" in value else {k: _stand_in(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_stand_in(v) for v in value]
-    return value
+def check(where: str, node: Mapping[str, Any], **how: Any) -> dict[str, Any]:
+    """Hold a group's keys to the signature of its target, before anything is built or written; see `plan`.
+
+    Returns:
+        `_target_` and the keys that will be used.
+    """
+    return plan(where, node, **how).plain()
 
 
-def build(where: str, node: Mapping[str, Any], **given: Any) -> Any:
-    """Build what a checked group stands for.
+def build(where: str, node: Mapping[str, Any], *, trusted: bool = False, **given: Any) -> Any:
+    """Build what a group stands for, once all of it is found and checked.
 
     Args:
         where: the group: `model` and `guide` make functions the program itself.
-        node: from `check`.
+        node: `_target_` and keys.
+        trusted: see `locate`.
         given: `spec`, `likelihood`, `model`, handed to targets that name them.
     """
-    target = locate(node["_target_"], where)
-    found = parameters(target)
-    keys = {k: _built(f"{where}.{k}", v, found.get(k), given) for k, v in node.items() if k not in _HYDRA_KEYS}
-    keys |= {name: value for name, value in given.items() if name in found and name not in keys}
-    if where in PROGRAMS and not isinstance(target, type):
-        return partial(target, **keys) if keys else target
-    if node.get("_partial_") or later(where, found) or (where == "likelihood" and _is_likelihood(target, found)):
-        return partial(target, **keys) if keys else target
-    return target(**keys)
-
-
-def _is_likelihood(target: Callable[..., Any], found: Mapping[str, Any]) -> bool:
-    """A function of decoder parameters is a likelihood itself; one that names `spec` makes it."""
-    return not isinstance(target, type) and "spec" not in found
-
-
-def _built(where: str, value: Any, parameter: inspect.Parameter | None, given: Mapping[str, Any]) -> Any:
-    if isinstance(value, Mapping) and "_target_" in value:
-        return build(where, value, **given)
-    if isinstance(value, Mapping):
-        return {k: _built(f"{where}.{k}", v, None, given) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        value = [_built(f"{where}.{i}", v, None, given) for i, v in enumerate(value)]
-    try:
-        return fit_value(value, parameter.annotation) if parameter is not None else value
-    except AnnotationMismatch:
-        return value
+    return plan(where, node, given=tuple(given), trusted=trusted).make(given)

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -18,15 +17,15 @@ from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from ppl_vae.errors import RunError
+from ppl_vae.runs import git, saved
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.version import __version__
 
 LOCK = ".lock"
 RECORD = "run.json"
-CONFIG = "config.yaml"
+CONFIG = saved.CONFIG
 ERROR = "error.txt"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
@@ -55,7 +54,7 @@ class RunWriter:
         self.directory = Path(directory)
         self.record: dict[str, Any] = {}
         self.began, self._resume = False, resume
-        self._planned: tuple[Mapping[str, Any] | None, dict[str, Any]] | None = None
+        self._planned: tuple[Mapping[str, Any] | None, bool, dict[str, Any]] | None = None
         self._started = time.monotonic()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -87,16 +86,17 @@ class RunWriter:
     def __fspath__(self) -> str:
         return str(self.directory)
 
-    def start(self, config: Mapping[str, Any] | None = None, **facts: Any) -> None:
+    def start(self, config: Mapping[str, Any] | None = None, *, sealed: bool = True, **facts: Any) -> None:
         """Write `config.yaml`, then mark the run as running: a run exists from then on.
 
         A run that is gone on with stays as it was until training begins: it may still be refused.
 
         Args:
             config: resolved, enough to rebuild the pair; None where there is none.
+            sealed: the run is this user's own, see `saved.write`.
             facts: what else belongs in `run.json`, such as `seed` or `command`.
         """
-        self._planned = (config, facts)
+        self._planned = (config, sealed, facts)
         if not self.record:
             self.begin()
 
@@ -104,13 +104,13 @@ class RunWriter:
         """Write what `start` was told, if that is still to be done: training begins now."""
         if self._planned is None:
             return
-        (config, facts), self._planned = self._planned, None
+        (config, sealed, facts), self._planned = self._planned, None
         moment = now()
         before = {k: v for k, v in self.record.items() if k not in FAILURE}
         record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
         record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if config is not None:
-            write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+            saved.write(self.directory, config, facts.get("user_modules", ()), sealed=sealed)
         self.began, self.record = True, record
         self._write()
 
@@ -251,16 +251,5 @@ def now() -> str:
 
 def _git() -> dict[str, Any]:
     """The commit of the working directory, if it is under git and has one."""
-
-    def ask(*words: str) -> str | None:
-        try:
-            environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-            done = subprocess.run(
-                ["git", *words], capture_output=True, text=True, timeout=5, check=False, env=environment
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    return {} if not commit else {"git": {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}}
+    commit = git.commit(Path.cwd())
+    return {} if commit is None else {"git": {"commit": commit}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ppl_vae.config.schema import near
-from ppl_vae.config.targets import with_present_names
-from ppl_vae.errors import ArgumentError, RunError, UsageError
+from ppl_vae.config.targets import unlisted
+from ppl_vae.errors import ArgumentError, PplVaeError, RunError, UntrustedError, UsageError
+from ppl_vae.runs import saved
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
 
@@ -54,6 +57,7 @@ class Run:
     Args:
         directory: where it is.
         pair: the pair that was trained, where no config can make it anew; it takes the weights of the run.
+        trust: build what its config names, although it was not made here, see docs/security.md.
 
     Example:
         >>> run = Run.load("outputs/vae_digits/2026-11-22_15-00-00_1f2e3d")  # doctest: +SKIP
@@ -62,26 +66,31 @@ class Run:
 
     directory: Path
     pair: VAE | None = field(default=None, repr=False, compare=False)
+    trust: bool = field(default=False, repr=False, compare=False)
 
     @classmethod
-    def load(cls, name: str | Path, *, vae: VAE | None = None) -> Run:
+    def load(cls, name: str | Path, *, vae: VAE | None = None, trust: bool = False) -> Run:
         """The run in a folder, or the newest one for `"latest"`.
 
         Args:
             name: the folder.
             vae: for a run of `pv.fit(…, directory=…)`, which has no config to make the pair from: the same pair made
                 again, `pv.VAE(model, guide)`. `run.vae` is this object, with the weights of the run.
+            trust: of a run that was not made here, build whatever its config names, and import it from the folders that
+                it names: read the config first. Without it only what is listed in docs/security.md is built.
 
         Raises:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
         if not isinstance(name, (str, os.PathLike)):
             raise ArgumentError(f"Got {name!r:.60} as a run, expected the path of its folder, or 'latest'.")
+        if not isinstance(trust, bool):
+            raise ArgumentError(f"Got trust={trust!r:.60}, expected True or False.")
         if vae is not None:
             from ppl_vae.core.call import require_pair
 
             require_pair(vae)
-        return cls(find(name), vae)
+        return cls(find(name), vae, trust)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -100,28 +109,38 @@ class Run:
         return dict(self.record.get("result") or {})
 
     @cached_property
-    def config(self) -> DictConfig:
-        """`config.yaml`, resolved, read-only."""
-        path = self.directory / CONFIG
-        if not path.exists() and self.record.get("verb") == "fit":
+    def saved(self) -> saved.Saved:
+        """`config.yaml` as data, and whether it was made here."""
+        path, record = self.directory / CONFIG, self.record  # a damaged record is told of, whatever is asked for
+        if not path.exists() and record.get("verb") == "fit":
             raise RunError(
                 f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In "
                 "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
             )
-        try:
-            config = OmegaConf.load(path)
-        except Exception as error:
-            raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
-        if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
+        found = saved.read(self.directory)
+        if "model" not in found.values or "guide" not in found.values:
             raise RunError(f"{path} describes no pair; expected the config that `train` wrote")
-        config = OmegaConf.create(with_present_names(OmegaConf.to_container(config)))
+        return found
+
+    @property
+    def trusted(self) -> bool:
+        """True for a run that was made here, or that was loaded with trust: its own classes are built."""
+        return self.trust or not self.saved.why
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """`config.yaml`, read-only: as it was resolved when it was written; no reference in it is followed."""
+        try:
+            config = OmegaConf.create(self.plain_config)
+        except OmegaConfBaseException as error:
+            raise RunError(f"{self.directory / CONFIG} cannot be read ({error})") from None
         OmegaConf.set_readonly(config, True)
         return config
 
     @property
     def plain_config(self) -> dict[str, Any]:
         """The config as dicts and lists."""
-        return OmegaConf.to_container(self.config)  # type: ignore[return-value]
+        return copy.deepcopy(self.saved.values)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -135,7 +154,12 @@ class Run:
         """The spec of the data the pair was trained on."""
         from ppl_vae.datasets import Spec
 
-        return Spec.from_dict(self.plain_config["spec"])
+        try:
+            return Spec.from_dict(self.plain_config["spec"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise RunError(
+                f"{self.directory / CONFIG} holds no spec of data ({type(error).__name__}: {error})"
+            ) from None
 
     @cached_property
     def reference(self) -> tuple[Any, ...] | None:
@@ -165,14 +189,15 @@ class Run:
         path = self.directory / WEIGHTS
         if not path.exists():
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
-        with self.user_code(), self._found():
-            if self.pair is None:
-                from ppl_vae.config.build import build_vae
-
-                vae = build_vae(self.plain_config, self.spec)
-            else:
-                vae = self.pair
+        if self.pair is not None:
+            vae = self.pair
             self._prepare(vae)
+        else:
+            from ppl_vae.config.build import build_vae
+
+            with self._building("likelihood", "model", "guide", "estimator"):
+                vae = build_vae(self.plain_config, self.spec, trusted=self.trusted)
+                self._prepare(vae)
         load_weights(path, vae)
         return vae.eval()
 
@@ -195,11 +220,19 @@ class Run:
 
     @cached_property
     def data(self) -> Dataset:
-        """The dataset, loaded again."""
+        """The dataset, loaded again; of a run that is not trusted no files that it names are read, see `trusted`."""
         from ppl_vae.config.build import build_dataset
 
-        with self.user_code(), self._found():
-            return build_dataset(self.plain_config)
+        with self._building("dataset"):
+            return build_dataset(self.plain_config, trusted=self.trusted)
+
+    @cached_property
+    def objective(self) -> Any:
+        """The objective that the pair was trained by."""
+        from ppl_vae.config.targets import build
+
+        with self._building("objective"):
+            return build("objective", self.plain_config["objective"], trusted=self.trusted)
 
     def posterior(self) -> Any:
         """`posterior.nc` as ArviZ's object.
@@ -216,22 +249,58 @@ class Run:
         return from_tree(load(path))
 
     @contextlib.contextmanager
-    def _found(self) -> Iterator[None]:
-        """Say where the code of a run was, if it is not there any more."""
+    def _building(self, *groups: str) -> Iterator[None]:
+        """Within, groups of the config become objects; what goes wrong is told of this run."""
         try:
-            yield
+            with self.user_code():
+                yield
+        except UntrustedError as error:
+            raise RunError(self.refusal(str(error), *groups)) from None
         except UsageError as error:
-            was = ", ".join(self.record.get("user_modules", [])) or "an installed package"
+            if not self.trusted:
+                raise RunError(f"{self.directory}: {error}") from None
+            was = ", ".join(self._modules) or "an installed package"
             raise RunError(
                 f"{self.directory}: {error}. Its code was in {was} when it was trained: put it back, or name its "
                 "folder in PYTHONPATH"
             ) from None
+        except PplVaeError:
+            raise
+        except Exception as error:
+            if self.trusted:
+                raise  # users' own code: theirs to see
+            raise RunError(
+                f"{self.directory}: its config describes nothing that can be built ({type(error).__name__}: {error}), "
+                "expected the one that `train` wrote"
+            ) from error
+
+    def refusal(self, reason: str, *groups: str) -> str:
+        """Why what a run names is not built, and what to do."""
+        named = [f"{name} ({key})" for group in groups for key, name in unlisted(self.saved.values.get(group), group)]
+        what = f"it names {', '.join(named[:8])}, whose code opening it would run" if named else reason
+        return (
+            f"{self.directory} is not known to be made here ({self.saved.why}), and {what}. Read {CONFIG} there; where "
+            "you trust it, add trust=true (in Python Run.load(…, trust=True))"
+        )
+
+    @property
+    def _modules(self) -> tuple[str, ...]:
+        """The folders that modules of the user's own were imported from."""
+        told = self.record.get("user_modules", []) if self.saved.why else self.saved.modules
+        return tuple(p for p in told if isinstance(p, str)) if isinstance(told, (list, tuple)) else ()
 
     @contextlib.contextmanager
     def user_code(self) -> Iterator[None]:
-        """Let users' modules be imported from where they were when the run was trained."""
+        """Let the modules of a trusted run be imported from where they were when it was trained.
+
+        They are looked for behind all that is installed, and before the working directory. A folder of a run is none of
+        modules, whatever it says.
+        """
         before = list(sys.path)
-        sys.path[:0] = [p for p in self.record.get("user_modules", []) if p not in sys.path and Path(p).is_dir()]
+        if self.trusted:
+            folders = [p for p in self._modules if p not in before and Path(p).is_dir() and not _in_run(Path(p))]
+            here = {"", os.getcwd()}  # noqa: PTH109 - sys.path holds strings
+            sys.path[:] = [*(p for p in before if p not in here), *folders, *(p for p in before if p in here)]
         try:
             yield
         finally:
@@ -289,6 +358,11 @@ def _told(path: Path, runs: list[Path]) -> str:
         jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
         return f"a sweep of {len(jobs)} jobs, {done} finished"
     return f"a sweep of {len(runs)} runs, {done} finished"
+
+
+def _in_run(folder: Path) -> bool:
+    """True for the folder of a run, and for what is in it."""
+    return any(is_run(place) for place in (folder, *folder.parents))
 
 
 def is_run(path: Path) -> bool:

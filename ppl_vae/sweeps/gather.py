@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml  # type: ignore[import-untyped]
-
 from ppl_vae.errors import RunError
+from ppl_vae.runs.plain import parse, read_bytes
 from ppl_vae.runs.recorder import CONFIG
 from ppl_vae.runs.run import Run
 from ppl_vae.sweeps.sweep import Job, Sweep
@@ -89,8 +88,8 @@ def _config(job: Job) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        return _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return _flat(parse(read_bytes(path), path) or {})
+    except (RunError, AttributeError):
         return {}
 
 

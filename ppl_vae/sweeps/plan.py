@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.errors import RunError
+from ppl_vae.runs import trust
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.plain import parse, read_bytes
 from ppl_vae.runs.run import SWEEP
 
 PLAN, MULTIRUN = SWEEP
@@ -62,6 +65,7 @@ class Plan:
         resumed: when it was gone on with.
         versions: of Python and the packages.
         search: what a sweeper of ours goes by, and its jobs too; empty for any other.
+        why: why the plan that was read is not taken for one that was made here; empty: it was, see `runs.trust`.
     """
 
     jobs: tuple[PlannedJob, ...] = ()
@@ -78,6 +82,7 @@ class Plan:
     resumed: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
@@ -132,7 +137,10 @@ class Plan:
 
     def write(self, directory: Path) -> None:
         """Write `sweep.json`, in full or not at all."""
-        write_atomically(directory / PLAN, json.dumps(jsonable(asdict(self)), indent=1, allow_nan=False) + "\n")
+        told = {k: v for k, v in jsonable(asdict(self)).items() if k != "why"}
+        with contextlib.suppress(trust.NoKeyError):  # each run says so
+            told["seal"] = trust.seal(_whole(told), [])
+        write_atomically(directory / PLAN, json.dumps(told, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, directory: Path) -> Plan | None:
@@ -147,13 +155,14 @@ class Plan:
         if not path.exists():
             return _of_note(directory / MULTIRUN)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_bytes(path, LARGEST))
+            why = _standing(found.pop("seal", None), found)
             jobs = tuple(PlannedJob(int(j["number"]), tuple(j["overrides"]), j["choices"]) for j in found.pop("jobs"))
             known: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS
             }
-            return cls(jobs=jobs, **known)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return cls(jobs=jobs, **known, why=why)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} cannot be read ({error}); expected the plan of a sweep that train wrote") from None
 
     @classmethod
@@ -164,7 +173,10 @@ class Plan:
             config: composed for the sweep as a whole; needs the part `hydra` only.
             loader: Hydra's, which knows the options of groups (`model=glob(*)`).
         """
-        hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
+        return cls._of_hydra(OmegaConf.to_container(config.hydra, resolve=False), loader)
+
+    @classmethod
+    def _of_hydra(cls, hydra: Any, loader: Any = None) -> Plan:
         sweeper = str(hydra["sweeper"]["_target_"])
         typed = tuple(str(o) for o in hydra["overrides"]["task"])
         plan = cls(
@@ -182,7 +194,24 @@ class Plan:
         return replace(plan, jobs=planned(_product([*params, *typed], loader), options(hydra["runtime"]["choices"])))
 
 
-_FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs"}
+_FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs", "why"}
+
+LARGEST = 1 << 30
+"""Bytes of a plan; that of 100,000 jobs has 50 million."""
+
+
+def _whole(told: Mapping[str, Any]) -> bytes:
+    """A plan in one form: what its seal is of."""
+    return json.dumps(told, sort_keys=True).encode()
+
+
+def _standing(told: Any, found: Mapping[str, Any]) -> str:
+    if told is None:
+        return "it bears no seal of yours"
+    try:
+        return "" if trust.is_sealed(told, _whole(found), []) else "its seal is not yours, or it was changed since"
+    except trust.NoKeyError as error:
+        return f"{error}, by which it could be known as yours"
 
 
 def options(choices: Mapping[Any, Any]) -> dict[str, str]:
@@ -212,13 +241,10 @@ def _product(overrides: Sequence[str], loader: Any) -> list[list[str]]:
 def _of_note(path: Path) -> Plan | None:
     """The plan that Hydra's `multirun.yaml` describes; None where there is none, or it is torn or a stranger's."""
     from hydra.errors import HydraException
-    from yaml.error import YAMLError  # type: ignore[import-untyped]
 
     if not path.is_file():
         return None
     try:
-        config = OmegaConf.load(path)
-        assert isinstance(config, DictConfig)
-        return Plan.of_hydra(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, YAMLError, HydraException):
+        return replace(Plan._of_hydra(parse(read_bytes(path), path)["hydra"]), why="a note of Hydra's bears no seal")
+    except (RunError, ValueError, KeyError, TypeError, AttributeError, HydraException):
         return None

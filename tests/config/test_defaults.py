@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 import ppl_vae as pv
 from ppl_vae.config import schema
+from ppl_vae.config.locate import locate
 from ppl_vae.config.signature import defaults
-from ppl_vae.config.targets import locate, parameters
+from ppl_vae.config.targets import parameters
 from ppl_vae.diagnostics import calibrate
 from ppl_vae.training import fit
 
@@ -91,6 +92,6 @@ OPTIMIZERS = sorted(p.stem for p in (CONF / "optimizer").glob("*.yaml"))
 def test_an_optimizer_of_torch_has_the_defaults_of_torch_but_for_what_makes_it(option):
     node = OmegaConf.to_container(OmegaConf.load(CONF / "optimizer" / f"{option}.yaml"))
     assert isinstance(node, dict)
-    found = parameters(locate(node.pop("_target_"), "optimizer"))
+    found = parameters(locate(node.pop("_target_"), "optimizer", trusted=True))
     own = {k: list(p.default) if isinstance(p.default, tuple) else p.default for k, p in found.items()}
     assert {k for k in node if node[k] != own[k]} == OF_TORCH.get(f"optimizer/{option}", set())

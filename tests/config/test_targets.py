@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ppl_vae import datasets, models
-from ppl_vae.config.targets import AnnotationMismatch, build, check, describe, fit_value, locate, options
+from ppl_vae.config.locate import locate
+from ppl_vae.config.targets import AnnotationMismatch, build, check, describe, fit_value, options
 from ppl_vae.errors import PplVaeError, UsageError
 
 SPEC = datasets.Spec(shape=(3,), support="real")
@@ -35,9 +36,8 @@ def test_an_optimizer_waits_for_its_parameters():
 def test_a_function_is_the_program_itself(tmp_path, monkeypatch):
     (tmp_path / "programs_of_mine.py").write_text("def model(x, spec, depth=1):\n    return x, spec, depth\n")
     monkeypatch.syspath_prepend(tmp_path)
-    program = build(
-        "model", check("model", {"_target_": "programs_of_mine.model", "depth": 3}), spec="spec", likelihood=1
-    )
+    node = check("model", {"_target_": "programs_of_mine.model", "depth": 3}, trusted=True)
+    program = build("model", node, trusted=True, spec="spec", likelihood=1)
     assert program("x") == ("x", "spec", 3)
 
 
@@ -89,7 +89,7 @@ def test_an_error_inside_a_users_module_is_theirs(tmp_path, monkeypatch):
     (tmp_path / "needs_what_is_not_there.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        locate("needs_what_is_not_there.model", "model")
+        locate("needs_what_is_not_there.model", "model", trusted=True)
 
 
 def test_nan_is_a_value_not_a_type():

@@ -133,10 +133,10 @@ def _features(run: Run, vae: VAE, x: Any, cfg: DictConfig) -> Any:
         return all_codes(vae, x, seed=cfg.seed)
     import torch
 
-    from ppl_vae.config.targets import locate
+    from ppl_vae.config.locate import locate
 
     with run.user_code(), torch.no_grad():
-        found = locate(cfg.features, "features")
+        found = locate(cfg.features, "features", trusted=True)  # typed
         made = found().eval() if isinstance(found, type) and issubclass(found, torch.nn.Module) else found
         return torch.as_tensor(made(x)).flatten(1).numpy()
 
@@ -145,12 +145,13 @@ def checks(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Posterior predictive checks and LOO-PIT, for the statistics that are named."""
     import numpy as np
 
-    from ppl_vae.config.targets import locate
+    from ppl_vae.config.locate import locate
     from ppl_vae.diagnostics.predictive_checks import predictive_checks
     from ppl_vae.reports.figures import calibration
 
     with run.user_code():
-        named = {k: locate(v, f"statistics.{k}") for k, v in cfg.statistics.items()} if cfg.statistics else None
+        typed = (cfg.statistics or {}).items()
+        named = {k: locate(v, f"statistics.{k}", trusted=True) for k, v in typed} or None
     with bar("checks") as progress:
         found = predictive_checks(vae, split[:1_000], named, seed=cfg.seed, progress=progress)
     summary = {f"{name}_{k}": float(row[k]) for name, row in found.table.iterrows() for k in ("posterior_p", "pit_p")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ppl_vae.cli.artifacts import further_figures, further_results, latest_evaluation, save_figures
 from ppl_vae.cli.hydra import Context
@@ -22,7 +22,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
     from ppl_vae.reports.html import write_report
 
-    run = Run.load(cfg.run)
+    run = Run.load(cfg.run, trust=cfg.trust)
     figures: dict[str, Any] = {}
     notes: dict[str, str] = {}
     if (run.directory / WEIGHTS).exists():
@@ -56,12 +56,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
     error = run.directory / ERROR
     path = write_report(
         run.directory / "report.html",
-        title=str(run.config.get("name", run.directory.name)),
+        title=str(run.plain_config.get("name", run.directory.name)),
         subtitle=run.directory.name,
         run=run.directory,
         status=run.status,
         error=error.read_text(encoding="utf-8") if error.exists() else str(record.get("error") or ""),
-        config=OmegaConf.to_yaml(run.config),
+        config=run.plain_config,
         result=run.result,
         rows=run.metrics.to_dict("records"),
         figures=figures,

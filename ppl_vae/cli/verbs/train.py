@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from ppl_vae.cli import messages, ranks, sweep
 from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
-from ppl_vae.cli.assemble import Assembled, assemble
+from ppl_vae.cli.assemble import Assembled, assemble, types_logger
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.cli.process import reset_process
@@ -286,11 +286,13 @@ def _begin(
     from ppl_vae.diagnostics.collapse import CollapseAlarm
 
     arguments = _arguments(cfg, made)
-    recorder.start(made.saved, **_told(made.facts, recorder.record, context))
+    recorder.start(made.saved, sealed=made.trusted, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
     trackers = []
     if made.config["logger"]:
-        trackers.append(build("logger", made.config["logger"], directory=context.directory, config=made.saved))
+        own = made.trusted or types_logger(context)
+        given = {"directory": context.directory, "config": made.saved}
+        trackers.append(build("logger", made.config["logger"], trusted=own, **given))
     arguments |= {
         "directory": recorder,
         "resume": _resumes(cfg, context),
@@ -306,8 +308,8 @@ def _arguments(cfg: DictConfig, made: Assembled) -> dict[str, Any]:
         "vae": made.vae,
         "data": made.data,
         "objective": made.objective,
-        "optimizer": _optimizer(config["optimizer"]),
-        "scheduler": build("scheduler", config["scheduler"]) if config["scheduler"] else None,
+        "optimizer": _optimizer(config["optimizer"], made.trusted),
+        "scheduler": build("scheduler", config["scheduler"], trusted=made.trusted) if config["scheduler"] else None,
         **config["trainer"],
         "seed": cfg.seed,
         "distributed": cfg.engine.distributed,
@@ -368,11 +370,11 @@ def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> di
     return {**facts, "overrides": [*kept, *changed], "choices": {**before.get("choices", {}), **choices}}
 
 
-def _optimizer(node: dict[str, Any]) -> Any:
+def _optimizer(node: dict[str, Any], trusted: bool) -> Any:
     """The optimizer, tried on a parameter: torch checks its options only when it is made."""
     import torch
 
-    factory = build("optimizer", node)
+    factory = build("optimizer", node, trusted=trusted)
     target = getattr(factory, "func", factory)
     if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
         try:
