@@ -15,7 +15,8 @@ from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
+from ppl_vae.runs import checkpoints
+from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record, read_text
 from ppl_vae.runs.run import find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
@@ -61,7 +62,7 @@ def prepare(arguments: Arguments) -> bool:
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         _say_finished(directory, record, arguments)
         return False
-    if not arguments.asks_only and record["status"] != "running" and not (directory / CHECKPOINT).exists():
+    if not arguments.asks_only and record["status"] != "running" and not checkpoints.are_there(directory):
         print(f"{directory / CHECKPOINT} is not there: training starts again from epoch 1", file=sys.stderr)
     logger = arguments.value("logger")
     defaults: list[Any] = ["train_schema", "_self_"]
@@ -160,7 +161,7 @@ def _go_to(started_in: Path) -> None:
 
 def _saved(directory: Path) -> dict[str, Any]:
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
+        config: Any = OmegaConf.to_container(OmegaConf.create(read_text(directory / CONFIG)))
     except Exception as error:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):

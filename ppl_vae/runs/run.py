@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,11 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae import files
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
-from ppl_vae.errors import ArgumentError, RunError, UsageError
+from ppl_vae.errors import ArgumentError, DamagedError, RunError, UsageError
+from ppl_vae.files.manifest import is_listed
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
+from ppl_vae.runs.metrics import rows_of
+from ppl_vae.runs.recorder import (
+    CONFIG,
+    LOCK,
+    RECORD,
+    WEIGHTS,
+    read_json,
+    read_recipe,
+    read_record,
+    read_text,
+    status_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,18 +44,6 @@ SWEEP = ("sweep.json", "multirun.yaml")
 
 DEPTH = 4
 """How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
-
-
-def rows_of(directory: Path) -> list[dict[str, float]]:
-    """The rows of `metrics.jsonl`, null as NaN; none without it, and a torn last line is ignored."""
-    rows = []
-    path = directory / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
-        except ValueError:
-            break
-    return rows
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ class Run:
     @property
     def status(self) -> str:
         """`running`, `finished`, `failed`, `interrupted` or `pruned`; running without a process is interrupted."""
-        status = str(self.record["status"])
-        return "interrupted" if status == "running" and not locked(self.directory) else status
+        return status_of(self.directory)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -109,7 +107,7 @@ class Run:
                 "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
             )
         try:
-            config = OmegaConf.load(path)
+            config = OmegaConf.create(read_text(path))
         except Exception as error:
             raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
         if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
@@ -125,7 +123,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """`metrics.jsonl`, a row an epoch; a torn last line is ignored."""
+        """`metrics.jsonl`, a row an epoch; a torn last line is ignored, and a damaged one an error."""
         import pandas as pd
 
         return pd.DataFrame(rows_of(self.directory))
@@ -163,7 +161,7 @@ class Run:
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS
-        if not path.exists():
+        if not files.is_there(path) and not is_listed(path):
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
         with self.user_code(), self._found():
             if self.pair is None:
@@ -208,8 +206,12 @@ class Run:
             RunError: if it has not been made.
         """
         path = self.directory / "posterior.nc"
-        if not path.exists():
+        if not files.is_there(path):
             raise RunError(f"{path} is not there; make it with: ppl-vae posterior run={self.directory}")
+        try:
+            files.verify(path)
+        except DamagedError as error:
+            raise DamagedError(f"{error} Or make it again: ppl-vae posterior run={self.directory}") from None
         from ppl_vae.inference_data._arviz import from_tree
         from ppl_vae.inference_data.groups import load
 
@@ -285,8 +287,8 @@ def _told(path: Path, runs: list[Path]) -> str:
     for run in runs:
         with contextlib.suppress(RunError):  # damaged
             done += read_record(run)["status"] == "finished"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
+    with contextlib.suppress(OSError, RunError, KeyError, TypeError):
+        jobs = read_json(path / SWEEP[0])["jobs"]
         return f"a sweep of {len(jobs)} jobs, {done} finished"
     return f"a sweep of {len(runs)} runs, {done} finished"
 

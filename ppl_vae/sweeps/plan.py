@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -11,8 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae import files
 from ppl_vae.errors import RunError
+from ppl_vae.files import seal
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.recorder import read_json
 from ppl_vae.runs.run import SWEEP
 
 PLAN, MULTIRUN = SWEEP
@@ -132,7 +134,7 @@ class Plan:
 
     def write(self, directory: Path) -> None:
         """Write `sweep.json`, in full or not at all."""
-        write_atomically(directory / PLAN, json.dumps(jsonable(asdict(self)), indent=1, allow_nan=False) + "\n")
+        write_atomically(directory / PLAN, seal.sealed_json(jsonable(asdict(self)), indent=1), listed=False)
 
     @classmethod
     def read(cls, directory: Path) -> Plan | None:
@@ -144,16 +146,16 @@ class Plan:
             RunError: the file is damaged.
         """
         path = directory / PLAN
-        if not path.exists():
+        if not files.is_there(path):
             return _of_note(directory / MULTIRUN)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
             jobs = tuple(PlannedJob(int(j["number"]), tuple(j["overrides"]), j["choices"]) for j in found.pop("jobs"))
             known: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS
             }
             return cls(jobs=jobs, **known)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, RunError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} cannot be read ({error}); expected the plan of a sweep that train wrote") from None
 
     @classmethod
