@@ -45,6 +45,10 @@ class RunError(PplVaeError):
     """A run directory that is missing, foreign, locked or damaged."""
 
 
+class DamagedError(RunError):
+    """A file that is not what was written there: flipped bits, a part of it, another file, a link in its place."""
+
+
 class NonFiniteError(PplVaeError, ArithmeticError):
     """A bound that became NaN or infinite; the message names epoch, step and site."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl_vae import files
+from ppl_vae.errors import DamagedError
 from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.recorder import read_json
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -94,9 +96,9 @@ def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     folder = _latest(run)
     if folder is None:
         return None, None
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(folder / "summary.json")
     summary = {"split": folder.name, **summary}
-    return summary, pd.read_csv(folder / "table.csv", index_col=0)
+    return summary, pd.read_csv(io.BytesIO(_read(folder / "table.csv")), index_col=0)
 
 
 def _latest(run: Run) -> Path | None:
@@ -104,14 +106,21 @@ def _latest(run: Run) -> Path | None:
     return next((folder for folder in folders if (folder / "summary.json").exists()), None)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is not there, beside the summary of it; make both again.") from None
+
+
 def further_results(run: Run) -> dict[str, dict[str, Any]]:
     """Findings of `calibrate` and of the further scores of `evaluate`, by name."""
     folder = _latest(run)
     paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
-    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in paths}
+    found = {p.stem: read_json(p) for p in paths}
     calibration = run.directory / "calibration" / "summary.json"
-    if calibration.exists():
-        found["calibration"] = json.loads(calibration.read_text(encoding="utf-8"))
+    if files.is_there(calibration):
+        found["calibration"] = read_json(calibration)
     return found
 
 
@@ -119,5 +128,5 @@ def further_figures(run: Run) -> dict[str, bytes]:
     """The pictures that belong to these."""
     found: dict[str, bytes] = {}
     for name in ("calibration_*", "gaps", "information", "checks"):
-        found |= {p.stem: p.read_bytes() for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
+        found |= {p.stem: files.read(p) for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
     return found

@@ -16,7 +16,7 @@ from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import unlisted
 from ppl_vae.errors import RunError, UsageError
-from ppl_vae.runs import saved
+from ppl_vae.runs import checkpoints, saved
 from ppl_vae.runs.recorder import CHECKPOINT, RECORD, locked, read_record
 from ppl_vae.runs.run import Run, find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
@@ -69,7 +69,7 @@ def prepare(arguments: Arguments) -> bool:
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         _say_finished(directory, record, arguments)
         return False
-    if not arguments.asks_only and record["status"] != "running" and not (directory / CHECKPOINT).exists():
+    if not arguments.asks_only and record["status"] != "running" and not checkpoints.are_there(directory):
         print(f"{directory / CHECKPOINT} is not there: training starts again from epoch 1", file=sys.stderr)
     defaults: list[Any] = ["train_schema", "_self_"]
     if logger is not None:

@@ -23,8 +23,8 @@ from ppl_vae.cli.progress import say
 from ppl_vae.config.schema import near
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.metrics import rows_of
 from ppl_vae.runs.recorder import RunWriter
-from ppl_vae.runs.run import rows_of
 from ppl_vae.sweeps.plan import MULTIRUN
 from ppl_vae.sweeps.space import Space
 from ppl_vae.sweeps.stop import saved_rows

@@ -18,6 +18,7 @@ from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.tiles import inference, plan
 from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
@@ -214,8 +215,7 @@ class Calibration:
         """Write `summary.json`, `units.csv` and `ranks.npz`."""
         import io
 
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = folder(directory)
         buffer = io.BytesIO()
         arrays: dict[str, Any] = dict(self.ranks)
         np.savez_compressed(buffer, **arrays)

@@ -18,6 +18,7 @@ from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference,
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
 from ppl_vae.errors import ArgumentError
+from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class Evaluation:
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = folder(directory)
         write_atomically(directory / "table.csv", self.table.to_csv())
         write_atomically(directory / "units.csv", self.units.to_csv(index=False))
         write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")

@@ -157,7 +157,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         f"/{group}": {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in _compressible(child)}
         for group, child in tree.children.items()
     }
-    with replacing(path, f"part{os.getpid()}") as temporary:
+    with replacing(path) as temporary:
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
     return path
 

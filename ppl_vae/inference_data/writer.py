@@ -53,7 +53,7 @@ class PosteriorWriter:
         if not self.path.parent.is_dir():
             raise RunError(f"Got {self.path} to write to, expected a folder that exists: there is no such folder.")
         self.store: _Store | None = None
-        self._replacing = replacing(self.path, f"part{os.getpid()}")
+        self._replacing = replacing(self.path)
 
     def write(self, tree: xr.DataTree, start: int) -> None:
         """Write a block of data, of which `start` is the first.

@@ -14,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ppl_vae.files import folder
 from ppl_vae.runs.files import write_atomically
 
 P = ParamSpec("P")
@@ -119,6 +120,6 @@ def render(figure: Figure, form: str = "png", dpi: int = 160) -> bytes:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure whole or not at all; the suffix says the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder(path.parent)
     write_atomically(path, render(figure, path.suffix.removeprefix(".") or "png"))
     return path

@@ -10,18 +10,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.errors import RunError, UsageError
-from ppl_vae.files import replacing, sync
+from ppl_vae.errors import UsageError
+from ppl_vae.files.replace import put, replacing, sync, unwritten, write
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | str, *, listed: bool = True) -> None:
     """Replace the file at `path` by `content`, see `replacing`.
 
     Raises:
         RunError: where the file cannot be written; what was there before is untouched.
     """
-    with replacing(path) as temporary:
-        _write(temporary, content, os.O_TRUNC)
+    with replacing(path, listed=listed) as temporary:
+        write(temporary, content.encode() if isinstance(content, str) else content)
 
 
 def append(path: str | os.PathLike[str], text: str) -> None:
@@ -31,20 +31,10 @@ def append(path: str | os.PathLike[str], text: str) -> None:
         RunError: where the file cannot be written; a part of the text may stand there.
     """
     try:
-        _write(Path(path), text, os.O_APPEND)
+        put(Path(path), text.encode(), os.O_APPEND)
         sync(Path(path))
     except OSError as error:
-        raise RunError(f"Got {error.strerror or error} when writing {path}, expected room left on its disk.") from error
-
-
-def _write(path: Path, content: bytes | str, how: int) -> None:
-    rest = memoryview(content.encode() if isinstance(content, str) else content)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    finally:
-        os.close(descriptor)
+        raise unwritten(Path(path), error) from error
 
 
 def jsonable(value: Any) -> Any:

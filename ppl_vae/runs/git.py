@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ppl_vae.errors import RunError
-from ppl_vae.runs.plain import read_bytes
+from ppl_vae.files.inside import content
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF = re.compile(r"refs/[\w./@+-]{1,200}")
@@ -42,6 +42,6 @@ def commit(folder: Path) -> str | None:
 
 def _text(path: Path) -> str:
     try:
-        return read_bytes(path, _LARGEST).decode(errors="replace")
-    except (RunError, ValueError):
+        return content(path, _LARGEST).decode(errors="replace")
+    except (OSError, RunError, ValueError):
         return ""

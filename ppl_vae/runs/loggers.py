@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-import json
 import math
 import os
 import re
@@ -23,10 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal
 
+from ppl_vae import files
 from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.files import seal
 from ppl_vae.runs.files import jsonable, write_atomically
-from ppl_vae.runs.recorder import TRACKERS
-from ppl_vae.runs.run import is_sweep, rows_of
+from ppl_vae.runs.metrics import rows_of
+from ppl_vae.runs.recorder import TRACKERS, read_json
+from ppl_vae.runs.run import is_sweep
 
 Row = Mapping[str, float]
 Status = Literal["finished", "failed", "interrupted", "pruned"]
@@ -65,15 +67,15 @@ def group(directory: Path) -> str:
 def noted(directory: Path, tracker: str) -> dict[str, Any]:
     """The words under which a tracker knows a run; empty where it has not seen it."""
     path = directory / TRACKERS
-    return dict(json.loads(path.read_text(encoding="utf-8")).get(tracker, {})) if path.exists() else {}
+    return dict(read_json(path).get(tracker, {})) if files.is_there(path) else {}
 
 
 def note(directory: Path, tracker: str, **words: Any) -> None:
     """Keep the words under which a tracker knows a run."""
     path = directory / TRACKERS
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({**told, tracker: words}) + "\n")
+    told = read_json(path) if files.is_there(path) else {}
+    files.folder(directory)
+    write_atomically(path, seal.sealed_json({**told, tracker: words}), listed=False)
 
 
 class _InOrder(ABC):
@@ -157,7 +159,7 @@ class CSV(_InOrder):
     def __call__(self, row: Row) -> None:
         """Write the rows so far."""
         super().__call__(row)
-        self._write("metrics.csv", self.rows)
+        self._write("metrics.csv", self.rows, listed=False)
 
     def tell(self, row: Row) -> None:
         """Add the row of an epoch."""
@@ -171,12 +173,12 @@ class CSV(_InOrder):
         if result:
             self._write("result.csv", [{"status": status, **jsonable(result)}])
 
-    def _write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, name: str, rows: Sequence[Mapping[str, Any]], listed: bool = True) -> None:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.directory / name, text.getvalue())
+        write_atomically(self.directory / name, text.getvalue(), listed=listed)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -212,6 +214,7 @@ class TensorBoard(_InOrder):
             from torch.utils.tensorboard import SummaryWriter
 
             folder = self.directory / "tensorboard"
+            files.no_way_out(folder / "events")
             for before in folder.glob("events.out.tfevents.*"):
                 before.unlink()
             self._opened = SummaryWriter(str(folder))

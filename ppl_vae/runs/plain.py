@@ -5,9 +5,7 @@ What a run directory says in YAML was resolved when it was written. Whoever wrot
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,31 +39,6 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a file of a run: of a regular one, and no more than `largest` bytes.
-
-    Raises:
-        RunError: for a link, a pipe, a device, a file that is too large or cannot be read.
-    """
-    try:
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        told = "it is a link, which nothing in a run may be" if path.is_symlink() else error.strerror or str(error)
-        raise RunError(f"{path} cannot be read ({told})") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise RunError(f"{path} cannot be read (it is no regular file)")
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            content = file.read(largest + 1)
-        except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror or error})") from None
-    if len(content) > largest:
-        raise RunError(f"{path} cannot be read (it has more than {largest:,} bytes)")
-    return content
 
 
 def parse(content: bytes, path: Path) -> Any:

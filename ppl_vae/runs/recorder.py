@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -16,9 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from ppl_vae.errors import RunError
+from ppl_vae import files
+from ppl_vae.errors import DamagedError, RunError
+from ppl_vae.files import manifest, seal
+from ppl_vae.files.inside import content
+from ppl_vae.files.locks import Lock, is_held
+from ppl_vae.files.manifest import MANIFEST, MOST
+from ppl_vae.files.replace import clear
 from ppl_vae.runs import git, saved
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.version import __version__
@@ -30,13 +33,20 @@ ERROR = "error.txt"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoints/last.safetensors"
+PREVIOUS = "checkpoints/previous.safetensors"
 RECIPE = "recipe.json"
 REFERENCE = "reference.safetensors"
 TRACKERS = "trackers.json"
 
+OWN = (CONFIG, RECIPE, REFERENCE, WEIGHTS, CHECKPOINT, PREVIOUS)
+"""What training writes and is the same in equal runs; it stands in the manifest of a run that has finished."""
 
-FAILURE = ("error", "refused", "exit_code")
-"""What `run.json` says of a failure, and no more once the run goes on."""
+SUMS = "sums"
+"""Under this key `run.json` has size and SHA-256 of `metrics.jsonl` once the run has finished."""
+
+
+ENDED = ("error", "refused", "exit_code", SUMS)
+"""What `run.json` says of the end of a run, and no more once it goes on."""
 
 
 class RunWriter:
@@ -58,23 +68,27 @@ class RunWriter:
         self._started = time.monotonic()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.directory / LOCK, timeout=0)
-            self._lock.acquire()
-        except Timeout:
-            raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first") from None
+            files.no_way_out(self.directory / LOCK)
+            self._lock = Lock(self.directory / LOCK)
+            if not self._lock.acquire():
+                raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         except OSError as error:
             raise RunError(
                 f"Got {error.strerror or error} when making {directory}, expected a folder that can be written to. "
                 "Choose another (hydra.run.dir=DIR on the command line)."
             ) from error
-        if (self.directory / RECORD).exists():
+        if files.is_there(self.directory / RECORD):
             if not resume:
                 self.release()
                 raise RunError(
                     f"{directory} holds a run already, expected a new folder; go on with it (resume={directory} on the "
                     "command line, resume=True in pv.fit), or choose another (hydra.run.dir on the command line)"
                 )
-            self.record = read_record(self.directory)
+            try:
+                self.record = read_record(self.directory)
+            except RunError:
+                self.release()
+                raise
         elif runs := len(list(self.directory.glob(f"*/{RECORD}"))):
             self.release()
             (self.directory / LOCK).unlink(missing_ok=True)
@@ -106,9 +120,13 @@ class RunWriter:
             return
         (config, sealed, facts), self._planned = self._planned, None
         moment = now()
-        before = {k: v for k, v in self.record.items() if k not in FAILURE}
+        before = {k: v for k, v in self.record.items() if k not in ENDED}
         record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
         record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        if before:
+            manifest.withdraw(self.directory, OWN)
+        for name in (RECORD, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
+            clear(self.directory / name, of_all=True)
         if config is not None:
             saved.write(self.directory, config, facts.get("user_modules", ()), sealed=sealed)
         self.began, self.record = True, record
@@ -132,6 +150,10 @@ class RunWriter:
             self.record["result"] = jsonable(result)
         if error is not None:
             self.record["error"] = error
+        if status in ("finished", "pruned"):
+            manifest.enter(self.directory, OWN)
+            if files.is_there(metrics := self.directory / METRICS):
+                self.record[SUMS] = {METRICS: manifest.summed(metrics)}
         self._write()
 
     def failed(self, error: BaseException, message: str, **facts: Any) -> None:
@@ -145,14 +167,17 @@ class RunWriter:
         if not self.record:
             self.record = {"status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
-        write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
-        error.add_note(traceback_told(self.directory))
-        self.end("failed", error=message)
+        try:
+            write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
+            error.add_note(traceback_told(self.directory))
+            self.end("failed", error=message)
+        except RunError as unwritten:  # a full disk: the error at hand tells more
+            error.add_note(f"That it failed cannot be written: {unwritten}")
 
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
         self.release()
-        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS):
+        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
             (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
 
@@ -171,7 +196,7 @@ class RunWriter:
         self.release()
 
     def _write(self) -> None:
-        write_atomically(self.directory / RECORD, json.dumps(self.record, indent=2, allow_nan=False) + "\n")
+        write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)
 
 
 def traceback_told(directory: Path) -> str:
@@ -187,12 +212,27 @@ def read_record(directory: Path) -> dict[str, Any]:
     """
     path = directory / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = seal.unsealed_json(content(path, MOST), path)
+    except FileNotFoundError as error:
         raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
     if not isinstance(record, dict) or "status" not in record:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
     return record
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a run, as it was written.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it is not what was written.
+    """
+    return seal.unsealed_json(files.read(path, MOST), path)
+
+
+def read_text(path: Path) -> str:
+    """A text file of a run, such as `config.yaml`, as it was written; raises as `read_json`."""
+    return seal.unsealed_text(files.read(path, MOST), path)
 
 
 def read_recipe(directory: Path) -> dict[str, Any]:
@@ -202,30 +242,31 @@ def read_recipe(directory: Path) -> dict[str, Any]:
         RunError: the file is damaged.
     """
     path = directory / RECIPE
-    if not path.exists():
-        return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"Got {path} that cannot be read ({error}), expected what `fit` wrote.") from error
+        found = read_json(path)
+    except FileNotFoundError:
+        return {}
     if not isinstance(found, dict):
-        raise RunError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
+        raise DamagedError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
     return found
 
 
 def locked(directory: Path) -> bool:
-    """True if a process holds the run."""
-    path = directory / LOCK
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0)
-    try:
-        with lock:
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a read-only run is nobody's
-        return False
+    """True if a process holds the run; asking takes no lock from anybody."""
+    return is_held(directory / LOCK)
+
+
+def status_of(directory: Path) -> str:
+    """`running`, `finished`, `failed`, `interrupted` or `pruned`; running without a process is interrupted.
+
+    Raises:
+        RunError: for a record that is missing or damaged.
+    """
+    status = str(read_record(directory)["status"])
+    if status == "running" and not locked(directory):  # since then it may have ended
+        status = str(read_record(directory)["status"])
+        return "interrupted" if status == "running" else status
+    return status
 
 
 def versions() -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae import files
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.programs import Parameters
-from ppl_vae.errors import RunError
+from ppl_vae.errors import DamagedError, RunError
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.recorder import REFERENCE
 
@@ -57,9 +58,9 @@ def load(directory: Path) -> tuple[tuple[Any, ...] | None, str]:
         RunError: the file is damaged.
     """
     path = directory / REFERENCE
-    if not path.exists():
+    if not files.is_there(path):
         return None, f"{directory} holds no {REFERENCE}: it comes from a version of ppl_vae that kept none"
     state = serialize.load(path)
     if not isinstance(state, dict) or not isinstance(state.get("batch"), tuple):
-        raise RunError(f"Got {path} that holds no batch, expected what `fit` wrote. Restore it from a copy.")
+        raise DamagedError(f"Got {path} that holds no batch, expected what `fit` wrote. Restore it from a copy.")
     return (state["batch"], "") if state["batch"] else (None, str(state.get("why")))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -17,12 +15,24 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ppl_vae import files
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import unlisted
-from ppl_vae.errors import ArgumentError, PplVaeError, RunError, UntrustedError, UsageError
+from ppl_vae.errors import ArgumentError, DamagedError, PplVaeError, RunError, UntrustedError, UsageError
+from ppl_vae.files.manifest import is_listed
 from ppl_vae.runs import saved
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
+from ppl_vae.runs.metrics import rows_of
+from ppl_vae.runs.recorder import (
+    CONFIG,
+    LOCK,
+    RECORD,
+    WEIGHTS,
+    read_json,
+    read_recipe,
+    read_record,
+    status_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,18 +46,6 @@ SWEEP = ("sweep.json", "multirun.yaml")
 
 DEPTH = 4
 """How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
-
-
-def rows_of(directory: Path) -> list[dict[str, float]]:
-    """The rows of `metrics.jsonl`, null as NaN; none without it, and a torn last line is ignored."""
-    rows = []
-    path = directory / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
-        except ValueError:
-            break
-    return rows
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ class Run:
     @property
     def status(self) -> str:
         """`running`, `finished`, `failed`, `interrupted` or `pruned`; running without a process is interrupted."""
-        status = str(self.record["status"])
-        return "interrupted" if status == "running" and not locked(self.directory) else status
+        return status_of(self.directory)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -144,7 +141,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """`metrics.jsonl`, a row an epoch; a torn last line is ignored."""
+        """`metrics.jsonl`, a row an epoch; a torn last line is ignored, and a damaged one an error."""
         import pandas as pd
 
         return pd.DataFrame(rows_of(self.directory))
@@ -187,7 +184,7 @@ class Run:
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS
-        if not path.exists():
+        if not files.is_there(path) and not is_listed(path):
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
         if self.pair is not None:
             vae = self.pair
@@ -241,8 +238,12 @@ class Run:
             RunError: if it has not been made.
         """
         path = self.directory / "posterior.nc"
-        if not path.exists():
+        if not files.is_there(path):
             raise RunError(f"{path} is not there; make it with: ppl-vae posterior run={self.directory}")
+        try:
+            files.verify(path)
+        except DamagedError as error:
+            raise DamagedError(f"{error} Or make it again: ppl-vae posterior run={self.directory}") from None
         from ppl_vae.inference_data._arviz import from_tree
         from ppl_vae.inference_data.groups import load
 
@@ -354,8 +355,8 @@ def _told(path: Path, runs: list[Path]) -> str:
     for run in runs:
         with contextlib.suppress(RunError):  # damaged
             done += read_record(run)["status"] == "finished"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
+    with contextlib.suppress(OSError, RunError, KeyError, TypeError):
+        jobs = read_json(path / SWEEP[0])["jobs"]
         return f"a sweep of {len(jobs)} jobs, {done} finished"
     return f"a sweep of {len(runs)} runs, {done} finished"
 

@@ -11,15 +11,17 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ppl_vae import files
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
+from ppl_vae.files import seal
 from ppl_vae.runs import trust
 from ppl_vae.runs.files import write_atomically
-from ppl_vae.runs.plain import parse, read_bytes
+from ppl_vae.runs.plain import LARGEST, parse
 
 CONFIG = "config.yaml"
 MADE_HERE = b"\n# made here: "
-"""Begins the last line of a config that is sealed."""
+"""Begins the line after a config that is sealed, of which only the checksum of it all comes later."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def write(directory: Path, config: Mapping[str, Any], modules: Sequence[str] = (
                 "files of data, what opens it will ask for trust=true",
                 stacklevel=2,
             )
-    write_atomically(directory / CONFIG, f"{text.rstrip()}\n")
+    write_atomically(directory / CONFIG, seal.sealed_text(text.rstrip()), listed=False)
 
 
 def read(directory: Path) -> Saved:
@@ -72,7 +74,10 @@ def read(directory: Path) -> Saved:
         RunError: for what no run of ours holds.
     """
     path = directory / CONFIG
-    content = read_bytes(path)
+    try:
+        content = seal.unsealed_text(files.read(path, LARGEST), path).encode()
+    except FileNotFoundError as error:
+        raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
     text, mark, line = content.rpartition(MADE_HERE)
     values = parse(text if mark else content, path)  # what is read is what is sealed
     if not isinstance(values, dict):

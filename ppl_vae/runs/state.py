@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import rnn
 
+from ppl_vae import files
 from ppl_vae.core.snapshot import put_tensors
-from ppl_vae.errors import RunError
+from ppl_vae.errors import DamagedError, RunError
+from ppl_vae.files import seal
 from ppl_vae.runs.files import write_atomically
 
 HEADER = "ppl_vae"
@@ -101,50 +103,97 @@ def unflatten(tensors: Mapping[str, Tensor], value: Any) -> Any:
 def save(path: str | os.PathLike[str], state: Any, **header: Any) -> None:
     """Write nested state to one safetensors file, atomically; what is no tensor goes into its header.
 
-    All of the header stands under one key: safetensors writes several in an order of its own each time, and equal
-    state is to give equal bytes.
+    All of the header stands under one key, with the checksum of the whole file first: safetensors writes several keys
+    in an order of its own each time, and equal state is to give equal bytes.
     """
     tensors, rest = flatten(state)
-    text = json.dumps({**header, "state": rest}, allow_nan=False)
-    content = safetensors.torch.save({k: _alone(t) for k, t in tensors.items()}, {HEADER: text})
-    write_atomically(path, content)
+    write_atomically(path, sealed(tensors, json.dumps({**header, "state": rest}, allow_nan=False)), listed=False)
+
+
+def sealed(tensors: Mapping[str, Tensor], text: str) -> bytes:
+    """A safetensors file of these tensors, and of this JSON object as its header, with a checksum of all its bytes."""
+    text = f'{{"{SEAL}": "{seal.BLANK}", {text[1:]}'
+    table: dict[str, Any] = {"__metadata__": {HEADER: text}}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):  # each lies at a multiple of its size
+        plain = tensors[name].detach().to("cpu").resolve_conj().resolve_neg().contiguous().reshape(-1)
+        start, end = end, end + plain.numel() * plain.element_size()
+        dtype, shape = _dtype(name, plain.dtype), list(tensors[name].shape)
+        table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        parts.append(plain.view(torch.uint8).numpy().data if end > start else b"")
+    head = json.dumps(table, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    head = len(head).to_bytes(8, "little") + head
+    assert head[:_DIGITS].endswith(_BEFORE) and head[_DIGITS:].startswith(seal.BLANK.encode())  # noqa: PT018
+    digits = seal.digest(head, *parts).encode()
+    return b"".join([head[:_DIGITS], digits, head[_DIGITS + seal.LENGTH :], *parts])
+
+
+SEAL = "sha256"
+
+_BEFORE = f'{{"__metadata__":{{"{HEADER}":"{{\\"{SEAL}\\": \\"'.encode()
+"""What stands before the digits of the checksum, after the eight bytes that tell the length of the header."""
+
+_DIGITS = 8 + len(_BEFORE)
+
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+
+
+def _dtype(name: str, dtype: torch.dtype) -> str:
+    if dtype not in _DTYPES:
+        raise RunError(
+            f"Got a tensor of {dtype} at {name} of a state to save, expected one of {', '.join(map(str, _DTYPES))}: "
+            "the format of the file (safetensors) has no other. Keep it in two of these."
+        )
+    return _DTYPES[dtype]
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` wrote; tensors are on the CPU.
 
     Raises:
-        RunError: where the file is missing, damaged, or not one of ours.
+        RunError: where the file is missing.
+        DamagedError: where it is not what was written, or not one of ours.
     """
     tensors, header = read(path)
     try:
         # Runs of before 0.2 have several keys, one of them the state.
         state = json.loads(header[HEADER])["state"] if HEADER in header else json.loads(header["state"])
         return unflatten(tensors, state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedError(
             f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
         ) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the header of a safetensors file."""
+    """Read the tensors and the header of a safetensors file, as they were when it was written."""
     try:
-        with safetensors.safe_open(os.fspath(path), framework="pt") as file:
-            # The file is memory-mapped: copies outlive its replacement.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        content = files.read(path)
+        digits = content[_DIGITS : _DIGITS + seal.LENGTH]
+        if sum(c in b"0123456789abcdef" for c in digits) > seal.LENGTH - 9 and not seal.agrees(content, _DIGITS):
+            raise seal.changed(path)
+        tensors = safetensors.torch.load(content)
+        length = int.from_bytes(content[:8], "little")
+        return tensors, json.loads(content[8 : 8 + length]).get("__metadata__") or {}
     except FileNotFoundError as error:
         raise RunError(f"Got no file {Path(path)}, expected one that `fit` wrote. Is this the run's folder?") from error
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(
+    except DamagedError as error:
+        raise DamagedError(f"{error} {_FIX}") from None
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise DamagedError(
             f"Got {path}, which cannot be read as safetensors ({error}); expected a file that `fit` wrote. "
-            "It is damaged or something else: restore it from a copy, or train again."
+            f"It is damaged or something else: restore it from a copy. {_FIX}"
         ) from error
 
 
-def _alone(tensor: Tensor) -> Tensor:
-    """Give the tensor on the CPU with storage of its own, as safetensors wants it: tied weights share."""
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+_FIX = "Without one: `ppl-vae train resume=DIR` goes on from what is whole, where that is enough; else train again."
 
 
 def load_weights(path: str | os.PathLike[str], module: nn.Module) -> None:

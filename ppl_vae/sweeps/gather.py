@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae import files
 from ppl_vae.errors import RunError
-from ppl_vae.runs.plain import parse, read_bytes
-from ppl_vae.runs.recorder import CONFIG
+from ppl_vae.runs.plain import parse
+from ppl_vae.runs.recorder import CONFIG, read_json, read_text
 from ppl_vae.runs.run import Run
 from ppl_vae.sweeps.sweep import Job, Sweep
 
@@ -34,6 +36,7 @@ class Gathered:
         curves: the epochs of each job that has some.
         tables: per job the figures per datum of the test data.
         data: the identity of these test data; jobs of one identity were evaluated on the same data.
+        damaged: what was left out of these, as it is not what was written, in sentences.
     """
 
     keys: pd.DataFrame
@@ -42,6 +45,7 @@ class Gathered:
     curves: dict[int, pd.DataFrame]
     tables: dict[int, pd.DataFrame]
     data: dict[int, str]
+    damaged: tuple[str, ...] = ()
 
 
 def gather(sweep: Sweep) -> Gathered:
@@ -49,12 +53,13 @@ def gather(sweep: Sweep) -> Gathered:
     import pandas as pd
 
     jobs = sweep.jobs
-    configs = {job.number: _config(job) for job in jobs}
+    damaged: list[str] = []
+    configs = {job.number: _config(job, damaged) for job in jobs}
     number = pd.Index([job.number for job in jobs], name="job")
     figures, states, curves, tables, data = [], [], {}, {}, {}
     for job in jobs:
-        curve = _curve(job.run)
-        found, summary = _figures(job, curve)
+        curve = _curve(job.run, damaged)
+        found, summary = _figures(job, curve, damaged)
         figures.append(found)
         states.append(
             {
@@ -66,7 +71,7 @@ def gather(sweep: Sweep) -> Gathered:
         )
         if len(curve):
             curves[job.number] = curve
-        table, identity = _table(job.run)
+        table, identity = _table(job.run, damaged)
         if table is not None:
             tables[job.number], data[job.number] = table, identity
     keys = _keys(jobs, configs)
@@ -79,18 +84,25 @@ def gather(sweep: Sweep) -> Gathered:
         curves=curves,
         tables=tables,
         data=data,
+        damaged=tuple(dict.fromkeys(damaged)),
     )
 
 
-def _config(job: Job) -> dict[str, Any]:
+def _config(job: Job, damaged: list[str]) -> dict[str, Any]:
     """`config.yaml` in dotted keys, lists and nulls as text; empty where there is none."""
     path = None if job.directory is None else job.directory / CONFIG
     if path is None or not path.is_file():
         return {}
     try:
-        return _flat(parse(read_bytes(path), path) or {})
-    except (RunError, AttributeError):
+        return _flat(parse(read_text(path).encode(), path) or {})
+    except (OSError, RunError, AttributeError) as error:
+        damaged.append(_left_out(path, error))
         return {}
+
+
+def _left_out(path: Path, error: Exception) -> str:
+    """A sentence on a file that cannot be read."""
+    return str(error) if isinstance(error, RunError) else f"{path} cannot be read: {' '.join(str(error).split())}"
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -144,23 +156,24 @@ def _place(job: Job, sweep: Path) -> str:
     return job.directory.relative_to(sweep).as_posix() if job.directory.is_relative_to(sweep) else str(job.directory)
 
 
-def _curve(run: Run | None) -> pd.DataFrame:
+def _curve(run: Run | None, damaged: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     if run is None:
         return pd.DataFrame()
     try:
         return run.metrics
-    except (OSError, ValueError):
+    except (OSError, RunError, ValueError) as error:
+        damaged.append(_left_out(run.directory, error))
         return pd.DataFrame()
 
 
-def _figures(job: Job, curve: pd.DataFrame) -> tuple[dict[str, float], dict[str, Any]]:
+def _figures(job: Job, curve: pd.DataFrame, damaged: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     """The figures of a job: what `train` ended with, and what `evaluate` found since; and the summary of the latter."""
     found = {k: float(v) for k, v in job.result.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     told: dict[str, Any] = {}
     for part in PARTS:
-        summary = _summary(job.run, part)
+        summary = _summary(job.run, part, damaged)
         told = told or summary
         values = {
             f"{part}/{k}": float(v) if v is not None else math.nan
@@ -174,26 +187,28 @@ def _figures(job: Job, curve: pd.DataFrame) -> tuple[dict[str, float], dict[str,
     return found, told
 
 
-def _summary(run: Run | None, part: str) -> dict[str, Any]:
+def _summary(run: Run | None, part: str, damaged: list[str]) -> dict[str, Any]:
     path = None if run is None else run.directory / "evaluation" / part / "summary.json"
     if path is None or not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except (OSError, RunError) as error:
+        damaged.append(_left_out(path, error))
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _table(run: Run | None) -> tuple[pd.DataFrame | None, str]:
+def _table(run: Run | None, damaged: list[str]) -> tuple[pd.DataFrame | None, str]:
     import pandas as pd
 
     path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
     if run is None or path is None or not path.is_file():
         return None, ""
     try:
-        table = pd.read_csv(path, index_col=0)
+        table = pd.read_csv(io.BytesIO(files.read(path)), index_col=0)
         identity = (run.recipe.get("data") or {}).get("test")
-    except (OSError, ValueError, RunError):
+    except (OSError, ValueError, RunError) as error:
+        damaged.append(_left_out(path, error))
         return None, ""
     return table, json.dumps([identity, len(table)], sort_keys=True)

@@ -31,7 +31,7 @@ def notes(
     main_basis: str,
 ) -> list[str]:
     """Sentences: which jobs are not in the ranking and why, and what limits the comparison."""
-    told = []
+    told = [f"Left out: {text}" for text in found.damaged]
     states = found.states["state"]
     for state in dict.fromkeys(states[states != "finished"]):
         jobs = list(states.index[states == state])

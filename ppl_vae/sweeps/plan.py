@@ -12,10 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ppl_vae import files
 from ppl_vae.errors import RunError
+from ppl_vae.files import seal
+from ppl_vae.files.inside import content
 from ppl_vae.runs import trust
 from ppl_vae.runs.files import jsonable, write_atomically
-from ppl_vae.runs.plain import parse, read_bytes
+from ppl_vae.runs.plain import LARGEST, parse
+from ppl_vae.runs.recorder import read_json
 from ppl_vae.runs.run import SWEEP
 
 PLAN, MULTIRUN = SWEEP
@@ -140,7 +144,7 @@ class Plan:
         told = {k: v for k, v in jsonable(asdict(self)).items() if k != "why"}
         with contextlib.suppress(trust.NoKeyError):  # each run says so
             told["seal"] = trust.seal(_whole(told), [])
-        write_atomically(directory / PLAN, json.dumps(told, indent=1, allow_nan=False) + "\n")
+        write_atomically(directory / PLAN, seal.sealed_json(told, indent=1), listed=False)
 
     @classmethod
     def read(cls, directory: Path) -> Plan | None:
@@ -152,17 +156,17 @@ class Plan:
             RunError: the file is damaged.
         """
         path = directory / PLAN
-        if not path.exists():
+        if not files.is_there(path):
             return _of_note(directory / MULTIRUN)
         try:
-            found = json.loads(read_bytes(path, LARGEST))
+            found = read_json(path)
             why = _standing(found.pop("seal", None), found)
             jobs = tuple(PlannedJob(int(j["number"]), tuple(j["overrides"]), j["choices"]) for j in found.pop("jobs"))
             known: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS
             }
             return cls(jobs=jobs, **known, why=why)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, RunError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} cannot be read ({error}); expected the plan of a sweep that train wrote") from None
 
     @classmethod
@@ -195,9 +199,6 @@ class Plan:
 
 
 _FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs", "why"}
-
-LARGEST = 1 << 30
-"""Bytes of a plan; that of 100,000 jobs has 50 million."""
 
 
 def _whole(told: Mapping[str, Any]) -> bytes:
@@ -245,6 +246,7 @@ def _of_note(path: Path) -> Plan | None:
     if not path.is_file():
         return None
     try:
-        return replace(Plan._of_hydra(parse(read_bytes(path), path)["hydra"]), why="a note of Hydra's bears no seal")
-    except (RunError, ValueError, KeyError, TypeError, AttributeError, HydraException):
+        found = Plan._of_hydra(parse(content(path, LARGEST), path)["hydra"])
+        return replace(found, why="a note of Hydra's bears no seal")
+    except (OSError, RunError, ValueError, KeyError, TypeError, AttributeError, HydraException):
         return None

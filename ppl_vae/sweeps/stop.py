@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.runs.recorder import CHECKPOINT
-from ppl_vae.runs.run import rows_of
-from ppl_vae.runs.state import load
+from ppl_vae.runs import checkpoints
+from ppl_vae.runs.metrics import rows_of
 from ppl_vae.sweeps.plan import Plan
 from ppl_vae.sweeps.sweep import Job, Sweep
 from ppl_vae.sweeps.trials import ELBO
@@ -99,8 +98,8 @@ class Watch:
 
 def saved_rows(directory: Path) -> list[Row]:
     """The epochs that a run goes on from: those of its checkpoint; one that was killed may have rows of more."""
-    path = directory / CHECKPOINT
-    return rows_of(directory)[: load(path)["rows"]] if path.exists() else []
+    saved = checkpoints.last(directory)
+    return [] if saved is None else rows_of(directory)[: saved.state["rows"]]
 
 
 def _at(rows: Sequence[Any], epoch: int) -> float:

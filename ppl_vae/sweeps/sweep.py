@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.runs.files import whole_path
-from ppl_vae.runs.recorder import locked, read_record
+from ppl_vae.runs.recorder import locked, read_record, status_of
 from ppl_vae.runs.run import Run, children, is_run, is_sweep, no_such_folder
 from ppl_vae.sweeps.plan import MULTIRUN, Plan, PlannedJob, key
 
@@ -202,8 +202,8 @@ def whole(jobs: tuple[Job, ...]) -> State:
 
 def _state(directory: Path, record: dict[str, Any]) -> State:
     status = str(record["status"])
-    if status == "running" and not locked(directory):
-        return "interrupted"
+    if status == "running":
+        status = status_of(directory)
     if status == "failed" and record.get("refused"):
         return "refused"
     return next((s for s in STATES if s == status), "failed")

@@ -11,7 +11,8 @@ import numpy as np
 
 from ppl_vae.config.schema import near
 from ppl_vae.errors import UsageError
-from ppl_vae.runs.run import Run, rows_of
+from ppl_vae.runs.metrics import rows_of
+from ppl_vae.runs.run import Run
 from ppl_vae.sweeps.compare import DIRECTIONS, PARTS, Metric
 from ppl_vae.sweeps.sweep import ENDED, Job
 from ppl_vae.training.history import History

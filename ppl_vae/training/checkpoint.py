@@ -8,15 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.errors import RunError
-from ppl_vae.runs import reference
+from ppl_vae import files
+from ppl_vae.errors import DamagedError, RunError
+from ppl_vae.files import seal
+from ppl_vae.runs import checkpoints, reference
 from ppl_vae.runs import state as serialize
+from ppl_vae.runs.checkpoints import VERSION, Saved
 from ppl_vae.runs.files import append, write_atomically
-from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RECIPE, REFERENCE, WEIGHTS, RunWriter, read_recipe
-from ppl_vae.training.history import History, Row, to_line
+from ppl_vae.runs.metrics import rows_of, to_line
+from ppl_vae.runs.recorder import CHECKPOINT, METRICS, PREVIOUS, RECIPE, REFERENCE, WEIGHTS, RunWriter, read_recipe
+from ppl_vae.training.history import History, Row
 from ppl_vae.training.recipe import LATER, refuse_other
-
-VERSION = 1
 
 
 class Store:
@@ -29,7 +31,10 @@ class Store:
     - `reference.safetensors`: the first data that the pair has seen;
     - `checkpoints/last.safetensors`: all state to go on: tensors, and the rest as JSON in the file's header;
     - after each epoch a line of `metrics.jsonl`, which grows and may be torn; `model.safetensors`, the best validation
-      weights, as in `vae.state_dict()`; and the state to go on again.
+      weights, as in `vae.state_dict()`; and the state to go on again, the one of the epoch before it renamed to
+      `checkpoints/previous.safetensors`, from which is gone on where the last one is damaged.
+
+    Each file is sealed in itself; the manifest of the run holds them once training has ended.
 
     Args:
         directory: the run directory, or the `RunWriter` that holds it.
@@ -41,6 +46,9 @@ class Store:
         self.directory = Path(directory)
         self.model = self.directory / WEIGHTS
         self.last = self.directory / CHECKPOINT
+        self.previous = self.directory / PREVIOUS
+        self.saved: Saved | None = None  # what is gone on from
+        self._is_kept = False  # whether the last state is whole, and after an epoch: then it becomes the previous
         self.metrics = self.directory / METRICS
         self.recipe = self.directory / RECIPE
 
@@ -58,7 +66,7 @@ class Store:
                 f"Got resume=True with directory={str(self.directory)!r}, which is no folder; expected that of a run. "
                 "Nothing was started there: leave out resume=True to begin."
             )
-        if not resume and self.last.exists():
+        if not resume and checkpoints.are_there(self.directory):
             raise RunError(
                 f"Got directory={str(self.directory)!r}, which holds a run already; expected a new one. Go on with "
                 "that run (resume=True), name another directory, or delete it."
@@ -79,13 +87,7 @@ class Store:
         self.writer.begin()
         if facts:
             self.writer.tell(**facts)
-        try:
-            self.last.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"Got {error.strerror or error} when making {self.last.parent}, expected a folder that can be "
-                "written to."
-            ) from error
+        files.folder(self.last.parent)
 
     def close(self, history: History, error: BaseException | None = None) -> None:
         """Say how the run ended, and give the directory up."""
@@ -99,8 +101,7 @@ class Store:
             elif error is None:
                 self.writer.end("finished", result=history.result)
             else:
-                with contextlib.suppress(RunError):  # the error at hand tells more than that it cannot be written
-                    self.writer.failed(error, f"{type(error).__name__}: {error}")
+                self.writer.failed(error, f"{type(error).__name__}: {error}")
         finally:
             self.writer.release()
 
@@ -109,7 +110,7 @@ class Store:
 
     def save_recipe(self, recipe: dict[str, Any]) -> None:
         """Write what makes this run."""
-        write_atomically(self.recipe, json.dumps(recipe, indent=2, allow_nan=False) + "\n")
+        write_atomically(self.recipe, seal.sealed_json(recipe, indent=2), listed=False)
 
     def save_reference(self, batch: tuple[Any, ...]) -> str:
         """Write the first data; give why they cannot be kept, if so."""
@@ -118,7 +119,7 @@ class Store:
     @property
     def has_reference(self) -> bool:
         """True if the first data are there."""
-        return (self.directory / REFERENCE).exists()
+        return files.is_there(self.directory / REFERENCE)
 
     def refuse_other(self, recipe: dict[str, Any], state: dict[str, Any]) -> None:
         """Refuse to go on as another run.
@@ -146,21 +147,41 @@ class Store:
         """All state to go on, or None where the run had not come so far as to save any.
 
         Raises:
-            RunError: a damaged file, or one of another version.
+            RunError: damaged files, or those of another version.
         """
-        if not self.last.exists():
-            return None
-        state = serialize.load(self.last)
-        if not isinstance(state, dict) or state.get("version") != VERSION:
-            raise RunError(
-                f"Got {self.last} of another version of ppl_vae, expected version {VERSION}. Go on with the version "
-                "that wrote it (see run.json), or train again."
-            )
-        return state
+        self.saved = saved = checkpoints.last(self.directory)
+        self._is_kept = saved is not None and saved.is_last and saved.at_epoch
+        return None if saved is None else saved.state
 
     def save_last(self, state: Any) -> None:
-        """Write all state to go on."""
+        """Write all state to go on, and keep the one of the epoch before."""
+        if self._is_kept:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.last, self.previous)  # noqa: PTH105 - every operation on the disk is a function of os
+        self._is_kept = False
         serialize.save(self.last, {"version": VERSION, **state})
+        self._is_kept = state.get("position") == 0
+
+    def load_best(self, epoch: int | None) -> tuple[dict[str, Any] | None, str]:
+        """The best weights so far, if there are any, and what is to be said aloud of them.
+
+        Where their file is damaged, and a state is of their epoch, they are taken from there.
+
+        Args:
+            epoch: after which they were the best; None before the first.
+
+        Raises:
+            DamagedError: they are lost.
+        """
+        try:
+            return (serialize.load(self.model) if files.is_there(self.model) else None), ""
+        except DamagedError as error:
+            if epoch is None:
+                return None, f"{error} They are made anew."
+            for state in (self.saved, checkpoints.before_last(self.directory)):
+                if state is not None and state.at_epoch and state.state.get("epoch") == epoch:
+                    return state.state["vae"], f"{error} They are taken from {state.path}."
+            raise DamagedError(f"{error} No checkpoint is of their epoch, which is {epoch}.") from None
 
     def save_best(self, weights: dict[str, Any], epoch: int) -> None:
         """Write weights as the best so far."""
@@ -181,12 +202,7 @@ class Store:
         """
         if number == 0:
             return []  # the file may not be there yet, or hold the first lines of what was never saved
-        try:
-            rows = History.from_jsonl(self.metrics.read_text()).rows
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"Got {self.metrics} that cannot be read ({error}), expected {number} lines of JSON."
-            ) from error
+        rows = rows_of(self.directory)
         if len(rows) < number:
             raise RunError(
                 f"Got {len(rows)} epochs in {self.metrics}, expected the {number} that the checkpoint beside it has "
@@ -196,4 +212,4 @@ class Store:
 
     def rewrite(self, rows: list[Row]) -> None:
         """Make the lines of metrics exactly these: those later than the checkpoint are dropped."""
-        write_atomically(self.metrics, History(rows).to_jsonl())
+        write_atomically(self.metrics, "".join(map(to_line, rows)), listed=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.runs import metrics
+from ppl_vae.runs.metrics import parsed, to_line
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = dict[str, float]
+Row = metrics.Row
 
 SHOWN = ("epoch", "train/bound", "validation/bound", "validation/elbo", "lr", "seconds")
 
@@ -110,27 +112,20 @@ class History:
 
     def to_jsonl(self) -> str:
         """The rows as JSON, one a line."""
-        return "".join(to_line(row) for row in self.rows)
+        return "".join(to_line(row, check=False) for row in self.rows)
 
     @classmethod
     def from_jsonl(cls, text: str) -> History:
         r"""Read what `to_jsonl` wrote; a torn last line is ignored.
 
+        Raises:
+            DamagedError: naming the first line that is not what was written.
+
         Example:
             >>> History.from_jsonl('{"epoch": 1, "lr": null}\n{"epoch": 2, "l').rows
             [{'epoch': 1, 'lr': nan}]
         """
-        rows = []
-        lines = text.splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                if number == len(lines):
-                    break
-                raise
-            rows.append({k: math.nan if v is None else v for k, v in row.items()})
-        return cls(rows, status="finished")
+        return cls(parsed(text.encode(), "the text"), status="finished")
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -142,11 +137,6 @@ class History:
         cells = [columns, *([_cell(r, c) for c in columns] if r else ["…"] * len(columns) for r in shown)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
         return "\n".join([title, *("  ".join(t.rjust(w) for t, w in zip(line, widths, strict=True)) for line in cells)])
-
-
-def to_line(row: Row) -> str:
-    """One row as a line of strict JSON: what is not finite becomes null."""
-    return json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}, allow_nan=False) + "\n"
 
 
 def _cell(row: Row, column: str) -> str:

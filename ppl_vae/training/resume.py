@@ -10,7 +10,6 @@ from typing import Any
 from ppl_vae import rng
 from ppl_vae.compile.meter import Meter
 from ppl_vae.nn.formerly import former_name
-from ppl_vae.runs import state as serialize
 from ppl_vae.training import nonfinite
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import require_same
@@ -46,12 +45,21 @@ def _load(training: Training, store: Store, recipe: dict[str, Any], resume: bool
     """Take the directory and, to go on, the state that was saved there; give it."""
     store.take(resume)
     state = store.load() if resume else None
-    if state is not None:
-        store.refuse_other(recipe, state)
-        training.history.rows[:] = store.read_rows(state["rows"])
-        training.state.put(state, str(store.last))
-        if store.model.exists():
-            training.process.best = serialize.load(store.model)
+    saved = store.saved
+    if state is None or saved is None:
+        return None
+    store.refuse_other(recipe, state)
+    training.history.rows[:] = store.read_rows(state["rows"])
+    kept = training.history.kept
+    best, told = store.load_best(None if kept is None else int(kept["epoch"]))
+    training.state.put(state, str(saved.path))
+    if best is not None:
+        own = training.state.vae.state_dict()
+        training.process.best = {k: v for k, v in best.items() if k in own} if told else best
+        training.process.is_best_saved = not told
+    for aloud in (saved.told, told):
+        if aloud:
+            warnings.warn(aloud, stacklevel=2)
     return state
 
 
@@ -63,6 +71,11 @@ def _begin(training: Training, store: Store, recipe: dict[str, Any], *, anew: bo
         store.save_recipe(recipe)
     if (anew or not store.has_reference) and (why := store.save_reference(training.reference)):
         warnings.warn(why, stacklevel=2)
+    if not training.process.is_best_saved:  # they were damaged
+        store.save_best(training.process.best, int((training.history.kept or {})["epoch"]))
+        training.process.is_best_saved = True
+    if store.saved is not None and store.saved.told:  # the last state was damaged
+        store.save_last(training.state.take())
     if anew:
         # so that a run killed in its first epoch, too, goes on with the same initial weights
         save(training)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import sys
 import textwrap
@@ -22,7 +23,7 @@ from ppl_vae.runs.run import Run
 from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
 FILES = {"config.yaml", "run.json", "recipe.json", "reference.safetensors", "metrics.jsonl", "model.safetensors"}
-FILES |= {"checkpoints/last.safetensors"} | {
+FILES |= {"checkpoints/last.safetensors", "checkpoints/previous.safetensors", "manifest.json"} | {
     f"evaluation/test/{name}" for name in ("summary.json", "table.csv", "units.csv")
 }
 
@@ -403,7 +404,7 @@ def test_epochs_of_a_finished_run_have_to_be_a_number(cli, run_copy):
 
 
 def test_a_run_without_its_checkpoint_starts_again_and_says_so(cli, run_copy):
-    (run_copy / "checkpoints" / "last.safetensors").unlink()
+    shutil.rmtree(run_copy / "checkpoints")
     called = cli("train", "resume=run", "trainer.epochs=3")
     assert called.code == 0, called.err
     assert "starts again from epoch 1" in called.err

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import ppl_vae as pv
+from ppl_vae.errors import RunError
 from ppl_vae.training.history import History, epochs_since_best
 from tests.training.pairs import dataset, pair, quiet
 
@@ -42,7 +43,7 @@ def test_json_is_strict_and_comes_back():
 def test_a_torn_last_line_is_ignored_and_a_torn_other_is_not():
     text = '{"epoch": 1}\n{"epoch": 2}\n{"epo'
     assert [row["epoch"] for row in History.from_jsonl(text)] == [1, 2]
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(RunError, match="line 1"):
         History.from_jsonl('{"epo\n{"epoch": 2}\n')
 
 

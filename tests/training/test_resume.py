@@ -289,12 +289,13 @@ def test_a_directory_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
-def test_damaged_state_is_refused(damage, tmp_path):
+def test_damaged_state_is_refused_where_the_one_before_it_is_damaged_too(damage, tmp_path):
     train(pair(), tmp_path / "run", epochs=1)
-    last = Store(tmp_path / "run").last
-    content = last.read_bytes()
-    last.write_bytes({"truncated": content[:-10], "empty": b"", "foreign": b"PK" + content}[damage])
-    with pytest.raises(RunError, match=r"last\.safetensors"):
+    store = Store(tmp_path / "run")
+    for path in (store.last, store.previous):
+        content = path.read_bytes()
+        path.write_bytes({"truncated": content[:-10], "empty": b"", "foreign": b"PK" + content}[damage])
+    with pytest.raises(RunError, match=r"last\.safetensors.*of no use either.*previous\.safetensors"):
         train(pair(), tmp_path / "run", resume=True)
 
 
@@ -313,8 +314,8 @@ def test_no_temporary_files_are_left(whole):
     _, _, directory = whole
     names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*"))
     assert names == [
-        ".lock", "checkpoints", "checkpoints/last.safetensors", "metrics.jsonl", "model.safetensors", "recipe.json",
-        "reference.safetensors", "run.json",
+        ".lock", "checkpoints", "checkpoints/last.safetensors", "checkpoints/previous.safetensors", "manifest.json",
+        "metrics.jsonl", "model.safetensors", "recipe.json", "reference.safetensors", "run.json",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from ppl_vae import files
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
@@ -24,8 +25,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     batch = some_data(run, max(SIZES))
     programs = export(vae.cpu(), batch)
     encoded = programs["encoder"].module()(*batch)
-    folder = run.directory / "export"
-    folder.mkdir(exist_ok=True)
+    folder = files.folder(run.directory / "export")
     paths = {}
     for name, program in programs.items():
         buffer = io.BytesIO()

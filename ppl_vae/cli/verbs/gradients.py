@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from ppl_vae import files
 from ppl_vae.cli.artifacts import save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import pair_of
@@ -31,8 +32,7 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
     if recorder is not None:
         recorder.start(pair.saved, **pair.facts)
     report = gradients(pair.vae, pair.batch, objective=pair.objective, samples=cfg.samples, seed=cfg.seed)
-    folder = Path(directory) / "gradients"
-    folder.mkdir(exist_ok=True)
+    folder = files.folder(Path(directory) / "gradients")
     write_atomically(folder / "table.csv", report.table.to_csv(index=False))
     pictures = []
     if cfg.figures:

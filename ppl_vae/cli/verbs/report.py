@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from omegaconf import DictConfig
 
+from ppl_vae import files
 from ppl_vae.cli.artifacts import further_figures, further_results, latest_evaluation, save_figures
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened
@@ -25,7 +27,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     run = Run.load(cfg.run, trust=cfg.trust)
     figures: dict[str, Any] = {}
     notes: dict[str, str] = {}
-    if (run.directory / WEIGHTS).exists():
+    if files.is_there(run.directory / WEIGHTS):
         from ppl_vae.reports.gallery import gallery
 
         run, vae = opened(cfg, context)
@@ -47,11 +49,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
         evaluation, table = latest_evaluation(run)
     with attempt("report", "further scores"):
         further = further_results(run)
-    figures |= further_figures(run)
+    with attempt("report", "further figures"):
+        figures |= further_figures(run)
     summary = run.directory / "posterior.csv"
-    if summary.exists():
+    if files.is_there(summary):
         with attempt("report", "posterior"):
-            posterior = pd.read_csv(summary, index_col=0)
+            posterior = pd.read_csv(io.BytesIO(files.read(summary)), index_col=0)
     record = run.record
     error = run.directory / ERROR
     path = write_report(
@@ -60,7 +63,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         subtitle=run.directory.name,
         run=run.directory,
         status=run.status,
-        error=error.read_text(encoding="utf-8") if error.exists() else str(record.get("error") or ""),
+        error=files.read(error).decode("utf-8", "replace") if files.is_there(error) else str(record.get("error") or ""),
         config=run.plain_config,
         result=run.result,
         rows=run.metrics.to_dict("records"),

@@ -23,9 +23,11 @@ from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
+from ppl_vae.runs import checkpoints
 from ppl_vae.runs.loggers import Trackers
-from ppl_vae.runs.recorder import CHECKPOINT, METRICS, RunWriter, locked, read_record
-from ppl_vae.runs.run import Run, is_run, rows_of
+from ppl_vae.runs.metrics import rows_of
+from ppl_vae.runs.recorder import METRICS, RunWriter, locked, read_record, status_of
+from ppl_vae.runs.run import is_run
 from ppl_vae.sweeps.plan import key
 from ppl_vae.sweeps.stop import Stop, Watch
 from ppl_vae.training.history import History
@@ -172,8 +174,8 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
             record={"run": str(directory), "status": record["status"], **result},
             value=None if elbo is None else -elbo,
         )
-    goes_on = (directory / CHECKPOINT).exists()
-    say_beginning(f"{Run(directory).status}, goes on" if goes_on else f"{Run(directory).status}, begins again")
+    goes_on = checkpoints.are_there(directory)
+    say_beginning(f"{status_of(directory)}, goes on" if goes_on else f"{status_of(directory)}, begins again")
     return None
 
 
