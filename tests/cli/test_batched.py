@@ -162,7 +162,7 @@ def test_ended_workers_leave_runs_to_go_on_with(shell, tmp_path, number):
     words = [w for w in SMALL if not w.startswith("trainer.epochs")]
     process = shell.start("train", *words, "trainer.epochs=3000", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
     seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
@@ -184,7 +184,7 @@ def test_a_worker_that_is_killed_is_told_and_the_others_end(shell, tmp_path):
     words = [w for w in SMALL if not w.startswith("trainer.epochs")]
     process = shell.start("train", *words, "trainer.epochs=300", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
     seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
