@@ -1,4 +1,4 @@
-"""What a config that nobody vouches for may name: an allow list of objects, never of names or their beginnings.
+"""The allow list: objects that a config may name for which nobody vouches, never names or their beginnings.
 
 A dotted name is split into a module and one name in it. The module must be one of those that hold what is listed, so
 that nothing else is imported on the way; what it holds there must be a listed object itself, so that no alias, no

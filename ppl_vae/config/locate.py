@@ -95,8 +95,8 @@ def _import(name: str, where: str, path: str) -> ModuleType:
 
 def _hidden(name: str) -> str:
     """A sentence where a module of the working directory bears the name of an installed one, which comes first."""
-    own = Path.cwd() / f"{name}.py"
+    own = next((p for p in (Path.cwd() / f"{name}.py", Path.cwd() / name) if p.exists()), None)
     file = getattr(sys.modules.get(name), "__file__", None)
-    if not own.is_file() or (file is not None and Path(file) == own):
+    if own is None or (file is not None and Path(file).is_relative_to(Path.cwd())):
         return ""
     return f" ({own} is hidden by the installed {name}: give it another name)"

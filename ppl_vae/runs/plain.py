@@ -74,7 +74,7 @@ def parse(content: bytes, path: Path) -> Any:
 
 
 def _problems(text: str) -> Iterator[str]:
-    """What is refused before anything is made of the text: its events are few, shallow, and of YAML's own kinds."""
+    """Refusals before anything is made of the text: its events are to be few, shallow, and of YAML's own kinds."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, _Loader), 1):
         line = f"line {event.start_mark.line + 1}"
@@ -90,7 +90,7 @@ def _problems(text: str) -> Iterator[str]:
 
 
 def _strange(value: Any) -> str:
-    """What is wrong with a value that is there: empty where nothing is."""
+    """The fault of a value that is there: empty where it has none."""
     if isinstance(value, dict):
         wrong = next((k for k in value if not isinstance(k, (str, int, float))), ...)
         return f"a key of type {type(wrong).__name__}" if wrong is not ... else _first(value.values())

@@ -276,7 +276,7 @@ class Run:
             ) from error
 
     def refusal(self, reason: str, *groups: str) -> str:
-        """Why what a run names is not built, and what to do."""
+        """The words with which what a run names is not built, and what to do."""
         named = [f"{name} ({key})" for group in groups for key, name in unlisted(self.saved.values.get(group), group)]
         what = f"it names {', '.join(named[:8])}, whose code opening it would run" if named else reason
         return (
