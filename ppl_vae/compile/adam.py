@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ class Updater:
         self.optimizer = optimizer
         self.groups: list[Group] | None = None
         """Those of a plain fused Adam that has made its state; None before, and for any other optimizer."""
+        self.ok: Tensor | None = None
+        """Whether the last step was taken, where that is asked (see `ppl_vae.compile.guard`); None: it was."""
 
     def reset(self) -> None:
         """Take note that the optimizer's state has been replaced by another."""
@@ -43,8 +45,15 @@ class Updater:
         self.optimizer.load_state_dict(state)
         self.reset()
 
-    def step(self) -> None:
-        """Change the parameters by their gradients."""
+    def keep(self) -> None:
+        """Keep what a step may change, where it may be undone; before the programs run."""
+
+    def step(self, metrics: Mapping[str, Tensor] | None = None) -> None:
+        """Change the parameters by their gradients.
+
+        Args:
+            metrics: of the step; what is here takes any step, whatever they are.
+        """
         if self.groups is not None and all(group.is_complete() for group in self.groups):
             with torch.no_grad():
                 for group in self.groups:

@@ -87,7 +87,7 @@ class Stepper:
 
     def by_program(self, batch: Batch, meter: Meter) -> None:
         """Take a step by the program itself."""
-        self._finish(self.gradient(batch), batch, meter)
+        self._take(self.gradient, batch, meter)
 
     def replay(self, batch: Batch) -> Metrics:
         """The gradient of a step by the program, left in `.grad`, without the update of the parameters."""
@@ -115,11 +115,13 @@ class Stepper:
 
     def _by(self, gradient: Callable[[Batch], Metrics]) -> StepFunction:
         """Steps that take the gradient in this way."""
-        return lambda batch, meter: self._finish(gradient(batch), batch, meter)
+        return lambda batch, meter: self._take(gradient, batch, meter)
 
-    def _finish(self, metrics: Metrics, batch: Batch, meter: Meter) -> None:
-        self.updater.step()
-        meter.add(metrics, length(batch))
+    def _take(self, gradient: Callable[[Batch], Metrics], batch: Batch, meter: Meter) -> None:
+        self.updater.keep()
+        metrics = gradient(batch)
+        self.updater.step(metrics)
+        meter.add(metrics, length(batch), self.updater.ok)
 
     def _way(self, batch: Batch, shape: Any) -> StepFunction:
         """The way for batches of this shape, until full ones are due to be compiled."""

@@ -1,0 +1,193 @@
+"""Steps that are taken only where bound and gradient are finite, decided on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ppl_vae.compile.adam import Updater
+
+POLICIES = ("raise", "skip", "backoff")
+
+RECOVERY = 100
+"""Finite steps in succession after which a learning rate that was halved is doubled again."""
+
+MOST = 20
+"""Halvings at most, of the learning rate."""
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+class Guard(Updater):
+    """An optimizer whose step changes something only where bound and gradient are finite.
+
+    With ok ∈ {0, 1} for whether they are, and s for any tensor that a step changes (parameters, state of the optimizer,
+    buffers of the programs, such as running averages): s ← ok ? s' : s, an element-wise selection. Nothing is read from
+    the device, and where all steps are finite the bits are those of training without it.
+
+    With `backoff`, parameters go θ ← ok ? θ + f (θ' − θ) : θ, which for optimizers whose update is proportional to the
+    learning rate (all of Adam's and SGD's kin) is f times that rate. f is halved by each step that is not finite, and
+    doubled, up to 1, after `RECOVERY` finite ones in succession: the rule by which the scale of a loss follows its
+    overflows in mixed precision, applied to the step itself.
+
+    Args:
+        optimizer: any.
+        parts: modules whose buffers programs change as they run.
+        backoff: whether to lower the learning rate.
+
+    Attributes:
+        tally: on the device, steps that were skipped, finite steps in succession, halvings of f, steps in all, and the
+            number of the last step that was skipped, from 1.
+        ok: whether the last step was taken, a 0-d tensor.
+
+    References:
+        Micikevicius et al. (2018), Mixed Precision Training, https://arxiv.org/abs/1710.03740
+    """
+
+    def __init__(self, optimizer: Optimizer, parts: Sequence[Any] = (), *, backoff: bool = False) -> None:
+        super().__init__(optimizer)
+        self.backoff = backoff
+        self._modules = [m for part in parts if isinstance(part, nn.Module) for m in part.modules()]
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        device = self._parameters[0].device
+        wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has none
+        self.tally = torch.zeros(5, dtype=wide, device=device)
+        self._before: Any = None
+
+    def reset(self) -> None:
+        """Nothing is taken note of: the update goes the optimizer's own way, and is no part of a compiled step."""
+
+    @property
+    def skipped(self) -> int:
+        """Steps that were skipped; this waits for the device."""
+        return int(self.tally[0])
+
+    @property
+    def last(self) -> int:
+        """The number of the last step that was skipped, from 1; this waits for the device."""
+        return int(self.tally[4])
+
+    @property
+    def factor(self) -> float:
+        """The factor f on the learning rate; this waits for the device."""
+        return float(0.5 ** self.tally[2])
+
+    def state(self) -> dict[str, Any]:
+        """The state of the optimizer, with the tally."""
+        return {**super().state(), "nonfinite": self.tally}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        state = dict(state)
+        self.tally = state.pop("nonfinite").to(self.tally.device, copy=True)
+        super().load(state)
+
+    def keep(self) -> None:
+        """Keep what a step may change; before the programs run."""
+        held = {(id(m), name): b for m in self._modules for name, b in m._buffers.items() if b is not None}
+        tensors, plain = self._of_optimizer()
+        values = [p.detach() for p in self._parameters]
+        self._before = ([v.clone() for v in values], _clones(held), _clones(tensors), plain)
+
+    def step(self, metrics: Mapping[str, Tensor] | None = None) -> None:
+        """Change the parameters by their gradients, and undo it all where the step is not finite."""
+        assert metrics is not None
+        assert self._before is not None
+        parameters, buffers, tensors, plain = self._before
+        self._before = None
+        ok = torch.isfinite(metrics["bound"].detach()) & torch.isfinite(metrics["grad_norm"].detach())
+        self.ok = ok = ok.to(self.tally.device).reshape(())
+        self.optimizer.step()
+        now, numbers = self._of_optimizer()
+        held = {(id(m), name): b for m in self._modules for name, b in m._buffers.items() if b is not None}
+        with torch.no_grad():
+            if (_alike(now, tensors) and _alike(held, buffers) and numbers == plain) or bool(
+                ok
+            ):  # what is new, or no tensor, cannot be selected on the device
+                self._select(ok, parameters, [(held, buffers), (now, tensors)])
+            else:
+                self._undo(parameters, buffers, tensors, plain)
+            self._count(ok)
+
+    def _select(self, ok: Tensor, parameters: Sequence[Tensor], others: Sequence[tuple[Any, Any]]) -> None:
+        factor = 0.5 ** self.tally[2]
+        for parameter, before in zip(self._parameters, parameters, strict=True):
+            new = parameter.detach()
+            # exactly θ' at f = 1
+            moved = torch.lerp(before, new, factor.to(new.dtype)) if self.backoff else new
+            new.copy_(torch.where(ok, moved, before))
+        for now, kept in others:
+            for key, before in kept.items():
+                if key in now and now[key].shape == before.shape:
+                    now[key].copy_(torch.where(ok, now[key], before))
+
+    def _undo(self, parameters: Sequence[Tensor], buffers: Any, tensors: Any, plain: Any) -> None:
+        """Put back, on the host, all that a step has changed, made or taken away."""
+        for parameter, before in zip(self._parameters, parameters, strict=True):
+            parameter.detach().copy_(before)
+        for module in self._modules:
+            for name in [n for n, b in module._buffers.items() if b is not None]:
+                if (before := buffers.get((id(module), name))) is not None:
+                    _put(module._buffers, name, before)
+        for parameter in self._parameters:
+            state = self.optimizer.state.get(parameter, {})
+            known = {key[2] for key in (*tensors, *plain) if key[:2] == ("state", id(parameter))}
+            for name in [n for n in state if n not in known]:
+                del state[name]
+            for name in known:
+                key = ("state", id(parameter), name)
+                _put(state, name, tensors[key]) if key in tensors else state.update({name: plain[key]})
+            if not state:
+                self.optimizer.state.pop(parameter, None)
+        for number, group in enumerate(self.optimizer.param_groups):
+            for name in group:
+                key = ("group", number, name)
+                if key in tensors:
+                    _put(group, name, tensors[key])
+                elif key in plain:
+                    group[name] = plain[key]
+
+    def _count(self, ok: Tensor) -> None:
+        skipped, clean, halvings, steps, last = self.tally.unbind()
+        fine = ok.to(self.tally.dtype)
+        clean = (clean + 1) * fine
+        if self.backoff:
+            recovers = (clean >= RECOVERY) & (halvings > 0)
+            clean = torch.where(recovers, torch.zeros_like(clean), clean)
+            halvings = torch.where(ok, halvings - recovers.to(halvings.dtype), (halvings + 1).clamp(max=MOST))
+        last = torch.where(ok, last, steps + 1)
+        self.tally.copy_(torch.stack([skipped + (1 - fine), clean, halvings, steps + 1, last]))
+
+    def _of_optimizer(self) -> tuple[dict[Any, Tensor], dict[Any, Any]]:
+        """Tensors, and numbers, by place: of the state of each parameter, and of each group."""
+        owners = [("state", id(p), self.optimizer.state.get(p, {})) for p in self._parameters]
+        owners += [("group", n, g) for n, g in enumerate(self.optimizer.param_groups)]
+        tensors: dict[Any, Tensor] = {}
+        plain: dict[Any, Any] = {}
+        for kind, owner, values in owners:
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[kind, owner, name] = value.detach()
+                elif isinstance(value, PLAIN):
+                    plain[kind, owner, name] = value
+        return tensors, plain
+
+
+def _clones(tensors: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
+    return {key: tensor.detach().clone() for key, tensor in tensors.items()}
+
+
+def _alike(now: Mapping[Any, Tensor], before: Mapping[Any, Tensor]) -> bool:
+    return now.keys() == before.keys() and all(now[key].shape == before[key].shape for key in now)
+
+
+def _put(place: Any, name: str, before: Tensor) -> None:
+    """Put a tensor back in place, if it still fits there."""
+    if isinstance(place.get(name), Tensor) and place[name].shape == before.shape:
+        place[name].detach().copy_(before)
+    else:
+        place[name] = before
