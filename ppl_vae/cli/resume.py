@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 
 from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
-from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
 from ppl_vae.runs.run import find
+from ppl_vae.runs.schema import in_present_form
 from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
 
@@ -165,7 +165,7 @@ def _saved(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):
         raise RunError(f"{directory / CONFIG} is no config of a run; this run cannot go on: train anew")
-    return with_present_names(config)
+    return in_present_form(config, read_record(directory), directory / RECORD)
 
 
 def _epochs(arguments: Arguments) -> int | None:

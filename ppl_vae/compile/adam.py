@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 
@@ -163,6 +163,13 @@ def adam(
         m.add_(first * (g - m))
         v.copy_(keep * v + second * g * g)
         p.copy_(shrink * p - alpha * m / (v.sqrt() * root + eps))
+
+
+def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
+    """‖g‖ over all gradients that there are; of half precision, in float32: squares of float16 end at 65504."""
+    present = [g for g in gradients if g is not None]
+    half = [g.dtype in (torch.float16, torch.bfloat16) for g in present]
+    return nn.utils.get_total_norm([g.float() if h else g for g, h in zip(present, half, strict=True)])
 
 
 def clip_gradients(

@@ -56,7 +56,8 @@ class Guard(Updater):
         device = self._parameters[0].device
         wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has none
         self.tally = torch.zeros(5, dtype=wide, device=device)
-        self._before: Any = None
+        self._copies: dict[Any, Tensor] = {}
+        self._plain: dict[Any, Any] = {}
 
     def reset(self) -> None:
         """Nothing is taken note of: the update goes the optimizer's own way, and is no part of a compiled step."""
@@ -88,68 +89,63 @@ class Guard(Updater):
 
     def keep(self) -> None:
         """Keep what a step may change; before the programs run."""
-        held = {(id(m), name): b for m in self._modules for name, b in m._buffers.items() if b is not None}
         tensors, plain = self._of_optimizer()
-        values = [p.detach() for p in self._parameters]
-        self._before = ([v.clone() for v in values], _clones(held), _clones(tensors), plain)
+        tensors = {("parameter", n): p.detach() for n, p in enumerate(self._parameters)} | self._buffers() | tensors
+        if not _alike(tensors, self._copies):
+            self._copies = {key: torch.empty_like(tensor) for key, tensor in tensors.items()}
+        torch._foreach_copy_(list(self._copies.values()), list(tensors.values()))
+        self._plain = plain
 
     def step(self, metrics: Mapping[str, Tensor] | None = None) -> None:
         """Change the parameters by their gradients, and undo it all where the step is not finite."""
         assert metrics is not None
-        assert self._before is not None
-        parameters, buffers, tensors, plain = self._before
-        self._before = None
         ok = torch.isfinite(metrics["bound"].detach()) & torch.isfinite(metrics["grad_norm"].detach())
         self.ok = ok = ok.to(self.tally.device).reshape(())
         self.optimizer.step()
-        now, numbers = self._of_optimizer()
-        held = {(id(m), name): b for m in self._modules for name, b in m._buffers.items() if b is not None}
+        tensors, plain = self._of_optimizer()
+        tensors = {("parameter", n): p.detach() for n, p in enumerate(self._parameters)} | self._buffers() | tensors
         with torch.no_grad():
-            if (_alike(now, tensors) and _alike(held, buffers) and numbers == plain) or bool(
-                ok
-            ):  # what is new, or no tensor, cannot be selected on the device
-                self._select(ok, parameters, [(held, buffers), (now, tensors)])
+            if _alike(tensors, self._copies) and plain == self._plain:
+                self._select(ok, tensors)
+            elif not bool(ok):  # what is new, or no tensor, cannot be selected on the device
+                self._undo()
             else:
-                self._undo(parameters, buffers, tensors, plain)
+                self._select(ok, {key: t for key, t in tensors.items() if key[0] == "parameter"})
             self._count(ok)
 
-    def _select(self, ok: Tensor, parameters: Sequence[Tensor], others: Sequence[tuple[Any, Any]]) -> None:
+    def _select(self, ok: Tensor, tensors: Mapping[Any, Tensor]) -> None:
         factor = 0.5 ** self.tally[2]
-        for parameter, before in zip(self._parameters, parameters, strict=True):
-            new = parameter.detach()
-            # exactly θ' at f = 1
-            moved = torch.lerp(before, new, factor.to(new.dtype)) if self.backoff else new
-            new.copy_(torch.where(ok, moved, before))
-        for now, kept in others:
-            for key, before in kept.items():
-                if key in now and now[key].shape == before.shape:
-                    now[key].copy_(torch.where(ok, now[key], before))
+        for key, now in tensors.items():
+            before = self._copies[key]
+            moved = now
+            if self.backoff and key[0] == "parameter":
+                moved = torch.lerp(before, now, factor.to(now.dtype))  # exactly θ' at f = 1
+            torch.where(ok, moved, before, out=now)
 
-    def _undo(self, parameters: Sequence[Tensor], buffers: Any, tensors: Any, plain: Any) -> None:
+    def _undo(self) -> None:
         """Put back, on the host, all that a step has changed, made or taken away."""
-        for parameter, before in zip(self._parameters, parameters, strict=True):
-            parameter.detach().copy_(before)
+        for n, parameter in enumerate(self._parameters):
+            parameter.detach().copy_(self._copies["parameter", n])
+            self._put_back("state", id(parameter), self.optimizer.state[parameter])
+            if not self.optimizer.state[parameter]:
+                del self.optimizer.state[parameter]
+        for n, group in enumerate(self.optimizer.param_groups):
+            self._put_back("group", n, group)
         for module in self._modules:
-            for name in [n for n, b in module._buffers.items() if b is not None]:
-                if (before := buffers.get((id(module), name))) is not None:
-                    _put(module._buffers, name, before)
-        for parameter in self._parameters:
-            state = self.optimizer.state.get(parameter, {})
-            known = {key[2] for key in (*tensors, *plain) if key[:2] == ("state", id(parameter))}
-            for name in [n for n in state if n not in known]:
-                del state[name]
-            for name in known:
-                key = ("state", id(parameter), name)
-                _put(state, name, tensors[key]) if key in tensors else state.update({name: plain[key]})
-            if not state:
-                self.optimizer.state.pop(parameter, None)
-        for number, group in enumerate(self.optimizer.param_groups):
-            for name in group:
-                key = ("group", number, name)
-                if key in tensors:
-                    _put(group, name, tensors[key])
-                elif key in plain:
-                    group[name] = plain[key]
+            self._put_back("buffer", id(module), module._buffers)
+
+    def _put_back(self, kind: str, owner: int, values: dict[str, Any]) -> None:
+        """Give one holder of tensors and numbers what it held: in place, where that is possible."""
+        held = {key[2]: value for key, value in {**self._copies, **self._plain}.items() if key[:2] == (kind, owner)}
+        if kind == "state":
+            for name in values.keys() - held.keys():
+                del values[name]
+        for name, before in held.items():
+            now = values.get(name)
+            if isinstance(before, Tensor) and isinstance(now, Tensor) and now.shape == before.shape:
+                now.detach().copy_(before)
+            else:
+                values[name] = before.clone() if isinstance(before, Tensor) else before
 
     def _count(self, ok: Tensor) -> None:
         skipped, clean, halvings, steps, last = self.tally.unbind()
@@ -161,6 +157,11 @@ class Guard(Updater):
             halvings = torch.where(ok, halvings - recovers.to(halvings.dtype), (halvings + 1).clamp(max=MOST))
         last = torch.where(ok, last, steps + 1)
         self.tally.copy_(torch.stack([skipped + (1 - fine), clean, halvings, steps + 1, last]))
+
+    def _buffers(self) -> dict[Any, Tensor]:
+        """Those of the programs, by place."""
+        found = {("buffer", id(m), n): b for m in self._modules for n, b in m._buffers.items() if b is not None}
+        return {key: buffer.detach() for key, buffer in found.items()}
 
     def _of_optimizer(self) -> tuple[dict[Any, Tensor], dict[Any, Any]]:
         """Tensors, and numbers, by place: of the state of each parameter, and of each group."""
@@ -177,17 +178,7 @@ class Guard(Updater):
         return tensors, plain
 
 
-def _clones(tensors: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
-    return {key: tensor.detach().clone() for key, tensor in tensors.items()}
-
-
 def _alike(now: Mapping[Any, Tensor], before: Mapping[Any, Tensor]) -> bool:
-    return now.keys() == before.keys() and all(now[key].shape == before[key].shape for key in now)
-
-
-def _put(place: Any, name: str, before: Tensor) -> None:
-    """Put a tensor back in place, if it still fits there."""
-    if isinstance(place.get(name), Tensor) and place[name].shape == before.shape:
-        place[name].detach().copy_(before)
-    else:
-        place[name] = before
+    return now.keys() == before.keys() and all(
+        t.shape == before[key].shape and t.dtype == before[key].dtype for key, t in now.items()
+    )

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.schema import SCHEMA, schema_of
 from ppl_vae.version import __version__
 
 LOCK = ".lock"
@@ -108,7 +109,7 @@ class RunWriter:
         moment = now()
         before = {k: v for k, v in self.record.items() if k not in FAILURE}
         record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
-        record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if config is not None:
             write_atomically(self.directory / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self.began, self.record = True, record
@@ -143,7 +144,7 @@ class RunWriter:
             facts: what else belongs in `run.json`, such as `refused` for a run that nothing had been trained of.
         """
         if not self.record:
-            self.record = {"status": "failed", "started": now(), "versions": versions()}
+            self.record = {"schema": SCHEMA, "status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
         error.add_note(traceback_told(self.directory))
@@ -183,7 +184,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     """Read `run.json`.
 
     Raises:
-        RunError: if it is missing or damaged.
+        RunError: if it is missing or damaged, or of a later schema than this version knows.
     """
     path = directory / RECORD
     try:
@@ -192,6 +193,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
     if not isinstance(record, dict) or "status" not in record:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
+    schema_of(record, path)
     return record
 
 

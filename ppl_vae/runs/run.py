@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.config.schema import near
-from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import ArgumentError, RunError, UsageError
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
+from ppl_vae.runs.schema import in_present_form
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ class Run:
             raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
         if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
             raise RunError(f"{path} describes no pair; expected the config that `train` wrote")
-        config = OmegaConf.create(with_present_names(OmegaConf.to_container(config)))
+        config = OmegaConf.create(in_present_form(OmegaConf.to_container(config), self.record, self.directory / RECORD))
         OmegaConf.set_readonly(config, True)
         return config
 

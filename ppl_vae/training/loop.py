@@ -173,7 +173,7 @@ def train_on(training: Training, batch: tuple[Any, ...]) -> None:
     state.end_step()
 
 
-def _checked(training: Training, batch: tuple[Any, ...], take: Callable[[], None]) -> bool:
+def _checked(training: Training, batch: tuple[Any, ...], take: Callable[[], object]) -> bool:
     """Take a step in which arguments are checked; False if it is to be skipped, and so has nothing to be checked."""
     guard, parts, group = training.state.optimizer, (training.state.vae, training.state.objective), training.group
     if not isinstance(guard, Guard):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ppl_vae import rng
-from ppl_vae.compile.adam import Updater
+from ppl_vae.compile.adam import Updater, total_norm
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
@@ -173,7 +173,7 @@ class SharedStepper:
             self.gradient.forget()
             raise failure
         found = total.finish()
-        norm = nn.utils.get_total_norm(found)
+        norm = total_norm(found)
         return self.gradient.clipped({"bound": total.bound[0], "grad_norm": norm})
 
     def _places(self) -> range:
