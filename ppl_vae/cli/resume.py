@@ -59,7 +59,7 @@ def prepare(arguments: Arguments) -> bool:
         )
     if verb != "train":
         raise RunError(f"resume={directory}: this is a run of ppl-vae {verb}, expected one of ppl-vae train")
-    values = saved.read(directory).values
+    values = saved.read(directory, record).values
     logger = arguments.value("logger")
     if not _trust(arguments):
         _refuse_unlisted(Run(directory), but=OF_THE_COMMAND if logger is None else (*OF_THE_COMMAND, "logger"))
@@ -204,7 +204,7 @@ def is_done(directory: Path, record: dict[str, Any], epochs: int | None) -> bool
         return False
     if epochs is None:
         return True
-    trainer = saved.read(directory).values.get("trainer")
+    trainer = saved.read(directory, record).values.get("trainer")
     planned = trainer.get("epochs") if isinstance(trainer, dict) else None
     return isinstance(planned, int) and epochs <= planned
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 
@@ -24,6 +24,8 @@ class Updater:
         self.optimizer = optimizer
         self.groups: list[Group] | None = None
         """Those of a plain fused Adam that has made its state; None before, and for any other optimizer."""
+        self.ok: Tensor | None = None
+        """Whether the last step was taken, where that is asked (see `ppl_vae.compile.guard`); None: it was."""
 
     def reset(self) -> None:
         """Take note that the optimizer's state has been replaced by another."""
@@ -43,8 +45,15 @@ class Updater:
         self.optimizer.load_state_dict(state)
         self.reset()
 
-    def step(self) -> None:
-        """Change the parameters by their gradients."""
+    def keep(self) -> None:
+        """Keep what a step may change, where it may be undone; before the programs run."""
+
+    def step(self, metrics: Mapping[str, Tensor] | None = None) -> None:
+        """Change the parameters by their gradients.
+
+        Args:
+            metrics: of the step; what is here takes any step, whatever they are.
+        """
         if self.groups is not None and all(group.is_complete() for group in self.groups):
             with torch.no_grad():
                 for group in self.groups:
@@ -154,6 +163,13 @@ def adam(
         m.add_(first * (g - m))
         v.copy_(keep * v + second * g * g)
         p.copy_(shrink * p - alpha * m / (v.sqrt() * root + eps))
+
+
+def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
+    """‖g‖ over all gradients that there are; of half precision, in float32: squares of float16 end at 65504."""
+    present = [g for g in gradients if g is not None]
+    half = [g.dtype in (torch.float16, torch.bfloat16) for g in present]
+    return nn.utils.get_total_norm([g.float() if h else g for g, h in zip(present, half, strict=True)])
 
 
 def clip_gradients(

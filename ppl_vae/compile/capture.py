@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ppl_vae.compile.adam import total_norm
 from ppl_vae.core.functional import call_with
 
 aten = torch.ops.aten
@@ -67,7 +68,7 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
         with torch.enable_grad():
             results = call_with(module, values, *tensors[len(places) :])
             gradients = torch.autograd.grad(-results[1], parameters, allow_unused=True)
-        norm = nn.utils.get_total_norm([g for g in gradients if g is not None])
+        norm = total_norm(gradients)
         return [*(r.detach() for r in results), norm, *(None if g is None else g.contiguous() for g in gradients)]
 
     traced = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)

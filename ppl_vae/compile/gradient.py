@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ppl_vae.compile.adam import clip_gradients
+from ppl_vae.compile.adam import clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
 from ppl_vae.compile.verify import GRADIENT, CaptureError
@@ -49,7 +49,7 @@ class Gradient:
         with computing(self.precision):
             bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        norm = total_norm(p.grad for p in self.parameters.values())
         return self.clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
 
     def clipped(self, metrics: Metrics) -> Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,15 +28,29 @@ class Meter:
         {'bound': -2.0}
     """
 
+    SKIPPED = "skipped"
+    """The share of data in steps that were not taken: no metric, and counted in the average of none."""
+
     def __init__(self) -> None:
         # Metrics may change from batch to batch (labelled and unlabelled ones): a sum per set of names.
         self._sums: dict[tuple[str, ...], Tensor] = {}
         self._weights: dict[tuple[str, ...], int] = {}
 
-    def add(self, metrics: Mapping[str, Tensor], weight: int) -> None:
-        """Add 0-d tensors that are averages over `weight` data."""
-        names = tuple(metrics)
-        values = torch.stack([m.detach() for m in metrics.values()])
+    def add(self, metrics: Mapping[str, Tensor], weight: int, ok: Tensor | None = None) -> None:
+        """Add 0-d tensors that are averages over `weight` data.
+
+        Args:
+            metrics: by name.
+            weight: how many data.
+            ok: 0-d; where it is false the metrics are those of a step that was not taken. None: it was.
+        """
+        self.add_row(tuple(metrics), torch.stack([m.detach() for m in metrics.values()]), weight, ok)
+
+    def add_row(self, names: tuple[str, ...], values: Tensor, weight: int, ok: Tensor | None = None) -> None:
+        """Add the same as one vector."""
+        if ok is not None:
+            names, values = (*names, self.SKIPPED), torch.where(ok, values, 0.0)
+            values = torch.cat([values, 1 - ok.to(values.dtype).reshape(1)])
         self.sums(names, values.device).add_(values, alpha=weight)
         self.weigh(names, weight)
 
@@ -56,13 +71,17 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Give the averages; this waits for the device."""
         totals: dict[str, float] = {}
-        weights: dict[str, int] = {}
+        weights: dict[str, float] = {}
+        everything = 0.0
         for names, sums in self._sums.items():
-            for name, total in zip(names, sums.tolist(), strict=True):
+            found = dict(zip(names, sums.tolist(), strict=True))
+            taken = self._weights[names] - found.pop(self.SKIPPED, 0.0)
+            everything += taken
+            for name, total in found.items():
                 totals[name] = totals.get(name, 0.0) + total
-                weights[name] = weights.get(name, 0) + self._weights[names]
-        everything = sum(self._weights.values())
-        return {n: total / (everything if n.startswith("kl/") else weights[n]) for n, total in totals.items()}
+                weights[name] = weights.get(name, 0.0) + taken
+        weights |= {name: everything for name in totals if name.startswith("kl/")}
+        return {name: total / weights[name] if weights[name] else math.nan for name, total in totals.items()}
 
     def merge(self, other: Meter) -> None:
         """Add all that another one was given."""

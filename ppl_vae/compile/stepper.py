@@ -79,15 +79,17 @@ class Stepper:
         shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
         way = self._ways.get(shape)
         if way is None:
-            way = self._ways[shape] = self._kept(lambda: self._way(batch, shape))
-        if shape in self._due and step >= self._due[shape][0]:
+            way = self.by_program
+            if self._can_verify(batch):
+                way = self._ways[shape] = self._kept(lambda: self._way(batch, shape))
+        if shape in self._due and step >= self._due[shape][0] and self._can_verify(batch):
             _, make = self._due.pop(shape)
             way = self._ways[shape] = self._kept(lambda: make(batch))
         way(batch, meter)
 
     def by_program(self, batch: Batch, meter: Meter) -> None:
         """Take a step by the program itself."""
-        self._finish(self.gradient(batch), batch, meter)
+        self._take(self.gradient, batch, meter)
 
     def replay(self, batch: Batch) -> Metrics:
         """The gradient of a step by the program, left in `.grad`, without the update of the parameters."""
@@ -97,9 +99,16 @@ class Stepper:
         """The parts of a batch that programs are given one after the other; noise is drawn as in the step."""
         yield batch
 
-    def dry_run(self, batch: Batch) -> None:
-        """Compute a gradient as the program does, and leave nothing of it."""
-        self._kept(lambda: self.gradient(batch))
+    def dry_run(self, batch: Batch) -> Metrics:
+        """Compute a gradient as the program does, and leave nothing of it but its metrics."""
+        return self._kept(lambda: self.gradient(batch))
+
+    def _can_verify(self, batch: Batch) -> bool:
+        """False where a batch tells nothing: any two steps that are not finite are alike. The next one is tried."""
+        if not self.captures:
+            return True
+        metrics = self.dry_run(batch)
+        return all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
 
     @property
     def has_recorded(self) -> bool:
@@ -120,18 +129,19 @@ class Stepper:
 
     def _by(self, gradient: Callable[[Batch], Metrics]) -> StepFunction:
         """Steps that take the gradient in this way."""
-        return lambda batch, meter: self._finish(gradient(batch), batch, meter)
+        return lambda batch, meter: self._take(gradient, batch, meter)
 
-    def _finish(self, metrics: Metrics, batch: Batch, meter: Meter) -> None:
-        self.updater.step()
-        meter.add(metrics, length(batch))
+    def _take(self, gradient: Callable[[Batch], Metrics], batch: Batch, meter: Meter) -> None:
+        self.updater.keep()
+        metrics = gradient(batch)
+        self.updater.step(metrics)
+        meter.add(metrics, length(batch), self.updater.ok)
 
     def _way(self, batch: Batch, shape: Any) -> StepFunction:
         """The way for batches of this shape, until full ones are due to be compiled."""
         if not self.captures or len(self._ways) >= SHAPES:
             return self.by_program
-        full = length(batch) == self.batch_size
-        self.dry_run(batch)  # what the program makes at its first batch of a shape must not be made of fake tensors
+        full = length(batch) == self.batch_size  # what the program makes at its first batch of a shape has been made
         try:
             recorded = self._recorded(batch)
         except CaptureError as error:

@@ -74,6 +74,8 @@ class Trainer:
     keep: str = _of_fit("keep")
     accumulate: int = _of_fit("accumulate")
     precision: str = _of_fit("precision")
+    nonfinite: str = _of_fit("nonfinite")
+    nonfinite_budget: int = _of_fit("nonfinite_budget")
 
 
 @dataclass

@@ -9,6 +9,7 @@ import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
+from ppl_vae.core.half import widened
 from ppl_vae.core.plates import PlateStructure
 from ppl_vae.errors import CheckError
 
@@ -97,7 +98,7 @@ class Axes:
 
     def reduce(self, x: Tensor) -> Tensor:
         """Sum all plates but particles and data: `(…, particles, data)`, or `(…, particles)` without a data plate."""
-        x = self.expand(x)
+        x = self.expand(widened(x))
         if self._others:
             x = x.sum(self._others)
         return self._untile(x)

@@ -30,6 +30,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ppl_vae.core.axes import PARTICLES, Axes
+from ppl_vae.core.half import wide_log_prob
 from ppl_vae.core.plates import PlateStructure, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.site import Site, marginal_site, site_log_prob
@@ -123,7 +124,7 @@ def inner_expectation(guide: Trace, plates: PlateStructure) -> Expectation | Non
     for msg in sample_sites(guide).values():
         dim = msg["infer"].get("_enumerate_dim")
         if dim is not None and (names := around(msg)) - {None}:
-            inner.append((dim, names, msg["fn"].log_prob(msg["value"])))
+            inner.append((dim, names, wide_log_prob(msg["fn"], msg["value"])))
     if not inner:
         return None
 

@@ -9,6 +9,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.core.axes import Axes, Scale
+from ppl_vae.core.half import wide_log_prob, widened
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.supports import refusal
 from ppl_vae.distributions.relaxed import relaxed_log_prob
@@ -102,10 +103,10 @@ def site_log_prob(msg: dict[str, Any], *, relaxed: bool = False, masked: bool = 
     """
     fn = msg["fn"] if masked else unmasked(msg["fn"])
     if relaxed and not msg["is_observed"]:
-        log_prob = relaxed_log_prob(fn, msg["value"])
+        log_prob = widened(relaxed_log_prob(fn, msg["value"]))
     else:
         try:
-            log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+            log_prob = wide_log_prob(fn, msg["value"], *msg["args"], **msg["kwargs"])
         except ValueError as error:
             why = refusal(msg)
             if why is None:

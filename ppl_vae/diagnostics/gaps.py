@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import Evidence, StreamingEvidence
+from ppl_vae.core.half import array_of
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan_rows
 from ppl_vae.errors import ArgumentError
 from ppl_vae.mcmc.hmc import AnnealedPath, Point
@@ -102,7 +103,7 @@ def _table(amortized: Evidence, local: Evidence) -> "pd.DataFrame":
         "approximation": log_evidence - local.elbo,
         "amortization": local.elbo - amortized.elbo,
     }
-    return pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    return pd.DataFrame({name: array_of(column) for name, column in columns.items()})
 
 
 def _local(vae: "VAE", block: Block, family: str, steps: int, lr: float, num_particles: int) -> Evidence:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.core.data import as_split, take_data
+from ppl_vae.core.half import array_of, widened
 from ppl_vae.core.terms import analytic_kl, closed_kl
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.unwrap import factors
@@ -47,7 +48,7 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     elif t.num_particles > 1 and t.strategy == "loop":
         return None  # the distribution at hand is the first particle's only
     else:
-        kl = q_unit.log_prob(q.raw) - p_unit.log_prob(q.raw)
+        kl = widened(q_unit.log_prob(q.raw)) - widened(p_unit.log_prob(q.raw))
     event_dim = q.fn.event_dim
     kl = kl.expand(torch.broadcast_shapes(kl.shape, q.fn.batch_shape + q.fn.event_shape))
     kl = kl.flatten(kl.dim() - event_dim) if event_dim else kl.unsqueeze(-1)
@@ -184,9 +185,9 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
     return [
         Encoding(
             name,
-            torch.cat(parts).numpy(),
-            torch.cat(kl[name]).mean(0).numpy() if name in kl and len(kl[name]) == len(parts) else None,
-            variance_of_means(torch.cat(parts), torch.cat(spread[name]), draws).numpy(),
+            array_of(torch.cat(parts)),
+            array_of(torch.cat(kl[name]).mean(0)) if name in kl and len(kl[name]) == len(parts) else None,
+            array_of(variance_of_means(torch.cat(parts), torch.cat(spread[name]), draws)),
             shapes[name],
         )
         for name, parts in moments.items()

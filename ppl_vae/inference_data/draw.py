@@ -12,6 +12,7 @@ from torch.distributions import biject_to, constraints
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
+from ppl_vae.core.half import array_of
 from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
@@ -195,7 +196,7 @@ def _draws(
 
     def put(group: str, name: str, value: Tensor) -> None:
         if value.numel():  # a pyro.factor has no value
-            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else _array(value))
+            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else array_of(value))
 
     evidence = StreamingEvidence(total)
     done = 0
@@ -232,7 +233,7 @@ def _draws(
     if with_density:
         e = evidence.result()
         result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
-    result["observed_data"] = observations(t) if shrink else observations(t, _array)
+    result["observed_data"] = observations(t) if shrink else observations(t, array_of)
     return result
 
 
@@ -292,13 +293,9 @@ def _is_discrete(site: "Site") -> bool:
     return bool(getattr(support_of(site.fn), "is_discrete", False))
 
 
-def _array(value: Tensor) -> NDArray[Any]:
-    return np.asarray(value.detach().cpu().numpy())
-
-
 def _small(value: Tensor) -> NDArray[Any]:
     """As an array; whole numbers in the smallest type in which their differences cannot overflow."""
-    array = _array(value)
+    array = array_of(value)
     if array.dtype.kind in "fiub" and array.size and bool((array == np.round(array)).all()):
         largest = np.abs(array).max()
         for kind in (np.int8, np.int16, np.int32):
@@ -385,5 +382,5 @@ def constants(split: Any, t: Terms, spec: Any) -> dict[str, NDArray[Any]]:
         head = tensor[: t.batch_size].to(t.log_weights.device)
         if all(place_of(value, [head]) is None for value in observed):
             name = spec.fields[i].name if spec is not None and len(spec.fields) > i else f"input_{i}"
-            constants[name] = tensor.cpu().numpy()
+            constants[name] = array_of(tensor)
     return constants

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ppl_vae.core.data import take_data
+from ppl_vae.core.half import array_of
 from ppl_vae.core.run import terms
 from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
 from ppl_vae.errors import ArgumentError
@@ -125,10 +126,10 @@ def _chains(
             for name, u in point.items():
                 shape = (chains, t.batch_size, *t.latents[name].value.shape[2:])
                 z = path.transform[name](u).movedim(path.axis[name], 0)
-                kept[name].append(z.reshape(shape).cpu().numpy())
-            rates.append(rate.reshape(chains, -1).cpu().numpy())
+                kept[name].append(array_of(z.reshape(shape)))
+            rates.append(array_of(rate.reshape(chains, -1)))
         tick(i + 1)
-    steps = np.broadcast_to(size.reshape(chains, 1, -1).cpu().numpy(), (chains, draws, t.batch_size))
+    steps = np.broadcast_to(array_of(size.reshape(chains, 1, -1)), (chains, draws, t.batch_size))
     return {
         "posterior": {name: np.stack(values, axis=1) for name, values in kept.items()},
         "sample_stats": {"acceptance_rate": np.stack(rates, axis=1), "step_size": steps},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
+from ppl_vae.core.half import widened
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
 from ppl_vae.distributions.unwrap import factors
@@ -125,7 +126,7 @@ def pairwise_log_q(site: Site) -> Tensor:
     assert site.data_dim is not None
     axis = site.data_dim - site.fn.event_dim
     each = site.raw.movedim(axis, 0).unsqueeze(axis)  # (code, …, 1, …): against all data
-    pairs = base.log_prob(each).movedim(axis, 1)
+    pairs = widened(base.log_prob(each)).movedim(axis, 1)
     return pairs.reshape(*pairs.shape[:2], -1)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ppl_vae.core.half import widened
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms, analytic_kl
 from ppl_vae.distributions.unwrap import factors
@@ -81,7 +82,7 @@ def kl_by_dimension(t: Terms, name: str) -> Tensor:
         q, p = factors(site.fn), factors(p)
         if q.event_dim == p.event_dim == 0 and site.mask is None and _plain_weight(t, name):
             assert site.data_dim is not None
-            kl = kl_divergence(q, p) * site.weight
+            kl = widened(kl_divergence(q, p)) * site.weight
             kl = kl.movedim(site.data_dim - site.fn.event_dim, 0).mean(0)
             while kl.dim() > t.prepared.plates.depth - 1 + site.fn.event_dim:
                 kl = kl.mean(0)  # particles

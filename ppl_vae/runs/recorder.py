@@ -24,6 +24,7 @@ from ppl_vae.files.manifest import MANIFEST, MOST
 from ppl_vae.files.replace import clear
 from ppl_vae.runs import git, saved
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.schema import SCHEMA, schema_of
 from ppl_vae.version import __version__
 
 LOCK = ".lock"
@@ -122,7 +123,7 @@ class RunWriter:
         moment = now()
         before = {k: v for k, v in self.record.items() if k not in ENDED}
         record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
-        record |= {"status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if before:
             manifest.withdraw(self.directory, OWN)
         for name in (RECORD, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
@@ -165,7 +166,7 @@ class RunWriter:
             facts: what else belongs in `run.json`, such as `refused` for a run that nothing had been trained of.
         """
         if not self.record:
-            self.record = {"status": "failed", "started": now(), "versions": versions()}
+            self.record = {"schema": SCHEMA, "status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         try:
             write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
@@ -208,7 +209,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     """Read `run.json`.
 
     Raises:
-        RunError: if it is missing or damaged.
+        RunError: if it is missing or damaged, or of a later schema than this version knows.
     """
     path = directory / RECORD
     try:
@@ -217,6 +218,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
     if not isinstance(record, dict) or "status" not in record:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
+    schema_of(record, path)
     return record
 
 

@@ -114,7 +114,7 @@ class Run:
                 f"{self.directory} is a run of pv.fit, which has no {CONFIG} to make its pair and data from. In "
                 "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
             )
-        found = saved.read(self.directory)
+        found = saved.read(self.directory, record)
         if "model" not in found.values or "guide" not in found.values:
             raise RunError(f"{path} describes no pair; expected the config that `train` wrote")
         return found

@@ -12,12 +12,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ppl_vae import files
-from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
 from ppl_vae.files import seal
+from ppl_vae.files.inside import RUN
 from ppl_vae.runs import trust
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.plain import LARGEST, parse
+from ppl_vae.runs.schema import in_present_form
 
 CONFIG = "config.yaml"
 MADE_HERE = b"\n# made here: "
@@ -67,8 +68,12 @@ def write(directory: Path, config: Mapping[str, Any], modules: Sequence[str] = (
     write_atomically(directory / CONFIG, seal.sealed_text(text.rstrip()), listed=False)
 
 
-def read(directory: Path) -> Saved:
-    """The config of a run, as data: nothing that it names is looked for.
+def read(directory: Path, record: Mapping[str, Any]) -> Saved:
+    """The config of a run, as data and in the present form: nothing that it names is looked for.
+
+    Args:
+        directory: of the run.
+        record: its `run.json`.
 
     Raises:
         RunError: for what no run of ours holds.
@@ -87,7 +92,7 @@ def read(directory: Path) -> Saved:
             f"{path} cannot be read ({place} holds ${{: a saved config has no references, and none is followed)"
         )
     modules, why = _standing(text, line) if mark else ((), "it bears no seal of yours")
-    return Saved(with_present_names(values), modules, why)
+    return Saved(in_present_form(values, record, directory / RUN), modules, why)
 
 
 def _standing(text: bytes, line: bytes) -> tuple[tuple[str, ...], str]:

@@ -92,7 +92,10 @@ class Together:
         """One step of some runs; the rows of others are ballast."""
         streams = [lane.generators["torch"] for lane in self.lanes]
         for place in places:
-            self.lanes[place].training.set_schedules()
+            training = self.lanes[place].training
+            training.set_schedules()
+            assert training.state.optimizer is not None
+            training.state.optimizer.keep()
         names, rows = self._gradients(batches, tensors, streams, places)
         size = length(batches[0])
         for place in places:
@@ -100,9 +103,8 @@ class Together:
             lane.generators["torch"] = streams[place]
             state = lane.training.state
             assert state.optimizer is not None
-            state.optimizer.step()
-            state.meter.sums(names, rows.device).add_(rows[place], alpha=size)
-            state.meter.weigh(names, size)
+            state.optimizer.step({name: rows[place, names.index(name)] for name in ("bound", "grad_norm")})
+            state.meter.add_row(names, rows[place], size, state.optimizer.ok)
             state.end_step()
 
     # --- verifying
@@ -256,5 +258,7 @@ def _summary(lanes: Sequence[Lane], seconds: float) -> str:
     for key in ("train/bound", "validation/bound"):
         if values := [row[key] for row in rows if key in row]:
             told.append(f"{key.replace('/', ' ')} {min(values):.3f} … {max(values):.3f}")
+    if skipped := sum(int(row.get("skipped", 0)) for row in rows):
+        told.append(f"{skipped} steps that were not finite skipped")
     failed = sum(lane.error is not None for lane in lanes)
     return "  ".join([*told, *([f"{failed} failed"] if failed else []), f"{seconds:.1f} s"])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
+from ppl_vae.compile.guard import POLICIES
 from ppl_vae.compile.precision import PRECISIONS
 from ppl_vae.core.call import named_arguments, require_pair
 from ppl_vae.core.misfit import misfit_told
@@ -54,6 +55,8 @@ def fit(
     keep: str = "best",
     accumulate: int = 1,
     precision: str = "full",
+    nonfinite: str = "raise",
+    nonfinite_budget: int = 10,
     distributed: bool = False,
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -94,6 +97,10 @@ def fit(
             of one. Noise is another than that of the whole batch; the objective must be a mean over data.
         precision: `"full"`, that of the pair; or `"bf16-mixed"`: in training, products of networks are taken in
             bfloat16, all else in float32, and what is evaluated in full.
+        nonfinite: what is done with a step whose bound or gradient is NaN or infinite: `"raise"`; `"skip"`: it changes
+            nothing, neither parameters nor optimizer nor running averages, and is counted; or `"backoff"`: the same,
+            and the learning rate is halved, to be doubled again after each 100 finite steps in succession.
+        nonfinite_budget: so many steps of the run may be skipped; the next one raises.
         distributed: train on all processes of the default group of `torch.distributed`, each taking `accumulate`
             shares of every batch. They are given the same arguments; the first one writes and is called back.
         directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
@@ -108,8 +115,8 @@ def fit(
     Raises:
         DataError: data that the programs cannot be right on: a value outside the support of the site that observes it,
             a missing one (NaN) that nothing masks, no data axis; names the first and its place.
-        NonFiniteError: the bound became NaN or infinite; names epoch, step and site. The pair holds the
-            weights of before that step, the directory those after the last whole epoch.
+        NonFiniteError: the bound became NaN or infinite (more often than `nonfinite` allows); names epoch, step and
+            site. The pair holds the weights of before that step, the directory those after the last whole epoch.
         KeyboardInterrupt: on Ctrl-C, after the step at hand was finished and its state saved, to go on from
             there; its attribute `history` is the history. A second Ctrl-C stops at once.
         RunError: the directory holds another run, or none that can be resumed; another process of the run failed.
@@ -143,6 +150,8 @@ def fit(
         compile=compile,
         accumulate=accumulate,
         precision=precision,
+        nonfinite=nonfinite,
+        nonfinite_budget=nonfinite_budget,
     )
     call = Call.checked(
         vae, data, objective, optimizer, scheduler, plan, groups, distributed, directory, resume, callbacks
@@ -315,3 +324,5 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
         raise ArgumentError("Got resume=True without a directory, expected directory=… of the run to go on with.")
     one_of("compile", plan.compile, ("auto", "off", "export", "inductor"))
     one_of("precision", plan.precision, PRECISIONS)
+    one_of("nonfinite", plan.nonfinite, POLICIES)
+    whole("nonfinite_budget", plan.nonfinite_budget, 0, "It counts steps that nonfinite=skip|backoff may skip.")

@@ -76,11 +76,17 @@ class History:
         return -row.get("validation/elbo", row.get("train/elbo", math.nan))
 
     @property
+    def skipped(self) -> int:
+        """Steps that were skipped because bound or gradient was not finite (see `fit`'s `nonfinite`)."""
+        return int(sum(row.get("skipped", 0) for row in self.rows))
+
+    @property
     def result(self) -> dict[str, Any]:
         """The result of a run: the number of epochs, and the figures of the weights that are kept."""
         row = self.kept or {}
         shown = {k: v for k, v in row.items() if k.startswith("validation/") or k in ("train/bound", "train/elbo")}
-        return {"epochs": len(self), "best_epoch": self.best_epoch, **shown}
+        skipped = {"skipped": self.skipped} if any("skipped" in row for row in self.rows) else {}
+        return {"epochs": len(self), "best_epoch": self.best_epoch, **skipped, **shown}
 
     @property
     def last(self) -> Row | None:
@@ -131,7 +137,8 @@ class History:
         if not self.rows:
             return f"History(no epochs, {self.status})"
         n = len(self.rows)
-        title = f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch})"
+        skipped = f", {self.skipped} steps skipped" if self.skipped else ""
+        title = f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch}{skipped})"
         columns = [c for c in SHOWN if c in self.columns]
         shown = self.rows if n <= 8 else [*self.rows[:3], None, *self.rows[-4:]]
         cells = [columns, *([_cell(r, c) for c in columns] if r else ["…"] * len(columns) for r in shown)]

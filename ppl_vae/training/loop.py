@@ -14,11 +14,12 @@ from typing import Any, NoReturn
 
 import torch
 
+from ppl_vae.compile.guard import Guard
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
 from ppl_vae.core.run import terms
-from ppl_vae.core.snapshot import copied
+from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import PplVaeError
 from ppl_vae.training import nonfinite
 from ppl_vae.training.batches import Batches
@@ -135,6 +136,8 @@ def end_epoch(
     grad_norm = averages.pop("grad_norm")
     row |= {f"train/{name}": value for name, value in averages.items()}
     row |= {"lr": state.optimizer.lr, "grad_norm": grad_norm}
+    if isinstance(state.optimizer, Guard):
+        row |= _skipped(training, state.optimizer)
     row |= {name: float(schedule.value) for name, schedule in training.schedules.items()}
     if validation is None or training.validation is None:
         row |= validate(training)
@@ -154,19 +157,46 @@ def train_on(training: Training, batch: tuple[Any, ...]) -> None:
     assert stepper is not None
     training.set_schedules()
     try:
-        if state.step == 0:
-            stepper.by_program(batch, state.meter)
-        else:
-            if process.validating:  # a resumed run: it must take each step in the way of an uninterrupted one
-                stepper.dry_run(batch)
-                _stop_validating(training)
+        if process.validating and state.step > 0:
+            # a resumed run: it must take each step in the way of an uninterrupted one
+            _checked(training, batch, lambda: stepper.dry_run(batch))
+            _stop_validating(training)
+        if state.step > 0:
             stepper(batch, state.meter, state.step)
+        elif not _checked(training, batch, lambda: stepper.by_program(batch, state.meter)):
+            stepper.by_program(batch, state.meter)
     except Exception as error:
         nonfinite.blame(training, error, length(batch))
         raise
     if process.validating:
         _stop_validating(training)
     state.end_step()
+
+
+def _checked(training: Training, batch: tuple[Any, ...], take: Callable[[], object]) -> bool:
+    """Take a step in which arguments are checked; False if it is to be skipped, and so has nothing to be checked."""
+    guard, parts, group = training.state.optimizer, (training.state.vae, training.state.objective), training.group
+    if not isinstance(guard, Guard):
+        take()
+        return True
+    before = Snapshot.of(parts, training.device)
+    try:
+        take()
+    except Exception as error:
+        failed = isinstance(error, ValueError)
+        if group.size > 1 and getattr(error, "told_to_ranks", False):
+            failed = any(group.gather(failed))
+        if not failed:
+            raise
+        _stop_validating(training)
+        before.put(parts, training.device)
+        assert training.stepper is not None
+        finite = nonfinite.is_finite(training.stepper.replay(batch))
+        before.put(parts, training.device)
+        if finite:  # it is another error, such as data outside of a support
+            raise
+        return False
+    return True
 
 
 def _stop_validating(training: Training) -> None:
@@ -210,9 +240,24 @@ def _join_meters(training: Training) -> Meter:
 
 def _averages(training: Training, meter: Meter) -> dict[str, float]:
     averages = meter.read()
-    if not nonfinite.are_finite(averages):
+    if nonfinite.is_over(training, averages):
         nonfinite.locate(training, None)
     return averages
+
+
+def _skipped(training: Training, guard: Guard) -> Row:
+    """The columns of an epoch on steps that were skipped, which are said aloud."""
+    budget, epoch = training.plan.nonfinite_budget, training.state.epoch
+    number = guard.skipped - training.history.skipped
+    row: Row = {"skipped": number, **({"lr_factor": guard.factor} if guard.backoff else {})}
+    if number:
+        steps = f"{number} step{'s' if number > 1 else ''} of epoch {epoch}"
+        slower = f", learning rate times {guard.factor:.3g}" if guard.backoff else ""
+        training.process.reporter.note(
+            f"warning: {steps} skipped, the last one step {guard.last}: "
+            f"bound or gradient not finite ({guard.skipped} of at most {budget} in all{slower})"
+        )
+    return row
 
 
 def _tell_how_it_ran(training: Training) -> None:

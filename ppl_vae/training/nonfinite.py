@@ -1,7 +1,8 @@
 """The place where a bound became NaN or infinite, and what to try.
 
 A step reads no number, so that a NaN is seen at the end of an epoch. The epoch is then replayed from the state at its
-start, to find the step and the site.
+start, to find the step and the site. Where such steps are skipped (see `ppl_vae.compile.guard`), so it is done once
+there are more of them than the run allows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.compile.guard import Guard
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.training.checkpoint import Store
@@ -33,6 +35,24 @@ DATA = "check the data for such values, and that the likelihood's support contai
 def are_finite(averages: Mapping[str, float]) -> bool:
     """True if the bound and the gradient have been finite in all steps; metrics of an objective's own are its own."""
     return all(math.isfinite(averages.get(name, 0.0)) for name in ("bound", "grad_norm"))
+
+
+def is_finite(metrics: Mapping[str, Tensor]) -> bool:
+    """The same of one step; this waits for the device."""
+    return all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
+
+
+def is_over(training: Training, averages: Mapping[str, float]) -> bool:
+    """True if there was a step that is not finite, or there were more of them than may be skipped.
+
+    Args:
+        training: the run.
+        averages: of the epoch at hand.
+    """
+    guard = training.state.optimizer
+    if isinstance(guard, Guard):
+        return guard.skipped > training.plan.nonfinite_budget
+    return not are_finite(averages)
 
 
 def blame(training: Training, error: Exception, size: int) -> None:
@@ -70,13 +90,17 @@ def locate(training: Training, cause: Exception | None) -> None:
     stop_validating()
     state.put(copied(training.process.snapshot), "the snapshot")
     parts = (state.vae, state.objective)
+    guard = state.optimizer if isinstance(state.optimizer, Guard) else None
     for batch in training.rest_of_epoch():
         before = Snapshot.of(parts, training.device)
+        state.optimizer.keep()
+        metrics: Mapping[str, Tensor] = {}
         try:
             training.set_schedules()
             metrics = stepper.replay(batch)
-            wrong = not all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
-            value = float(metrics["bound"])
+            wrong, value = not is_finite(metrics), float(metrics["bound"])
+            if wrong and guard is not None and guard.skipped < training.plan.nonfinite_budget:
+                wrong = False  # this one is skipped again
         except Exception as error:
             if isinstance(error, RanksError) and not hasattr(error, "told_to_ranks"):
                 raise
@@ -91,10 +115,12 @@ def locate(training: Training, cause: Exception | None) -> None:
             before.put(parts, training.device)
             if cause is not None and site is None and math.isnan(value):
                 return
+            if guard is not None and guard.skipped:
+                what = f"{what}. {guard.skipped} steps were skipped before, as many as nonfinite_budget allows"
             fail(state, store, value, what, site, cause)
         if state.step > reached:
             break
-        state.optimizer.step()
+        state.optimizer.step(metrics)
         state.end_step()
     unknown = "it did not occur again when the epoch was replayed, so the site is unknown"
     fail(state, store, math.nan, unknown, None, cause)

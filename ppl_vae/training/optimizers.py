@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ppl_vae.errors import ArgumentError, PplVaeError
+from ppl_vae.errors import ArgumentError, CheckError, PplVaeError
 
 EXAMPLE = "such as optimizer=functools.partial(torch.optim.Adam, lr=1e-3)"
 
@@ -45,6 +45,7 @@ def build_optimizer(
             longest prefix that fits counts, other parameters take the factory's own options.
 
     Raises:
+        CheckError: an ε that underflows in the dtype of the parameters.
         PplVaeError: no parameters, an unknown prefix, a learning rate that is no number, an optimizer that
             needs a closure.
     """
@@ -78,6 +79,7 @@ def build_optimizer(
             "optimizer of one gradient per step. A bound on minibatches is random, and line searches on it "
             "fail: use Adam."
         )
+    _refuse_underflow(optimizer, {parameter: name for name, parameter in parameters.items()})
     for number, group in enumerate(optimizer.param_groups):
         for key, value in group.items():
             if isinstance(value, float) and (math.isnan(value) or (key == "lr" and not 0 <= value < math.inf)):
@@ -87,6 +89,26 @@ def build_optimizer(
                     f"{' ≥ 0' if key == 'lr' else ''}: e.g. lr=1e-3."
                 )
     return optimizer
+
+
+def _refuse_underflow(optimizer: Optimizer, names: Mapping[Tensor, str]) -> None:
+    """Refuse an ε that the parameters' dtype rounds to 0, or close to it: √v + ε, too, is 0 where a gradient is small.
+
+    Raises:
+        CheckError: naming what underflows and what to set.
+    """
+    for group in optimizer.param_groups:
+        eps = group.get("eps")
+        for p in group["params"]:
+            if not isinstance(eps, float) or not p.is_floating_point() or eps >= torch.finfo(p.dtype).tiny:
+                continue
+            kind, made = str(p.dtype).removeprefix("torch."), type(optimizer).__name__
+            raise CheckError(
+                f"Got {made} with eps={eps:g} and parameters of {kind} ({names[p]!r}), expected eps of at least "
+                f"{torch.finfo(p.dtype).tiny:.2g}: its squared averages v are {kind}, too, and underflow to 0 where a "
+                f"gradient is below about 0.005, so that a step m/(√v + eps) is as large as 1/eps. Set eps=1e-4, make "
+                "the pair bfloat16, or keep it float32 and take precision='bf16-mixed' (trainer.precision)."
+            )
 
 
 def _refuse_kinds(factory: Any) -> None:

@@ -195,7 +195,13 @@ def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {"is": type(optimizer).__name__, "groups": groups}
 
 
-LATER: dict[str, Any] = {"accumulate": 1, "precision": "full", "shares": 1}
+LATER: dict[str, Any] = {
+    "accumulate": 1,
+    "precision": "full",
+    "shares": 1,
+    "nonfinite": "raise",
+    "nonfinite_budget": 10,
+}
 """Settings that came later, as runs of before them were."""
 
 

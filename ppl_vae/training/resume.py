@@ -107,7 +107,7 @@ def catch_up(training: Training) -> None:
 
 def save_step(training: Training) -> None:
     """Keep the state within an epoch; where a number is not finite any more, that from which its step is found."""
-    spoilt = not nonfinite.are_finite(training.state.meter.read())
+    spoilt = nonfinite.is_over(training, training.state.meter.read())
     _keep(training, from_beginning=spoilt and training.process.snapshot is not None)
 
 

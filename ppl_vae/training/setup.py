@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppl_vae import rng
 from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.gradient import Gradient
+from ppl_vae.compile.guard import Guard
 from ppl_vae.compile.precision import require_float32
 from ppl_vae.compile.stepper import Stepper
 from ppl_vae.core.run import prepare
@@ -53,6 +54,8 @@ class Plan:
     compile: str
     accumulate: int
     precision: str
+    nonfinite: str
+    nonfinite_budget: int
 
 
 @dataclass
@@ -187,7 +190,10 @@ def set_up(
     if epochs or parameters:
         made = build_optimizer(optimizer, parameters, groups)
         chosen = describe_optimizer(made)
-        state.optimizer = Updater(made)
+        if plan.nonfinite == "raise":
+            state.optimizer = Updater(made)
+        else:
+            state.optimizer = Guard(made, (vae, objective), backoff=plan.nonfinite == "backoff")
         validated = given.validation is not None
         state.scheduler = Pacer(scheduler, made, steps=steps, epochs=epochs, validated=validated)
         stepper = _stepper(given, state, parameters, moving, steps)

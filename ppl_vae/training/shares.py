@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ppl_vae import rng
-from ppl_vae.compile.adam import Updater
+from ppl_vae.compile.adam import Updater, total_norm
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import Stepper, length
@@ -140,10 +141,11 @@ class SharedStepper:
         self.shares.by_program(share, self._sum)  # type: ignore[arg-type]
 
     def _step(self, batch: Batch, meter: Meter, way: Way) -> None:
-        norm = self._gradient(batch, way)["grad_norm"]
-        self.updater.step()
+        self.updater.keep()
+        found = self._gradient(batch, way)
+        self.updater.step(found)
         for metrics, count in self._sum.told:
-            meter.add({**metrics, "grad_norm": norm}, count)
+            meter.add({**metrics, "grad_norm": found["grad_norm"]}, count, self.updater.ok)
 
     def _gradient(self, batch: Batch, way: Way) -> Metrics:
         """The clipped gradient of a batch, of all processes together.
@@ -176,7 +178,7 @@ class SharedStepper:
             self.gradient.forget()
             raise failure
         found = total.finish()
-        norm = nn.utils.get_total_norm(found)
+        norm = total_norm(found)
         return self.gradient.clipped({"bound": total.bound[0], "grad_norm": norm})
 
     def _places(self) -> range:
@@ -216,6 +218,7 @@ class _Sum:
     """
 
     groups = None  # of an optimizer whose update could be a part of the graph: there is none here
+    ok = None  # whether a step is taken is asked of all its shares together
 
     def __init__(
         self, parameters: Sequence[Tensor], modules: Sequence[nn.Module], ranks: int, device: torch.device
@@ -246,14 +249,17 @@ class _Sum:
         self._found.clear()
         self._before = [(b, b.detach().clone()) for b in self._now()]
 
-    def step(self) -> None:
+    def keep(self) -> None:
+        """A share is undone by nobody: its step may be."""
+
+    def step(self, metrics: Metrics) -> None:
         """The gradient of a share lies in `.grad`."""
         for number, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
                 self.gradients[number].add_(parameter.grad, alpha=self.weight)
                 self._found.add(number)
 
-    def add(self, metrics: Metrics, count: int) -> None:
+    def add(self, metrics: Metrics, count: int, ok: Tensor | None) -> None:
         """The metrics of a share of `count` data."""
         self.told.append((metrics, count))
         self.bound.add_(metrics["bound"].detach(), alpha=self.weight)
@@ -344,7 +350,7 @@ def require_divisible(vae: Any, objective: Any, batch: Batch, total: int, number
         )
     if any(not p.is_floating_point() for p in vae.parameters()):
         raise CheckError(f"Got {told} and parameters that are not real numbers, expected real ones: take one share.")
-    with torch.no_grad(), unchanged(vae):
+    with torch.no_grad(), pyro.validation_enabled(False), unchanged(vae):  # a NaN is the steps' own affair
         t = terms(vae, batch, 1, total=total, mode="draw")
     why = ""
     if not t.prepared.plates.data_plates or t.batch_size != count:

@@ -364,7 +364,7 @@ def test_the_key_is_made_once_and_for_its_user_alone(cli, tmp_path, monkeypatch)
     assert [p.name for p in key.parent.iterdir()] == ["key"]
     assert cli("train", *SMALL, "hydra.run.dir=b").code == 0
     assert key.read_bytes() == content
-    assert saved.read(tmp_path / "a").why == saved.read(tmp_path / "b").why == ""
+    assert saved.read(tmp_path / "a", {}).why == saved.read(tmp_path / "b", {}).why == ""
     assert (tmp_path / "a" / "config.yaml").read_bytes() == (tmp_path / "b" / "config.yaml").read_bytes()
     assert content.hex() not in (tmp_path / "a" / "config.yaml").read_text()
 
@@ -390,7 +390,7 @@ def test_a_key_that_is_not_the_users_alone_is_told_and_hinders_no_training(cli, 
     _harm_key(tmp_path / "state" / "ppl_vae" / "key", how)
     with pytest.warns(UserWarning, match=r"key .*nobody can tell later that this run was made here"):
         assert cli("train", *SMALL, "hydra.run.dir=run").code == 0
-    assert saved.read(tmp_path / "run").why
+    assert saved.read(tmp_path / "run", {}).why
     assert cli("evaluate", "run=run", "num_particles=4").code == 0
 
 

@@ -1,6 +1,7 @@
 """Small pairs to train, data for them, and short runs."""
 
 import functools
+import math
 import signal
 
 import pyro
@@ -57,6 +58,31 @@ def dataset(
     if flip is not None:
         x[flip] = 1 - x[flip]
     return pv.datasets.from_arrays(x[:train], x[train:] if validation else None, binarization=binarization)
+
+
+class Fragile(Guide):
+    """Gives NaN for a datum of ones alone."""
+
+    def forward(self, x, *_):
+        loc, raw = self.encoder(x).chunk(2, -1)
+        loc = loc + torch.where(x.sum(-1, keepdim=True) > 5.5, math.nan, 0.0)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(loc, nn.functional.softplus(raw) + 1e-4).to_event(1))
+
+
+def fragile(norm: bool = True) -> pv.VAE:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return pv.VAE(Model(norm=norm), Fragile())
+
+
+def breaking(*bad: int, train: int = 50) -> pv.datasets.Dataset:
+    """Data on which `Fragile` breaks at some rows."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(train + 20, 6, generator=generator) > 0.6).float()
+    x[:, 0] = 0.0
+    x[list(bad)] = 1.0
+    return pv.datasets.from_arrays(x[:train], x[train:])
 
 
 def weights(vae: nn.Module) -> dict[str, torch.Tensor]:

@@ -189,12 +189,30 @@ def resumed(folder: Path, epochs: int, **options: Any) -> pv.VAE:
     return vae
 
 
+SKIPPED: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
+    "skipped": lambda: (row_noise.pair(), row_noise.data(), Bad(row_noise.data()[17])),
+    "skipped at once": lambda: (pairs.fragile(norm=False), pairs.breaking(*range(0, 48, 7), train=48), o.ELBO()),
+}
+"""Cases in which steps are skipped: on one process the gradient is not finite, or an argument of its program."""
+
+
+def skipped(name: str, distributed: bool, directory: Path | None = None) -> tuple[pv.VAE, pv.History]:
+    """The run of a case in which steps are skipped, by two processes or by one that takes the same shares."""
+    vae, data, objective = SKIPPED[name]()
+    options = {"epochs": 2, "batch_size": 8, "nonfinite": "backoff", "nonfinite_budget": 99, "keep": "last"}
+    options |= {"distributed": True, "directory": directory} if distributed else {"accumulate": 2}
+    return vae, pairs.quiet(vae, data, objective, **options)
+
+
 def case(name: str, folder: Path) -> dict[str, Any]:
     if name in ENDS:
         return ended(name, folder)
     if name == "resumed":
         vae = resumed(folder, 3, accumulate=2, distributed=True)
         return {"weights": vae.state_dict(), "rows": []}
+    if name in SKIPPED:
+        vae, history = skipped(name, distributed=True, directory=folder / f"{RANK}")
+        return {"weights": vae.state_dict(), "rows": pairs.rows(history)}
     vae, data, chosen = equal(name, distributed=True)
     history = pairs.quiet(vae, data, directory=folder / f"{RANK}", **chosen)
     return {"weights": vae.state_dict(), "rows": pairs.rows(history), "compiled": history.compiled}

@@ -57,7 +57,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "resumed").mkdir()
     ranks.resumed(folder / "resumed", 2, accumulate=2)
     ends = [name for name in ranks.ENDS if name != "killed"]
-    called = torchrun("-m", "tests.training.ranks", str(folder), *EQUAL, *ends, "resumed", cwd=folder)
+    called = torchrun("-m", "tests.training.ranks", str(folder), *EQUAL, *ends, *ranks.SKIPPED, "resumed", cwd=folder)
     assert called.returncode == 0, called.stderr[-4000:]
     return folder
 
@@ -150,6 +150,19 @@ def test_what_fails_on_one_ends_all(done: Path, name: str, errors: list[str], wo
     assert told[0]["step"] == told[1]["step"]
     record = done / name.replace(" ", "_") / "run" / "run.json"
     assert not record.exists() or json.loads(record.read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("name", ranks.SKIPPED)
+def test_all_skip_a_step_that_is_not_finite_on_one(done: Path, name: str) -> None:
+    first, second = found(done, name)
+    assert all(torch.equal(a, second["weights"][k]) for k, a in first["weights"].items())
+    assert first["rows"] == second["rows"]
+    vae, history = ranks.skipped(name, distributed=False)
+    assert history.skipped > 1
+    assert [row["skipped"] for row in first["rows"]] == history["skipped"]
+    assert [row["lr_factor"] for row in first["rows"]] == history["lr_factor"]
+    for key, value in vae.state_dict().items():
+        torch.testing.assert_close(first["weights"][key], value, atol=1e-6, rtol=1e-6)
 
 
 def test_a_nan_is_found_where_one_process_finds_it(done: Path) -> None:

@@ -125,8 +125,10 @@ def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
 
 def _features(run: Run, vae: VAE, x: Any, cfg: DictConfig) -> Any:
+    from ppl_vae.core.half import array_of
+
     if cfg.features == "pixels":
-        return x.flatten(1).numpy()
+        return array_of(x.flatten(1))
     if cfg.features == "encoder":
         from ppl_vae.diagnostics.latents import all_codes
 
@@ -138,7 +140,7 @@ def _features(run: Run, vae: VAE, x: Any, cfg: DictConfig) -> Any:
     with run.user_code(), torch.no_grad():
         found = locate(cfg.features, "features", trusted=True)  # typed
         made = found().eval() if isinstance(found, type) and issubclass(found, torch.nn.Module) else found
-        return torch.as_tensor(made(x)).flatten(1).numpy()
+        return array_of(torch.as_tensor(made(x)).flatten(1))
 
 
 def checks(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:

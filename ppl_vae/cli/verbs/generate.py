@@ -101,6 +101,7 @@ def used(vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any], n: int) -> 
     import torch
 
     from ppl_vae.core.batch import batch_length, take
+    from ppl_vae.core.half import array_of
     from ppl_vae.core.inputs import arguments, given_values, inputs_of
 
     names = list(arguments(vae.model, len(batch)))
@@ -108,12 +109,14 @@ def used(vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any], n: int) -> 
     cycled = take(batch, torch.arange(n, device=vae.device) % (batch_length(batch) or 1))
     others = {i.name: cycled[p] for p, i in enumerate(inputs_of(vae, batch)) if i.is_needed and i.name not in values}
     found = {**values, **others}
-    return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v) for k, v in found.items()}
+    return {k: array_of(v) if isinstance(v, torch.Tensor) else np.asarray(v) for k, v in found.items()}
 
 
 def _restored(run: Run, value: Any) -> Any:
     """In the units of the source, where the data were standardized."""
-    return run.spec.restore(value).numpy() if tuple(value.shape[1:]) == run.spec.shape else value.numpy()
+    from ppl_vae.core.half import array_of
+
+    return array_of(run.spec.restore(value) if tuple(value.shape[1:]) == run.spec.shape else value)
 
 
 def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: Any) -> dict[str, Any]:
