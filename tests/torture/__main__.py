@@ -1,9 +1,9 @@
 """`python -m tests.torture`: every attack, one table, and the page `docs/reliability.md`; exit code 1 if a law is broken.
 
-    python -m tests.torture                       # the long form: an hour or two of processor time
-    python -m tests.torture --short               # a sample of each, in a minute or two
-    python -m tests.torture --only kills --seed 3 # one attack
-    python -m tests.torture --kinds               # what hostile directories there are, and what each tries
+python -m tests.torture                       # the long form: an hour or two of processor time
+python -m tests.torture --short               # a sample of each, in a minute or two
+python -m tests.torture --only kills --seed 3 # one attack
+python -m tests.torture --kinds               # what hostile directories there are, and what each tries
 """
 
 import argparse
@@ -78,7 +78,9 @@ def attacks(
                 raise
             continue
 
-        def search(module: object = module, title: str = title, unit: str = unit, name: str = name, long: int = long) -> Outcome:
+        def search(
+            module: object = module, title: str = title, unit: str = unit, name: str = name, long: int = long
+        ) -> Outcome:
             made = module.run(number(name, long), seed)  # type: ignore[attr-defined]
             return outcome.of_others(title, unit, made, long)
 
@@ -106,7 +108,11 @@ def told(results: Sequence[Outcome], words: str, seconds: float) -> str:
         f"{os.cpu_count()} cores, {seconds / 60:.0f} minutes."
     )
     broken = [f"- {line}" for line in outcome.findings(results)]
-    more = ["", "What was found:", "", *(line.replace("<", "&lt;").replace("\n", " ") for line in broken)] if broken else []
+    more = (
+        ["", "What was found:", "", *(line.replace("<", "&lt;").replace("\n", " ") for line in broken)]
+        if broken
+        else []
+    )
     return "\n".join([MARK, "", made, "", outcome.table(results), *more, "", MARK])
 
 
@@ -135,7 +141,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     warm.warm()
     made = attacks(
-        chosen.count, chosen.seed, short=chosen.short, workers=chosen.workers, say=lambda s: print(s, file=sys.stderr, flush=True)
+        chosen.count,
+        chosen.seed,
+        short=chosen.short,
+        workers=chosen.workers,
+        say=lambda s: print(s, file=sys.stderr, flush=True),
     )
     results = []
     for name in chosen.only or made:
@@ -149,7 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = not (chosen.short or chosen.only or chosen.count is not None)
     page = chosen.page or (PAGE if whole else None)
     if page is not None:
-        words = re.sub(r"\s*--page \S+", "", " ".join(["python -m tests.torture", *(sys.argv[1:] if argv is None else argv)]))
+        words = re.sub(
+            r"\s*--page \S+", "", " ".join(["python -m tests.torture", *(sys.argv[1:] if argv is None else argv)])
+        )
         write(page, results, words, time.monotonic() - began)
     return 0 if results and all(result.sound for result in results) else 1
 

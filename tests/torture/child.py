@@ -78,9 +78,7 @@ def in_child(task: Callable[[], Any], watch: Watch) -> Seen:
     return next(seen for _, seen in in_children([("", task, watch)], 1))
 
 
-def in_children(
-    tasks: Iterable[tuple[Any, Callable[[], Any], Watch]], workers: int = 1
-) -> Iterator[tuple[Any, Seen]]:
+def in_children(tasks: Iterable[tuple[Any, Callable[[], Any], Watch]], workers: int = 1) -> Iterator[tuple[Any, Seen]]:
     """Run tasks, several at a time; give each as it ends, with the name that it was given."""
     waiting = iter(tasks)
     running: list[_Child] = []
@@ -104,7 +102,7 @@ def in_children(
 class _Child:
     def __init__(self, name: Any, task: Callable[[], Any], watch: Watch) -> None:
         self.name, self.watch = name, watch
-        self._files = [tempfile.TemporaryFile() for _ in range(3)]
+        self._files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed when they have been read
         self._ended: str | None = None
         self._began = time.monotonic()
         sys.stdout.flush()

@@ -47,7 +47,9 @@ def base_in(folder: Path) -> Base:
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / "home"
     draw = np.random.default_rng(0)
-    parts = {name: draw.normal(size=(n, 3)).astype("float32") for name, n in (("train", 24), ("validation", 8), ("test", 8))}
+    parts = {
+        name: draw.normal(size=(n, 3)).astype("float32") for name, n in (("train", 24), ("validation", 8), ("test", 8))
+    }
     np.savez(folder / "data.npz", **parts)
     own = ("dataset=npz", f"dataset.path={folder / 'data.npz'}")
     tiny = [word for word in warm.TINY if not word.startswith("dataset")]
@@ -213,7 +215,19 @@ def digest(value: Any) -> str:
     return seen.hexdigest()[:16]
 
 
-_TIMES = ("seconds", "started", "finished", "resumed", "versions", "command", "git", "files", "checksum", "check", "run")
+_TIMES = (
+    "seconds",
+    "started",
+    "finished",
+    "resumed",
+    "versions",
+    "command",
+    "git",
+    "files",
+    "checksum",
+    "check",
+    "run",
+)
 
 
 def untimed(value: Any) -> Any:
@@ -299,6 +313,7 @@ def _after(name: str) -> Any:
 
 # --- the attack
 
+
 @dataclass(frozen=True)
 class Damaged:
     """One damaged file, and the command that meets it."""
@@ -369,7 +384,9 @@ def whole(base: Base, work: Path) -> dict[str, str]:
         found = {name: seen.value} if name else seen.value
         for door, value in (found or {}).items():
             if seen.ended or not value or "value" not in value:
-                raise RuntimeError(f"the undamaged run does not open by {door}: {value} {seen.ended}\n{seen.err[-2000:]}")
+                raise RuntimeError(
+                    f"the undamaged run does not open by {door}: {value} {seen.ended}\n{seen.err[-2000:]}"
+                )
             expected[door] = value["value"]
     return expected
 
@@ -391,7 +408,9 @@ def judged(name: str, door: str, value: Any, expected: str, seen: Seen) -> tuple
     """`right` or `told`, or the law that was broken and what was seen."""
     last = name.rpartition("/")[2]
     if seen.ended:
-        return ("hangs" if seen.ended in ("time", "signal 9", "signal 24") else "undocumented"), f"ended by {seen.ended}"
+        return (
+            "hangs" if seen.ended in ("time", "signal 9", "signal 24") else "undocumented"
+        ), f"ended by {seen.ended}"
     if "raw" in value:
         return "undocumented", value["raw"]
     if "code" in value:
@@ -419,7 +438,7 @@ def attack(
         cases = [case for case in chosen(base, count, seed) if only in str(case)]
         worst: dict[Damaged, set[str]] = {}
         for (case, by, folder), seen in in_children(_tasks(cases, base, work, seed), workers):
-            found = {by: seen.value or {}} if by != "python" else (seen.value or dict.fromkeys(PARTS, {}))
+            found = {by: seen.value or {}} if by != "python" else (seen.value or {key: {} for key in PARTS})
             for door, value in found.items():
                 verdict, what = judged(case.name, door, value, expected[door], seen)
                 worst.setdefault(case, set()).add(verdict)
@@ -442,7 +461,9 @@ def _data(
     path = base.folder / "data.npz"
     old = path.read_bytes()
     try:
-        for number, kind in enumerate(k for k in KINDS if "other" not in k and "another run" not in k and "epoch" not in k):
+        for number, kind in enumerate(
+            k for k in KINDS if "other" not in k and "another run" not in k and "epoch" not in k
+        ):
             for door in ("evaluate", "resume"):
                 case = Damaged(-1 - number, "data.npz", kind, door)
                 new = KINDS[kind](old, old[::-1], old, random.Random(f"{seed} {case}"))
@@ -465,5 +486,7 @@ def _data(
 
 if __name__ == "__main__":
     warm.warm()
-    found = attack(int(sys.argv[1]), int(sys.argv[2]), workers=2, say=lambda s: print(s, flush=True), only=" ".join(sys.argv[3:]))
+    found = attack(
+        int(sys.argv[1]), int(sys.argv[2]), workers=1, say=lambda s: print(s, flush=True), only=" ".join(sys.argv[3:])
+    )
     print(json.dumps({"tried": found.tried, "told": found.told, "right": found.right, **found.broken}))

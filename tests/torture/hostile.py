@@ -175,7 +175,11 @@ def tasks(
             watch = Watch(
                 cwd if cwd.is_dir() else folder / "cwd",
                 hostile=(case.sent, case.outside),
-                writable=(*(p for p in (case.run, case.sweep) if p.exists() and not p.is_symlink()), case.sent, folder / "home"),
+                writable=(
+                    *(p for p in (case.run, case.sweep) if p.exists() and not p.is_symlink()),
+                    case.sent,
+                    folder / "home",
+                ),
                 environment=environment,
                 seconds=4 * SECONDS if not kind.cold else 300,
                 processor=SECONDS,
@@ -220,7 +224,10 @@ def judged(kind: Kind, door: str, case: Case, before: dict[str, bytes], seen: Se
         for line in seen.value or []:
             yield "undocumented", line
     elif "HYDRA_FULL_ERROR" in seen.err or "Traceback" in seen.err:
-        yield "undocumented", next(line for line in seen.err.splitlines() if "HYDRA_FULL_ERROR" in line or "Error" in line)[:300]
+        yield (
+            "undocumented",
+            next(line for line in seen.err.splitlines() if "HYDRA_FULL_ERROR" in line or "Error" in line)[:300],
+        )
     if kind.benign and not seen.ended:
         good = seen.value == [] and "refused" not in seen.err if door == "load" else seen.value == 0
         if not good:
@@ -326,5 +333,7 @@ def listed() -> str:
 if __name__ == "__main__":
     warm.warm()
     wanted = [kind for kind in kinds.kinds() if any(word in kind.name for word in sys.argv[2:]) or not sys.argv[2:]]
-    found = attack(wanted, None if sys.argv[1] == "all" else sys.argv[1].split(","), workers=2, say=lambda s: print(s, flush=True))
+    found = attack(
+        wanted, None if sys.argv[1] == "all" else sys.argv[1].split(","), workers=1, say=lambda s: print(s, flush=True)
+    )
     print(json.dumps({"tried": found.tried, "told": found.told, "right": found.right, **found.broken}))

@@ -66,25 +66,55 @@ ON_RUN = {
 _SWEEP_AGAIN = ("train", "-m", "resume=sweep")
 SCENARIOS = (
     Scenario("train", (*TRAIN, "hydra.run.dir=run"), again=(("train", "resume=run"), (*TRAIN, "hydra.run.dir=run"))),
-    Scenario("resume", ("train", "resume=run", "trainer.epochs=3"), ("run",), (("train", "resume=run", "trainer.epochs=3"),)),
-    Scenario("sweep", (*SWEEP, "seed=0,1", "optimizer.lr=1e-2,-1"),
-             again=(_SWEEP_AGAIN, (*SWEEP, "seed=0,1", "optimizer.lr=1e-2,-1")), good=(1,)),  # fmt: skip
-    Scenario("batched sweep", (*SWEEP, "hydra/launcher=batched", "seed=0,1,2"),
-             again=(_SWEEP_AGAIN, (*SWEEP, "hydra/launcher=batched", "seed=0,1,2"))),  # fmt: skip
-    Scenario("halving", (*SWEEP, "hydra/sweeper=halving", "hydra.sweeper.n=3", "trainer.epochs=3", "optimizer.lr=interval(1e-4,1e-2)"),
-             again=(_SWEEP_AGAIN, (*SWEEP, "hydra/sweeper=halving", "hydra.sweeper.n=3", "trainer.epochs=3", "optimizer.lr=interval(1e-4,1e-2)"))),  # fmt: skip
-    Scenario("search", (*SWEEP, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)"),
-             again=(_SWEEP_AGAIN, (*SWEEP, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)")),
-             needs="optuna"),  # fmt: skip
+    Scenario(
+        "resume", ("train", "resume=run", "trainer.epochs=3"), ("run",), (("train", "resume=run", "trainer.epochs=3"),)
+    ),
+    Scenario(
+        "sweep",
+        (*SWEEP, "seed=0,1", "optimizer.lr=1e-2,-1"),
+        again=(_SWEEP_AGAIN, (*SWEEP, "seed=0,1", "optimizer.lr=1e-2,-1")),
+        good=(1,),
+    ),
+    Scenario(
+        "batched sweep",
+        (*SWEEP, "hydra/launcher=batched", "seed=0,1,2"),
+        again=(_SWEEP_AGAIN, (*SWEEP, "hydra/launcher=batched", "seed=0,1,2")),
+    ),
+    Scenario(
+        "halving",
+        (*SWEEP, "hydra/sweeper=halving", "hydra.sweeper.n=3", "trainer.epochs=3", "optimizer.lr=interval(1e-4,1e-2)"),
+        again=(
+            _SWEEP_AGAIN,
+            (
+                *SWEEP,
+                "hydra/sweeper=halving",
+                "hydra.sweeper.n=3",
+                "trainer.epochs=3",
+                "optimizer.lr=interval(1e-4,1e-2)",
+            ),
+        ),
+    ),
+    Scenario(
+        "search",
+        (*SWEEP, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)"),
+        again=(
+            _SWEEP_AGAIN,
+            (*SWEEP, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)"),
+        ),
+        needs="optuna",
+    ),
     *(Scenario(name, words, ("run",), (words,)) for name, words in ON_RUN.items()),
     Scenario("compare", ("compare", "sweep=."), ("run", "other"), (("compare", "sweep=."),)),
 )
 
-NOTHING = re.compile("is no folder|no such folder|othing was started|no plan of a sweep|no runs in this folder|is not there")
+NOTHING = re.compile(
+    "is no folder|no such folder|othing was started|no plan of a sweep|no runs in this folder|is not there"
+)
 """What is said where nothing had begun."""
 
 
 # --- striking
+
 
 class Striker:
     """Counts a process's operations on the disk in a folder, and ends it at one of them.
@@ -182,6 +212,7 @@ def gone(task: Callable[[], Any], seconds: float, number: int) -> int | None:
 
 # --- going on
 
+
 def kept(folder: Path) -> dict[str, str]:
     """Hashes of all files as far as they hold no time."""
     found: dict[str, str] = {}
@@ -259,7 +290,11 @@ def killed(kill: "Kill", folder: Path) -> Callable[[], Any]:
 
     def task() -> Any:
         words = kill.scenario.words
-        first = struck(words, folder, kill.at, torn=kill.torn) if kill.at is not None else lambda: {"code": warm.command(*words)()}
+        first = (
+            struck(words, folder, kill.at, torn=kill.torn)
+            if kill.at is not None
+            else lambda: {"code": warm.command(*words)()}
+        )
         ended = gone(first, kill.seconds, kill.signal)
         before = progress(folder)
         said, codes = "", []
@@ -277,6 +312,7 @@ def killed(kill: "Kill", folder: Path) -> Callable[[], Any]:
 
 
 # --- the attack
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -330,7 +366,9 @@ def whole(scenario: Scenario, folder: Path, bases: Path, home: Path) -> Whole:
     seen = in_child(struck(scenario.words, folder, None), _watch(folder, home))
     seconds = time.monotonic() - began
     if seen.ended or seen.value["code"] not in scenario.good:
-        raise RuntimeError(f"{scenario.name} does not end well undisturbed: {seen.value} {seen.ended}\n{seen.err[-2000:]}")
+        raise RuntimeError(
+            f"{scenario.name} does not end well undisturbed: {seen.value} {seen.ended}\n{seen.err[-2000:]}"
+        )
     hashes = in_child(lambda: kept(folder), _watch(folder, home))
     if hashes.value is None:
         raise RuntimeError(f"{scenario.name}: {hashes.err[-2000:]}")
@@ -394,7 +432,9 @@ def attack(
     with tempfile.TemporaryDirectory(prefix="torture_") as name:
         work = Path(name).resolve()
         bases, home = bases_in(work / "bases")
-        there = [s for s in SCENARIOS if (not s.needs or importlib.util.find_spec(s.needs)) and (not only or s.name in only)]
+        there = [
+            s for s in SCENARIOS if (not s.needs or importlib.util.find_spec(s.needs)) and (not only or s.name in only)
+        ]
         wholes = {s: whole(s, work / "whole" / s.name, bases, home) for s in there}
         for scenario, done in wholes.items():
             say(f"{scenario.name}: {len(done.log)} operations, {done.seconds:.1f} s")
@@ -417,5 +457,5 @@ def attack(
 
 if __name__ == "__main__":
     warm.warm()
-    found = attack(int(sys.argv[1]), int(sys.argv[2]), workers=2, say=lambda s: print(s, flush=True), only=sys.argv[3:])
+    found = attack(int(sys.argv[1]), int(sys.argv[2]), workers=1, say=lambda s: print(s, flush=True), only=sys.argv[3:])
     print(json.dumps({"tried": found.tried, "told": found.told, "right": found.right, **found.broken}))

@@ -52,7 +52,10 @@ def of_others(name: str, unit: str, found: Any, asked: int) -> Outcome:
 
 def table(results: Sequence[Outcome]) -> str:
     """A row for each attack."""
-    rows = ["| attack | tried | told in words | as if nothing had happened | laws broken |", "| --- | ---: | ---: | ---: | --- |"]
+    rows = [
+        "| attack | tried | told in words | as if nothing had happened | laws broken |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
     for result in results:
         laws = ", ".join(f"{law} {count}" for law, count in result.broken.items())
         tried = f"{result.tried:,} {result.unit}"

@@ -106,7 +106,11 @@ def test_writing_outside_is_seen_through_links_and_refused_beyond_the_fence(tmp_
         lambda: Path("folder/file").unlink(),
     ):
         assert events(task)[0][:1] == ["outside"]
-    quiet = (lambda: Path("a").write_text("x"), lambda: Path("link2").unlink(missing_ok=True), lambda: Path("b").mkdir())
+    quiet = (
+        lambda: Path("a").write_text("x"),
+        lambda: Path("link2").unlink(missing_ok=True),
+        lambda: Path("b").mkdir(),
+    )
     for task in quiet:
         assert events(task)[0] == []
     (tmp_path / "out" / "file").write_text("mine")

@@ -125,7 +125,9 @@ def test_code_that_runs_and_files_that_are_touched_would_be_found(tmp_path):
     assert verdict(lambda: (case.run / "a.csv").write_text(kinds.SECRET)) == ["secrets told"]
     (case.run / "a.csv").unlink()
     assert verdict(lambda: print(kinds.ESCAPE)) == ["code run"]
-    assert verdict(lambda: print("KeyError; HYDRA_FULL_ERROR=1 shows the traceback", file=sys.stderr)) == ["undocumented"]
+    assert verdict(lambda: print("KeyError; HYDRA_FULL_ERROR=1 shows the traceback", file=sys.stderr)) == [
+        "undocumented"
+    ]
 
 
 def test_damage_is_what_it_says_and_other_numbers_would_be_found():
@@ -138,7 +140,9 @@ def test_damage_is_what_it_says_and_other_numbers_would_be_found():
     seen = in_child(lambda: None, damage.Watch(Path.cwd()))
     assert damage.judged("a/run.json", "record", {"value": "1"}, "1", seen) == ("right", "")
     assert damage.judged("a/run.json", "record", {"value": "2"}, "1", seen)[0] == "silent"
-    assert damage.judged("a/run.json", "record", {"value": "2", "warned": "run.json is damaged"}, "1", seen)[0] == "told"
+    assert (
+        damage.judged("a/run.json", "record", {"value": "2", "warned": "run.json is damaged"}, "1", seen)[0] == "told"
+    )
     assert damage.judged("a/run.json", "record", {"told": "Got a/run.json …"}, "1", seen)[0] == "told"
     assert damage.judged("a/run.json", "record", {"told": "it is damaged"}, "1", seen)[0] == "unnamed"
     assert damage.judged("a/run.json", "record", {"raw": "KeyError: 1"}, "1", seen)[0] == "undocumented"
