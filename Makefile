@@ -16,7 +16,7 @@ TXT := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits lint format types docs bench wheel clean
+.PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits torture lint format types docs bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ BASE ?= HEAD
 
 bits: .venv/.dev ## Compare training by the working tree and by the commit BASE, to the bit
 	$(SINGLE) $(PY) -m tests.bits $(BASE) $(ARGS)
+
+torture: .venv/.dev ## Kill, damage, deceive: attack what is promised, and keep docs/reliability.md
+	$(SINGLE) $(PY) -m tests.torture --workers $(WORKERS) $(ARGS)
 
 # Python 3.12 and later have another generation of ArviZ; what hands data to it needs no torch, which is costly there.
 find_python = $(shell for p in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \

@@ -1,0 +1,1 @@
+"""Attacks: kills, damaged files, hostile directories, mutated data and command lines; `python -m tests.torture`."""
