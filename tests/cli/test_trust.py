@@ -20,6 +20,7 @@ from ppl_vae.runs.run import Run
 from tests.cli import hostile
 from tests.cli.small import DATA, SMALL, TRAINING
 from tests.cli.test_train import MINE
+from tests.forge import forge
 
 GROUPS = {
     "vae": ("likelihood", "model", "guide", "estimator"),
@@ -34,6 +35,7 @@ def rewrite(run, config, **record):
     if record:
         old = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps({**old, **record}))
+    forge(run)
 
 
 def config_of(run):
@@ -169,6 +171,7 @@ def test_a_run_of_ones_own_classes_opens_moved_and_copied_and_goes_on(cli, own, 
 
 
 def harmed(run, how):
+    forge(run)
     text = (run / "config.yaml").read_text()
     changes = {
         "by hand": text.replace("latent_dim: 2", "latent_dim: 3"),
@@ -340,6 +343,7 @@ def test_a_sweep_of_elsewhere_is_compared_and_not_gone_on_with(cli, tmp_path, mo
         job["overrides"] += ["+model._target_=evil.Run"]
     plan["hydra"] += ["hydra.launcher._target_=evil.run"]
     Path("sweep/sweep.json").write_text(json.dumps(plan))
+    forge("sweep")
     Path("sweep/1/run.json").unlink()
     called = cli("train", "-m", "resume=sweep")
     assert called.code == 1

@@ -19,6 +19,7 @@ from ppl_vae.__main__ import main
 from ppl_vae.errors import RunError
 from ppl_vae.runs.run import Run
 from ppl_vae.runs.schema import MIGRATIONS, SCHEMA, in_present_form, schema_of
+from tests.forge import forge
 from tests.training.pairs import dataset, pair, quiet
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -87,6 +88,7 @@ def test_a_later_run_of_fit_is_refused(tmp_path):
     record = record_of(tmp_path)
     assert record["schema"] == SCHEMA
     (tmp_path / "run.json").write_text(json.dumps({**record, "schema": SCHEMA + 1}), encoding="utf-8")
+    forge(tmp_path)
     with pytest.raises(RunError, match=r"later version of ppl_vae .* reads up to schema"):
         quiet(pair(), dataset(), epochs=2, directory=tmp_path, resume=True)
     with pytest.raises(RunError, match="later version"):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.forge import forge
 from tests.torture import kinds, warm
 from tests.torture.child import GIGABYTE, Seen, Watch, in_children
 from tests.torture.kinds import Case, Kind
@@ -128,6 +129,7 @@ def prepare(kind: Kind, folder: Path, bases: Path) -> Case:
     (case.outside / "target.txt").write_text("mine\n")
     warm.copied(bases / kind.of, case.run if kind.of == "run" else case.sweep)
     kind.make(case)
+    forge(case.sent)  # whoever sends it can compute checksums
     return case
 
 
