@@ -21,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = ""
+    came: list[int] = []
     try:
-        with _sigterm_raises():
+        with _sigterm_raises(came):
             if words[:1] in (["-sc"], ["--shell-completion"]):
                 from ppl_vae.cli.completion import complete
 
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else DONE if stop.code is None else FAILED
     except Exception as error:
+        if came:  # raised amid what turned it into an error of its own
+            print("terminated", file=sys.stderr)
+            return TERMINATED
         from ppl_vae.cli.messages import exit_code, report
 
         report(error, verb)
@@ -111,12 +115,14 @@ def _run(verb: str, words: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _sigterm_raises(came: list[int]) -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` within; `came` is told that it did."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, *_: Any) -> None:
+        came.append(number)
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, stop)

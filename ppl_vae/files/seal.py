@@ -25,7 +25,7 @@ BLANK = "0" * LENGTH
 
 _JSON = re.compile(rb'"checksum": "([0-9a-f]{64})"\s*\}\s*\Z')
 _COMMENT = "# SHA-256 of this file, with zeros in place of these digits: "
-_TEXT = re.compile(rb"^" + re.escape(_COMMENT.encode()) + rb"([0-9a-f]{64})\n\Z", re.MULTILINE)
+_TEXT = re.compile(re.escape(_COMMENT.encode()) + rb"([0-9a-f]{64})\n")
 _HALVES = b"SHA-256 of this file", b"in place of these digits"
 """Of a comment that was damaged in one place, one is left."""
 
@@ -86,13 +86,13 @@ def _like_digits(value: Any) -> bool:
 
 
 def sealed_text(text: str) -> str:
-    """A text in which # begins a comment, such as YAML, with its checksum in a last line.
+    """A text in which # begins a comment, such as YAML, with its checksum in a first line.
 
     Example:
         >>> unsealed_text(sealed_text("seed: 0").encode(), "config.yaml").splitlines()
         ['seed: 0']
     """
-    return _filled(f"{text if text.endswith(chr(10)) else text + chr(10)}{_COMMENT}{BLANK}\n")
+    return _filled(f"{_COMMENT}{BLANK}\n{text}")
 
 
 def unsealed_text(content: bytes, path: Path | str) -> str:
@@ -101,12 +101,12 @@ def unsealed_text(content: bytes, path: Path | str) -> str:
     Raises:
         DamagedError: it is not what was written, or no text.
     """
-    found = _TEXT.search(content)
-    last = content[-400:].rstrip().rpartition(b"\n")[2]
-    if not agrees(content, found.start(1)) if found is not None else any(half in last for half in _HALVES):
-        raise changed(path, "remove its last line")
+    found = _TEXT.match(content)
+    first = content[: len(_COMMENT) + LENGTH + 8]
+    if not agrees(content, found.start(1)) if found is not None else any(half in first for half in _HALVES):
+        raise changed(path, "remove its first line")
     try:
-        return (content if found is None else content[: found.start()]).decode("utf-8")
+        return (content if found is None else content[found.end() :]).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DamagedError(f"Got {path} that is no text ({error}); it is damaged: restore it from a copy.") from None
 
@@ -121,5 +121,5 @@ def changed(path: str | os.PathLike[str], by_hand: str = "") -> DamagedError:
 
 
 def _filled(text: str) -> str:
-    before, _, after = text.rpartition(BLANK)
+    before, _, after = text.partition(BLANK) if text.startswith(_COMMENT) else text.rpartition(BLANK)
     return f"{before}{digest(text.encode())}{after}"

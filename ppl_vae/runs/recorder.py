@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -39,7 +40,7 @@ RECIPE = "recipe.json"
 REFERENCE = "reference.safetensors"
 TRACKERS = "trackers.json"
 
-OWN = (CONFIG, RECIPE, REFERENCE, WEIGHTS, CHECKPOINT, PREVIOUS)
+OWN = (RECIPE, REFERENCE, WEIGHTS, CHECKPOINT, PREVIOUS)
 """What training writes and is the same in equal runs; it stands in the manifest of a run that has finished."""
 
 SUMS = "sums"
@@ -126,7 +127,7 @@ class RunWriter:
         record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if before:
             manifest.withdraw(self.directory, OWN)
-        for name in (RECORD, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
+        for name in (RECORD, CONFIG, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
             clear(self.directory / name, of_all=True)
         if config is not None:
             saved.write(self.directory, config, facts.get("user_modules", ()), sealed=sealed)
@@ -169,7 +170,7 @@ class RunWriter:
             self.record = {"schema": SCHEMA, "status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         try:
-            write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)))
+            write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)), listed=False)
             error.add_note(traceback_told(self.directory))
             self.end("failed", error=message)
         except RunError as unwritten:  # a full disk: the error at hand tells more
@@ -177,10 +178,12 @@ class RunWriter:
 
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
-        self.release()
-        for name in (LOCK, RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
+        for name in (RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
             (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+        with contextlib.suppress(OSError):  # last: from then on the folder may be another's
+            (self.directory / LOCK).unlink(missing_ok=True)
+        self.release()
 
     def release(self) -> None:
         """Give the lock up."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from ppl_vae.runs.recorder import read_text
 from ppl_vae.runs.run import Run
 from tests.cli.small import DATA, NETWORKS, SMALL
 
@@ -99,7 +100,7 @@ def test_a_pair_that_cannot_be_exported_leaves_nothing(cli, tmp_path):
 
 
 def test_generate_needs_no_data(cli, run_copy):
-    config = (run_copy / "config.yaml").read_text()
+    config = read_text(run_copy / "config.yaml")
     (run_copy / "config.yaml").write_text(config.replace("ppl_vae.datasets.ppca", "ppl_vae.datasets.gone"))
     called = cli("generate", "run=run", "n=7", "figures=false")
     assert called.code == 0, called.err

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from ppl_vae.__main__ import main
-from ppl_vae.runs.recorder import LOCK
+from ppl_vae.runs.recorder import LOCK, read_record
 from ppl_vae.runs.run import Run
 from ppl_vae.sweeps.plan import Plan, PlannedJob
 from ppl_vae.sweeps.sweep import Sweep
@@ -230,7 +230,7 @@ def test_a_job_that_another_process_trains_is_left_to_it(cli, planned):
 
 def test_a_sweep_of_before_there_were_plans_goes_on(cli, swept):
     (swept / "sweep.json").unlink()
-    record = json.loads((swept / "0" / "run.json").read_text())
+    record = read_record(swept / "0")
     told = {k: v for k, v in record.items() if k not in ("overrides", "choices")}
     (swept / "0" / "run.json").write_text(json.dumps(told))
     assert [job.state for job in Sweep.load("sweep").jobs] == ["finished", "missing"]

@@ -19,6 +19,7 @@ from ppl_vae.cli.assemble import GIVEN
 from ppl_vae.cli.hydra import Job
 from ppl_vae.config.schema import GROUPS, conf_dir
 from ppl_vae.config.targets import check
+from ppl_vae.runs.recorder import read_text
 from ppl_vae.runs.run import Run
 from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
@@ -416,7 +417,7 @@ def test_config_of_a_finished_run(cli, run_copy):
 
 
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(cli, run_copy):
-    config = (run_copy / "config.yaml").read_text()
+    config = read_text(run_copy / "config.yaml")
     (run_copy / "config.yaml").write_text(config.replace("num_data: 60", "num_data: 0"))
     before = {p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file()}
     called = cli("train", "resume=run", "trainer.epochs=3")

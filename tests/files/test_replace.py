@@ -1,9 +1,11 @@
 """What is replaced is there in full or not at all, be it a file or a folder."""
 
+import os
+
 import pytest
 
 from ppl_vae.errors import RunError
-from ppl_vae.files import replacing
+from ppl_vae.files import replace, replacing
 
 
 def write(path, text):
@@ -44,3 +46,34 @@ def test_an_error_inside_leaves_what_was_there(writing, tmp_path):
 def test_a_place_that_is_none_is_one_clear_error(tmp_path):
     with pytest.raises(RunError, match=r"No such file .* when writing .*result, expected a folder"):
         write(tmp_path / "nowhere" / "result", "1")
+
+
+# --- what processes leave
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_has_left_is_taken_away_and_what_a_living_one_writes_is_not(tmp_path):
+    place, dead = replace._place(), 2**22 + 1  # beyond the highest number of a process
+    for name in (f".a.{place}-{dead}-ab.tmp", f".a.{place}-{os.getppid()}-cd.tmp", f".a.00000000-{dead}-ef.tmp"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".b.{place}-{dead}-ab.tmp").write_text("of another file")
+    write(tmp_path / "a", "1")
+    left = sorted(p.name for p in tmp_path.iterdir())
+    others = [f".a.00000000-{dead}-ef.tmp", f".a.{place}-{os.getppid()}-cd.tmp", f".b.{place}-{dead}-ab.tmp"]
+    assert left == sorted([*others, "a"])
+
+
+def test_a_folder_that_was_put_aside_by_a_killed_process_comes_back(tmp_path):
+    aside = tmp_path / f".store.{replace._place()}-{2**22 + 1}-ab.old"
+    aside.mkdir()
+    (aside / "part").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "store")
+    assert (tmp_path / "store" / "part").read_text() == "old"
+
+
+def test_a_file_takes_no_folders_place(tmp_path):
+    write_folder(tmp_path / "store", "old")
+    with pytest.raises(RunError):
+        write(tmp_path / "store", "new")
+    assert (tmp_path / "store" / "part").read_text() == "old"

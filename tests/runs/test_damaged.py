@@ -12,7 +12,6 @@ import shutil
 import warnings
 
 import pytest
-import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import DamagedError, RunError
@@ -20,7 +19,7 @@ from ppl_vae.files import manifest
 from ppl_vae.runs import checkpoints
 from ppl_vae.runs.metrics import parsed, rows_of, to_line
 from ppl_vae.runs.run import Run
-from ppl_vae.training import History, Store
+from ppl_vae.training import Store
 from tests.training.pairs import dataset, identical, interrupt_at, pair, rows, train, weights
 
 
@@ -230,19 +229,14 @@ def test_damaged_weights_are_taken_from_a_state_of_their_epoch(kept, tmp_path):
     assert (here / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
-def test_damaged_weights_that_no_state_has_are_told(tmp_path):
-    here, options = tmp_path / "run", {"keep": "best", "epochs": 6, "optimizer": leap}
-    with pytest.raises(Stop):
-        train(pair(), here, callbacks=[stop_after(5)], **options)
-    assert History(rows_of(here)).best_epoch < 4  # the last two epochs are worse
-    flip(here / "model.safetensors")
-    with pytest.raises(DamagedError, match="No checkpoint is of their epoch"):
-        train(pair(), here, resume=True, **options)
-
-
-def leap(parameters):
-    """An optimizer that finds worse weights with every step."""
-    return torch.optim.SGD(parameters, lr=100.0)
+def test_damaged_weights_that_no_state_has_are_told(run):
+    flip(run / "model.safetensors")
+    store = Store(run)
+    assert store.load()["epoch"] == 4
+    assert store.load_best(3)[1].endswith("previous.safetensors.")
+    with pytest.raises(DamagedError, match=r"No checkpoint is of their epoch, which is 2\."):
+        store.load_best(2)
+    assert store.load_best(None)[0] is None
 
 
 # --- lines of metrics

@@ -165,3 +165,24 @@ def test_what_has_not_begun_is_told(tmp_path):
     (tmp_path / "run" / "config.yaml").write_text("model: {}")
     with pytest.raises(RunError, match="nothing was started"):
         Run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_full_disk_is_told_by_the_file_and_the_status_is_true(every, whole, tmp_path):
+    """At each operation: the file that could not be written is named, no run is said to run, and it goes on later."""
+    train, files, lines, values, log = whole
+    for at, (name, place) in enumerate(log):
+        if at % every or name not in ("open", "write", "mkdir"):
+            continue
+        directory = tmp_path / str(at) / "run"
+        directory.parent.mkdir()
+        where = f"full at operation {at}, {name} {place}"
+        with Disk(directory, at, "full")(), pytest.raises(RunError, match="No space left") as caught:
+            train(directory)
+        told = place.rpartition("/")[2]
+        told = re.sub(r"^\.(.+)\.\w+-\d+-\w+\.tmp$", r"\1", told) if told.endswith(".tmp") else told
+        assert told in str(caught.value), (where, str(caught.value))
+        if (directory / "run.json").exists():
+            assert Run(directory).status in ("interrupted", "failed"), where
+        assert not list(directory.rglob("*.tmp")), where
+        assert_goes_on(train, directory, files, lines, values, where)

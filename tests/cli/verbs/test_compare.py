@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ppl_vae.runs.recorder import read_record
 from tests.cli.small import SMALL
 
 FILES = ["comparison.csv", "comparison.html", "comparison.json", "comparison.parquet"]
@@ -113,7 +114,7 @@ def test_at_80_columns_numbers_are_whole(betas, tmp_path):
 
 def test_a_job_that_failed_and_one_that_is_missing_are_named(cli, betas):
     shutil.rmtree(betas / "0")
-    record = json.loads((betas / "1" / "run.json").read_text())
+    record = read_record(betas / "1")
     (betas / "1" / "run.json").write_text(
         json.dumps({**record, "status": "failed", "error": "=it broke", "result": None})
     )
