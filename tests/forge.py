@@ -7,7 +7,7 @@ from pathlib import Path
 from ppl_vae.files.manifest import MANIFEST
 from ppl_vae.files.seal import KEY
 
-_LAST = re.compile(rb"^# SHA-256 of this file, .*: [0-9a-f]{64}\s*\Z", re.MULTILINE)
+_COMMENT = re.compile(rb"\A# SHA-256 of this file, .*: [0-9a-f]{64}\n")
 
 
 def forge(directory):
@@ -27,5 +27,5 @@ def forge(directory):
                 path.write_text(json.dumps(found))
         elif path.suffix == ".yaml":
             content = path.read_bytes()
-            if (kept := _LAST.sub(b"", content)) != content:
+            if (kept := _COMMENT.sub(b"", content)) != content:
                 path.write_bytes(kept)

@@ -22,7 +22,7 @@ from ppl_vae.runs.schema import in_present_form
 
 CONFIG = "config.yaml"
 MADE_HERE = b"\n# made here: "
-"""Begins the line after a config that is sealed, of which only the checksum of it all comes later."""
+"""Begins the last line of a config that is sealed."""
 
 
 @dataclass(frozen=True)
