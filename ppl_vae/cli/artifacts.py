@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl_vae.reading import read_bytes, read_json
 from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.tables import read_csv, to_csv
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -56,7 +57,7 @@ def make_posterior(
     if len(split) > SUMMED_UP:
         first = first.filter(lambda node: node.name == "posterior").isel(datum=slice(SUMMED_UP))
     table = summary(from_tree(first))
-    write_atomically(directory / "posterior.csv", table.to_csv())
+    write_atomically(directory / "posterior.csv", to_csv(table))
     if figures:
         from ppl_vae.reports.figures import pareto_k_histogram
 
@@ -78,7 +79,7 @@ def make_refined(vae: VAE, split: Split, spec: Spec, directory: Path, *, seed: i
         drawn = refine(vae, split, spec=spec, seed=seed, progress=progress)
     path = save(to_tree(drawn), directory / "refined.nc")
     table = summary(drawn, kind="all")
-    write_atomically(directory / "refined.csv", table.to_csv())
+    write_atomically(directory / "refined.csv", to_csv(table))
     return path, table
 
 
@@ -89,14 +90,17 @@ def groups(drawn: Any) -> list[str]:
 
 def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     """Summary and table of `evaluate`, on test data before others; `split` in the summary says on which."""
-    import pandas as pd
-
     folder = _latest(run)
     if folder is None:
         return None, None
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = _findings(folder / "summary.json")
     summary = {"split": folder.name, **summary}
-    return summary, pd.read_csv(folder / "table.csv", index_col=0)
+    return summary, read_csv(folder / "table.csv")
+
+
+def _findings(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(path, "what ppl-vae found of a run", dict[str, Any])
+    return found
 
 
 def _latest(run: Run) -> Path | None:
@@ -108,10 +112,10 @@ def further_results(run: Run) -> dict[str, dict[str, Any]]:
     """Findings of `calibrate` and of the further scores of `evaluate`, by name."""
     folder = _latest(run)
     paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
-    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in paths}
+    found = {p.stem: _findings(p) for p in paths}
     calibration = run.directory / "calibration" / "summary.json"
     if calibration.exists():
-        found["calibration"] = json.loads(calibration.read_text(encoding="utf-8"))
+        found["calibration"] = _findings(calibration)
     return found
 
 
@@ -119,5 +123,5 @@ def further_figures(run: Run) -> dict[str, bytes]:
     """The pictures that belong to these."""
     found: dict[str, bytes] = {}
     for name in ("calibration_*", "gaps", "information", "checks"):
-        found |= {p.stem: p.read_bytes() for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
+        found |= {p.stem: read_bytes(p, "a picture") for p in sorted((run.directory / "figures").glob(f"{name}.png"))}
     return found

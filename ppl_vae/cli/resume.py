@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError, UsageError
+from ppl_vae.reading import read_yaml
 from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record
 from ppl_vae.runs.run import find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
@@ -160,7 +162,10 @@ def _go_to(started_in: Path) -> None:
 
 def _saved(directory: Path) -> dict[str, Any]:
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(directory / CONFIG))
+        text = read_yaml(directory / CONFIG, "the config of a run; this run cannot go on: train anew")
+        config: Any = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except RunError:
+        raise
     except Exception as error:
         raise RunError(f"{directory / CONFIG} cannot be read ({error}); this run cannot go on: train anew") from None
     if not isinstance(config, dict):

@@ -7,9 +7,7 @@ which name the tracker knows it, and rows that the tracker has not seen are told
 
 from __future__ import annotations
 
-import csv
 import importlib
-import io
 import json
 import math
 import os
@@ -24,9 +22,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal
 
 from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.reading import read_json
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.runs.recorder import TRACKERS
 from ppl_vae.runs.run import is_sweep, rows_of
+from ppl_vae.runs.tables import rows_to_csv
 
 Row = Mapping[str, float]
 Status = Literal["finished", "failed", "interrupted", "pruned"]
@@ -65,15 +65,22 @@ def group(directory: Path) -> str:
 def noted(directory: Path, tracker: str) -> dict[str, Any]:
     """The words under which a tracker knows a run; empty where it has not seen it."""
     path = directory / TRACKERS
-    return dict(json.loads(path.read_text(encoding="utf-8")).get(tracker, {})) if path.exists() else {}
+    return dict(_told(path).get(tracker, {}))
 
 
 def note(directory: Path, tracker: str, **words: Any) -> None:
     """Keep the words under which a tracker knows a run."""
     path = directory / TRACKERS
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    told = _told(path)
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({**told, tracker: words}) + "\n")
+
+
+def _told(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = read_json(path, "the names of a run in trackers", dict[str, dict[str, Any]])
+    return found
 
 
 class _InOrder(ABC):
@@ -172,11 +179,7 @@ class CSV(_InOrder):
             self._write("result.csv", [{"status": status, **jsonable(result)}])
 
     def _write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.directory / name, text.getvalue())
+        write_atomically(self.directory / name, rows_to_csv(rows))
 
     def close(self) -> None:
         """Nothing is open."""

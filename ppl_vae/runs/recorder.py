@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from ppl_vae.errors import RunError
+from ppl_vae.reading import read_json
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.version import __version__
 
@@ -174,6 +175,34 @@ class RunWriter:
         write_atomically(self.directory / RECORD, json.dumps(self.record, indent=2, allow_nan=False) + "\n")
 
 
+class Record(TypedDict, total=False):
+    """The form of those entries of `run.json` that are used."""
+
+    status: str
+    verb: str
+    job: int | None
+    overrides: list[str]
+    choices: dict[str, str] | None
+    command: list[str]
+    user_modules: list[str]
+    started: str | None
+    finished: str | None
+    error: str | None
+    exit_code: int
+    seed: int | None
+    seconds: float | None
+    versions: dict[str, str]
+    git: dict[str, Any]
+    result: dict[str, Any] | None
+
+
+class Recipe(TypedDict, total=False):
+    """The form of those entries of `recipe.json` that are used by name."""
+
+    shares: int
+    data: dict[str, dict[str, Any] | None]
+
+
 def traceback_told(directory: Path) -> str:
     """Where the traceback of a run's failure is, in words."""
     return f"the whole traceback is in {directory / ERROR}"
@@ -185,12 +214,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises:
         RunError: if it is missing or damaged.
     """
-    path = directory / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
-    if not isinstance(record, dict) or "status" not in record:
+    path, what = directory / RECORD, "the record of a run that `train` wrote"
+    record: dict[str, Any] = read_json(path, what, Record)
+    if "status" not in record:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
     return record
 
@@ -204,12 +230,7 @@ def read_recipe(directory: Path) -> dict[str, Any]:
     path = directory / RECIPE
     if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"Got {path} that cannot be read ({error}), expected what `fit` wrote.") from error
-    if not isinstance(found, dict):
-        raise RunError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
+    found: dict[str, Any] = read_json(path, "what makes a run, as `fit` wrote it", Recipe)
     return found
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import ArgumentError, RunError, UsageError
+from ppl_vae.kinds import shown
+from ppl_vae.reading import parse_row, read_json, read_text, read_yaml
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import CONFIG, LOCK, METRICS, RECORD, WEIGHTS, locked, read_recipe, read_record
 
@@ -39,9 +40,9 @@ def rows_of(directory: Path) -> list[dict[str, float]]:
     """The rows of `metrics.jsonl`, null as NaN; none without it, and a torn last line is ignored."""
     rows = []
     path = directory / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in read_text(path, "a line of JSON an epoch").splitlines() if path.exists() else ():
         try:
-            rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
+            rows.append(parse_row(line))
         except ValueError:
             break
     return rows
@@ -76,7 +77,7 @@ class Run:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
         if not isinstance(name, (str, os.PathLike)):
-            raise ArgumentError(f"Got {name!r:.60} as a run, expected the path of its folder, or 'latest'.")
+            raise ArgumentError(f"Got {shown(name)} as a run, expected the path of its folder, or 'latest'.")
         if vae is not None:
             from ppl_vae.core.call import require_pair
 
@@ -109,7 +110,9 @@ class Run:
                 "Python, give the pair: Run.load(directory, vae=pv.VAE(model, guide)); data are given to each function."
             )
         try:
-            config = OmegaConf.load(path)
+            config = OmegaConf.load(io.StringIO(read_yaml(path, "the config that `train` wrote")))
+        except RunError:
+            raise
         except Exception as error:
             raise RunError(f"{path} cannot be read ({error}); expected the config that `train` wrote") from None
         if not isinstance(config, DictConfig) or "model" not in config or "guide" not in config:
@@ -285,8 +288,8 @@ def _told(path: Path, runs: list[Path]) -> str:
     for run in runs:
         with contextlib.suppress(RunError):  # damaged
             done += read_record(run)["status"] == "finished"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        jobs = json.loads((path / SWEEP[0]).read_text(encoding="utf-8"))["jobs"]
+    with contextlib.suppress(RunError, KeyError, TypeError):
+        jobs = read_json(path / SWEEP[0], "the plan of a sweep", dict[str, Any])["jobs"]
         return f"a sweep of {len(jobs)} jobs, {done} finished"
     return f"a sweep of {len(runs)} runs, {done} finished"
 

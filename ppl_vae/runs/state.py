@@ -18,6 +18,7 @@ from torch.nn.utils import rnn
 
 from ppl_vae.core.snapshot import put_tensors
 from ppl_vae.errors import RunError
+from ppl_vae.reading import parse_json, require_regular
 from ppl_vae.runs.files import write_atomically
 
 HEADER = "ppl_vae"
@@ -119,23 +120,31 @@ def load(path: str | os.PathLike[str]) -> Any:
     tensors, header = read(path)
     try:
         # Runs of before 0.2 have several keys, one of them the state.
-        state = json.loads(header[HEADER])["state"] if HEADER in header else json.loads(header["state"])
+        state = parse_json(header[HEADER])["state"] if HEADER in header else parse_json(header["state"])
         return unflatten(tensors, state)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # of an entry's own kind
         raise RunError(
             f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
         ) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the header of a safetensors file."""
+    """Read the tensors and the header of a safetensors file.
+
+    Raises:
+        RunError: it is missing, no regular file, or damaged.
+    """
     try:
+        if Path(path).exists():
+            require_regular(Path(path), "a file that `fit` wrote")
         with safetensors.safe_open(os.fspath(path), framework="pt") as file:
             # The file is memory-mapped: copies outlive its replacement.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
         raise RunError(f"Got no file {Path(path)}, expected one that `fit` wrote. Is this the run's folder?") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # damage, and dtypes that this torch has not, in more ways than can be listed
         raise RunError(
             f"Got {path}, which cannot be read as safetensors ({error}); expected a file that `fit` wrote. "
             "It is damaged or something else: restore it from a copy, or train again."

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]
 
 from ppl_vae.errors import RunError
+from ppl_vae.reading import read_json, read_yaml
 from ppl_vae.runs.recorder import CONFIG
 from ppl_vae.runs.run import Run
+from ppl_vae.runs.tables import read_csv
 from ppl_vae.sweeps.sweep import Job, Sweep
 
 if TYPE_CHECKING:
@@ -89,8 +91,8 @@ def _config(job: Job) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        return _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return _flat(yaml.safe_load(read_yaml(path, "a config")) or {})
+    except (RunError, ValueError, AttributeError, yaml.YAMLError):
         return {}
 
 
@@ -180,20 +182,18 @@ def _summary(run: Run | None, part: str) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(path, "an evaluation", dict[str, Any])
+    except RunError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _table(run: Run | None) -> tuple[pd.DataFrame | None, str]:
-    import pandas as pd
-
     path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
     if run is None or path is None or not path.is_file():
         return None, ""
     try:
-        table = pd.read_csv(path, index_col=0)
+        table = read_csv(path)
         identity = (run.recipe.get("data") or {}).get("test")
     except (OSError, ValueError, RunError):
         return None, ""

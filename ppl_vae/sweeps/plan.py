@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.errors import RunError
+from ppl_vae.reading import read_json, read_yaml
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.runs.run import SWEEP
 
@@ -146,15 +148,14 @@ class Plan:
         path = directory / PLAN
         if not path.exists():
             return _of_note(directory / MULTIRUN)
+        what = "the plan of a sweep that train wrote"
+        found: dict[str, Any] = read_json(path, what, _Written)
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            jobs = tuple(PlannedJob(int(j["number"]), tuple(j["overrides"]), j["choices"]) for j in found.pop("jobs"))
-            known: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS
-            }
-            return cls(jobs=jobs, **known)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path} cannot be read ({error}); expected the plan of a sweep that train wrote") from None
+            jobs = tuple(PlannedJob(j["number"], tuple(j["overrides"]), j["choices"]) for j in found["jobs"])
+        except KeyError as error:
+            raise RunError(f"{path} cannot be read (it has no entry {error}); expected {what}") from None
+        return cls(jobs=jobs, **known)
 
     @classmethod
     def of_hydra(cls, config: DictConfig, loader: Any = None) -> Plan:
@@ -180,6 +181,31 @@ class Plan:
             return plan
         params = [f"{k}={v}" for k, v in (hydra["sweeper"].get("params") or {}).items()]
         return replace(plan, jobs=planned(_product([*params, *typed], loader), options(hydra["runtime"]["choices"])))
+
+
+class _WrittenJob(TypedDict):
+    number: int
+    overrides: list[str]
+    choices: dict[str, str]
+
+
+class _Written(TypedDict, total=False):
+    """The form of `sweep.json`: the fields of `Plan`."""
+
+    jobs: list[_WrittenJob]
+    complete: bool
+    verb: str
+    overrides: list[str]
+    hydra: list[str]
+    flags: list[str]
+    subdir: str
+    command: list[str]
+    sweeper: str
+    started_in: str
+    started: str
+    resumed: list[str]
+    versions: dict[str, str]
+    search: dict[str, Any]
 
 
 _FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs"}
@@ -212,13 +238,16 @@ def _product(overrides: Sequence[str], loader: Any) -> list[list[str]]:
 def _of_note(path: Path) -> Plan | None:
     """The plan that Hydra's `multirun.yaml` describes; None where there is none, or it is torn or a stranger's."""
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
     from yaml.error import YAMLError  # type: ignore[import-untyped]
 
     if not path.is_file():
         return None
     try:
-        config = OmegaConf.load(path)
+        config = OmegaConf.load(io.StringIO(read_yaml(path, "Hydra's note of a sweep")))
         assert isinstance(config, DictConfig)
         return Plan.of_hydra(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, YAMLError, HydraException):
-        return None
+    except (RunError, OmegaConfBaseException, YAMLError, HydraException):
+        return None  # torn
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        return None  # a stranger's

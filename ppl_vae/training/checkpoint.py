@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import RunError
+from ppl_vae.reading import read_text
 from ppl_vae.runs import reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.files import append, write_atomically
@@ -182,8 +183,8 @@ class Store:
         if number == 0:
             return []  # the file may not be there yet, or hold the first lines of what was never saved
         try:
-            rows = History.from_jsonl(self.metrics.read_text()).rows
-        except (OSError, ValueError) as error:
+            rows = History.from_jsonl(read_text(self.metrics, f"{number} lines of JSON")).rows
+        except ValueError as error:
             raise RunError(
                 f"Got {self.metrics} that cannot be read ({error}), expected {number} lines of JSON."
             ) from error

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.reading import parse_row
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -124,12 +126,11 @@ class History:
         lines = text.splitlines()
         for number, line in enumerate(lines, 1):
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
+                rows.append(parse_row(line))
+            except ValueError:
                 if number == len(lines):
                     break
                 raise
-            rows.append({k: math.nan if v is None else v for k, v in row.items()})
         return cls(rows, status="finished")
 
     def __repr__(self) -> str:

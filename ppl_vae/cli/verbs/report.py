@@ -12,14 +12,14 @@ from ppl_vae.cli.open_run import opened
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt, say
 from ppl_vae.errors import PplVaeError
+from ppl_vae.reading import read_text
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
 from ppl_vae.runs.run import Run
+from ppl_vae.runs.tables import read_csv
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `DIR/report.html`; what the run has not got is answered there with the command that makes it."""
-    import pandas as pd
-
     from ppl_vae.reports.html import write_report
 
     run = Run.load(cfg.run)
@@ -51,7 +51,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     summary = run.directory / "posterior.csv"
     if summary.exists():
         with attempt("report", "posterior"):
-            posterior = pd.read_csv(summary, index_col=0)
+            posterior = read_csv(summary)
     record = run.record
     error = run.directory / ERROR
     path = write_report(
@@ -60,7 +60,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         subtitle=run.directory.name,
         run=run.directory,
         status=run.status,
-        error=error.read_text(encoding="utf-8") if error.exists() else str(record.get("error") or ""),
+        error=read_text(error, "the traceback of a run") if error.exists() else str(record.get("error") or ""),
         config=OmegaConf.to_yaml(run.config),
         result=run.result,
         rows=run.metrics.to_dict("records"),
