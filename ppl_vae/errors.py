@@ -4,6 +4,17 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+__all__ = [
+    "ArgumentError",
+    "CheckError",
+    "DataError",
+    "DataWarning",
+    "NonFiniteError",
+    "PplVaeError",
+    "RunError",
+    "UsageError",
+]
+
 
 class PplVaeError(Exception):
     """Any refusal by ppl_vae; the command line prints its message and exits with 1."""

@@ -10,14 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from ppl_vae.errors import ArgumentError
+
 
 def derive(seed: int, *purpose: int) -> int:
     """Give the seed of one of many independent streams; `purpose` tells them apart.
+
+    Raises:
+        ArgumentError: for a seed below 0.
 
     Example:
         >>> derive(0, 1) != derive(0, 2) != derive(1, 1)
         True
     """
+    if seed < 0:
+        raise ArgumentError(f"Got seed={seed}, expected a whole number of at least 0.")
     return int(np.random.SeedSequence([seed, *purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

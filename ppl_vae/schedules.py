@@ -11,6 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import doors
+
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "cyclic",
+    "exponential",
+    "linear",
+]
 
 
 class Schedule(nn.Module):
@@ -170,3 +180,6 @@ def as_schedule(value: "float | Schedule", name: str) -> Schedule:
 def _positive(name: str, value: float) -> None:
     if not value > 0:
         raise ArgumentError(f"Got {name}={value!r}, expected a number above 0.")
+
+
+doors(__name__)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_vae import files
-from ppl_vae.errors import DamagedError
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import read_json
+from ppl_vae.runs.tables import read_csv, to_csv
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -58,7 +58,7 @@ def make_posterior(
     if len(split) > SUMMED_UP:
         first = first.filter(lambda node: node.name == "posterior").isel(datum=slice(SUMMED_UP))
     table = summary(from_tree(first))
-    write_atomically(directory / "posterior.csv", table.to_csv())
+    write_atomically(directory / "posterior.csv", to_csv(table))
     if figures:
         from ppl_vae.reports.figures import pareto_k_histogram
 
@@ -80,7 +80,7 @@ def make_refined(vae: VAE, split: Split, spec: Spec, directory: Path, *, seed: i
         drawn = refine(vae, split, spec=spec, seed=seed, progress=progress)
     path = save(to_tree(drawn), directory / "refined.nc")
     table = summary(drawn, kind="all")
-    write_atomically(directory / "refined.csv", table.to_csv())
+    write_atomically(directory / "refined.csv", to_csv(table))
     return path, table
 
 
@@ -91,14 +91,17 @@ def groups(drawn: Any) -> list[str]:
 
 def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     """Summary and table of `evaluate`, on test data before others; `split` in the summary says on which."""
-    import pandas as pd
-
     folder = _latest(run)
     if folder is None:
         return None, None
-    summary = read_json(folder / "summary.json")
+    summary = _findings(folder / "summary.json")
     summary = {"split": folder.name, **summary}
-    return summary, pd.read_csv(io.BytesIO(_read(folder / "table.csv")), index_col=0)
+    return summary, read_csv(folder / "table.csv")
+
+
+def _findings(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(path, "what ppl-vae found of a run", dict[str, Any])
+    return found
 
 
 def _latest(run: Run) -> Path | None:
@@ -106,21 +109,14 @@ def _latest(run: Run) -> Path | None:
     return next((folder for folder in folders if (folder / "summary.json").exists()), None)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return files.read(path)
-    except FileNotFoundError:
-        raise DamagedError(f"{path} is not there, beside the summary of it; make both again.") from None
-
-
 def further_results(run: Run) -> dict[str, dict[str, Any]]:
     """Findings of `calibrate` and of the further scores of `evaluate`, by name."""
     folder = _latest(run)
     paths = [] if folder is None else [p for p in sorted(folder.glob("*.json")) if p.name != "summary.json"]
-    found = {p.stem: read_json(p) for p in paths}
+    found = {p.stem: _findings(p) for p in paths}
     calibration = run.directory / "calibration" / "summary.json"
     if files.is_there(calibration):
-        found["calibration"] = read_json(calibration)
+        found["calibration"] = _findings(calibration)
     return found
 
 

@@ -1,44 +1,8 @@
-"""Python functions that name what they take where a call does not fit them."""
+"""The pair, asked for by functions of pairs."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from ppl_vae.errors import ArgumentError, near_names
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function answer a misspelt or missing argument by what it takes, in a sentence.
-
-    Example:
-        >>> @named_arguments
-        ... def fit(vae, *, epochs=20): ...
-        >>> fit(None, epoch=3)
-        Traceback (most recent call last):
-        ppl_vae.errors.ArgumentError: Got epoch=… for fit, expected its arguments: vae, epochs. Did you mean epochs?
-    """
-    signature = inspect.signature(function)
-    names = list(signature.parameters)
-
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            unknown = next((key for key in kwargs if key not in names), None)
-            takes = f"{function.__name__}, expected its arguments: {', '.join(names)}"
-            if unknown is None:
-                raise ArgumentError(f"Got a call of {takes}; {error}.") from None
-            near = near_names(unknown, names)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ArgumentError(f"Got {unknown}=… for {takes}.{hint}") from None
-        return function(*args, **kwargs)
-
-    return called
+from ppl_vae.errors import ArgumentError
 
 
 def require_pair(vae: Any) -> None:

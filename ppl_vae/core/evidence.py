@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import numbers
 
 if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
@@ -57,7 +58,9 @@ def pareto_k(log_weights: ArrayLike) -> Array:
     >>> bool(0.8 < pareto_k(heavy)[0] < 1.0)
     True
     """
-    log_weights = np.atleast_2d(np.asarray(log_weights, dtype=np.float64))
+    log_weights = np.atleast_2d(numbers(log_weights, "log_weights"))
+    if log_weights.ndim != 2:
+        raise ArgumentError(f"Got log_weights of shape {log_weights.shape}, expected (particles, data).")
     size = tail_length(log_weights.shape[0])
     if log_weights.shape[0] <= size:
         return np.full(log_weights.shape[1], np.nan)

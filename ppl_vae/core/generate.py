@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import batch_length, take
-from ppl_vae.core.call import named_arguments, require_pair
+from ppl_vae.core.call import require_pair
 from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs
 from ppl_vae.core.predict import predict
@@ -16,14 +16,15 @@ from ppl_vae.core.run import prepare
 from ppl_vae.core.simulate import reference_batch
 from ppl_vae.core.tiles import inference, plan
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import checked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-@named_arguments
+@checked
 def generate(
-    vae: "VAE",
+    vae: Any,
     n: int = 64,
     *,
     like: Any = None,

@@ -12,6 +12,7 @@ from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator, require_kind
+from ppl_vae.kinds import checked
 from ppl_vae.nn.formerly import present_names
 
 
@@ -45,6 +46,9 @@ class VAE(nn.Module):
         torch.Size([3, 5])
     """
 
+    __told__ = "a pair: pv.VAE(model, guide)"
+
+    @checked
     def __init__(
         self,
         model: Callable[..., Any],

@@ -21,12 +21,14 @@ from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, latent_names
 from ppl_vae.errors import ArgumentError, CheckError, near_names
 from ppl_vae.estimators.baselines import Neural
+from ppl_vae.kinds import checked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
 @exclusive
+@checked
 def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimate") -> Prepared:
     """Learn once how a pair is run: its parameters, its data plate, and how its particles are drawn.
 
@@ -94,6 +96,7 @@ def _summable(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> frozens
 
 
 @exclusive
+@checked
 def terms(
     vae: "VAE",
     batch: Any,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from ppl_vae.errors import DataError, near_names
+from ppl_vae.reading import require_regular
+
+MAX_EXPANSION = 1032
+"""No deflate stream expands by more: an archive that declares it is not what it says."""
 
 
 def existing_file(path: str | Path, what: str) -> Path:
@@ -22,6 +28,7 @@ def existing_file(path: str | Path, what: str) -> Path:
     if file.is_dir():
         held = sorted(entry.name for entry in file.iterdir())[:6]
         raise DataError(f"Got the directory {file}, expected {what}: name the file itself (it holds {_names(held)}).")
+    require_regular(file, what, DataError)
     if not os.access(file, os.R_OK):
         raise DataError(f"Got {file}, which may not be read, expected {what}: check its permissions.")
     if file.stat().st_size == 0:
@@ -40,9 +47,12 @@ def existing_folder(path: str | Path, what: str) -> Path:
 def _existing(path: str | Path | None, what: str) -> Path:
     if not isinstance(path, str | Path) or not str(path).strip():
         raise DataError(f"Got path={path!r}, expected {what}: say where it is, as dataset.path=… or path=….")
-    path = Path(path).expanduser().absolute()
-    if path.exists():
-        return path
+    try:
+        path = Path(path).expanduser().absolute()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # a name that no system takes, or the home of nobody
+        raise DataError(f"Got path={str(path)[:60]!r} ({error}), expected {what}: say where it is.") from None
     if not path.parent.is_dir():
         near = f": there is no directory {path.parent} either"
     else:
@@ -138,6 +148,39 @@ def check_fits(size: int, what: str, advice: str) -> None:
             f"Got {what} of {size / 2**30:.1f} GiB in memory, expected at most the {free / 2**30:.1f} GiB that are "
             f"free. {advice}"
         )
+
+
+class Bounded(io.RawIOBase):
+    """A stream that is read no further than memory goes: what it is unpacked from may be a thousand times smaller.
+
+    Args:
+        stream: to be read.
+        most: bytes.
+        what: its name in the message.
+    """
+
+    def __init__(self, stream: IO[bytes], most: int, what: str) -> None:
+        self.stream, self.most, self.what, self.done = stream, most, what, 0
+
+    def readable(self) -> bool:
+        """True: it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes.
+
+        Raises:
+            DataError: there are more than memory holds.
+        """
+        chunk = self.stream.read(len(buffer))
+        self.done += len(chunk)
+        if self.done > self.most:
+            raise DataError(
+                f"Got {self.what}, which unpacks to more than {self.most / 2**30:.1f} GiB, expected at most a quarter "
+                "of the memory that is free. Take a part of it."
+            )
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 class Unchanged:

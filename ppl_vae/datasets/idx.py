@@ -18,7 +18,7 @@ import numpy as np
 
 from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import check_fits, check_whole, existing_file, existing_folder, reading
+from ppl_vae.datasets.files import MAX_EXPANSION, check_fits, check_whole, existing_file, existing_folder, reading
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Pixels
 from ppl_vae.datasets.reader import from_files
@@ -177,6 +177,7 @@ def _read(stream: GzipFile | IO[bytes], file: Path) -> np.ndarray[Any, Any]:
     shape = struct.unpack(f">{magic[3]}I", stream.read(4 * magic[3]))
     dtype = np.dtype(_TYPES[magic[2]])
     declared, values = math.prod(shape) * dtype.itemsize, bytearray()
+    check_fits(min(declared, MAX_EXPANSION * file.stat().st_size), str(file), "Take a part of it.")
     while len(values) <= declared and (chunk := stream.read(min(_CHUNK, declared + 1 - len(values)))):
         values += chunk
     check_whole(file, len(values), declared, shape)

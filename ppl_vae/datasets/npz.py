@@ -12,15 +12,12 @@ import numpy as np
 
 from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import check_fits, check_whole, existing_file, naming, reading
+from ppl_vae.datasets.files import MAX_EXPANSION, check_fits, check_whole, existing_file, naming, reading
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.mapped import Mapped
 from ppl_vae.datasets.preparation import Preparation
 from ppl_vae.datasets.reader import UNREAD, from_files, only_unread
 from ppl_vae.errors import DataError
-
-# No deflate stream expands by more: an archive that declares it is not what it says.
-_MAX_EXPANSION = 1032
 
 
 def read_npy(path: str | Path) -> np.ndarray[Any, Any]:
@@ -60,7 +57,7 @@ class Archive(Mapping[str, np.ndarray[Any, Any]]):
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
         member, what = self.members[name], f"{self.file}[{name!r}]"
-        if member.file_size > _MAX_EXPANSION * (member.compress_size + 64):
+        if member.file_size > MAX_EXPANSION * (member.compress_size + 64):
             raise DataError(
                 f"Got {what}, which declares {member.file_size} bytes in {member.compress_size} compressed "
                 "ones, expected a size that can be: the archive is damaged."

@@ -79,6 +79,7 @@ class TableFile:
                 whole = self._batches.get_batch(group).select(list(columns))
                 some = (whole.slice(start, AT_ONCE) for start in range(0, whole.num_rows, AT_ONCE))
             for batch in some:
+                batch.validate(full=True)  # values are read from where offsets say, without another look
                 yield pa.Table.from_batches([batch])
 
     def frames(self, group: int, columns: Sequence[str]) -> Iterator[pd.DataFrame]:

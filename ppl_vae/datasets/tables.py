@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import math
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import check_fits, existing_file, reading
+from ppl_vae.datasets.files import Bounded, available, check_fits, existing_file, reading
 from ppl_vae.datasets.keywords import perhaps, source
 from ppl_vae.datasets.preparation import BASICS, Basics, Binarization, Standardize
 from ppl_vae.datasets.reader import UNREAD, from_files, only_unread
@@ -40,9 +46,9 @@ class Table(Basics, total=False):
         test: fraction or number of rows.
     """
 
-    columns: Sequence[str] | None
-    exclude: Sequence[str]
-    label: str | None
+    columns: Sequence[str | int] | None
+    exclude: Sequence[str | int]
+    label: str | int | None
     shape: Sequence[int] | None
     support: Support | None
     levels: int | None
@@ -93,7 +99,8 @@ def csv(path: str | Path, *, delimiter: str = ",", header: bool = True, **how: U
     with reading(file, "csv file", advice), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         options = {"skipinitialspace": True, "low_memory": False, "index_col": False}
-        frame = pd.read_csv(file, sep=delimiter, header=0 if header else None, **options)
+        with unpacked(file) as stream:
+            frame = pd.read_csv(stream, sep=delimiter, header=0 if header else None, **options)
     only = str(frame.columns[0])
     other = next((other for other in ";\t," if other in only and other != delimiter), None)
     if frame.shape[1] == 1 and other is not None:
@@ -109,6 +116,31 @@ def csv(path: str | Path, *, delimiter: str = ",", header: bool = True, **how: U
     if only == "Unnamed: 0" and not how["columns"] and frame[only].tolist() == list(range(len(frame))):
         how["exclude"] = [*how["exclude"], only]
     return _from_table("csv", frame, file, 2 if header else 1, **how)
+
+
+_UNPACK: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[Any]:
+    """The text of a file as pandas reads it; one that is compressed no further than memory goes.
+
+    Numbers take up to four times the memory of the text of a table.
+    """
+    most = (available() or 2**40) // 4
+    if file.suffix.lower() == ".zip":
+        with zipfile.ZipFile(file) as archive:
+            check_fits(4 * sum(member.file_size for member in archive.infolist()), str(file), "Take a part of it.")
+    unpack = _UNPACK.get(file.suffix.lower())
+    if unpack is None:
+        yield file
+        return
+    with unpack(file) as stream:
+        yield io.BufferedReader(Bounded(stream, most, str(file)), 2**20)
 
 
 @source
@@ -163,7 +195,12 @@ def _columnar(name: str, path: str | Path, mmap: bool, window: int | None, **how
     if mmap:
         return _from_table(name, TableFile(file, name), file, None, window=window, **how)
     with reading(file, f"{name} file"):
-        frame = pd.read_parquet(file) if name == "parquet" else open_arrow(file).read_all().to_pandas()
+        if name == "parquet":
+            frame = pd.read_parquet(file)
+        else:
+            table = open_arrow(file).read_all()
+            table.validate(full=True)  # values are read from where offsets say, without another look
+            frame = table.to_pandas()
     return _from_table(name, frame, file, None, **how)
 
 
@@ -173,9 +210,9 @@ def _from_table(
     file: Path,
     first_line: int | None,
     *,
-    columns: Sequence[str] | None,
-    exclude: Sequence[str],
-    label: str | None,
+    columns: Sequence[str | int] | None,
+    exclude: Sequence[str | int],
+    label: str | int | None,
     shape: Sequence[int] | None,
     validation: float,
     test: float,
@@ -202,9 +239,9 @@ def _from_table(
 def select(
     frame: pd.DataFrame,
     file: Path,
-    columns: Sequence[str] | None,
-    exclude: Sequence[str],
-    label: str | None,
+    columns: Sequence[str | int] | None,
+    exclude: Sequence[str | int],
+    label: str | int | None,
     first_line: int | None = None,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, list[str]]:
     """Take the chosen columns of a table as numbers, and its labels.
@@ -237,7 +274,11 @@ def select(
 
 
 def select_unread(
-    table: TableFile, columns: Sequence[str] | None, exclude: Sequence[str], label: str | None, window: int | None
+    table: TableFile,
+    columns: Sequence[str | int] | None,
+    exclude: Sequence[str | int],
+    label: str | int | None,
+    window: int | None,
 ) -> tuple[RowGroups, np.ndarray[Any, Any] | None, list[str]]:
     """Do the same as `select` without reading more of a table than its labels.
 
@@ -271,9 +312,9 @@ def _chosen(
     frame: pd.DataFrame,
     rows: int,
     file: Path,
-    columns: Sequence[str] | None,
-    exclude: Sequence[str],
-    label: str | None,
+    columns: Sequence[str | int] | None,
+    exclude: Sequence[str | int],
+    label: str | int | None,
 ) -> list[str]:
     """The names of x's columns."""
     names = list(frame.columns)

@@ -12,6 +12,7 @@ from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.diagnostics.predictive_checks import PredictiveChecks, predictive_checks
 from ppl_vae.diagnostics.probe import linear_probe
 from ppl_vae.diagnostics.sample_quality import sample_quality
+from ppl_vae.kinds import doors
 from ppl_vae.mcmc.ais import ais, bracket
 
 __all__ = [
@@ -37,3 +38,5 @@ __all__ = [
     "predictive_checks",
     "sample_quality",
 ]
+
+doors(__name__)

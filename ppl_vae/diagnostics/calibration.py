@@ -20,6 +20,7 @@ from ppl_vae.core.tiles import inference, plan
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.tables import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,7 +221,7 @@ class Calibration:
         arrays: dict[str, Any] = dict(self.ranks)
         np.savez_compressed(buffer, **arrays)
         write_atomically(directory / "ranks.npz", buffer.getvalue())
-        write_atomically(directory / "units.csv", self.table.to_csv(index=False))
+        write_atomically(directory / "units.csv", to_csv(self.table, index=False))
         write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
         return directory
 

@@ -1,14 +1,17 @@
 """Does each latent unit carry one factor of the data? Scores for data whose factors are known. Imports no torch."""
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Any
 
-from ppl_vae.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.errors import ArgumentError, DataError
+from ppl_vae.kinds import numbers
 
 Array = NDArray[np.float64]
 
 
-def disentanglement(codes: ArrayLike, factors: ArrayLike, *, most: int = 5_000, seed: int = 0) -> dict[str, float]:
+def disentanglement(codes: Any, factors: Any, *, most: int = 5_000, seed: int = 0) -> dict[str, float]:
     """Score codes by all five measures, each between 0 (entangled) and 1 (a unit per factor).
 
     Args:
@@ -32,7 +35,12 @@ def disentanglement(codes: ArrayLike, factors: ArrayLike, *, most: int = 5_000, 
     >>> min(scores.values()) > 0.9
     True
     """
-    codes, factors = np.asarray(codes, dtype=np.float64), np.asarray(factors)
+    codes, whole = numbers(codes, "codes", finite=True), numbers(factors, "factors", finite=True)
+    factors = np.asarray(factors)
+    if (whole % 1).any() or whole.min() < 0:
+        raise DataError("Got factors that are no whole numbers of at least 0, expected the number of each one's value.")
+    if most < 4:
+        raise ArgumentError(f"Got most={most}, expected at least 4.")
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
         raise DataError(
             f"Got codes {codes.shape} and factors {factors.shape}, expected (data, units) and (data, factors) of the "
@@ -68,7 +76,7 @@ def mutual_information(codes: Array, factors: NDArray[np.int_], bins: int = 20) 
     return information, entropy
 
 
-def _entropy(counts: ArrayLike) -> float:
+def _entropy(counts: Any) -> float:
     p = np.asarray(counts, dtype=np.float64).ravel()
     p = p[p > 0] / p.sum()
     return float(-(p * np.log(p)).sum())

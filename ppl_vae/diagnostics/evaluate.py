@@ -20,6 +20,7 @@ from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
 from ppl_vae.errors import ArgumentError
 from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.tables import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +49,8 @@ class Evaluation:
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
         directory = folder(directory)
-        write_atomically(directory / "table.csv", self.table.to_csv())
-        write_atomically(directory / "units.csv", self.units.to_csv(index=False))
+        write_atomically(directory / "table.csv", to_csv(self.table))
+        write_atomically(directory / "units.csv", to_csv(self.units, index=False))
         write_atomically(directory / "summary.json", json.dumps(jsonable(self.summary), indent=2) + "\n")
         return directory
 

@@ -1,12 +1,14 @@
 """Linear readers of codes. Imports no torch."""
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ppl_vae.errors import DataError
+from ppl_vae.kinds import numbers
 
 
-def linear_probe(codes: ArrayLike, labels: ArrayLike, *, most: int = 10_000, seed: int = 0) -> dict[str, float]:
+def linear_probe(codes: Any, labels: Any, *, most: int = 10_000, seed: int = 0) -> dict[str, float]:
     """Predict labels from codes linearly, and score the prediction on the half held out.
 
     Classes by logistic regression, numbers by ridge regression; codes are standardized on the first half.
@@ -35,7 +37,9 @@ def linear_probe(codes: ArrayLike, labels: ArrayLike, *, most: int = 10_000, see
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    codes, labels = np.asarray(codes, dtype=np.float64), np.asarray(labels)
+    codes, labels = numbers(codes, "codes", 2, finite=True), np.asarray(labels)
+    if labels.ndim != 1 or (labels.dtype.kind not in "biuU" and not np.isfinite(numbers(labels, "labels", 1)).all()):
+        raise DataError(f"Got labels of shape {labels.shape} and dtype {labels.dtype}, expected one per code, finite.")
     if len(codes) != len(labels) or len(codes) < 4:
         raise DataError(f"Got {len(codes)} codes and {len(labels)} labels, expected at least 4 of each, as many.")
     order = np.random.default_rng(seed).permutation(len(codes))[:most]

@@ -1,14 +1,17 @@
 """The distance of generated data from real ones, in a feature space of the user's. Imports no torch."""
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Any
 
-from ppl_vae.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.errors import ArgumentError, DataError
+from ppl_vae.kinds import numbers
 
 Array = NDArray[np.float64]
 
 
-def sample_quality(real: ArrayLike, fake: ArrayLike, *, neighbours: int = 5) -> dict[str, float]:
+def sample_quality(real: Any, fake: Any, *, neighbours: int = 5) -> dict[str, float]:
     """Compare generated with real data by neighbourhoods and by moments.
 
     - `precision`: share of fakes within the neighbourhood of a real datum; `density`: in how many, over k.
@@ -41,7 +44,10 @@ def sample_quality(real: ArrayLike, fake: ArrayLike, *, neighbours: int = 5) -> 
     >>> found["coverage"] > 0.9, found["frechet"] < 0.1
     (True, True)
     """
-    real, fake = (np.asarray(x, dtype=np.float64).reshape(len(np.asarray(x)), -1) for x in (real, fake))
+    real, fake = (numbers(x, name, finite=True) for x, name in ((real, "real"), (fake, "fake")))
+    real, fake = (x.reshape(len(x), -1) for x in (real, fake))
+    if neighbours < 1:
+        raise ArgumentError(f"Got neighbours={neighbours}, expected at least 1.")
     if real.shape[1] != fake.shape[1]:
         raise DataError(f"Got {real.shape[1]} real and {fake.shape[1]} generated features, expected equal numbers.")
     if min(len(real), len(fake)) <= neighbours:

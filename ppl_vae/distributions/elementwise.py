@@ -6,6 +6,8 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
+from ppl_vae.errors import ArgumentError
+
 
 class Elementwise(TorchDistribution):
     """A scalar distribution with a batch of parameters; subclasses give `names`, `log_density` and `draw`.
@@ -16,7 +18,15 @@ class Elementwise(TorchDistribution):
     """
 
     def __init__(self, *parameters: Tensor, validate_args: bool | None = None, **constants: Any) -> None:
-        self.parameters = torch.broadcast_tensors(*parameters)
+        if len(parameters) != len(self.names):
+            raise ArgumentError(f"Got {len(parameters)} parameters, expected {', '.join(self.names)}.")
+        try:
+            self.parameters = torch.broadcast_tensors(*parameters)
+        except RuntimeError:
+            shapes = ", ".join(str(tuple(p.shape)) for p in parameters)
+            raise ArgumentError(
+                f"Got {', '.join(self.names)} of shapes {shapes}, expected ones that go together."
+            ) from None
         self.constants = constants
         for name, value in constants.items():
             setattr(self, name, value)

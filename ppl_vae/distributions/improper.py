@@ -1,5 +1,6 @@
 """The improper prior of log density 0, under which a VAE is a deterministic autoencoder."""
 
+from collections.abc import Sequence
 from typing import Any, NoReturn, Self
 
 import torch
@@ -7,7 +8,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import ArgumentError, CheckError
 
 
 class Flat(TorchDistribution):
@@ -21,7 +22,9 @@ class Flat(TorchDistribution):
     arg_constraints: Any = {}  # noqa: RUF012 - torch's own form
     support = constraints.real_vector
 
-    def __init__(self, dim: int, batch_shape: Any = torch.Size()) -> None:  # noqa: B008 - torch's own form
+    def __init__(self, dim: int, batch_shape: Sequence[int] = torch.Size()) -> None:
+        if dim < 0:
+            raise ArgumentError(f"Got dim={dim}, expected at least 0.")
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

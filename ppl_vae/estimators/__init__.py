@@ -11,6 +11,7 @@ from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import Implicit
 from ppl_vae.estimators.pathwise import DoublyReparameterized, Pathwise, StickingTheLanding
 from ppl_vae.estimators.score_function import ScoreFunction
+from ppl_vae.kinds import doors
 
 __all__ = [
     "Baseline",
@@ -26,3 +27,5 @@ __all__ = [
     "ScoreFunction",
     "StickingTheLanding",
 ]
+
+doors(__name__)

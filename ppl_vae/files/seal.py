@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import DamagedError
+from ppl_vae.reading import parse_json
 
 KEY = "checksum"
 """The last key of a sealed JSON object."""
@@ -67,8 +68,8 @@ def unsealed_json(content: bytes, path: Path | str) -> Any:
     if found is not None and not agrees(content, found.start(1)):
         raise changed(path, f'remove its entry "{KEY}"')
     try:
-        value = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(content.decode("utf-8"))
+    except ValueError as error:
         raise DamagedError(
             f"Got {path} that cannot be read as JSON ({error}), expected what ppl_vae wrote. It is damaged: restore it "
             "from a copy."

@@ -22,6 +22,7 @@ from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
 from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
+from ppl_vae.kinds import checked
 from ppl_vae.rng import derive
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, dict[str, NDArray[Any]]]
 
 
+@checked
 def posterior(
     vae: "VAE",
     data: Any,
@@ -39,7 +41,7 @@ def posterior(
     chains: int = 1,
     predictive_draws: int | None = None,
     spec: Any = None,
-    dims: Mapping[str, Sequence[str]] | None = None,
+    dims: Mapping[str, Any] | None = None,
     coords: Mapping[str, Any] | None = None,
     resample: Literal["psis"] | None = None,
     path: str | os.PathLike[str] | None = None,

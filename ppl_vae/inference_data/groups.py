@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.files import replacing
+from ppl_vae.inference_data.hdf5 import require_contained
 from ppl_vae.version import __version__
 
 SAMPLED = (
@@ -179,14 +180,16 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     path = Path(path)
     if not path.exists():
         raise RunError(f"No posterior at {path}. Make one with `ppl-vae posterior run=DIR`.")
+    options: dict[str, Any] = {"engine": "h5netcdf"}
+    if path.suffix == ".zarr":
+        options = {"engine": "zarr", "consolidated": False, "chunks": None}
+    else:
+        require_contained(path)
     try:
-        options: dict[str, Any] = {"engine": "h5netcdf"}
-        if path.suffix == ".zarr":
-            options = {"engine": "zarr", "consolidated": False, "chunks": None}
         tree = xr.open_datatree(path, **options)
         if sum(child.nbytes for child in tree.children.values()) > LAZY:
             return tree
         with tree:
             return tree.load()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damage breaks its readers in more ways than can be listed
         raise RunError(f"{path} is no readable netCDF file ({error}). Delete it and make it again.") from error

@@ -1,5 +1,6 @@
 """Likelihoods on the real line with a location and a scale: Normal, Laplace, Student-t."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, final, get_args
 
@@ -32,7 +33,7 @@ class Scale(nn.Module):
 
     def __init__(self, shape: Sequence[int], mode: ScaleMode, value: float) -> None:
         super().__init__()
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise PplVaeError(f"a scale is positive, got value={value}.")
         one_of("scale", mode, get_args(ScaleMode))
         self.mode = mode

@@ -15,12 +15,14 @@ from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
 from ppl_vae.errors import ArgumentError
 from ppl_vae.inference_data.draw import constants, dimensions_of, observations
 from ppl_vae.inference_data.groups import Dimensions, datatree
+from ppl_vae.kinds import checked
 from ppl_vae.mcmc.hmc import AnnealedPath, hmc
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
+@checked
 def refine(
     vae: "VAE",
     data: Any,

@@ -1,5 +1,6 @@
 """Ready-made generative models, one family per file, each an example to copy."""
 
+from ppl_vae.kinds import doors as _doors
 from ppl_vae.models.conditional import Conditional as Conditional
 from ppl_vae.models.discrete import Discrete as Discrete
 from ppl_vae.models.gmvae import GMVAE as GMVAE
@@ -13,3 +14,5 @@ from ppl_vae.models.vae import AutoregressiveVAE as AutoregressiveVAE
 from ppl_vae.models.vae import ConvVAE as ConvVAE
 from ppl_vae.models.vae import GammaVAE as GammaVAE
 from ppl_vae.models.vamp import Vamp as Vamp
+
+_doors(__name__)

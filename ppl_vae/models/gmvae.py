@@ -41,7 +41,7 @@ class GMVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim, self.components = latent_dim, components
-        self.likelihood = likelihood or likelihood_for(spec)
+        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent_dim))
         self.raw_scale = nn.Parameter(torch.full((components, latent_dim), inverse_softplus(1.0)))

@@ -41,7 +41,7 @@ class Hierarchical(nn.Module):
         super().__init__()
         check_lengths(latent_dim, hidden)
         self.latent_dim = tuple(latent_dim)
-        self.likelihood = likelihood or likelihood_for(spec)
+        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.prior = StandardNormal(latent_dim[-1])
         self.layers = nn.ModuleList(
             nn.Sequential(MLP(above, None, [width] * depth, activation), DiagonalNormal(width, dim))

@@ -46,7 +46,7 @@ class Latent(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.likelihood = likelihood or likelihood_for(spec)
+        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.prior = prior(latent_dim)
         self.decoder = decoder(spec, self.likelihood, latent_dim)
 

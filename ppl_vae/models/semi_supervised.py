@@ -53,7 +53,7 @@ class SemiSupervised(nn.Module):
         if not spec.num_classes:
             raise DataError("model=semi_supervised needs a dataset with classes, this one's spec has no num_classes.")
         self.latent_dim, self.classes, self.alpha = latent_dim, spec.num_classes, alpha
-        self.likelihood = likelihood or likelihood_for(spec)
+        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("logits", torch.zeros(self.classes), persistent=False)
         self.decoder = Decoder(spec, self.likelihood, latent_dim + self.classes, hidden, activation)

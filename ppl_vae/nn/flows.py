@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
-from ppl_vae.nn.mlp import MLP, Activation, join
+from ppl_vae.nn.mlp import MLP, Activation, check_sizes, join
 
 
 class Affine(Transform):
@@ -84,6 +84,7 @@ class Coupling(nn.Module):
         flip: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(dim=dim, context=context + 1)
         self.net = MLP(dim + context, 2 * dim, hidden, activation)
         start_at_identity(self.net)
         mask = (torch.arange(dim) < dim // 2).float()
@@ -153,6 +154,7 @@ class MADE(nn.Module):
         self, dim: int, context: int = 0, hidden: Sequence[int] = (64,), outputs: int = 2, reverse: bool = False
     ) -> None:
         super().__init__()
+        check_sizes(dim=dim, context=context + 1, hidden=hidden, outputs=outputs)
         order = torch.arange(dim).flip(0) if reverse else torch.arange(dim)
         before = torch.cat([order, torch.full((context,), -1)])  # the context comes before all
         layers: list[nn.Module] = []

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import one_of
 from ppl_vae.nn.flows import Autoregressive, Coupling
+from ppl_vae.nn.mlp import check_layers, check_sizes
 
 FlowName = Literal["iaf", "coupling"]
 
@@ -38,6 +39,7 @@ class DiagonalNormal(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
+        check_sizes(features=features, dim=dim)
         self.linear = nn.Linear(features, 2 * dim)
 
     def forward(self, h: Tensor) -> Any:
@@ -56,6 +58,7 @@ class FullRankNormal(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
+        check_sizes(features=features, dim=dim)
         self.dim = dim
         self.linear = nn.Linear(features, dim * (dim + 1))
         # Start near a diagonal: random correlations of order one make a poor first guess.
@@ -80,6 +83,7 @@ class Dirichlet(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
+        check_sizes(features=features, dim=dim)
         self.linear = nn.Linear(features, dim)
 
     def forward(self, h: Tensor) -> Any:
@@ -97,6 +101,7 @@ class Gamma(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
+        check_sizes(features=features, dim=dim)
         self.linear = nn.Linear(features, 2 * dim)
 
     def forward(self, h: Tensor) -> Any:
@@ -115,6 +120,7 @@ class Point(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
+        check_sizes(features=features, dim=dim)
         self.linear = nn.Linear(features, dim)
 
     def forward(self, h: Tensor) -> Any:
@@ -133,6 +139,7 @@ class Code(nn.Module):
 
     def __init__(self, features: int, shape: Sequence[int], distribution: Callable[[Tensor], Any]) -> None:
         super().__init__()
+        check_sizes(features=features, shape=shape)
         self.shape, self.distribution = tuple(shape), distribution
         self.linear = nn.Linear(features, prod(self.shape))
 
@@ -157,6 +164,7 @@ class Flow(nn.Module):
     ) -> None:
         super().__init__()
         one_of("flow", flow, get_args(FlowName))
+        check_layers(layers)
         self.base = DiagonalNormal(features, dim)
         self.flows = nn.ModuleList(
             Autoregressive(dim, features, hidden, reverse=t % 2 == 1)

@@ -7,8 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.errors import ArgumentError, PplVaeError, one_of
 from ppl_vae.nn.features import DataSpec, Features
+
+WIDEST = 2**24
+"""The largest size of a layer: 16 GiB of weights between it and one of 256."""
 
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus", "glu"]
 
@@ -132,14 +135,27 @@ class Decoder(nn.Module):
 
 
 def check_sizes(**sizes: int | Sequence[int]) -> None:
-    """Refuse sizes below 1, by name.
+    """Refuse sizes below 1, and those that no memory holds, by name.
 
     Raises:
         PplVaeError: naming the size and its value.
     """
     for name, size in sizes.items():
-        if min(size if isinstance(size, Sequence) else [size], default=1) < 1:
+        given = size if isinstance(size, Sequence) else [size]
+        if min(given, default=1) < 1:
             raise PplVaeError(f"a network cannot be built with {name}={size}: every size must be at least 1.")
+        if max(given, default=1) > WIDEST:
+            raise PplVaeError(f"a network cannot be built with {name}={size}: every size must be at most {WIDEST}.")
+
+
+def check_layers(layers: int) -> None:
+    """Refuse a number of layers that cannot be meant.
+
+    Raises:
+        PplVaeError: with the number.
+    """
+    if not 0 <= layers <= 1000:
+        raise PplVaeError(f"a network cannot be built with layers={layers}: expected a number from 0 to 1000.")
 
 
 def start_at_mean(layer: Any, likelihood: Any) -> None:
@@ -158,6 +174,8 @@ def join(*inputs: Tensor) -> Tensor:
         >>> join(torch.zeros(128, 3), torch.zeros(10, 1, 1, 2)).shape
         torch.Size([10, 1, 128, 5])
     """
+    if not inputs:
+        raise ArgumentError("Got nothing to join, expected at least one tensor.")
     if len(inputs) == 1:
         return inputs[0]
     lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import one_of
 from ppl_vae.nn.flows import Coupling
 from ppl_vae.nn.heads import inverse_softplus, positive
+from ppl_vae.nn.mlp import check_layers, check_sizes
 
 PriorName = Literal["normal", "mixture", "flow"]
 
@@ -26,6 +27,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        check_sizes(dim=dim)
         self.dim = dim
         self.register_buffer("zero", torch.zeros(()), persistent=False)  # carry device and dtype
         self.register_buffer("one", torch.ones(()), persistent=False)
@@ -45,6 +47,7 @@ class MixturePrior(nn.Module):
 
     def __init__(self, dim: int, components: int = 32) -> None:
         super().__init__()
+        check_sizes(dim=dim, components=components)
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, dim))
         self.raw_scale = nn.Parameter(torch.full((components, dim), inverse_softplus(1.0)))
@@ -66,6 +69,7 @@ class FlowPrior(nn.Module):
 
     def __init__(self, dim: int, layers: int = 4, hidden: int = 64) -> None:
         super().__init__()
+        check_layers(layers)
         self.base = StandardNormal(dim)
         self.layers = nn.ModuleList(Coupling(dim, hidden=[hidden], flip=i % 2 == 1) for i in range(layers))
 
@@ -88,6 +92,7 @@ class GammaPrior(nn.Module):
 
     def __init__(self, dim: int, concentration: float = 1.0, rate: float = 1.0) -> None:
         super().__init__()
+        check_sizes(dim=dim)
         self.register_buffer("concentration", torch.full((dim,), concentration), persistent=False)
         self.register_buffer("rate", torch.full((dim,), rate), persistent=False)
 

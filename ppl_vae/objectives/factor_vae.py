@@ -11,6 +11,7 @@ from ppl_vae.core.functional import call_with
 from ppl_vae.core.terms import Terms
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import Pathwise
+from ppl_vae.nn.mlp import check_sizes
 from ppl_vae.objectives.aggregate import averaged, code_site, codes, plus
 from ppl_vae.objectives.base import Bound, Objective, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
@@ -109,6 +110,7 @@ def permuted(z: Tensor) -> Tensor:
 
 
 def _mlp(latent_dim: int | None, hidden: tuple[int, ...]) -> nn.Module:
+    check_sizes(hidden=hidden, latent_dim=latent_dim or 1)
     widths = [*hidden, 1]
     layers: list[nn.Module] = [nn.LazyLinear(widths[0]) if latent_dim is None else nn.Linear(latent_dim, widths[0])]
     for before, after in pairwise(widths):

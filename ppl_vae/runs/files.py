@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -73,6 +74,12 @@ def whole_path(name: str | Path, key: str) -> Path:
         UsageError: for the home of a user who is not there.
     """
     try:
-        return Path(name).expanduser().absolute()
+        path = Path(name).expanduser().absolute()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(path)
+        return path
+    except (OSError, ValueError) as error:  # longer than any name, a null character, half a character
+        said = getattr(error, "strerror", None) or error
+        raise UsageError(f"{key}={str(name)[:60]!r}: no name of a folder ({said})") from None
     except RuntimeError:
         raise UsageError(f"{key}={name}: there is no home of {Path(name).parts[0]}; give the whole path") from None

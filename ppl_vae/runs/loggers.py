@@ -7,9 +7,7 @@ which name the tracker knows it, and rows that the tracker has not seen are told
 
 from __future__ import annotations
 
-import csv
 import importlib
-import io
 import math
 import os
 import re
@@ -29,6 +27,7 @@ from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.runs.metrics import rows_of
 from ppl_vae.runs.recorder import TRACKERS, read_json
 from ppl_vae.runs.run import is_sweep
+from ppl_vae.runs.tables import rows_to_csv
 
 Row = Mapping[str, float]
 Status = Literal["finished", "failed", "interrupted", "pruned"]
@@ -67,15 +66,22 @@ def group(directory: Path) -> str:
 def noted(directory: Path, tracker: str) -> dict[str, Any]:
     """The words under which a tracker knows a run; empty where it has not seen it."""
     path = directory / TRACKERS
-    return dict(read_json(path).get(tracker, {})) if files.is_there(path) else {}
+    return dict(_told(path).get(tracker, {}))
 
 
 def note(directory: Path, tracker: str, **words: Any) -> None:
     """Keep the words under which a tracker knows a run."""
     path = directory / TRACKERS
-    told = read_json(path) if files.is_there(path) else {}
+    told = _told(path)
     files.folder(directory)
     write_atomically(path, seal.sealed_json({**told, tracker: words}), listed=False)
+
+
+def _told(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = read_json(path, "the names of a run in trackers", dict[str, dict[str, Any]])
+    return found
 
 
 class _InOrder(ABC):
@@ -174,11 +180,7 @@ class CSV(_InOrder):
             self._write("result.csv", [{"status": status, **jsonable(result)}])
 
     def _write(self, name: str, rows: Sequence[Mapping[str, Any]], listed: bool = True) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.directory / name, text.getvalue(), listed=listed)
+        write_atomically(self.directory / name, rows_to_csv(rows), listed=listed)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -120,4 +120,6 @@ def _no_constant(name: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and math.isfinite(value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value is None
+    return abs(value) < 2**1000 if isinstance(value, int) else math.isfinite(value)

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 from ppl_vae import files
-from ppl_vae.errors import DamagedError, RunError
+from ppl_vae.errors import RunError
 from ppl_vae.files import manifest, seal
 from ppl_vae.files.inside import content
 from ppl_vae.files.locks import Lock, is_held
 from ppl_vae.files.manifest import MANIFEST, MOST
 from ppl_vae.files.replace import clear
+from ppl_vae.reading import of_form
 from ppl_vae.runs import git, saved
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.runs.schema import SCHEMA, schema_of
@@ -203,6 +204,34 @@ class RunWriter:
         write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)
 
 
+class Record(TypedDict, total=False):
+    """The form of those entries of `run.json` that are used."""
+
+    status: str
+    verb: str
+    job: int | None
+    overrides: list[str]
+    choices: dict[str, str] | None
+    command: list[str]
+    user_modules: list[str]
+    started: str | None
+    finished: str | None
+    error: str | None
+    exit_code: int
+    seed: int | None
+    seconds: float | None
+    versions: dict[str, str]
+    git: dict[str, Any]
+    result: dict[str, Any] | None
+
+
+class Recipe(TypedDict, total=False):
+    """The form of those entries of `recipe.json` that are used by name."""
+
+    shares: int
+    data: dict[str, dict[str, Any] | None]
+
+
 def traceback_told(directory: Path) -> str:
     """Where the traceback of a run's failure is, in words."""
     return f"the whole traceback is in {directory / ERROR}"
@@ -214,25 +243,30 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises:
         RunError: if it is missing or damaged, or of a later schema than this version knows.
     """
-    path = directory / RECORD
+    path, what = directory / RECORD, "the record of a run that `train` wrote"
     try:
-        record = seal.unsealed_json(content(path, MOST), path)
+        record: dict[str, Any] = of_form(seal.unsealed_json(content(path, MOST), path), path, what, Record)
     except FileNotFoundError as error:
-        raise RunError(f"{path} cannot be read ({error}); expected the record of a run that `train` wrote") from None
-    if not isinstance(record, dict) or "status" not in record:
+        raise RunError(f"{path} cannot be read ({error}); expected {what}") from None
+    if "status" not in record:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
     schema_of(record, path)
     return record
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file of a run, as it was written.
+def read_json(path: Path, what: str = "what ppl_vae wrote", form: Any = Any) -> Any:
+    """The value in a JSON file of a run, as it was written, and of a form.
+
+    Args:
+        path: of the file.
+        what: is expected there, such as `the plan of a sweep`.
+        form: the annotation that the value has to fit, such as a `TypedDict`, see `kinds.misfit`.
 
     Raises:
         FileNotFoundError: there is none.
-        DamagedError: it is not what was written.
+        RunError: it is not what was written, or has an entry of another kind.
     """
-    return seal.unsealed_json(files.read(path, MOST), path)
+    return of_form(seal.unsealed_json(files.read(path, MOST), path), path, what, form)
 
 
 def read_text(path: Path) -> str:
@@ -248,11 +282,9 @@ def read_recipe(directory: Path) -> dict[str, Any]:
     """
     path = directory / RECIPE
     try:
-        found = read_json(path)
+        found: dict[str, Any] = read_json(path, "what makes a run, as `fit` wrote it", Recipe)
     except FileNotFoundError:
         return {}
-    if not isinstance(found, dict):
-        raise DamagedError(f"Got {path} that is no JSON object, expected what `fit` wrote.")
     return found
 
 

@@ -20,6 +20,7 @@ from ppl_vae.config.schema import near
 from ppl_vae.config.targets import unlisted
 from ppl_vae.errors import ArgumentError, DamagedError, PplVaeError, RunError, UntrustedError, UsageError
 from ppl_vae.files.manifest import is_listed
+from ppl_vae.kinds import shown
 from ppl_vae.runs import saved
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.metrics import rows_of
@@ -81,9 +82,9 @@ class Run:
             RunError: for a folder that is not a run; a sweep's folder is answered with its runs.
         """
         if not isinstance(name, (str, os.PathLike)):
-            raise ArgumentError(f"Got {name!r:.60} as a run, expected the path of its folder, or 'latest'.")
+            raise ArgumentError(f"Got {shown(name)} as a run, expected the path of its folder, or 'latest'.")
         if not isinstance(trust, bool):
-            raise ArgumentError(f"Got trust={trust!r:.60}, expected True or False.")
+            raise ArgumentError(f"Got trust={shown(trust)}, expected True or False.")
         if vae is not None:
             from ppl_vae.core.call import require_pair
 
@@ -356,7 +357,7 @@ def _told(path: Path, runs: list[Path]) -> str:
         with contextlib.suppress(RunError):  # damaged
             done += read_record(run)["status"] == "finished"
     with contextlib.suppress(OSError, RunError, KeyError, TypeError):
-        jobs = read_json(path / SWEEP[0])["jobs"]
+        jobs = read_json(path / SWEEP[0], "the plan of a sweep", dict[str, Any])["jobs"]
         return f"a sweep of {len(jobs)} jobs, {done} finished"
     return f"a sweep of {len(runs)} runs, {done} finished"
 

@@ -20,6 +20,7 @@ from ppl_vae import files
 from ppl_vae.core.snapshot import put_tensors
 from ppl_vae.errors import DamagedError, RunError
 from ppl_vae.files import seal
+from ppl_vae.reading import parse_json
 from ppl_vae.runs.files import write_atomically
 
 HEADER = "ppl_vae"
@@ -164,16 +165,20 @@ def load(path: str | os.PathLike[str]) -> Any:
     tensors, header = read(path)
     try:
         # Runs of before 0.2 have several keys, one of them the state.
-        state = json.loads(header[HEADER])["state"] if HEADER in header else json.loads(header["state"])
+        state = parse_json(header[HEADER])["state"] if HEADER in header else parse_json(header["state"])
         return unflatten(tensors, state)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # of an entry's own kind
         raise DamagedError(
             f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
         ) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the header of a safetensors file, as they were when it was written."""
+    """Read the tensors and the header of a safetensors file, as they were when it was written.
+
+    Raises:
+        RunError: it is missing, no regular file, or damaged.
+    """
     try:
         content = files.read(path)
         digits = content[_DIGITS : _DIGITS + seal.LENGTH]
@@ -181,12 +186,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str
             raise seal.changed(path)
         tensors = safetensors.torch.load(content)
         length = int.from_bytes(content[:8], "little")
-        return tensors, json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+        return tensors, parse_json(content[8 : 8 + length].decode()).get("__metadata__") or {}
     except FileNotFoundError as error:
         raise RunError(f"Got no file {Path(path)}, expected one that `fit` wrote. Is this the run's folder?") from error
     except DamagedError as error:
         raise DamagedError(f"{error} {_FIX}") from None
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except Exception as error:  # damage, and dtypes that this torch has not, in more ways than can be listed
         raise DamagedError(
             f"Got {path}, which cannot be read as safetensors ({error}); expected a file that `fit` wrote. "
             f"It is damaged or something else: restore it from a copy. {_FIX}"

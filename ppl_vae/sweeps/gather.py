@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppl_vae import files
 from ppl_vae.errors import RunError
 from ppl_vae.runs.plain import parse
 from ppl_vae.runs.recorder import CONFIG, read_json, read_text
 from ppl_vae.runs.run import Run
+from ppl_vae.runs.tables import read_csv
 from ppl_vae.sweeps.sweep import Job, Sweep
 
 if TYPE_CHECKING:
@@ -192,21 +191,19 @@ def _summary(run: Run | None, part: str, damaged: list[str]) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        found = read_json(path)
+        found: dict[str, Any] = read_json(path, "an evaluation", dict[str, Any])
     except (OSError, RunError) as error:
         damaged.append(_left_out(path, error))
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _table(run: Run | None, damaged: list[str]) -> tuple[pd.DataFrame | None, str]:
-    import pandas as pd
-
     path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
     if run is None or path is None or not path.is_file():
         return None, ""
     try:
-        table = pd.read_csv(io.BytesIO(files.read(path)), index_col=0)
+        table = read_csv(path)
         identity = (run.recipe.get("data") or {}).get("test")
     except (OSError, ValueError, RunError) as error:
         damaged.append(_left_out(path, error))

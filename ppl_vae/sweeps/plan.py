@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -158,16 +158,17 @@ class Plan:
         path = directory / PLAN
         if not files.is_there(path):
             return _of_note(directory / MULTIRUN)
+        what = "the plan of a sweep that train wrote"
         try:
-            found = read_json(path)
+            found: dict[str, Any] = read_json(path, what, _Written)
             why = _standing(found.pop("seal", None), found)
-            jobs = tuple(PlannedJob(int(j["number"]), tuple(j["overrides"]), j["choices"]) for j in found.pop("jobs"))
-            known: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS
-            }
-            return cls(jobs=jobs, **known, why=why)
-        except (OSError, RunError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read ({error}); expected the plan of a sweep that train wrote") from None
+            jobs = tuple(PlannedJob(j["number"], tuple(j["overrides"]), j["choices"]) for j in found["jobs"])
+        except FileNotFoundError as error:
+            raise RunError(f"{path} cannot be read ({error}); expected {what}") from None
+        except KeyError as error:
+            raise RunError(f"{path} cannot be read (it has no entry {error}); expected {what}") from None
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in _FIELDS}
+        return cls(jobs=jobs, **known, why=why)
 
     @classmethod
     def of_hydra(cls, config: DictConfig, loader: Any = None) -> Plan:
@@ -196,6 +197,32 @@ class Plan:
             return plan
         params = [f"{k}={v}" for k, v in (hydra["sweeper"].get("params") or {}).items()]
         return replace(plan, jobs=planned(_product([*params, *typed], loader), options(hydra["runtime"]["choices"])))
+
+
+class _WrittenJob(TypedDict):
+    number: int
+    overrides: list[str]
+    choices: dict[str, str]
+
+
+class _Written(TypedDict, total=False):
+    """The form of `sweep.json`: the fields of `Plan`, and the seal of what was made here."""
+
+    jobs: list[_WrittenJob]
+    complete: bool
+    verb: str
+    overrides: list[str]
+    hydra: list[str]
+    flags: list[str]
+    subdir: str
+    command: list[str]
+    sweeper: str
+    started_in: str
+    started: str
+    resumed: list[str]
+    versions: dict[str, str]
+    search: dict[str, Any]
+    seal: str
 
 
 _FIELDS = frozenset(Plan.__dataclass_fields__) - {"jobs", "why"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ppl_vae.errors import ArgumentError, RunError
+from ppl_vae.kinds import shown
 from ppl_vae.runs.files import whole_path
 from ppl_vae.runs.recorder import locked, read_record, status_of
 from ppl_vae.runs.run import Run, children, is_run, is_sweep, no_such_folder
@@ -101,7 +102,7 @@ class Sweep:
             RunError: for a folder that is not a sweep, naming what to type instead.
         """
         if not isinstance(name, (str, os.PathLike)):
-            raise ArgumentError(f"Got {name!r:.60} as a sweep, expected the path of its folder, or 'latest'.")
+            raise ArgumentError(f"Got {shown(name)} as a sweep, expected the path of its folder, or 'latest'.")
         return cls(find(name))
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.tables import to_csv
 from ppl_vae.sweeps.compare import Comparison
 
 if TYPE_CHECKING:
@@ -50,16 +51,12 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def write_tables(directory: Path, made: Comparison, told: dict[str, Any]) -> dict[str, Path]:
     """Write `comparison.csv`, `.parquet` (where pyarrow is installed) and `.json`, each whole or not at all.
 
-    CSV and Parquet have a row a run; JSON holds groups, importance and notes, too. A text that a spreadsheet would
-    take for a formula (it begins with `=`, `+`, `-`, `@`, a tab or a return) has an apostrophe before it in the CSV.
+    CSV and Parquet have a row a run; JSON holds groups, importance and notes, too.
     """
-    import pandas as pd
-
     runs = whole(made.runs.reset_index())
     runs = runs[["run", "status", *(c for c in runs if c not in ("run", "status", "job")), "job"]]
     files = {"table": directory / "comparison.csv", "parquet": directory / "comparison.parquet"}
-    guarded = {guard(name): [guard(cell) for cell in runs[name]] for name in runs}
-    write_atomically(files["table"], pd.DataFrame(guarded, dtype=object).to_csv(index=False))
+    write_atomically(files["table"], to_csv(runs.astype(object), index=False))
     try:
         write_atomically(files["parquet"], _parquet(runs))
     except ImportError:
@@ -84,19 +81,3 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     pd.DataFrame(plain).to_parquet(buffer, engine="pyarrow", index=False)
     return buffer.getvalue()
-
-
-def guard(cell: Any) -> Any:
-    """A text that no spreadsheet takes for a formula; numbers are as they are.
-
-    Example:
-        >>> guard("=1+1"), guard("-1.5"), guard(-1.5), guard("@x")
-        ("'=1+1", '-1.5', -1.5, "'@x")
-    """
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell

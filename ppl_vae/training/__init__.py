@@ -1,5 +1,6 @@
 """Training: `fit`, its history, learning-rate schedules, and what is kept on disk."""
 
+from ppl_vae.kinds import doors
 from ppl_vae.runs.state import load_weights
 from ppl_vae.training import schedulers
 from ppl_vae.training.checkpoint import Store
@@ -7,3 +8,5 @@ from ppl_vae.training.fit import fit
 from ppl_vae.training.history import History
 
 __all__ = ["History", "Store", "fit", "load_weights", "schedulers"]
+
+doors(__name__)

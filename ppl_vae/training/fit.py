@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ppl_vae import rng
 from ppl_vae.compile.guard import POLICIES
 from ppl_vae.compile.precision import PRECISIONS
-from ppl_vae.core.call import named_arguments, require_pair
+from ppl_vae.core.call import require_pair
 from ppl_vae.core.misfit import misfit_told
 from ppl_vae.errors import ArgumentError, RunError, one_of
+from ppl_vae.kinds import checked
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import Group, group_of, require_bare
@@ -35,9 +36,9 @@ from ppl_vae.training.signals import Interrupted, PostponedSignals
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
 
 
-@named_arguments
+@checked
 def fit(
-    vae: nn.Module,
+    vae: Any,
     data: Any,
     objective: Any = None,
     optimizer: OptimizerFactory = adam,

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from ppl_vae.runs.tables import guard
 from ppl_vae.sweeps.compare import compare
-from ppl_vae.sweeps.tables import guard, record, write_tables
+from ppl_vae.sweeps.tables import record, write_tables
 from tests.sweeps.frames import betas, gathered
 
 

@@ -18,6 +18,7 @@ from ppl_vae.config.schema import near
 from ppl_vae.core.data import as_pair_takes
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.files import to_json, write_atomically
+from ppl_vae.runs.tables import to_csv
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,7 +40,7 @@ class Score:
         """Write `NAME.json`, and `NAME.csv` where there is a table."""
         write_atomically(folder / f"{name}.json", to_json(self.summary) + "\n")
         if self.table is not None:
-            write_atomically(folder / f"{name}.csv", self.table.to_csv())
+            write_atomically(folder / f"{name}.csv", to_csv(self.table))
 
 
 Function = Callable[["Run", "VAE", "Split", "DictConfig"], Score]

@@ -15,6 +15,7 @@ from ppl_vae.cli.progress import attempt
 from ppl_vae.cli.verbs.train import recorded
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import RunWriter
+from ppl_vae.runs.tables import to_csv
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
@@ -33,7 +34,7 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
         recorder.start(pair.saved, **pair.facts)
     report = gradients(pair.vae, pair.batch, objective=pair.objective, samples=cfg.samples, seed=cfg.seed)
     folder = files.folder(Path(directory) / "gradients")
-    write_atomically(folder / "table.csv", report.table.to_csv(index=False))
+    write_atomically(folder / "table.csv", to_csv(report.table, index=False))
     pictures = []
     if cfg.figures:
         from ppl_vae.reports.figures import gradient_variances

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,12 +15,11 @@ from ppl_vae.cli.progress import attempt, say
 from ppl_vae.errors import PplVaeError
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
 from ppl_vae.runs.run import Run
+from ppl_vae.runs.tables import read_csv
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
     """Write `DIR/report.html`; what the run has not got is answered there with the command that makes it."""
-    import pandas as pd
-
     from ppl_vae.reports.html import write_report
 
     run = Run.load(cfg.run, trust=cfg.trust)
@@ -54,7 +52,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     summary = run.directory / "posterior.csv"
     if files.is_there(summary):
         with attempt("report", "posterior"):
-            posterior = pd.read_csv(io.BytesIO(files.read(summary)), index_col=0)
+            posterior = read_csv(summary)
     record = run.record
     error = run.directory / ERROR
     path = write_report(

@@ -1,0 +1,94 @@
+"""HDF5 files that hold what they show: no link, no storage outside, nothing that is larger than what is read of it.
+
+A file of HDF5 may name other files, for its values and for whole groups, which are then read as if they were its own;
+and a group may hold itself. Looked at before any reader follows. Imports no torch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.errors import PplVaeError, RunError
+from ppl_vae.reading import require_regular
+
+OBJECTS = 10_000
+"""Groups and variables of a file."""
+
+DEPTH = 16
+"""Groups within groups."""
+
+ATTRIBUTES = 2**24
+"""Bytes of the attributes of one group or variable."""
+
+FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+"""Those that come with HDF5 and h5py, by their numbers; another would be looked for as a plugin, a program."""
+
+
+def require_contained(path: Path, error: type[PplVaeError] = RunError) -> None:
+    """Refuse a file of HDF5 that reaches out of itself, or is deeper or larger in its parts than any that is written.
+
+    Args:
+        path: of the file.
+        error: the class of the refusal.
+
+    Raises:
+        PplVaeError: of that class, naming what the file holds; also for what is no regular file, or no HDF5.
+    """
+    import h5py
+
+    require_regular(path, "a netCDF file", error)
+    try:
+        with h5py.File(path, "r") as file:
+            why = _hostile(h5py, file)
+    except Exception as reason:  # damage breaks the library in more ways than can be listed
+        said = " ".join(f"{type(reason).__name__}: {reason}".split())[:200]
+        raise error(f"{path} is no readable netCDF file ({said}). Delete it and make it again.") from None
+    if why:
+        raise error(f"Got {path} with {why}, expected a file that holds all of its values itself.")
+
+
+def _hostile(h5py: Any, file: Any) -> str:
+    """A thing that a file holds and none may; nothing where all is well. Groups wait in a list."""
+    waiting: list[tuple[Any, str, int]] = [(file, "/", 0)]
+    seen = {h5py.h5o.get_info(file.id).addr}
+    while waiting:
+        group, place, depth = waiting.pop()
+        if depth > DEPTH:
+            return f"groups in more than {DEPTH} others"
+        if why := _attributes(h5py, group, place):
+            return why
+        for name in group.id:
+            where = f"{place}{name.decode('utf-8', 'backslashreplace')}"
+            kind = group.id.links.get_info(name).type
+            if kind != h5py.h5l.TYPE_HARD:
+                return f"a link to another {'place' if kind == h5py.h5l.TYPE_SOFT else 'file'} at {where!r}"
+            address = h5py.h5o.get_info(group.id, name).addr
+            if address in seen:
+                return f"a group or variable that is there twice, at {where!r}"
+            seen.add(address)
+            if len(seen) > OBJECTS:
+                return f"more than {OBJECTS} groups and variables"
+            inner = group[name]
+            if isinstance(inner, h5py.Group):
+                waiting.append((inner, f"{where}/", depth + 1))
+            elif isinstance(inner, h5py.Dataset) and (why := _variable(h5py, inner, where)):
+                return why
+    return ""
+
+
+def _variable(h5py: Any, variable: Any, where: str) -> str:
+    made = variable.id.get_create_plist()
+    if made.get_external_count():
+        return f"values in another file, {made.get_external(0)[0].decode('utf-8', 'backslashreplace')!r}, at {where!r}"
+    if made.get_layout() == h5py.h5d.VIRTUAL:
+        return f"values of other variables or files at {where!r}"
+    for i in range(made.get_nfilters()):
+        if (number := made.get_filter(i)[0]) not in FILTERS:
+            return f"values behind the filter {number} at {where!r}"
+    return _attributes(h5py, variable, where)
+
+
+def _attributes(h5py: Any, thing: Any, where: str) -> str:
+    size = 0
+    for i in range(h5py.h5a.get_num_attrs(thing.id)):
+        size += h5py.h5a.open(thing.id, index=i).get_storage_size()
+    return f"{size} bytes of attributes at {where!r}" if size > ATTRIBUTES else ""

@@ -1,0 +1,475 @@
+"""The kinds of values that annotations name, and functions that look at whether what they are given is of these."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import importlib
+import inspect
+import math
+import os
+import sys
+import traceback
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping, MappingView, Sequence, Set
+from numbers import Integral, Number, Real
+from pathlib import Path
+from typing import (
+    Any,
+    ForwardRef,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from ppl_vae.errors import ArgumentError, DataError, PplVaeError, near_names
+
+PACKAGE = __name__.partition(".")[0]
+_FOLDER = str(Path(__file__).parent)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+_LISTS = (Sequence, list, tuple, Collection, set, frozenset, Set)
+_MAPS = (Mapping, dict)
+
+
+def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | None:
+    """The place at which a value is not of the kind that an annotation names, what stands there, and what is expected.
+
+    None where it fits. A number is a number of any library; a boolean is none, and NaN is none either; lists and tuples
+    are one another's equal; of a TypedDict those keys are looked at that are there. What is no annotation of a kind
+    (`Any`, a type variable, a name that cannot be found) fits everything.
+
+    Example:
+        >>> misfit(3, float), misfit([8, 8.5], Sequence[int], "hidden")
+        (None, ('hidden[1]', 8.5, 'a whole number'))
+        >>> misfit("relu", Literal["elu", "tanh"] | None, "activation")
+        ('activation', 'relu', 'one of elu, tanh or None')
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_typeddict(hint):
+        if not isinstance(value, Mapping):
+            return where, value, told(hint)
+        return _first(misfit(value[k], h, _in(where, k)) for k, h in get_type_hints(hint).items() if k in value)
+    if origin in (Union, types.UnionType):
+        if any(misfit(value, a) is None for a in arguments):
+            return None
+        inner = [m for a in arguments if get_origin(a) and (m := misfit(value, a, where)) and m[0] != where]
+        return inner[0] if len(inner) == 1 else (where, value, told(hint))
+    if origin is Literal:
+        return None if any(type(value) is type(a) and value == a for a in arguments) else (where, value, told(hint))
+    if origin in _LISTS:
+        if not _is_list(value):
+            return where, value, told(hint)
+        item = arguments[0] if arguments else Any
+        if origin is tuple and arguments and Ellipsis not in arguments:
+            if len(value) != len(arguments):
+                return where, value, told(hint)
+            return _first(misfit(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, arguments, strict=True)))
+        return _first(misfit(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in _MAPS:
+        if not isinstance(value, Mapping):
+            return where, value, told(hint)
+        name, item = arguments
+        found = _first(misfit(k, name, f"a key of {where}") for k in value)
+        return found or _first(misfit(v, item, _in(where, k)) for k, v in value.items())
+    if origin is type:
+        return None if inspect.isclass(value) else (where, value, told(hint))
+    return None if _is_one(value, origin or hint) else (where, value, told(hint))
+
+
+def _in(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _first(found: Iterator[tuple[str, Any, str] | None]) -> tuple[str, Any, str] | None:
+    return next((m for m in found if m is not None), None)
+
+
+def _is_list(value: Any) -> bool:
+    """Several values in an order, that can be walked through more than once; a text is one value."""
+    if isinstance(value, str | bytes | bytearray | Mapping) or inspect.isclass(value):
+        return False
+    return isinstance(value, Sequence | Set | MappingView)
+
+
+def _is_one(value: Any, hint: Any) -> bool:
+    if hint is bool:
+        return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    if hint is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if hint is float:
+        return _is_number(value)
+    if hint is type(None):
+        return value is None
+    if hint is Callable or hint is getattr(types, "FunctionType", None):
+        return callable(value)
+    if hint is object or not inspect.isclass(hint) or issubclass(hint, type):
+        return True
+    if getattr(hint, "_is_protocol", False):
+        names = [n for n in dir(hint) if not n.startswith("_")] + list(getattr(hint, "__annotations__", {}))
+        return hint.__module__.split(".")[0] != "ppl_vae" or (
+            not inspect.isclass(value) and all(hasattr(value, name) for name in names)
+        )
+    if hint is os.PathLike:
+        return isinstance(value, os.PathLike)
+    try:
+        return isinstance(value, hint)
+    except TypeError:
+        return True
+
+
+def _is_number(value: Any) -> bool:
+    """A real number, of Python's, of numpy's, or as a tensor of one value; not NaN."""
+    if isinstance(value, bool) or not isinstance(value, Number):
+        if getattr(value, "ndim", None) != 0 or "complex" in str(getattr(value, "dtype", "")):
+            return False
+    elif not isinstance(value, Real):
+        return False
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return False  # which no tensor holds
+    try:
+        return not math.isnan(float(value))
+    except OverflowError:
+        return False
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return True  # a number that is not known yet, as while a program is traced
+
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "None",
+    bytes: "bytes",
+    os.PathLike: "a path",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+_PLURAL = {"a whole number": "whole numbers", "a number": "numbers", "a text": "texts", "true or false": "booleans"}
+
+
+def told(hint: Any) -> str:
+    """An annotation in words.
+
+    Example:
+        >>> told(Mapping[str, int]), told(Sequence[float] | None), told(Callable[[int], str])
+        ('a mapping of whole numbers', 'a list of numbers or None', 'something that can be called')
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        words = list(dict.fromkeys(told(a) for a in arguments))
+        return " or ".join(words)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in _LISTS or origin in _MAPS:
+        name = "mapping" if origin in _MAPS else "list"
+        items = [a for a in arguments if a is not Ellipsis]
+        inner = told(items[-1]) if items else "anything"
+        return f"a {name}" if inner == "anything" else f"a {name} of {_PLURAL.get(inner, inner)}"
+    if origin is Callable or hint is Callable:
+        return "something that can be called"
+    if is_typeddict(hint):
+        return "a mapping"
+    one = origin or hint
+    if one in _WORDS:
+        return _WORDS[one]
+    own: Any = getattr(one, "__told__", None)
+    if own:
+        return str(own)
+    name = getattr(one, "__name__", "")
+    return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}" if inspect.isclass(one) else "anything"
+
+
+def shown(value: Any) -> str:
+    """A value in a few letters, whatever its `repr` does.
+
+    Example:
+        >>> shown([1] * 1000), shown(int)
+        ('[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, …', 'the class int')
+    """
+    if inspect.isclass(value):
+        return f"the class {value.__name__}"
+    if isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype"):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    if value is not None and not isinstance(value, str | bytes | Number | list | tuple | dict | set | frozenset | Path):
+        return f"a {type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception:  # of somebody else's class, or too deep
+        text = f"a {type(value).__name__}"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 60 else f"{text[:56]}…"
+
+
+def refuse_misfits(
+    given: Mapping[str, Any], hints: Mapping[str, Any], error: type[PplVaeError] = ArgumentError
+) -> None:
+    """Refuse the first argument that is not of the kind that its annotation names.
+
+    Raises:
+        PplVaeError: of the class given, with its name, what was got and what was expected.
+    """
+    for name, value in given.items():
+        found = misfit(value, hints.get(name, Any), name) if name in hints else None
+        if found is not None:
+            where, got, expected = found
+            near = near_names(got, _words(hints[name])) if isinstance(got, str) and len(got) < 99 else []
+            own = f" Is its .{name} meant?" if name in dir(type(got)) else ""
+            end = f": perhaps {near[0]!r}?" if near else f".{own}"
+            raise error(f"Got {where}={shown(got)}, expected {expected}{end}")
+
+
+def _words(hint: Any) -> list[str]:
+    """The texts that an annotation lists, wherever its `Literal` stands."""
+    own = get_args(hint) if get_origin(hint) is Literal else ()
+    return [w for w in own if isinstance(w, str)] + [w for a in get_args(hint) for w in _words(a)]
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the parameters of a function; names that cannot be found stand for anything."""
+    signature = inspect.signature(function)
+    space = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
+    inner = inspect.unwrap(function)
+    space = {**_for_checkers(inner.__module__), **getattr(inner, "__globals__", {}), **space}
+    found: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        hint = parameter.annotation
+        if hint is parameter.empty:
+            continue
+        if isinstance(hint, str):
+            with contextlib.suppress(Exception):  # names that are imported for a type checker alone
+                found[name] = _resolved(hint, space)
+        else:
+            found[name] = hint
+        if name in found and parameter.default is None:
+            found[name] = found[name] | None if not isinstance(found[name], str | ForwardRef) else Any
+    return found
+
+
+@functools.cache
+def _for_checkers(module: str) -> dict[str, Any]:
+    """The classes of ours that a module imports for a type checker alone, so that importing it stays light."""
+    found: dict[str, Any] = {}
+    source = sys.modules.get(module)
+    if source is None or not module.startswith(f"{PACKAGE}."):
+        return found
+    for node in ast.walk(ast.parse(inspect.getsource(source))):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for line in node.body:
+                if isinstance(line, ast.ImportFrom) and str(line.module).startswith(PACKAGE):
+                    home = importlib.import_module(str(line.module))
+                    found |= {a.asname or a.name: getattr(home, a.name, Any) for a in line.names}
+    return found
+
+
+def _resolved(hint: str, space: dict[str, Any]) -> Any:
+    return get_type_hints(types.SimpleNamespace(__annotations__={"x": hint}), space, space)["x"]
+
+
+def checked(function: Callable[P, R], error: type[PplVaeError] = ArgumentError) -> Callable[P, R]:
+    """Let a function refuse arguments that are not of the kinds that its annotations name, before it does anything.
+
+    An argument that lacks an attribute which the function asks of it is refused by name, too.
+
+    Raises:
+        ArgumentError: when it is called with such an argument, or by a name that it does not take.
+
+    Example:
+        >>> @checked
+        ... def widths(hidden: Sequence[int], scale: float = 1.0): ...
+        >>> widths([3, "4"])
+        Traceback (most recent call last):
+        ppl_vae.errors.ArgumentError: Got hidden[1]='4', expected a whole number.
+        >>> widths([3], sale=2)
+        Traceback (most recent call last):
+        ppl_vae.errors.ArgumentError: Got sale=… for widths, expected its arguments: hidden, scale. Did you mean scale?
+    """
+    door = _Door(function, getattr(function, "__name__", "this"), error)
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        with door.passed(args, kwargs):
+            return function(*args, **kwargs)
+
+    called.__checked__ = True  # type: ignore[attr-defined]
+    return called
+
+
+def checked_class(cls: C, error: type[PplVaeError] = ArgumentError) -> C:
+    """The same of the constructor of a class, its own or that of a parent of ours, and of its classmethods."""
+    home = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
+    if home.__module__.startswith(f"{PACKAGE}."):
+        _check_init(home, error)
+    for name, member in list(vars(cls).items()):
+        if isinstance(member, classmethod | staticmethod) and not name.startswith("_"):
+            inner = member.__func__
+            if not getattr(inner, "__checked__", False):
+                setattr(cls, name, type(member)(_checked_method(inner, isinstance(member, classmethod), error)))
+    return cls
+
+
+def _check_init(cls: Any, error: type[PplVaeError]) -> None:
+    own = cls.__dict__["__init__"]
+    if not getattr(own, "__checked__", False):
+        cls.__init__ = _checked_method(own, True, error, cls.__name__)
+
+
+def _checked_method(
+    own: Callable[..., Any], has_self: bool, error: type[PplVaeError], name: str = ""
+) -> Callable[..., Any]:
+    door = _Door(own, name or own.__name__, error, skip=int(has_self))
+
+    @functools.wraps(own)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with door.passed(args[door.skip :], kwargs):
+            return own(*args, **kwargs)
+
+    called.__checked__ = True  # type: ignore[attr-defined]
+    return called
+
+
+class _Door:
+    """The arguments of a function, looked at before it is called, and asked of afterwards.
+
+    Args:
+        function: which it is of.
+        name: in messages.
+        error: the class of what is refused by kind.
+        skip: arguments at the beginning that are not looked at.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, error: type[PplVaeError], skip: int = 0) -> None:
+        self.function, self.name, self.error, self.skip = function, name, error, skip
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())[skip:]
+        self.signature = signature.replace(parameters=parameters)
+        self.names = [p.name for p in parameters]
+        self.several = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+        self.others = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
+
+    @functools.cached_property
+    def hints(self) -> dict[str, Any]:
+        """The kinds that annotations name, found when first needed: importing a module imports nothing for it."""
+        return hints_of(self.function)
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by their names."""
+        try:
+            given = dict(self.signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            if hasattr(self.function, "__signature__"):
+                return {}  # it looks at names itself, see `datasets.keywords`
+            raise wrong_call(self.name, self.names, kwargs, error) from None
+        several = given.pop(self.several, ())
+        given |= given.pop(self.others, {})
+        return given | {f"{self.several}[{i}]": value for i, value in enumerate(several)}
+
+    @contextlib.contextmanager
+    def passed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """Look at the arguments, then let the call be made."""
+        given = self.given(args, kwargs)
+        hint = self.hints.get(self.several, Any)
+        refuse_misfits(given, self.hints | {k: hint for k in given if k.startswith(f"{self.several}[")}, self.error)
+        try:
+            yield
+        except AttributeError as error:
+            name = next((k for k, v in given.items() if v is error.obj and v is not None), None)
+            if name is None or not _is_ours(error):
+                raise
+            raise ArgumentError(
+                f"Got {name}={shown(error.obj)}, which has no {error.name}, expected one that {self.name} can use."
+            ) from None
+
+
+def _is_ours(error: BaseException) -> bool:
+    """True if it was a line of this package that failed, not one of a user's or of another package."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name != "__getattr__"]
+    return bool(frames) and frames[-1].filename.startswith(_FOLDER)
+
+
+def numbers(value: Any, name: str, axes: int | None = None, *, finite: bool = False) -> Any:
+    """An array of float64.
+
+    Args:
+        value: of anything that numpy takes for an array, a tensor too.
+        name: of the argument.
+        axes: how many it has, the first over data.
+        finite: whether NaN and infinities are refused.
+
+    Raises:
+        DataError: it is none, has other axes, or no value.
+
+    Example:
+        >>> numbers([[1, 2]], "codes", 2).shape
+        (1, 2)
+        >>> numbers("x", "codes")
+        Traceback (most recent call last):
+        ppl_vae.errors.DataError: Got codes='x', expected an array of numbers.
+    """
+    import numpy as np
+
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+        plain = np.asarray(value)
+        if plain.dtype.kind not in "biuf":
+            raise TypeError
+        array = plain.astype(np.float64)
+    except Exception:  # of whatever kind: anything may be asked to be an array
+        raise DataError(f"Got {name}={shown(value)}, expected an array of numbers.") from None
+    if not array.size or array.ndim == 0 or (axes is not None and array.ndim != axes):
+        expected = "at least one axis" if axes is None else f"{axes} axes, the first over data"
+        raise DataError(f"Got {name} of shape {array.shape}, expected {expected}, and values.")
+    if finite and not np.isfinite(array).all():
+        raise DataError(f"Got {name} with values that are not finite, expected numbers.")
+    return array
+
+
+def wrong_call(function: str, names: Sequence[str], kwargs: Mapping[str, Any], error: TypeError) -> ArgumentError:
+    """The answer to a call that no signature fits: what it takes, and the name that was meant."""
+    unknown = next((key for key in kwargs if key not in names), None)
+    takes = f"{function}, expected its arguments: {', '.join(names)}"
+    if unknown is None:
+        return ArgumentError(f"Got a call of {takes}; {error}.")
+    near = near_names(unknown, names)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return ArgumentError(f"Got {unknown}=… for {takes}.{hint}")
+
+
+def doors(room: str, error: type[PplVaeError] = ArgumentError) -> None:
+    """Let all that a room offers look at its arguments: its `__all__`, functions and constructors, where they are made.
+
+    Called once at the end of a room's `__init__`; what a module of the room calls within the room is the same object.
+
+    Args:
+        room: its name.
+        error: the class of what is refused by kind.
+    """
+    module: Any = sys.modules[room]
+    for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
+        thing = getattr(module, name)
+        home = sys.modules.get(getattr(thing, "__module__", ""))
+        if home is None or not home.__name__.startswith(f"{PACKAGE}."):
+            continue
+        if inspect.isclass(thing):
+            if not issubclass(thing, BaseException):
+                checked_class(thing, error)
+        elif inspect.isfunction(thing) and not getattr(thing, "__checked__", False):
+            own = thing.__name__
+            made = cast(Any, checked(thing, error))
+            setattr(module, name, made)
+            if getattr(home, own, None) is thing:
+                setattr(home, own, made)

@@ -1,0 +1,22 @@
+"""A seeded sample of `mutate_commands`; `python -m tests.torture.mutate_commands COUNT` searches for longer."""
+
+import os
+
+import pytest
+
+from tests.torture.mutate_commands import run
+
+COUNT = int(os.environ.get("TORTURE", "0")) or 4000
+
+
+def test_a_sample_keeps_the_law():
+    found = run(25, 11)
+    assert found.clean, str(found)
+    assert found.tried == 25
+    assert found.refused > 25 / 4
+
+
+@pytest.mark.slow
+def test_a_longer_one():
+    found = run(COUNT, 1000)
+    assert found.clean, str(found)
