@@ -11,12 +11,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from ppl_vae import files
 from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import with_present_names
-from ppl_vae.errors import RunError, UsageError
+from ppl_vae.errors import DamagedError, RunError, UsageError
 from ppl_vae.runs import checkpoints
-from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, locked, read_record, read_text
+from ppl_vae.runs.recorder import CHECKPOINT, CONFIG, RECORD, WEIGHTS, locked, read_record, read_text
 from ppl_vae.runs.run import find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
@@ -60,6 +61,7 @@ def prepare(arguments: Arguments) -> bool:
     if is_done(directory, record, epochs) and not arguments.asks_only:
         if locked(directory):
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
+        _mend(directory)
         _say_finished(directory, record, arguments)
         return False
     if not arguments.asks_only and record["status"] != "running" and not checkpoints.are_there(directory):
@@ -181,6 +183,18 @@ def is_done(directory: Path, record: dict[str, Any], epochs: int | None) -> bool
     if record["status"] != "finished":
         return False
     return epochs is None or epochs <= int((_saved(directory).get("trainer") or {}).get("epochs", 0))
+
+
+def _mend(directory: Path) -> None:
+    """Make damaged weights of a finished run anew, where a checkpoint has them."""
+    try:
+        files.verify(directory / WEIGHTS)
+    except FileNotFoundError:
+        return
+    except DamagedError:
+        from ppl_vae.training.checkpoint import Store
+
+        print(Store(directory).mend(), file=sys.stderr)
 
 
 def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments) -> None:
