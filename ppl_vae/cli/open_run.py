@@ -40,13 +40,18 @@ def part(run: Run, name: str) -> Split:
             f"the data of {run} are not what they were: got {data.spec}, expected {run.spec}; "
             "put the old file back, or train again"
         )
-    if warning := replaced(run, name, data):
-        print(f"warning: {warning}", file=sys.stderr)
+    tell_replaced(run, name, data)
     split: Split = data.splits[name]
     if len(split) == 0:
         there = ", ".join(k for k, v in data.splits.items() if len(v))
         raise DataError(f"split={name}: this data set has no such part; expected one of {there}")
     return split
+
+
+def tell_replaced(run: Run, name: str, data: Dataset) -> None:
+    """Say aloud where one part of a run's data, of which something is about to be made, is not what it was."""
+    if warning := replaced(run, name, data):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def replaced(run: Run, name: str, data: Dataset | None = None) -> str:
@@ -67,7 +72,9 @@ def conditions(run: Run) -> tuple[Any, ...]:
     if run.reference is not None and len(run.spec.fields) == 1:
         return run.reference
     data = run.data
-    return (data.test if len(data.test) else data.train).batch()
+    name = "test" if len(data.test) else "train"
+    tell_replaced(run, name, data)
+    return data.splits[name].batch()
 
 
 @dataclass
@@ -100,6 +107,7 @@ def pair_of(cfg: DictConfig, context: Context) -> Pair:
         raise UsageError(f"{typed[0]}=… beside run=…: a run has its own {typed[0]}; leave out one of the two")
     run, vae = opened(cfg, context)
     data = run.data.to(vae.device)
+    tell_replaced(run, "train", data)
     return Pair(vae, _first(data, cfg.batch_size, vae.device), run.objective, data, run.directory)
 
 

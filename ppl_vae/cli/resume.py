@@ -12,12 +12,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from ppl_vae import files
 from ppl_vae.cli.arguments import Arguments, next_command, quote
 from ppl_vae.config.schema import Train, describe, near
 from ppl_vae.config.targets import unlisted
-from ppl_vae.errors import RunError, UsageError
+from ppl_vae.errors import DamagedError, RunError, UsageError
 from ppl_vae.runs import checkpoints, saved
-from ppl_vae.runs.recorder import CHECKPOINT, RECORD, locked, read_record
+from ppl_vae.runs.recorder import CHECKPOINT, RECORD, WEIGHTS, locked, read_record
 from ppl_vae.runs.run import Run, find
 from ppl_vae.sweeps.plan import PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
@@ -67,6 +68,7 @@ def prepare(arguments: Arguments) -> bool:
     if is_done(directory, record, epochs) and not arguments.asks_only:
         if locked(directory):
             raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
+        _mend(directory)
         _say_finished(directory, record, arguments)
         return False
     if not arguments.asks_only and record["status"] != "running" and not checkpoints.are_there(directory):
@@ -207,6 +209,18 @@ def is_done(directory: Path, record: dict[str, Any], epochs: int | None) -> bool
     trainer = saved.read(directory, record).values.get("trainer")
     planned = trainer.get("epochs") if isinstance(trainer, dict) else None
     return isinstance(planned, int) and epochs <= planned
+
+
+def _mend(directory: Path) -> None:
+    """Make damaged weights of a finished run anew, where a checkpoint has them."""
+    try:
+        files.verify(directory / WEIGHTS)
+    except FileNotFoundError:
+        return
+    except DamagedError:
+        from ppl_vae.training.checkpoint import Store
+
+        print(Store(directory).mend(), file=sys.stderr)
 
 
 def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments) -> None:

@@ -34,7 +34,7 @@ Entries = dict[str, list[dict[str, Any]]]
 
 
 def entries(root: Path) -> Entries:
-    """What the manifest of a run says; nothing where it has none.
+    """The entries of the manifest of a run; none where it has none.
 
     Raises:
         DamagedError: it is damaged.
@@ -159,7 +159,7 @@ def verify(path: str | os.PathLike[str]) -> None:
 
 
 def _checked(path: Path, look: Callable[[Path], tuple[Found, dict[str, Any]]]) -> Found:
-    """What a look at a file finds, which has to be what its run's manifest says."""
+    """The finding of a look at a file, which has to be what the manifest of its run says."""
     root = root_of(path, RUN)
     name = "" if root is None else path.absolute().relative_to(root).as_posix()
     while True:

@@ -75,7 +75,8 @@ def unsealed_json(content: bytes, path: Path | str) -> Any:
             "from a copy."
         ) from None
     if isinstance(value, dict):
-        if found is None and (KEY in value or _like_digits(next(reversed(value.values()), None))):
+        last = next(reversed(value.items()), ("", None))
+        if found is None and (last[0] == KEY or _like_digits(last[1])):  # elsewhere, it was written by somebody else
             raise changed(path, f'remove its entry "{KEY}"')
         value.pop(KEY, None)
     return value

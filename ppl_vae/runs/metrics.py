@@ -67,7 +67,7 @@ def rows_of(directory: Path) -> list[Row]:
 
 
 def _sums(directory: Path) -> Any:
-    """What the file was when training ended, as `run.json` has it; nothing where there is none, or none yet."""
+    """Size and SHA-256 of the file when training ended, as `run.json` has them; None where it has none yet."""
     if not files.is_there(directory / RECORD):
         return None
     sums = read_record(directory).get(SUMS)

@@ -195,7 +195,10 @@ class RunWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt) and self.began:
-            self.end("interrupted")
+            with contextlib.suppress(
+                RunError
+            ):  # on a full disk; what says that it runs, without a process, says so too
+                self.end("interrupted")
         if error is not None and not self.record and not self._resume:
             self.discard()  # it had not started
         self.release()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ppl_vae import files
 from ppl_vae.errors import DamagedError, RunError
-from ppl_vae.files import seal
+from ppl_vae.files import manifest, seal
 from ppl_vae.runs import checkpoints, reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.checkpoints import VERSION, Saved
@@ -174,7 +174,8 @@ class Store:
             DamagedError: they are lost.
         """
         try:
-            return (serialize.load(self.model) if files.is_there(self.model) else None), ""
+            there = files.is_there(self.model) or manifest.is_listed(self.model)
+            return (serialize.load(self.model) if there else None), ""
         except DamagedError as error:
             if epoch is None:
                 return None, f"{error} They are made anew."
@@ -182,6 +183,29 @@ class Store:
                 if state is not None and state.at_epoch and state.state.get("epoch") == epoch:
                     return state.state["vae"], f"{error} They are taken from {state.path}."
             raise DamagedError(f"{error} No checkpoint is of their epoch, which is {epoch}.") from None
+
+    def mend(self) -> str:
+        """Make damaged weights of a run that has ended anew; what is to be said of it, nothing where they are whole.
+
+        Raises:
+            RunError: they are lost, or another process has the run.
+        """
+        try:
+            serialize.load(self.model)
+        except DamagedError:
+            if self.load() is None:
+                raise
+        else:
+            return ""
+        kept = History(rows_of(self.directory), keep=str(read_recipe(self.directory).get("keep", "best"))).kept
+        with RunWriter(self.directory, resume=True):
+            weights, told = self.load_best(None if kept is None else int(kept["epoch"]))
+            if weights is None or kept is None:
+                raise DamagedError(told)
+            manifest.withdraw(self.directory, [WEIGHTS])
+            self.save_best(weights, int(kept["epoch"]))
+            manifest.enter(self.directory, [WEIGHTS])
+        return told
 
     def save_best(self, weights: dict[str, Any], epoch: int) -> None:
         """Write weights as the best so far."""

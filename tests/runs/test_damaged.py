@@ -239,6 +239,15 @@ def test_damaged_weights_that_no_state_has_are_told(run):
     assert store.load_best(None)[0] is None
 
 
+def test_damaged_weights_of_a_finished_run_are_mended_to_the_bit(run):
+    expected = (run / "model.safetensors").read_bytes()
+    flip(run / "model.safetensors")
+    assert Store(run).mend().endswith("last.safetensors.")
+    assert (run / "model.safetensors").read_bytes() == expected
+    assert Store(run).mend() == ""
+    assert Run.load(run, vae=pair()).vae is not None
+
+
 # --- lines of metrics
 # ------------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from ppl_vae import files
 from ppl_vae.cli.artifacts import further_figures, further_results, latest_evaluation, save_figures
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.open_run import opened
+from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt, say
 from ppl_vae.errors import PplVaeError
@@ -34,7 +34,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
         except PplVaeError as reason:  # a page without pictures is better than none
             notes = dict.fromkeys(("samples", "reconstructions", "latents"), f"The data cannot be read: {reason}")
         else:
-            split = next(s for s in (data.test, data.validation, data.train) if len(s))
+            part = next(name for name in ("test", "validation", "train") if len(data.splits[name]))
+            tell_replaced(run, part, data)
+            split = data.splits[part]
             with attempt("report", "figures"):
                 pictures = gallery(vae, split, run.spec, seed=cfg.seed)
                 figures, notes = pictures.figures, pictures.notes
