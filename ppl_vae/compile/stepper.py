@@ -112,7 +112,7 @@ class Stepper:
 
     @property
     def has_recorded(self) -> bool:
-        """Whether steps are taken by what was recorded of the pair, which holds for it as it was."""
+        """True where steps are taken by what was recorded of the pair, which holds for it as it was."""
         return any(way != self.by_program for way in self._ways.values())
 
     def forget(self) -> None:

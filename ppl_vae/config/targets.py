@@ -284,7 +284,7 @@ class Part:
         return {**self.options, **{key: _plain(value) for key, value in self.keys.items()}}
 
     def make(self, given: Mapping[str, Any]) -> Any:
-        """What the part stands for; `given` goes to the targets that name it, at any depth."""
+        """The object that the part stands for; `given` goes to the targets that name it, at any depth."""
         found = self.parameters
         keys = {key: _made(value, found.get(key), given) for key, value in self.keys.items()}
         keys |= {name: value for name, value in given.items() if name in found and name not in keys}

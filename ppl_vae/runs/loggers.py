@@ -65,14 +65,12 @@ def group(directory: Path) -> str:
 
 def noted(directory: Path, tracker: str) -> dict[str, Any]:
     """The words under which a tracker knows a run; empty where it has not seen it."""
-    path = directory / TRACKERS
-    return dict(_told(path).get(tracker, {}))
+    return dict(_told(directory / TRACKERS).get(tracker, {}))
 
 
 def note(directory: Path, tracker: str, **words: Any) -> None:
     """Keep the words under which a tracker knows a run."""
-    path = directory / TRACKERS
-    told = _told(path)
+    told = _told(path := directory / TRACKERS)
     files.folder(directory)
     write_atomically(path, seal.sealed_json({**told, tracker: words}), listed=False)
 

@@ -194,14 +194,14 @@ class RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt) and self.began:
-            with contextlib.suppress(
-                RunError
-            ):  # on a full disk; what says that it runs, without a process, says so too
-                self.end("interrupted")
-        if error is not None and not self.record and not self._resume:
-            self.discard()  # it had not started
-        self.release()
+        try:
+            if isinstance(error, KeyboardInterrupt) and self.began:
+                with contextlib.suppress(RunError):  # a full disk; that it runs, without a process, says the same
+                    self.end("interrupted")
+            if error is not None and not self.record and not self._resume:
+                self.discard()  # it had not started
+        finally:
+            self.release()
 
     def _write(self) -> None:
         write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)

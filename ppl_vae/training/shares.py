@@ -130,7 +130,7 @@ class SharedStepper:
 
     @property
     def has_recorded(self) -> bool:
-        """Whether steps are taken by what was recorded of the pair, which holds for it as it was."""
+        """True where steps are taken by what was recorded of the pair, which holds for it as it was."""
         return self.shares.has_recorded
 
     def forget(self) -> None:
