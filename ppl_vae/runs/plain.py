@@ -53,7 +53,8 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
     except OSError as error:
-        told = "it is a link, which nothing in a run may be" if path.is_symlink() else error.strerror or str(error)
+        is_link = os.path.islink(path)  # noqa: PTH114 - of any text, without an error
+        told = "it is a link, which nothing in a run may be" if is_link else error.strerror or str(error)
         raise RunError(f"{path} cannot be read ({told})") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
