@@ -127,9 +127,10 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             f"one by one: {next_command('train', resume=directory / 'N')}"
         )
     if plan.why and not _trust(arguments):
+        note = PLAN if (directory / PLAN).exists() else MULTIRUN
         raise RunError(
             f"resume={directory}: this sweep is not known to be made here ({plan.why}), and to go on with it runs what "
-            f"{PLAN if (directory / PLAN).exists() else MULTIRUN} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "
+            f"{note} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "
             "where you trust it, add trust=true"
         )
     if plan.verb != "train":
