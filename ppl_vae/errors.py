@@ -50,7 +50,9 @@ class NonFiniteError(PplVaeError, ArithmeticError):
     """A bound that became NaN or infinite; the message names epoch, step and site."""
 
 
-_NO_MEMORY = re.compile(r"can't allocate memory|unable to allocate|out of memory|size calculation overflowed", re.I)
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|unable to allocate|out of memory|size calculation overflowed|bad_alloc", re.I
+)
 
 
 def out_of_memory(error: BaseException) -> bool:

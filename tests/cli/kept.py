@@ -7,7 +7,7 @@ import time
 
 from ppl_vae.__main__ import main
 
-TIMES = ("started", "started_in", "finished", "seconds", "command", "resumed", "git", "error", "versions")
+TIMES = ("started", "started_in", "finished", "seconds", "command", "resumed", "git", "error", "versions", "seal")
 
 
 def untimed(value):
