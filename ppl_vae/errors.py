@@ -1,6 +1,7 @@
 """Errors whose message says what was got, what was expected and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -62,6 +63,21 @@ class DamagedError(RunError):
 
 class NonFiniteError(PplVaeError, ArithmeticError):
     """A bound that became NaN or infinite; the message names epoch, step and site."""
+
+
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|unable to allocate|out of memory|size calculation overflowed|bad_alloc", re.I
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True where memory did not suffice, or never could: Python and NumPy have a class for it, torch has words.
+
+    Example:
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+        (True, True)
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 
 def one_of(key: str, value: str, names: Iterable[str]) -> str:

@@ -239,8 +239,8 @@ def _shared(config: dict[str, Any], loaded: dict[str, Dataset], trusted: bool) -
 
     node = config["dataset"]
     if not node["_target_"].startswith("ppl_vae."):
-        return build_dataset(config, trusted=trusted)
+        return build_dataset(config, trusted)
     name = repr(node)
     if name not in loaded:
-        loaded[name] = build_dataset(config, trusted=trusted)
+        loaded[name] = build_dataset(config, trusted)
     return loaded[name]

@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.schema import near, type_error
-from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.errors import PplVaeError, UsageError, out_of_memory
 from ppl_vae.frames import user_frame
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
@@ -69,6 +69,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # netCDF's library names no file
         return f"{os.strerror(error.errno)}; make room, or choose another folder"
     said = str(error).partition("\nTrace Shapes:")[0].strip() or "no message"  # Pyro adds its trace
+    if out_of_memory(error):
+        return f"this takes more memory than there is ({said.splitlines()[0]}); take fewer data, particles or units"
     frame = user_frame(error)
     if frame is not None:
         return f"{type(error).__name__}: {said}\n  in {frame.filename}, line {frame.lineno}, in {frame.name}"

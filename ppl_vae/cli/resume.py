@@ -20,7 +20,7 @@ from ppl_vae.errors import DamagedError, RunError, UsageError
 from ppl_vae.runs import checkpoints, saved
 from ppl_vae.runs.recorder import CHECKPOINT, RECORD, WEIGHTS, locked, read_record
 from ppl_vae.runs.run import Run, find
-from ppl_vae.sweeps.plan import PLAN, Plan, key
+from ppl_vae.sweeps.plan import MULTIRUN, PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
@@ -129,9 +129,10 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             f"one by one: {next_command('train', resume=directory / 'N')}"
         )
     if plan.why and not _trust(arguments):
+        note = PLAN if (directory / PLAN).exists() else MULTIRUN
         raise RunError(
             f"resume={directory}: this sweep is not known to be made here ({plan.why}), and to go on with it runs what "
-            f"{PLAN} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "
+            f"{note} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "
             "where you trust it, add trust=true"
         )
     if plan.verb != "train":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Dataset, Spec
 
 
-def build_dataset(config: Mapping[str, Any], *, trusted: bool = False) -> Dataset:
+def build_dataset(config: Mapping[str, Any], trusted: bool = False) -> Dataset:
     """The dataset of a config; without trust no place of files may be named there, and nothing is downloaded."""
     import torch
 

@@ -218,12 +218,17 @@ def unlisted(node: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """The targets in a part of a config that may not be named without trust, each with the key that it stands at."""
     if isinstance(node, Mapping):
         if "_target_" in node and listed.find(node["_target_"], where) is None:
-            yield where, f"{node['_target_']!s:.200}"
+            yield _shown(where), _shown(node["_target_"])
         for key, value in node.items():
             yield from unlisted(value, f"{where}.{key}" if where else str(key))
     elif isinstance(node, (list, tuple)):
         for number, value in enumerate(node):
             yield from unlisted(value, f"{where}.{number}")
+
+
+def _shown(text: Any) -> str:
+    """A stranger's text on one line, as it is only where all of it can be seen."""
+    return f"{text:.200}" if isinstance(text, str) and text.isprintable() else f"{text!r:.200}"
 
 
 PROGRAMS = ("model", "guide")

@@ -6,6 +6,7 @@ directory may be a stranger's. Whether files were changed since is not told: onl
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -20,11 +21,11 @@ _LARGEST = 16 << 20
 
 def commit(folder: Path) -> str | None:
     """The commit that is checked out in a folder; None where it is under no git, or has none yet."""
-    home = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    home = next((place for place in (folder, *folder.parents) if os.path.exists(place / ".git")), None)  # noqa: PTH110 - of any text, without an error
     if home is None:
         return None
     git = home / ".git"
-    if git.is_file():  # a worktree or a submodule: it says where its own is
+    if os.path.isfile(git):  # noqa: PTH113 - a worktree or a submodule: it says where its own is
         git = home / _text(git).removeprefix("gitdir:").strip()
     head = _text(git / "HEAD").strip()
     if _COMMIT.fullmatch(head):

@@ -20,8 +20,8 @@ LARGEST = 4 << 20
 DEEPEST = 40
 """Mappings and lists within each other."""
 
-MOST = 200_000
-"""Scalars, mappings and lists in all."""
+MOST = 100_000
+"""Scalars, and beginnings and ends of mappings and lists, in all."""
 
 WIDEST = 2**64
 """No whole number is larger."""
@@ -85,7 +85,7 @@ def _problems(text: str) -> Iterator[str]:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             yield f"{line}: more than {DEEPEST} levels"
-        if count > 2 * MOST:
+        if count > MOST:
             yield f"{line}: more than {MOST:,} values"
 
 

@@ -332,5 +332,8 @@ def now() -> str:
 
 def _git() -> dict[str, Any]:
     """The commit of the working directory, if it is under git and has one."""
-    commit = git.commit(Path.cwd())
+    try:
+        commit = git.commit(Path.cwd())
+    except FileNotFoundError:  # it was deleted
+        return {}
     return {} if commit is None else {"git": {"commit": commit}}

@@ -18,7 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 from ppl_vae import files
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import unlisted
-from ppl_vae.errors import ArgumentError, DamagedError, PplVaeError, RunError, UntrustedError, UsageError
+from ppl_vae.errors import (
+    ArgumentError,
+    DamagedError,
+    PplVaeError,
+    RunError,
+    UntrustedError,
+    UsageError,
+    out_of_memory,
+)
 from ppl_vae.files.manifest import is_listed
 from ppl_vae.kinds import shown
 from ppl_vae.runs import saved
@@ -271,9 +279,10 @@ class Run:
         except Exception as error:
             if self.trusted:
                 raise  # users' own code: theirs to see
+            said = "more memory than there is" if out_of_memory(error) else f"{type(error).__name__}: {error}"
             raise RunError(
-                f"{self.directory}: its config describes nothing that can be built ({type(error).__name__}: {error}), "
-                "expected the one that `train` wrote"
+                f"{self.directory}: its config describes nothing that can be built ({said}), expected the one that "
+                "`train` wrote"
             ) from error
 
     def refusal(self, reason: str, *groups: str) -> str:

@@ -7,19 +7,8 @@ import time
 
 from ppl_vae.__main__ import main
 
-TIMES = (
-    "started",
-    "started_in",
-    "finished",
-    "seconds",
-    "command",
-    "resumed",
-    "git",
-    "error",
-    "versions",
-    "checksum",
-    "sums",
-)
+TIMES = ("started", "started_in", "finished", "seconds", "command", "resumed", "git", "error", "versions")
+TIMES += ("checksum", "sums", "seal")
 
 
 def untimed(value):

@@ -165,9 +165,12 @@ def test_a_run_of_ones_own_classes_opens_moved_and_copied_and_goes_on(cli, own, 
         called = cli("evaluate", f"run={tmp_path}/elsewhere/{name}", "num_particles=4")
         monkeypatch.chdir(tmp_path / "elsewhere")
         assert (called.code, "trust" in called.err) == (0, False), called.err
-    monkeypatch.chdir(tmp_path)
-    assert cli("train", "resume=elsewhere/copied", "trainer.epochs=3").code == 0
-    assert not Run.load("elsewhere/copied").saved.why
+    forget()
+    (tmp_path / "third").mkdir()
+    monkeypatch.chdir(tmp_path / "third")
+    called = cli("train", "resume=../elsewhere/copied", "trainer.epochs=3")
+    assert called.code == 0, called.err
+    assert not Run.load("../elsewhere/copied").saved.why
 
 
 def harmed(run, how):

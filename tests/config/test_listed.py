@@ -111,3 +111,10 @@ def test_texts_of_our_own_parts_are_chosen_among():
             if "text" in words and p.kind is not inspect.Parameter.VAR_KEYWORD:
                 free.add(name)
     assert free == {"data_plate", "site", "unit"}
+
+
+def test_the_page_names_every_place(repository):
+    page = (repository / "docs" / "security.md").read_text(encoding="utf-8")
+    for place in listed.PLACES:
+        assert f"`{place.module}`" in page or f"`{place.module.rpartition('.')[2]}`" in page, place
+        assert all(f"`{name}`" in page for name in place.but)

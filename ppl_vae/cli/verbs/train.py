@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,8 +113,15 @@ def run(cfg: DictConfig, context: Context) -> Result:
     users' code leaves its traceback, and in a sweep every job keeps a `run.json`. Of several processes of one run the
     first does all this, and the others train with it.
     """
-    with ranks.joined(cfg.engine) as place:
+    with ranks.joined(cfg.engine) as place, _own_code(cfg, context):
         return _run(cfg, context) if place.rank == 0 else _help(cfg, context)
+
+
+def _own_code(cfg: DictConfig, context: Context) -> contextlib.AbstractContextManager[None]:
+    """Modules of a trusted run that is gone on with are found where they were, whichever the working directory."""
+    if cfg.resume is None or context.in_sweep:
+        return contextlib.nullcontext()
+    return Run.load(cfg.resume, trust=cfg.trust).user_code()
 
 
 def _help(cfg: DictConfig, context: Context) -> Result:
