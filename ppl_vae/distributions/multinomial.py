@@ -32,7 +32,7 @@ class Multinomial(TorchDistribution):
     support = constraints.independent(constraints.nonnegative_integer, 1)
 
     def __init__(self, logits: Tensor, total_count: Tensor, validate_args: bool | None = None) -> None:
-        if not (isinstance(logits, Tensor) and logits.ndim):
+        if not (isinstance(logits, Tensor) and logits.ndim and logits.shape[-1]):
             raise ArgumentError(f"Got logits={shown(logits)}, expected a Tensor (..., words).")
         _, self.total_count = together(validate_args, logits=logits[..., 0], total_count=total_count)
         batch_shape = self.total_count.shape
