@@ -277,7 +277,7 @@ def select_unread(
     table: TableFile,
     columns: Sequence[str | int] | None,
     exclude: Sequence[str | int],
-    label: str | None,
+    label: str | int | None,
     window: int | None,
 ) -> tuple[RowGroups, np.ndarray[Any, Any] | None, list[str]]:
     """Do the same as `select` without reading more of a table than its labels.

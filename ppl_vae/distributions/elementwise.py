@@ -7,6 +7,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 
 
 def together(validate_args: Any, **parameters: Any) -> tuple[Tensor, ...]:
@@ -17,7 +18,13 @@ def together(validate_args: Any, **parameters: Any) -> tuple[Tensor, ...]:
     """
     for name, value in parameters.items():
         if not isinstance(value, Tensor):
-            names = ", ".join(parameters)
+            raise ArgumentError(f"Got {name}={shown(value)}, expected a Tensor.")
+    if not (validate_args is None or isinstance(validate_args, bool)):
+        raise ArgumentError(f"Got validate_args={shown(validate_args)}, expected true or false or None.")
+    try:
+        return tuple(torch.broadcast_tensors(*parameters.values()))
+    except RuntimeError:
+        shapes, names = ", ".join(str(tuple(p.shape)) for p in parameters.values()), ", ".join(parameters)
         raise ArgumentError(f"Got {names} of shapes {shapes}, expected ones that go together.") from None
 
 
