@@ -106,7 +106,7 @@ def _is_one(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
     if hint is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
+        return (isinstance(value, Integral) and not isinstance(value, bool)) or _is_symbol(value)
     if hint is float:
         return _is_number(value)
     if hint is type(None):
@@ -128,8 +128,15 @@ def _is_one(value: Any, hint: Any) -> bool:
         return True
 
 
+def _is_symbol(value: Any) -> bool:
+    """A number that is not known yet, as while torch traces a program."""
+    return type(value).__name__ in ("SymInt", "SymFloat")
+
+
 def _is_number(value: Any) -> bool:
     """A real number, of Python's, of numpy's, or as a tensor of one value; not NaN."""
+    if _is_symbol(value):
+        return True
     if isinstance(value, bool) or not isinstance(value, Number):
         if getattr(value, "ndim", None) != 0 or "complex" in str(getattr(value, "dtype", "")):
             return False
@@ -198,7 +205,7 @@ def shown(value: Any) -> str:
 
     Example:
         >>> shown([1] * 1000), shown(int)
-        ('[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, …', 'the class int')
+        ('[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1…', 'the class int')
     """
     if inspect.isclass(value):
         return f"the class {value.__name__}"

@@ -93,7 +93,10 @@ def test_strange_values_are_shown():
 def test_every_public_constructor_and_function_is_a_door():
     """All that the reference lists looks at its arguments, but for records and what answers for itself."""
     missing = []
-    for room in (pv, *(v for v in (getattr(pv, n) for n in pv.__all__) if isinstance(v, ModuleType))):
+    rooms = (v for v in (getattr(pv, n) for n in pv.__all__) if isinstance(v, ModuleType))
+    for room in (pv, *rooms):
+        if room is pv.distributions:
+            continue  # made at each step of training: they look by themselves
         for name in getattr(room, "__all__", None) or [n for n in vars(room) if not n.startswith("_")]:
             thing = getattr(room, name)
             if not getattr(thing, "__module__", "").startswith("ppl_vae.") or isinstance(thing, ModuleType):

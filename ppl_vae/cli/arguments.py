@@ -31,6 +31,8 @@ VALUED = {
 }
 FLAGS = (*SWITCHES, *VALUED, "--info", "--version")
 SHORT = {s: long for long, s in (SWITCHES | VALUED | {"--info": "-i"}).items() if s}
+MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
+"""Each asks Hydra for something else: it takes one of them."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")
 
@@ -104,6 +106,9 @@ def parse(words: Sequence[str]) -> Arguments:
             raise UsageError(f"unknown option {word}: {near(name, FLAGS)}")
     if "--resolve" in result.flags and not any(f.startswith(("--cfg", "--help")) for f in result.flags):
         raise UsageError("--resolve goes with --cfg or --help: --cfg job --resolve")
+    asked = dict.fromkeys(f.partition("=")[0] for f in result.flags if f.startswith(MODES))
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} ask for different things; leave out all but one of them")
     for override in result.overrides:
         if not _key(override):
             raise UsageError(f"cannot read {override!r}; expected key=value")

@@ -6,7 +6,6 @@ from ppl_vae.distributions.elementwise import Elementwise
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
-from ppl_vae.kinds import doors
 
 __all__ = [
     "BinomialLogits",
@@ -19,5 +18,3 @@ __all__ = [
     "PoissonLog",
     "ZeroInflatedNegativeBinomialLog",
 ]
-
-doors(__name__)

@@ -7,6 +7,25 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
+
+
+def together(validate_args: Any, **parameters: Any) -> tuple[Tensor, ...]:
+    """Tensors, broadcast against each other. Looked at here, as distributions are made at each step of training.
+
+    Raises:
+        ArgumentError: one is no tensor, they do not go together, or `validate_args` is no switch.
+    """
+    for name, value in parameters.items():
+        if not isinstance(value, Tensor):
+            raise ArgumentError(f"Got {name}={shown(value)}, expected a Tensor.")
+    if not (validate_args is None or isinstance(validate_args, bool)):
+        raise ArgumentError(f"Got validate_args={shown(validate_args)}, expected true or false or None.")
+    try:
+        return tuple(torch.broadcast_tensors(*parameters.values()))
+    except RuntimeError:
+        shapes, names = ", ".join(str(tuple(p.shape)) for p in parameters.values()), ", ".join(parameters)
+        raise ArgumentError(f"Got {names} of shapes {shapes}, expected ones that go together.") from None
 
 
 class Elementwise(TorchDistribution):
@@ -18,15 +37,10 @@ class Elementwise(TorchDistribution):
     """
 
     def __init__(self, *parameters: Tensor, validate_args: bool | None = None, **constants: Any) -> None:
-        if len(parameters) != len(self.names):
-            raise ArgumentError(f"Got {len(parameters)} parameters, expected {', '.join(self.names)}.")
-        try:
-            self.parameters = torch.broadcast_tensors(*parameters)
-        except RuntimeError:
-            shapes = ", ".join(str(tuple(p.shape)) for p in parameters)
-            raise ArgumentError(
-                f"Got {', '.join(self.names)} of shapes {shapes}, expected ones that go together."
-            ) from None
+        names = getattr(self, "names", ())
+        if not names or len(parameters) != len(names):
+            raise ArgumentError(f"Got {len(parameters)} parameters, expected {', '.join(names) or 'a subclass'}.")
+        self.parameters = together(validate_args, **dict(zip(names, parameters, strict=True)))
         self.constants = constants
         for name, value in constants.items():
             setattr(self, name, value)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.kinds import misfit, shown
 
 
 class Flat(TorchDistribution):
@@ -23,8 +24,10 @@ class Flat(TorchDistribution):
     support = constraints.real_vector
 
     def __init__(self, dim: int, batch_shape: Sequence[int] = torch.Size()) -> None:
-        if dim < 0:
-            raise ArgumentError(f"Got dim={dim}, expected at least 0.")
+        if misfit(dim, int) or not 0 <= dim < 2**63:
+            raise ArgumentError(f"Got dim={shown(dim)}, expected a whole number of at least 0.")
+        if misfit(batch_shape, Sequence[int]) or not all(0 <= n < 2**63 for n in batch_shape):
+            raise ArgumentError(f"Got batch_shape={shown(batch_shape)}, expected sizes.")
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -7,6 +7,10 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ppl_vae.distributions.elementwise import together
+from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
+
 
 class Multinomial(TorchDistribution):
     r"""$\log p(x) = \log n! - \sum_v \log x_v! + \sum_v x_v \log \pi_v$, n its own for every datum.
@@ -28,9 +32,11 @@ class Multinomial(TorchDistribution):
     support = constraints.independent(constraints.nonnegative_integer, 1)
 
     def __init__(self, logits: Tensor, total_count: Tensor, validate_args: bool | None = None) -> None:
-        batch_shape = torch.broadcast_shapes(logits.shape[:-1], total_count.shape)
+        if not (isinstance(logits, Tensor) and logits.ndim and logits.shape[-1]):
+            raise ArgumentError(f"Got logits={shown(logits)}, expected a Tensor (..., words).")
+        _, self.total_count = together(validate_args, logits=logits[..., 0], total_count=total_count)
+        batch_shape = self.total_count.shape
         self.logits = logits.expand(*batch_shape, logits.shape[-1])
-        self.total_count = total_count.expand(batch_shape)
         super().__init__(batch_shape, logits.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:

@@ -167,7 +167,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         # Runs of before 0.2 have several keys, one of them the state.
         state = parse_json(header[HEADER])["state"] if HEADER in header else parse_json(header["state"])
         return unflatten(tensors, state)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # of an entry's own kind
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:  # of an entry
         raise DamagedError(
             f"Got {path}, a safetensors file without training state; expected one that `fit` wrote."
         ) from error

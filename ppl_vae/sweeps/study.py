@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from ppl_vae import rng
 from ppl_vae.errors import RunError, UsageError
+from ppl_vae.files.inside import content
 from ppl_vae.sweeps.compare import Metric
 from ppl_vae.sweeps.space import Dimension, Space
 from ppl_vae.sweeps.trials import Trial
@@ -216,5 +217,5 @@ def _quiet() -> Iterator[None]:
 
 def _mend(path: Path) -> None:
     """Cut off the line that a process was killed in the midst of, to which the next one would be added."""
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
+    if path.exists() and (written := content(path)) and not written.endswith(b"\n"):
+        os.truncate(path, written.rfind(b"\n") + 1)

@@ -70,3 +70,10 @@ def test_unquote_undoes_quote():
 def test_several_trackers_are_one_option_that_takes_names():
     assert parse(["logger=[csv, mlflow]"]).overrides == ["logger=several", "logger.names=[csv,mlflow]"]
     assert parse(["logger=csv"]).overrides == ["logger=csv"]
+
+
+@pytest.mark.parametrize("flags", [("-m", "--cfg=job"), ("--info", "-m"), ("--run", "--cfg", "job"), ("-r", "-m")])
+def test_flags_that_ask_for_different_things(flags):
+    with pytest.raises(UsageError, match="ask for different things"):
+        parse(["seed=1", *flags])
+    assert parse(["seed=1", "-m", "-m"]).multirun

@@ -28,7 +28,7 @@ from ppl_vae.runs import checkpoints
 from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.metrics import rows_of
 from ppl_vae.runs.recorder import METRICS, RunWriter, locked, read_record, status_of
-from ppl_vae.runs.run import is_run
+from ppl_vae.runs.run import Run, is_run
 from ppl_vae.sweeps.plan import key
 from ppl_vae.sweeps.stop import Stop, Watch
 from ppl_vae.training.history import History
