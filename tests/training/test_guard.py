@@ -15,6 +15,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.compile import guard
 from ppl_vae.errors import ArgumentError, NonFiniteError, RunError
+from ppl_vae.reports.tables import tiles
 from ppl_vae.sweeps.lockstep import fit_together
 from ppl_vae.training import setup
 from tests.training.pairs import (
@@ -176,6 +177,7 @@ def test_what_is_counted():
     assert history["skipped"] == [1, 1, 1]
     assert history.result["skipped"] == 3
     assert "3 steps skipped" in repr(history)
+    assert [t["value"] for t in tiles(history.rows, None) if t["label"] == "steps skipped"] == ["3"]
     assert all(math.isfinite(b) for b in history["train/bound"] + history["grad_norm"])
     nothing = quiet(fragile(), breaking(*range(50)), nonfinite="skip", nonfinite_budget=100, **HOW)
     assert nothing["skipped"] == [7, 7, 7]
