@@ -16,7 +16,8 @@ TXT := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits torture lint format types docs bench wheel clean
+.PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits torture hashes licences audit
+.PHONY: lint format types docs bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -60,6 +61,23 @@ newer: ## Name the Python that test-arviz takes
 	@echo "$(NEWER)"
 
 resolve: .resolve-3.12 .resolve-3.13 ## Check that the pins resolve on newer Pythons, without downloading packages
+
+# What pip would take for each pin, without fetching it; packages for newer Pythons alone are not asked for.
+hashes: .venv/.dev ## Write the checksums of the pinned files into constraints-hashes.txt
+	@sed -n 's/^\([A-Za-z0-9].*==[^#]*\)$$/\1/p' constraints.txt > .venv/pins.txt
+	$(PIP) install -qq --dry-run --ignore-installed --no-deps --use-feature=fast-deps --no-build-isolation $(WHEELS) \
+	  --report .venv/hashes.json -r .venv/pins.txt
+	$(PY) .ci/hashes.py .venv/hashes.json
+
+licences: .venv/.docs ## Write docs/licences.md from the metadata of the installed packages
+	$(PY) .ci/licences.py
+
+# Apart, and of no fixed version: it looks for what has become known since. It asks the package index for advisories.
+audit: ## Look the pinned packages up in a database of known vulnerabilities
+	rm -rf .venv-audit
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip --disable-pip-version-check install -q --only-binary=:all: pip-audit
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt  # strict: what cannot be looked up fails
 
 lint: .venv/.dev ## Check style and formatting
 	$(PY) -m ruff check .

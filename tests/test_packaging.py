@@ -51,6 +51,26 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
     return versions
 
 
+def test_every_pinned_package_has_its_licence_told(repository: Path) -> None:
+    """`make licences` writes the page; packages that are pinned no more are not on it."""
+    text = (repository / "docs" / "licences.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| (\S+) \| (.+) \|$", text, re.MULTILINE))
+    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line and not line.startswith("#")}
+    assert told.keys() - {"package", "---"} == pinned
+    assert not [name for name, words in told.items() if len(words) > 120 or words in ("", "None", "UNKNOWN")]
+
+
+def test_checksums_are_those_of_pins(repository: Path) -> None:
+    """`make hashes` writes the file; a line of another version than is pinned would be installed by nobody."""
+    text = (repository / "constraints-hashes.txt").read_text(encoding="utf-8")
+    pins = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    found = re.findall(r"^([^\s#].*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)
+    assert [line for line, _ in found] == [line for line in pins if line in dict(found)]
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert len(found) == len([line for line in body.splitlines() if line and not line.startswith(" ")]) > 0
+
+
 def test_constraints_are_exact(repository: Path) -> None:
     for name, requirement in constraints(repository).items():
         operators = [specifier.operator for specifier in requirement.specifier]

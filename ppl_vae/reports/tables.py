@@ -96,6 +96,8 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
             f"{rows[-1].get('epoch', len(rows))}",
             f"{duration(seconds)} of training" if seconds else "",
         )
+    if skipped := int(sum(r.get("skipped") or 0 for r in rows)):
+        add("steps skipped", f"{skipped}", "bound or gradient not finite")
     return tiles
 
 
