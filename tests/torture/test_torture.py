@@ -138,14 +138,17 @@ def test_damage_is_what_it_says_and_other_numbers_would_be_found():
         new = {kind(old, other, other[:40], random.Random(n)) for n in range(20)}
         assert any(n != old for n in new), name
     seen = in_child(lambda: None, damage.Watch(Path.cwd()))
-    assert damage.judged("a/run.json", "record", {"value": "1"}, "1", seen) == ("right", "")
-    assert damage.judged("a/run.json", "record", {"value": "2"}, "1", seen)[0] == "silent"
-    assert (
-        damage.judged("a/run.json", "record", {"value": "2", "warned": "run.json is damaged"}, "1", seen)[0] == "told"
-    )
-    assert damage.judged("a/run.json", "record", {"told": "Got a/run.json …"}, "1", seen)[0] == "told"
-    assert damage.judged("a/run.json", "record", {"told": "it is damaged"}, "1", seen)[0] == "unnamed"
-    assert damage.judged("a/run.json", "record", {"raw": "KeyError: 1"}, "1", seen)[0] == "undocumented"
+    one = damage.Undamaged("1")
+
+    def verdict(**value):
+        return damage.judged("a/run.json", "record", value, one, seen)[0]
+
+    assert verdict(value="1") == "right"
+    assert verdict(value="2") == "silent"
+    assert verdict(value="2", warned="run.json is damaged") == "told"
+    assert verdict(told="Got a/run.json …") == "told"
+    assert verdict(told="it is damaged") == "unnamed"
+    assert verdict(raw="KeyError: 1") == "undocumented"
 
 
 def test_a_striker_ends_the_process_before_the_operation(tmp_path):
