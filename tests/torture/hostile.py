@@ -22,7 +22,7 @@ from tests.torture.kinds import Case, Kind
 from tests.torture.outcome import Outcome
 
 SECONDS = 20
-"""Of the processor; of the clock, four times as many, since others may be using the machine."""
+"""Of the processor; of the clock fifteen times as many, since others may be using the machine."""
 
 OF_RUN = ("load", "evaluate", "posterior", "generate", "gradients", "calibrate", "check", "report", "export", "resume",
           "compare", "sweeps")  # fmt: skip
@@ -181,7 +181,7 @@ def tasks(
                     home,
                 ),
                 environment=environment,
-                seconds=4 * SECONDS if not kind.cold else 300,
+                seconds=15 * SECONDS,
                 processor=SECONDS,
                 memory=2 * GIGABYTE,
                 fence=folder,
