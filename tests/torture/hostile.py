@@ -8,7 +8,6 @@ words or opened as data; runs that try nothing open.
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,23 +23,23 @@ from tests.torture.kinds import Case, Kind
 from tests.torture.outcome import Outcome
 
 SECONDS = 20
-"""Of the processor; of the clock, four times as many, since others may be using the machine."""
+"""Of the processor; of the clock fifteen times as many, since others may be using the machine."""
 
 OF_RUN = ("load", "evaluate", "posterior", "generate", "gradients", "calibrate", "check", "report", "export", "resume",
           "compare", "sweeps")  # fmt: skip
 OF_SWEEP = ("compare", "sweeps", "resume", "evaluate", "report", "load")
-MAIN = ("load", "evaluate", "report", "resume")
+MAIN = ("load", "resume")
 REST = tuple(door for door in OF_RUN if door not in MAIN)
 BY_NAME = {"posterior": "posterior", "samples": "generate", "export": "export", "calibration": "calibrate",
            "gradients": "gradients", "sweep": "compare", "run.json": "compare", "record": "compare", "metrics": "compare",
-           "page": "compare", "JSON": "compare", "linked folder: figures": "posterior"}  # fmt: skip
+           "page": "report compare", "secret": "report", "resolver": "report", "figures": "report", "HDF5": "report", "tensors": "evaluate", "place": "evaluate", "JSON": "compare", "linked folder: figures": "posterior"}  # fmt: skip
 """A verb that a kind is given to beside those that every kind is given to, by words in its name."""
 LAWS = ("code run", "outside touched", "secrets told", "network asked", "hangs", "undocumented", "benign refused")
 
 
 def words(door: str, case: Case, kind: Kind) -> list[str]:
     """The command line of a verb."""
-    run = str(case.run if kind.of == "run" else case.sweep / "0")
+    run = str(case.run if kind.of != "sweep" else case.sweep / "0")
     if (case.folder / "renamed").exists():
         run = str(case.sent / (case.folder / "renamed").read_text())
     resumed = ["train", f"resume={run}", "trainer.epochs=3"]
@@ -53,7 +52,7 @@ def words(door: str, case: Case, kind: Kind) -> list[str]:
         "check": ["check", f"run={run}"],
         "report": ["report", f"run={run}"],
         "export": ["export", f"run={run}"],
-        "resume": resumed if kind.of == "run" else ["train", "-m", f"resume={case.sweep}"],
+        "resume": resumed if kind.of != "sweep" else ["train", "-m", f"resume={case.sweep}"],
         "compare": ["compare", f"sweep={case.sent if kind.of == 'run' else case.sweep}"],
         "sweeps": ["sweeps", f"dir={case.sent}"],
     }[door]
@@ -127,7 +126,7 @@ def prepare(kind: Kind, folder: Path, bases: Path) -> Case:
         (folder / inner).mkdir(parents=True)
     (case.outside / "secret.txt").write_text(f"{kinds.SECRET}\n" * 40)
     (case.outside / "target.txt").write_text("mine\n")
-    warm.copied(bases / kind.of, case.run if kind.of == "run" else case.sweep)
+    warm.copied(bases / kind.of, case.run if kind.of != "sweep" else case.sweep)
     kind.make(case)
     forge(case.sent)  # whoever sends it can compute checksums
     return case
@@ -146,14 +145,14 @@ def _outside(folder: Path) -> dict[str, bytes]:
 
 
 def _all(kind: Kind) -> Sequence[str]:
-    return kind.doors or (OF_RUN if kind.of == "run" else OF_SWEEP)
+    return kind.doors or (OF_RUN if kind.of != "sweep" else OF_SWEEP)
 
 
 def _doors(kind: Kind, number: int) -> list[str]:
     """The verbs that one kind is given to in the long form: all that have to do with it, and another in turn."""
     if kind.doors or kind.of == "sweep" or kind.benign:
         return list(_all(kind))
-    fitting = [door for word, door in BY_NAME.items() if word in kind.name]
+    fitting = [door for word, doors in BY_NAME.items() if word in kind.name for door in doors.split()]
     return list(dict.fromkeys([*MAIN, *(fitting or [REST[number % len(REST)]])]))
 
 
@@ -167,7 +166,8 @@ def tasks(
             case = prepare(kind, folder, bases)
             before = _outside(case.outside)
             cwd = {"elsewhere": folder / "cwd", "sent": case.sent, "inside": case.run}[kind.cwd]
-            environment = warm.homes(folder / "home") | {
+            home = bases / "author" if kind.here else folder / "home"
+            environment = warm.homes(home) | {
                 "TORTURE_SECRET": kinds.SECRET,
                 "TORTURE_SECRET_LIST": f"[{kinds.SECRET}]",
                 **kind.also,
@@ -176,14 +176,14 @@ def tasks(
                 environment["MPLCONFIGDIR"] = None
             watch = Watch(
                 cwd if cwd.is_dir() else folder / "cwd",
-                hostile=(case.sent, case.outside),
+                hostile=(case.sent, case.outside, *(() if kind.here else (bases,))),
                 writable=(
                     *(p for p in (case.run, case.sweep) if p.exists() and not p.is_symlink()),
                     case.sent,
-                    folder / "home",
+                    home,
                 ),
                 environment=environment,
-                seconds=4 * SECONDS if not kind.cold else 300,
+                seconds=15 * SECONDS,
                 processor=SECONDS,
                 memory=2 * GIGABYTE,
                 fence=folder,
@@ -253,9 +253,6 @@ def _told(case: Case, seen: Seen) -> str:
     return ""
 
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
 def _shown(case: Case, seen: Seen) -> Iterator[tuple[str, str]]:
     """What would act on whoever looks: scripts in pages, formulas in tables, escapes in a terminal."""
     for path in case.sent.rglob("*.html"):
@@ -286,6 +283,8 @@ def bases_in(folder: Path) -> Path:
     author = folder / "author"
     warm.run(folder, author, "logger=csv", "results.figures=false", name="run")
     warm.sweep(folder, author)
+    (folder / "my_models.py").write_text("import ppl_vae as pv\n\n\nclass Mine(pv.models.VAE):\n    pass\n")
+    warm.run(folder, author, *warm.PLAIN, "model._target_=my_models.Mine", name="own")
     return folder
 
 

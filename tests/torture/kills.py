@@ -244,9 +244,13 @@ def kept(folder: Path) -> dict[str, str]:
     return found
 
 
+_APART = ("error", "started_in", "command", "hydra", "sha256")
+"""Of JSON: paths, and checksums of files that are compared themselves."""
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in untimed(value).items() if k not in ("error", "started_in", "command", "hydra")}
+        return {k: _plain(v) for k, v in untimed(value).items() if k not in _APART}
     if isinstance(value, list):
         return [_plain(v) for v in value]
     return value

@@ -71,7 +71,7 @@ def test_secrets_are_found_in_base64_too():
 def test_every_kind_can_be_made(bases, tmp_path):
     """A sample, and those of the run alone: what no attack is made of tests nothing."""
     quick = [k for k in kinds.kinds() if k.of == "run" and not any(word in k.name for word in LARGE)]
-    for number, kind in enumerate(quick[::9]):
+    for number, kind in enumerate(quick[::25]):
         case = hostile.prepare(kind, tmp_path / str(number), _with_all(bases, tmp_path / "all"))
         assert (case.outside / "secret.txt").exists(), kind.name
         shutil.rmtree(tmp_path / str(number))
@@ -138,14 +138,17 @@ def test_damage_is_what_it_says_and_other_numbers_would_be_found():
         new = {kind(old, other, other[:40], random.Random(n)) for n in range(20)}
         assert any(n != old for n in new), name
     seen = in_child(lambda: None, damage.Watch(Path.cwd()))
-    assert damage.judged("a/run.json", "record", {"value": "1"}, "1", seen) == ("right", "")
-    assert damage.judged("a/run.json", "record", {"value": "2"}, "1", seen)[0] == "silent"
-    assert (
-        damage.judged("a/run.json", "record", {"value": "2", "warned": "run.json is damaged"}, "1", seen)[0] == "told"
-    )
-    assert damage.judged("a/run.json", "record", {"told": "Got a/run.json …"}, "1", seen)[0] == "told"
-    assert damage.judged("a/run.json", "record", {"told": "it is damaged"}, "1", seen)[0] == "unnamed"
-    assert damage.judged("a/run.json", "record", {"raw": "KeyError: 1"}, "1", seen)[0] == "undocumented"
+    one = damage.Undamaged("1")
+
+    def verdict(**value):
+        return damage.judged("a/run.json", "record", value, one, seen)[0]
+
+    assert verdict(value="1") == "right"
+    assert verdict(value="2") == "silent"
+    assert verdict(value="2", warned="run.json is damaged") == "told"
+    assert verdict(told="Got a/run.json …") == "told"
+    assert verdict(told="it is damaged") == "unnamed"
+    assert verdict(raw="KeyError: 1") == "undocumented"
 
 
 def test_a_striker_ends_the_process_before_the_operation(tmp_path):
@@ -181,7 +184,7 @@ def test_a_few_kills():
 
 @pytest.mark.slow
 def test_a_few_damaged_files():
-    found = damage.attack(12, 1)
+    found = damage.attack(6, 1)
     assert found.sound, found.findings
 
 
@@ -189,5 +192,5 @@ def test_a_few_damaged_files():
 def test_more_hostile_directories():
     from tests.torture.__main__ import sampled
 
-    found = hostile.attack(sampled(12, 1), ("load", "evaluate", "compare"))
+    found = hostile.attack(sampled(8, 1), ("load", "evaluate"))
     assert found.sound, found.findings

@@ -3,7 +3,7 @@
 from tests.torture.kinds.around import repositories, trackers
 from tests.torture.kinds.bombs import hdf5, jsons, tensors, yamls
 from tests.torture.kinds.case import ESCAPE, FORMULA, MARKUP, NUMBER, SCRIPT, SECRET, Case, Kind, forms
-from tests.torture.kinds.code import modules, targets
+from tests.torture.kinds.code import modules, returned, targets
 from tests.torture.kinds.elsewhere import devices, links, secrets
 from tests.torture.kinds.plain import benign
 from tests.torture.kinds.plans import sweeps
@@ -18,6 +18,7 @@ def kinds() -> list[Kind]:
         benign,
         targets,
         modules,
+        returned,
         links,
         devices,
         secrets,

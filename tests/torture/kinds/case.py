@@ -132,7 +132,8 @@ class Kind:
         name: of it.
         tries: what it is after, in words.
         make: makes the directory.
-        of: `run` or `sweep`.
+        of: `run`, `sweep`, or `own`, a run whose model is a class of its maker's own.
+        here: whether it is opened by whoever made it, or says that it was made by them.
         cwd: where the commands are typed: `elsewhere`, in the folder `sent`, or in the run (`inside`).
         cold: whether a new interpreter is wanted for it, one that has imported nothing.
         doors: those that it is tried at; all where none are named.
@@ -147,6 +148,7 @@ class Kind:
     cold: bool = False
     doors: tuple[str, ...] = ()
     benign: bool = False
+    here: bool = False
     also: dict[str, str] = field(default_factory=dict)
 
 

@@ -1,10 +1,12 @@
 """Code that is named in a config, or lies beside the run."""
 
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import yaml
 
 from tests.torture.kinds.case import Case, Kind, Make, Node, Payload, put, put_at
 
@@ -363,3 +365,56 @@ def modules() -> Iterator[Kind]:
         (case.folder / "cwd" / "outputs" / "a" / "run").symlink_to(case.run)
 
     yield Kind("trust: linked from outputs", "a link to it stands under outputs/", in_outputs)
+
+
+def returned() -> Iterator[Kind]:
+    """Runs of one's own that came back, or that say they are one's own."""
+    run = NODES["torch.utils.collect_env.run"]
+
+    def within(case: Case) -> None:
+        """Change a value, and leave every other byte: what stands at the end, a seal say, stays."""
+        path = case.run / "config.yaml"
+        path.write_text(path.read_text().replace("  activation: relu", f"  activation: {json.dumps(run(case))}", 1))
+
+    yield Kind("returned: a value changed", "a run made here whose config was changed by somebody, all else kept", within,
+               here=True)  # fmt: skip
+
+    def appended(case: Case) -> None:
+        path = case.run / "config.yaml"
+        path.write_text(path.read_text() + f"model: {json.dumps(run(case))}\n")
+
+    yield Kind(
+        "returned: something appended", "a run made here, with a second model after its end", appended, here=True
+    )
+
+    def before(case: Case) -> None:
+        path = case.run / "config.yaml"
+        last = path.read_text().rstrip().splitlines()[-1]
+        config = yaml.safe_load(path.read_text())
+        put(config, "model.activation", run(case))
+        path.write_text(yaml.safe_dump(config, sort_keys=False) + (last if last.startswith("#") else "") + "\n")
+
+    yield Kind("returned: another config before the end", "the last line of a run made here after another config", before,
+               here=True)  # fmt: skip
+
+    def folders(case: Case) -> None:
+        case.module("my_models")
+        case.record(user_modules=[str(case.run)])
+        path = case.run / "config.yaml"
+        path.write_text(path.read_text().replace('user_modules": [', f'user_modules": [{json.dumps(str(case.run))}, '))
+
+    yield Kind(
+        "returned: another folder of modules", "one's own run, its modules now beside it", folders, "own", here=True
+    )
+
+    def beside(case: Case) -> None:
+        case.module("my_models")
+        case.module("my_models", case.sent)
+
+    for cwd in ("elsewhere", "sent", "inside"):
+        yield Kind(f"returned: a module of the same name, typed {cwd}",
+                   "one's own run, with another module of the same name beside it", beside, "own", cwd, here=True)  # fmt: skip
+        yield Kind(f"own class of somebody else, typed {cwd}",
+                   "a run that names a class of its maker's, which lies beside it", beside, "own", cwd)  # fmt: skip
+    yield Kind("own class of somebody else", "a run that names a class of its maker's, where that still lies",
+               lambda case: None, "own")  # fmt: skip
