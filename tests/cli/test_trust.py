@@ -114,6 +114,7 @@ def test_no_verb_runs_what_a_stranger_names(cli, sent, tmp_path, verb):
         assert not (tmp_path / hostile.MARK).exists(), (verb, place)
 
 
+@pytest.mark.slow
 def test_what_names_only_what_is_listed_opens_without_a_word(cli, sent):
     assert Run.load(sent).saved.why
     for verb in ("evaluate", "generate", "report"):
@@ -224,6 +225,7 @@ def test_a_run_that_was_changed_or_made_by_another_asks(cli, own, tmp_path, monk
     assert cli("evaluate", "run=own").code == 1
 
 
+@pytest.mark.slow
 def test_a_config_that_trusts_itself_is_not_believed(cli, sent, tmp_path):
     config = config_of(sent)
     for key in ("trust", "resume"):
@@ -309,7 +311,7 @@ def test_a_folder_of_a_run_is_none_of_modules(own):
         assert str(own) not in sys.path
 
 
-@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("linked", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_git_is_not_run(cli, tmp_path, linked):
     """In a folder whose repository runs what it likes, by all the ways that git has."""
     git = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
@@ -336,6 +338,7 @@ def test_git_is_not_run(cli, tmp_path, linked):
 # --- sweeps ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_of_elsewhere_is_compared_and_not_gone_on_with(cli, tmp_path, monkeypatch):
     called = cli("train", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
     assert called.code == 0, called.err
@@ -391,7 +394,10 @@ def _harm_key(key, how):
         key.chmod(0o644 if how == "for all to read" else 0o600)
 
 
-@pytest.mark.parametrize("how", ["a folder", "a link", "a pipe", "short", "for all to read"])
+KEYS = ["a folder", "a link", "short", "for all to read"]
+
+
+@pytest.mark.parametrize("how", ["a pipe", *(pytest.param(how, marks=pytest.mark.slow) for how in KEYS)])
 def test_a_key_that_is_not_the_users_alone_is_told_and_hinders_no_training(cli, tmp_path, monkeypatch, how):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     _harm_key(tmp_path / "state" / "ppl_vae" / "key", how)
