@@ -179,12 +179,14 @@ class RunWriter:
 
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
-        for name in (RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
-            (self.directory / name).unlink(missing_ok=True)
-        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
-        with contextlib.suppress(OSError):  # last: from then on the folder may be another's
-            (self.directory / LOCK).unlink(missing_ok=True)
-        self.release()
+        try:
+            for name in (RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
+                (self.directory / name).unlink(missing_ok=True)
+            shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+            with contextlib.suppress(OSError):  # last: from then on the folder may be another's
+                (self.directory / LOCK).unlink(missing_ok=True)
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Give the lock up."""
@@ -199,9 +201,11 @@ class RunWriter:
                 RunError
             ):  # on a full disk; what says that it runs, without a process, says so too
                 self.end("interrupted")
-        if error is not None and not self.record and not self._resume:
-            self.discard()  # it had not started
-        self.release()
+        try:
+            if error is not None and not self.record and not self._resume:
+                self.discard()  # it had not started
+        finally:
+            self.release()
 
     def _write(self) -> None:
         write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)
