@@ -35,7 +35,7 @@ def to_line(row: Mapping[str, float], *, check: bool = True) -> str:
 
     Example:
         >>> json.loads(to_line({"epoch": 1, "lr": float("nan"), "seconds": 0.25}))
-        {'epoch': 1, 'lr': None, 'seconds': 0.25, 'check': '2c7d84d7ae2c2bc9'}
+        {'epoch': 1, 'lr': None, 'seconds': 0.25, 'check': 'ceba4fa5a2875e3a'}
     """
     plain = {k: v if math.isfinite(v) else None for k, v in row.items()}
     return json.dumps({**plain, CHECK: _check(plain)} if check else plain, allow_nan=False) + "\n"

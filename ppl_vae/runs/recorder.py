@@ -179,12 +179,14 @@ class RunWriter:
 
     def discard(self) -> None:
         """Remove what this run wrote: a run that is refused leaves nothing."""
-        for name in (RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
-            (self.directory / name).unlink(missing_ok=True)
-        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
-        with contextlib.suppress(OSError):  # last: from then on the folder may be another's
-            (self.directory / LOCK).unlink(missing_ok=True)
-        self.release()
+        try:
+            for name in (RECORD, CONFIG, ERROR, RECIPE, REFERENCE, METRICS, WEIGHTS, TRACKERS, MANIFEST):
+                (self.directory / name).unlink(missing_ok=True)
+            shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+            with contextlib.suppress(OSError):  # last: from then on the folder may be another's
+                (self.directory / LOCK).unlink(missing_ok=True)
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Give the lock up."""

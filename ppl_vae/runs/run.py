@@ -193,7 +193,12 @@ class Run:
         from ppl_vae.runs.state import load_weights
 
         path = self.directory / WEIGHTS
-        if not files.is_there(path) and not is_listed(path):
+        if not files.is_there(path) and is_listed(path):
+            raise DamagedError(
+                f"{self.directory} ({self.status}) has no weights any more, expected {WEIGHTS} as it was written: "
+                f"restore it from a copy, or let ppl-vae train resume={self.directory} make it from a checkpoint"
+            )
+        if not files.is_there(path):
             raise RunError(f"{self.directory} ({self.status}) has no weights yet, expected {WEIGHTS}: train it first")
         if self.pair is not None:
             vae = self.pair
