@@ -9,6 +9,7 @@ from tests.torture.mutate_commands import run
 COUNT = int(os.environ.get("TORTURE", "0")) or 300
 
 
+@pytest.mark.slow
 def test_a_sample_keeps_the_law():
     found = run(20, 11)
     assert found.clean, str(found)
