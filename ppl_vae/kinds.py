@@ -106,7 +106,8 @@ def _is_one(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
     if hint is int:
-        return (isinstance(value, Integral) and not isinstance(value, bool)) or _is_symbol(value)
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        return (whole and -(2**63) <= value < 2**63) or _is_symbol(value)  # one that a tensor can hold
     if hint is float:
         return _is_number(value)
     if hint is type(None):
@@ -393,9 +394,10 @@ class _Door:
         try:
             yield
         except AttributeError as error:
-            name = next((k for k, v in given.items() if v is error.obj and v is not None), None)
-            if name is None or not _is_ours(error):
+            names = [k for k, v in given.items() if v is error.obj]
+            if not names or (error.obj is None and len(names) > 1) or not _is_ours(error):
                 raise
+            name = names[0]
             raise ArgumentError(
                 f"Got {name}={shown(error.obj)}, which has no {error.name}, expected one that {self.name} can use."
             ) from None

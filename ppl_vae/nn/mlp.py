@@ -178,5 +178,9 @@ def join(*inputs: Tensor) -> Tensor:
         raise ArgumentError("Got nothing to join, expected at least one tensor.")
     if len(inputs) == 1:
         return inputs[0]
-    lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))
+    try:
+        lead = torch.broadcast_shapes(*(t.shape[:-1] for t in inputs))
+    except RuntimeError:
+        shapes = ", ".join(str(tuple(t.shape)) for t in inputs)
+        raise ArgumentError(f"Got inputs of shapes {shapes}, expected the same but for the last axis.") from None
     return torch.cat([t.expand(*lead, t.shape[-1]) for t in inputs], -1)

@@ -26,7 +26,9 @@ import ppl_vae
 from ppl_vae.errors import PplVaeError
 
 SECONDS = 20
-"""A call that takes longer hangs."""
+"""A call that takes more of a processor hangs, and one that takes `WAIT` by the clock."""
+
+WAIT = 120
 
 CHUNK = 4000
 """Calls of one process: what ends a process ends that of its own chunk, and is told."""
@@ -156,13 +158,16 @@ def _alarm() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    before = [signal.signal(number, ring) for number in (signal.SIGALRM, signal.SIGPROF)]
+    signal.setitimer(signal.ITIMER_REAL, WAIT)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGALRM, before[0])
+        signal.signal(signal.SIGPROF, before[1])
 
 
 def apart(search: Callable[[int, int], Result], count: int, seed: int, chunk: int = CHUNK) -> Result:

@@ -6,14 +6,15 @@ import pytest
 
 from tests.torture.mutate_commands import run
 
-COUNT = int(os.environ.get("TORTURE", "0")) or 4000
+COUNT = int(os.environ.get("TORTURE", "0")) or 300
 
 
+@pytest.mark.slow
 def test_a_sample_keeps_the_law():
-    found = run(25, 11)
+    found = run(20, 11)
     assert found.clean, str(found)
-    assert found.tried == 25
-    assert found.refused > 25 / 4
+    assert found.tried == 20
+    assert found.refused > 20 / 8
 
 
 @pytest.mark.slow

