@@ -278,7 +278,7 @@ class _Hook:
         writes = writes or bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
         if not writes or isinstance(path, int):
             return None
-        exclusive = isinstance(flags, int) and flags & os.O_EXCL  # follows no link
+        exclusive = isinstance(flags, int) and flags & (os.O_EXCL | os.O_NOFOLLOW)  # which follow no link
         outside = self._outside(path, -1, final=not exclusive)
         return ("outside", f"open {outside}") if outside else None
 

@@ -416,7 +416,7 @@ def judged(kill: Kill, seen: Seen, expected: Whole) -> Iterator[tuple[str, str]]
             yield "lost", f"{name} was left torn"
         elif before["status"] == "finished" and after.get("started") != before["started"]:
             yield "lost", f"{name} had finished, and was trained again"
-        elif len(found["before"]) == 1 and before["epoch"] > 0 and f"epoch {before['epoch']}/" in found["said"]:
+        elif name == "run" and before["epoch"] > 0 and f"epoch {before['epoch']}/" in found["said"]:
             yield "lost", f"{name} had kept epoch {before['epoch']}, which was trained again"
     differing = sorted(n for n in {*found["kept"], *expected.kept} if found["kept"].get(n) != expected.kept.get(n))
     if differing:

@@ -89,6 +89,7 @@ def test_writing_outside_is_seen_through_links_and_refused_beyond_the_fence(tmp_
         (tmp_path / name).mkdir()
     (tmp_path / "out" / "file").write_text("mine")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "out" / "file")
+    (tmp_path / "in" / "link3").symlink_to(tmp_path / "out" / "file")
     (tmp_path / "in" / "folder").symlink_to(tmp_path / "out")
 
     def events(task, **how):
@@ -106,7 +107,12 @@ def test_writing_outside_is_seen_through_links_and_refused_beyond_the_fence(tmp_
         lambda: Path("folder/file").unlink(),
     ):
         assert events(task)[0][:1] == ["outside"]
+
+    def exclusive(path):
+        os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW))  # fails
+
     quiet = (
+        lambda: exclusive("link3"),
         lambda: Path("a").write_text("x"),
         lambda: Path("link2").unlink(missing_ok=True),
         lambda: Path("b").mkdir(),
