@@ -171,6 +171,7 @@ class RunWriter:
             self.record = {"status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         try:
+            clear(self.directory / ERROR, of_all=True)
             write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)), listed=False)
             error.add_note(traceback_told(self.directory))
             self.end("failed", error=message)
@@ -197,9 +198,7 @@ class RunWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt) and self.began:
-            with contextlib.suppress(
-                RunError
-            ):  # on a full disk; what says that it runs, without a process, says so too
+            with contextlib.suppress(RunError):  # a full disk; running, without a process, reads as interrupted too
                 self.end("interrupted")
         try:
             if error is not None and not self.record and not self._resume:
@@ -208,6 +207,7 @@ class RunWriter:
             self.release()
 
     def _write(self) -> None:
+        clear(self.directory / RECORD, of_all=True)  # by the lock, nobody else writes it
         write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)
 
 
