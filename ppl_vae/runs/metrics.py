@@ -91,14 +91,13 @@ def parsed(content: bytes, source: Path | str) -> list[Row]:
     *lines, last = content.rstrip(b"\0").split(b"\n")  # zeros: a file grew, and a power cut came before its content
     if _WHOLE.search(last) or _row(last) is not None:  # else it is torn
         lines.append(last)
-    found, checked = [], False
+    found = []
     for number, line in enumerate(lines, 1):
         row = _row(line)
         if row is not None:
             told = row.pop(CHECK, None)
             known = told is None or told == _check(row)
-            checked |= told is not None
-        if row is None or not known or (checked and told is None) or not all(map(_is_number, row.values())):
+        if row is None or not known or not all(map(_is_number, row.values())):
             raise DamagedError(
                 f"Got line {number} of {source} that is not what was written ({line[:60]!r}…); expected the figures of "
                 "an epoch. The file is damaged: restore it from a copy, or train again."

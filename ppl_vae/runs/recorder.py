@@ -171,6 +171,7 @@ class RunWriter:
             self.record = {"schema": SCHEMA, "status": "failed", "started": now(), "versions": versions()}
         self.record |= facts
         try:
+            clear(self.directory / ERROR, of_all=True)
             write_atomically(self.directory / ERROR, "".join(traceback.format_exception(error)), listed=False)
             error.add_note(traceback_told(self.directory))
             self.end("failed", error=message)
@@ -206,6 +207,7 @@ class RunWriter:
             self.release()
 
     def _write(self) -> None:
+        clear(self.directory / RECORD, of_all=True)  # by the lock, nobody else writes it
         write_atomically(self.directory / RECORD, seal.sealed_json(self.record, indent=2), listed=False)
 
 
