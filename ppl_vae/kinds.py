@@ -287,7 +287,9 @@ def _resolved(hint: str, space: dict[str, Any]) -> Any:
     return get_type_hints(types.SimpleNamespace(__annotations__={"x": hint}), space, space)["x"]
 
 
-def checked(function: Callable[P, R], error: type[PplVaeError] = ArgumentError) -> Callable[P, R]:
+def checked(
+    function: Callable[P, R], error: type[PplVaeError] = ArgumentError, but: Collection[str] = ()
+) -> Callable[P, R]:
     """Let a function refuse arguments that are not of the kinds that its annotations name, before it does anything.
 
     An argument that lacks an attribute which the function asks of it is refused by name, too.
@@ -306,6 +308,7 @@ def checked(function: Callable[P, R], error: type[PplVaeError] = ArgumentError) 
         ppl_vae.errors.ArgumentError: Got sale=… for widths, expected its arguments: hidden, scale. Did you mean scale?
     """
     door = _Door(function, getattr(function, "__name__", "this"), error)
+    door.but = frozenset(but)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -359,6 +362,9 @@ class _Door:
         skip: arguments at the beginning that are not looked at.
     """
 
+    but: frozenset[str] = frozenset()
+    """Arguments that the function itself answers for, in better words."""
+
     def __init__(self, function: Callable[..., Any], name: str, error: type[PplVaeError], skip: int = 0) -> None:
         self.function, self.name, self.error, self.skip = function, name, error, skip
         signature = inspect.signature(function)
@@ -371,7 +377,7 @@ class _Door:
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
         """The kinds that annotations name, found when first needed: importing a module imports nothing for it."""
-        return hints_of(self.function)
+        return {name: hint for name, hint in hints_of(self.function).items() if name not in self.but}
 
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by their names."""

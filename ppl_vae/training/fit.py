@@ -36,7 +36,7 @@ from ppl_vae.training.signals import Interrupted, PostponedSignals
 adam = functools.partial(torch.optim.Adam, lr=1e-3)
 
 
-@checked
+@functools.partial(checked, but=("optimizer", "groups", "directory", "callbacks"))
 def fit(
     vae: Any,
     data: Any,
