@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from ppl_vae.cli.messages import printable
 from ppl_vae.runs.files import to_json
 
 
@@ -31,14 +32,23 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
         record = result.record if number is None else {"job": number, **result.record}
         print(to_json(record), file=out, flush=True)
         return
+    console = console_on(out)
+    for table in result.tables:
+        print(printable(table), file=out) if isinstance(table, str) else console.print(table)
+    for line in result.lines:  # not through rich: paths are to be copied, never wrapped
+        print(printable(line), file=out)
+    out.flush()
+
+
+def console_on(out: TextIO) -> Any:
+    """A console for tables, in whose texts brackets are brackets, and control characters are seen."""
     from rich.console import Console
 
-    console = Console(file=out, width=None if out.isatty() else 10_000, highlight=False)
-    for table in result.tables:
-        print(table, file=out) if isinstance(table, str) else console.print(table)
-    for line in result.lines:  # not through rich: paths are to be copied, never wrapped
-        print(line, file=out)
-    out.flush()
+    class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Any:
+            return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
+
+    return Plain(file=out, width=None if out.isatty() else 10_000, highlight=False)
 
 
 def figures_table(rows: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from hydra.plugins.sweeper import Sweeper
 from ppl_vae.cli import folders, launchers
 from ppl_vae.cli.arguments import Arguments, next_command
 from ppl_vae.cli.messages import exit_code
+from ppl_vae.cli.output import console_on
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.schema import Format
@@ -376,7 +377,6 @@ def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
 
 def _table(jobs: Sequence[Job]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state not in WELL][:SHOWN]
@@ -390,5 +390,4 @@ def _table(jobs: Sequence[Job]) -> None:
         elbo = job.result.get("validation/elbo")
         cells = [job.values.get(k, "-") for k in keys]
         table.add_row(str(job.number), *cells, job.state, "-" if elbo is None else f"{elbo:.2f}")
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    console.print(table)
+    console_on(sys.stdout).print(table)

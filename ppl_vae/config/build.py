@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.config.schema import conf_dir
-from ppl_vae.config.signature import INJECTED
+from ppl_vae.config.signature import INJECTED, defaults, is_ours
 from ppl_vae.config.targets import Part, build, plan
 from ppl_vae.errors import CheckError
 
@@ -98,5 +98,6 @@ def concrete_likelihood(node: Mapping[str, Any] | None, spec: Spec, *, trusted: 
     if node["_target_"].endswith("likelihood_for"):
         public = kind.__module__.rsplit(".", 1)[0]  # the room's public name outlives the file's
         home = public if getattr(sys.modules.get(public), kind.__name__, None) is kind else kind.__module__
-        return {"_target_": f"{home}.{kind.__qualname__}"}
+        name = f"{home}.{kind.__qualname__}"
+        return {"_target_": name, **(defaults(name) if is_ours(name) else {})}  # as a run that goes on is composed
     return dict(node)

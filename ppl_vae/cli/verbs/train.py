@@ -353,7 +353,7 @@ def _train(
             error.trained = True  # type: ignore[attr-defined]  # other processes of the run have left
             raise
         told.result, told.figures = result.record["result"], sorted((context.directory / "figures").glob("*.png"))
-        recorder.end("finished", result=told.result)
+    recorder.end("finished", result=told.result)  # last: a tracker that was not told to the end is told again
     return result
 
 
