@@ -119,7 +119,7 @@ def of_form(value: Any, path: Path, what: str, form: Any) -> Any:
         where, got, expected = found
         if not where:
             raise RunError(f"Got {path} with {shown(got)}, expected {what}: {expected}.")
-        raise RunError(f"Got {path} with {where}={shown(got)}, expected {expected}: {what}.")
+        raise RunError(f"Got {path} with {where}={shown(got)}, expected {what}: {where} is {expected}.")
     return value
 
 

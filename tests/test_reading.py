@@ -43,7 +43,7 @@ def test_forms(tmp_path):
     path = tmp_path / "f.json"
     path.write_text('{"a": [1, "x"]}')
     assert read_json(path, "a thing") == {"a": [1, "x"]}
-    with pytest.raises(RunError, match=r"with a\[1\]='x', expected a whole number: a thing"):
+    with pytest.raises(RunError, match=r"with a\[1\]='x', expected a thing: a\[1\] is a whole number"):
         read_json(path, "a thing", dict[str, list[int]])
 
 
