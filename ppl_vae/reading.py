@@ -58,7 +58,9 @@ def of_form(value: Any, path: Path, what: str, form: Any) -> Any:
     found = misfit(value, form)
     if found is not None:
         where, got, expected = found
-        raise RunError(f"Got {path} with {f'{where}=' if where else ''}{shown(got)}, expected {expected}: {what}.")
+        if not where:
+            raise RunError(f"Got {path} with {shown(got)}, expected {what}: {expected}.")
+        raise RunError(f"Got {path} with {where}={shown(got)}, expected {what}: {where} is {expected}.")
     return value
 
 
