@@ -37,5 +37,5 @@ def test_bounds():
 def test_forms(tmp_path):
     path, value = tmp_path / "f.json", {"a": [1, "x"]}
     assert of_form(value, path, "a thing", dict[str, Any]) is value
-    with pytest.raises(RunError, match=r"with a\[1\]='x', expected a whole number: a thing"):
+    with pytest.raises(RunError, match=r"with a\[1\]='x', expected a thing: a\[1\] is a whole number"):
         of_form(value, path, "a thing", dict[str, list[int]])
