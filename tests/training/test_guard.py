@@ -154,7 +154,7 @@ def test_where_all_steps_are_finite_nothing_differs(name, policy):
         {"grad_clip": 0.1, "scheduler": pv.training.schedulers.cosine()},
         {"compile": "export", "accumulate": 2, "grad_clip_value": 0.01},
     ],
-    ids=str,
+    ids=["export", "shares", "clipped, scheduled", "export, shares, clipped"],
 )
 def test_however_steps_are_taken(monkeypatch, options):
     how = {**HOW, "batch_size": 10, **options, "data": breaking(3, 17, 18)}
