@@ -8,7 +8,6 @@ from typing import Any
 
 from ppl_vae import files
 from ppl_vae.errors import DamagedError, RunError
-from ppl_vae.runs import state as serialize
 from ppl_vae.runs.recorder import CHECKPOINT, PREVIOUS
 
 VERSION = 1
@@ -80,6 +79,8 @@ def before_last(directory: Path) -> Saved | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    from ppl_vae.runs import state as serialize  # brings torch
+
     state = serialize.load(path)
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise RunError(

@@ -126,7 +126,7 @@ def test_what_cannot_be_gone_on_with_is_told(cli, planned):
     Plan(jobs=(PlannedJob(0, ()),), verb="gradients").write(planned)
     assert "a sweep of ppl-vae gradients" in cli("train", "-m", "resume=sweep").err
     (planned / "sweep.json").write_text("{")
-    assert "sweep.json cannot be read" in cli("train", "-m", "resume=sweep").err
+    assert "sweep.json that cannot be read" in cli("train", "-m", "resume=sweep").err
     (planned / "sweep.json").unlink()
     (planned / "multirun.yaml").write_text("hydra: ")
     called = cli("train", "-m", "resume=sweep")

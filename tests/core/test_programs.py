@@ -109,7 +109,7 @@ def test_a_module_is_its_own_program():
 
 
 def test_what_cannot_be_called_is_refused():
-    with pytest.raises(TypeError, match="expected a Pyro program"):
+    with pytest.raises(TypeError, match="expected something that can be called"):
         pv.VAE(model, 3)
     with pytest.raises(TypeError, match="without calling it"):
         pv.VAE(model(torch.zeros(2, D)), model)

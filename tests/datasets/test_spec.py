@@ -50,7 +50,7 @@ def test_field_dtype_is_torchs():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"shape": (2,), "support": "grey"}, "support 'grey', expected one of binary"),
+        ({"shape": (2,), "support": "grey"}, "support='grey', expected one of binary"),
         ({"shape": (2,), "support": "integers"}, "such as levels=256"),
     ],
 )
