@@ -48,7 +48,8 @@ def copied(value: Any) -> Any:
         return value.detach().clone()
     if type(value) in (dict, OrderedDict):
         made = type(value)((k, copied(v)) for k, v in value.items())
-        vars(made).update(vars(value)) if isinstance(made, OrderedDict) else None
+        if isinstance(made, OrderedDict):
+            vars(made).update(vars(value))  # torch keeps the versions of modules there
         return made
     if type(value) in (list, tuple):
         return type(value)(map(copied, value))

@@ -155,19 +155,28 @@ def test_jobs_are_begun_some_at_a_time(cli, tmp_path):
         assert (run.config.seed, run.config.trainer.grad_clip) == (number // 2, 1 + number % 2)
 
 
+def under_way(shell, tmp_path, epochs):
+    """A sweep of four runs in two workers, each of which has ended an epoch; the process, and their metrics."""
+    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
+    words += [f"trainer.epochs={epochs}", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2"]
+    process = shell.start("train", *words)
+    seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
+    deadline = time.monotonic() + 300
+    while not all(path.exists() and path.stat().st_size for path in seen):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process, seen
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_workers_leave_runs_to_go_on_with(shell, tmp_path, number):
     """The signal comes to the first process alone, in the middle of training."""
-    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
-    process = shell.start("train", *words, "trainer.epochs=3000", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
-    seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
-    deadline = time.monotonic() + 300
-    while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process, seen = under_way(shell, tmp_path, 3000)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    deadline = time.monotonic() + 60
     while (states := [Run(path.parent).status for path in seen]) != ["interrupted"] * 4 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert states == ["interrupted"] * 4
@@ -181,12 +190,7 @@ def test_ended_workers_leave_runs_to_go_on_with(shell, tmp_path, number):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="work is forked on Linux alone")
 def test_a_worker_that_is_killed_is_told_and_the_others_end(shell, tmp_path):
-    words = [w for w in SMALL if not w.startswith("trainer.epochs")]
-    process = shell.start("train", *words, "trainer.epochs=300", "seed=range(4)", *BATCHED, "hydra.launcher.workers=2")
-    seen = [tmp_path / "batched" / str(n) / "metrics.jsonl" for n in range(4)]
-    deadline = time.monotonic() + 300
-    while not all(path.exists() and path.stat().st_size for path in seen) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process, seen = under_way(shell, tmp_path, 300)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2
     os.kill(int(children[0]), signal.SIGKILL)

@@ -22,12 +22,13 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.errors import NonFiniteError
+from ppl_vae.errors import NonFiniteError, RunError
 from ppl_vae.objectives.base import Objective
 from ppl_vae.runs.recorder import read_record
 from ppl_vae.runs.run import Run
+from ppl_vae.sweeps import lane
 from ppl_vae.sweeps.lockstep import fit_together
-from ppl_vae.training import Store, schedulers
+from ppl_vae.training import Store, resume, schedulers
 from tests.training.pairs import adam, dataset, pair, quiet
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3}
@@ -275,6 +276,19 @@ def test_a_nan_and_a_callback_that_fails_end_their_runs_and_no_other(tmp_path, w
     for n in (0, 2):
         assert_equal(outcomes[n].history, runs[n]["vae"], whole[n][1], whole[n][0], TOLERANCE[torch.float32])
         assert read_record(tmp_path / str(n))["status"] == "finished"
+
+
+def test_a_disk_that_fails_at_the_end_of_a_run_ends_that_run_and_no_other(tmp_path, monkeypatch):
+    def full(training):
+        if training.plan.seed == 1:
+            raise RunError("no room left")
+        resume.catch_up(training)
+
+    monkeypatch.setattr(lane, "catch_up", full)
+    outcomes = fit_together([run(n, tmp_path, epochs=1) for n in range(3)])
+    assert [str(outcome.error) for outcome in outcomes] == ["None", "no room left", "None"]
+    assert [outcome.history.status for outcome in outcomes] == ["finished", "failed", "finished"]
+    assert [read_record(tmp_path / str(n))["status"] for n in range(3)] == ["finished", "failed", "finished"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import ArgumentError, DataError, PplVaeError, RunError
+from ppl_vae.training import Store
 from tests.training.pairs import Guide, Model, dataset, identical, pair, quiet, rows, weights
 
 
@@ -422,3 +423,17 @@ def test_the_guide_of_another_pair_is_not_touched():
 def test_batch_norm_on_a_last_batch_of_one_is_explained():
     with pytest.raises(PplVaeError, match="17 data in batches of 16"):
         quiet(pair(norm=True), dataset(train=17), batch_size=16)
+
+
+def test_a_row_that_could_not_be_written_is_none_of_the_history(tmp_path, monkeypatch):
+    append = Store.append
+
+    def full(store, row):
+        if row["epoch"] == 2:
+            raise RunError("no room left")
+        append(store, row)
+
+    monkeypatch.setattr(Store, "append", full)
+    with pytest.raises(RunError) as error:
+        quiet(pair(), dataset(), epochs=3, batch_size=16, directory=tmp_path)
+    assert [row["epoch"] for row in error.value.history.rows] == [1]

@@ -1,6 +1,7 @@
 """A bound that becomes NaN is reported where it happened."""
 
 import math
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +12,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import NonFiniteError
+from ppl_vae.training import loop
 from tests.training.pairs import Guide, Model, dataset, identical, pair, quiet, rows, weights
 
 
@@ -37,6 +39,54 @@ class Breaking(Guide):
             loc = loc + torch.where(loc > 1e9, (loc * 0).sqrt(), torch.zeros_like(loc))
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+
+class Interrupted(Breaking):
+    """The same, with Ctrl-C in a step."""
+
+    stop: int | None = None
+
+    def forward(self, x, *_):
+        super().forward(x)
+        if self.training and self.step == self.stop:
+            signal.raise_signal(signal.SIGINT)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Ended(Interrupted):
+    """The same, with its end in a step."""
+
+    def forward(self, x, *_):
+        if self.training and self.step + 1 == self.stop:
+            raise Killed
+        super(Interrupted, self).forward(x)
+
+
+def test_a_run_that_is_killed_after_its_state_was_saved_within_the_epoch_names_it_too(tmp_path, monkeypatch):
+    options = {"epochs": 4, "batch_size": 16, "compile": "off", "directory": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "LOST", 0.0)
+        patch.setattr(Ended, "stop", 8)
+        with pytest.raises(Killed):
+            quiet(pv.VAE(Model(), Ended(6, "loc")), dataset(), **options)
+    with pytest.raises(NonFiniteError) as error:
+        quiet(pv.VAE(Model(), Ended(6, "loc")), dataset(), **options, resume=True)
+    assert (error.value.epoch, error.value.step, error.value.site) == (2, 6, "z")
+
+
+@pytest.mark.parametrize("stop", [6, 7, 8])
+def test_a_run_that_is_interrupted_after_it_names_the_step_when_it_goes_on(stop, tmp_path, monkeypatch):
+    options = {"epochs": 4, "batch_size": 16, "compile": "off", "directory": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupted, "stop", stop)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(pv.VAE(Model(), Interrupted(6, "loc")), dataset(), **options)
+    with pytest.raises(NonFiniteError) as error:
+        quiet(pv.VAE(Model(), Interrupted(6, "loc")), dataset(), **options, resume=True)
+    assert (error.value.epoch, error.value.step, error.value.site) == (2, 6, "z")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +166,6 @@ def test_an_infinite_validation_bound_warns_and_is_never_the_best():
 
 def test_looking_for_the_step_does_not_disturb_a_healthy_run():
     """The same run, read after every step by the clock of its progress."""
-    from ppl_vae.training import loop
     from ppl_vae.training.progress import Quiet
 
     class Eager(Quiet):
