@@ -93,6 +93,8 @@ def joined(engine: DictConfig) -> Iterator[Place]:
         )
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn  # has the default group in defaults of its functions: where it is imported after the
+    # group is made (as torch.compile does), threads of the group live on, and may abort a process as it ends
 
     device = torch.device(device_of(engine))
     if device.type == "cuda":

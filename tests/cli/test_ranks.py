@@ -79,8 +79,8 @@ def test_a_signal_to_one_stops_both_and_one_process_goes_on(cli, tmp_path):
         assert started[0].poll() is None
         time.sleep(0.1)
     started[1].send_signal(signal.SIGTERM)
-    (code, _, said), (other, _, _) = ended(started)
-    assert (code, other) == (143, 143), said
+    (code, _, said), (other, _, told) = ended(started)
+    assert (code, other) == (143, 143), said + told
     assert "interrupted; go on with: ppl-vae train resume=" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
     rows = len(metrics(tmp_path / "run"))
@@ -88,6 +88,40 @@ def test_a_signal_to_one_stops_both_and_one_process_goes_on(cli, tmp_path):
     assert called.code == 0, called.err
     assert len(metrics(tmp_path / "run")) == rows + 1
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 1
+
+
+THREADS = """
+import os
+from omegaconf import OmegaConf
+from ppl_vae.cli.ranks import joined
+
+def of_group():
+    names = [open(f"/proc/self/task/{number}/comm").read() for number in os.listdir("/proc/self/task")]
+    return sorted(name.strip() for name in names if "gloo" in name)
+
+with joined(OmegaConf.create({"distributed": True, "device": "cpu"})):
+    import torch, torch._dynamo
+    torch.distributed.all_reduce(torch.ones(2))
+    print(len(of_group()) > 0)
+print(of_group())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    """One that does may abort the process as it ends, after all was written."""
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env={**os.environ, **told, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stdout.split("\n") == ["True", "[]", ""], done.stderr
 
 
 @pytest.mark.slow
