@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MappingView
 from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import (
+    Annotated,
     Any,
     ForwardRef,
     Literal,
@@ -38,6 +39,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
+Measured = Annotated[float, "NaN too"]
+"""A number that was computed and may have come out as NaN, as a metric of an epoch may."""
+
 _LISTS = (Sequence, list, tuple, Collection, set, frozenset, Set)
 _MAPS = (Mapping, dict)
 
@@ -45,7 +49,7 @@ _MAPS = (Mapping, dict)
 def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | None:
     """The place at which a value is not of the kind that an annotation names, what stands there, and what is expected.
 
-    None where it fits. A number is a number of any library; a boolean is none, and NaN is none either; lists and tuples
+    None where it fits. A number is a number of any library; a boolean is none, and NaN only if it is `Measured`; lists and tuples
     are one another's equal; of a TypedDict those keys are looked at that are there. What is no annotation of a kind
     (`Any`, a type variable, a name that cannot be found) fits everything.
 
@@ -59,7 +63,11 @@ def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | Non
     if is_typeddict(hint):
         if not isinstance(value, Mapping):
             return where, value, told(hint)
-        return _first(misfit(value[k], h, _in(where, k)) for k, h in get_type_hints(hint).items() if k in value)
+        hints = get_type_hints(hint, include_extras=True)
+        return _first(misfit(value[k], h, _in(where, k)) for k, h in hints.items() if k in value)
+    if origin is Annotated:
+        nan = isinstance(value, Real) and value != value
+        return None if hint == Measured and nan else misfit(value, arguments[0], where)
     if origin in (Union, types.UnionType):
         if any(misfit(value, a) is None for a in arguments):
             return None
@@ -164,8 +172,6 @@ _WORDS = {
     dict: "a mapping",
     list: "a list",
 }
-
-
 _PLURAL = {"a whole number": "whole numbers", "a number": "numbers", "a text": "texts", "true or false": "booleans"}
 
 
@@ -177,6 +183,8 @@ def told(hint: Any) -> str:
         ('a mapping of whole numbers', 'a list of numbers or None', 'something that can be called')
     """
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return told(arguments[0])
     if origin in (Union, types.UnionType):
         words = list(dict.fromkeys(told(a) for a in arguments))
         return " or ".join(words)
@@ -236,6 +244,7 @@ def refuse_misfits(
             where, got, expected = found
             near = near_names(got, _words(hints[name])) if isinstance(got, str) and len(got) < 99 else []
             own = f" Is its .{name} meant?" if name in dir(type(got)) else ""
+            own = " Pass it without calling it." if expected.startswith(told(Callable)) else own
             end = f": perhaps {near[0]!r}?" if near else f".{own}"
             raise error(f"Got {where}={shown(got)}, expected {expected}{end}")
 
@@ -284,7 +293,7 @@ def _for_checkers(module: str) -> dict[str, Any]:
 
 
 def _resolved(hint: str, space: dict[str, Any]) -> Any:
-    return get_type_hints(types.SimpleNamespace(__annotations__={"x": hint}), space, space)["x"]
+    return get_type_hints(types.SimpleNamespace(__annotations__={"x": hint}), space, space, include_extras=True)["x"]
 
 
 def checked(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ppl_vae.datasets.spec import Spec
 from ppl_vae.frames import calling_line, is_library, place_of, user_frame
-from ppl_vae.nn import MLP
+from ppl_vae.nn import ConvEncoder
 
 
 def program(x):
@@ -33,8 +34,9 @@ def test_an_error_in_a_library_is_at_the_line_that_called_it():
 
 
 def test_a_family_of_ours_counts_where_it_is_asked_for():
-    error = caught(lambda: MLP(7, [3])(torch.zeros(1, 2)))
-    assert place_of(error).startswith("mlp.py:")
+    encoder = ConvEncoder(Spec(shape=(1, 8, 8), support="binary"))
+    error = caught(lambda: encoder(torch.zeros(3, 1, 2, 7)))
+    assert place_of(error).startswith("conv.py:")
     assert place_of(error, ours=()).startswith(f"{Path(__file__).name}:")
 
 

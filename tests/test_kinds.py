@@ -13,7 +13,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import ArgumentError
-from ppl_vae.kinds import checked, misfit, numbers, shown
+from ppl_vae.kinds import Measured, checked, misfit, numbers, shown
 
 
 class Row(TypedDict, total=False):
@@ -26,6 +26,7 @@ FITS = [
     (math.inf, float), (True, bool), (np.bool_(1), bool), ("a", str), (None, int | None), ("a", Literal["a", "b"]),
     ((1, 2), Sequence[int]), ([1, 2], tuple[int, ...]), ((1, "a"), tuple[int, str]), ({"a": 1}, Mapping[str, int]),
     (len, Callable[..., int]), (Path("x"), str | Path), ({"name": "x"}, Row), ({"other": 1}, Row), (object(), Any),
+    (math.nan, Measured), (np.float32("nan"), Measured), (2, Measured), ({"a": math.nan}, dict[str, Measured]),
     (torch.zeros(2), torch.Tensor), ({"a": 1}.keys(), Sequence[str]),
 ]  # fmt: skip
 MISFITS = [
@@ -34,7 +35,7 @@ MISFITS = [
     ("ab", Sequence[str]),
     ([1, "a"], Sequence[int]), (np.zeros(2), Sequence[int]), ((1,), tuple[int, str]), ({1: 1}, Mapping[str, int]),
     ({"a": "b"}, Mapping[str, int]), (3, Callable[..., int]), ({"name": 3}, Row), ({"sizes": [1, None]}, Row),
-    ([], Row),
+    ([], Row), ("nan", Measured), (None, Measured),
     ((i for i in range(3)), Sequence[int]), (int, Sequence[int]), (torch.Tensor, torch.Tensor),
 ]  # fmt: skip
 

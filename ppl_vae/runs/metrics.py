@@ -13,9 +13,10 @@ from typing import Any
 from ppl_vae import files
 from ppl_vae.errors import DamagedError
 from ppl_vae.files import seal
+from ppl_vae.kinds import Measured
 from ppl_vae.runs.recorder import METRICS, RECORD, SUMS, read_record
 
-Row = dict[str, float]
+Row = dict[str, Measured]
 
 CHECK = "check"
 """The last key of a line: the first half of the SHA-256 of all else in it but what tells time. Equal epochs have equal

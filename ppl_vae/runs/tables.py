@@ -23,8 +23,7 @@ def guard(cell: Any) -> Any:
 
     Numbers are as they are, those in texts too; `unguard` gives each text as it was.
 
-    References:
-        OWASP, CSV Injection, https://owasp.org/www-community/attacks/CSV_Injection
+    What is guarded against is OWASP's CSV injection, https://owasp.org/www-community/attacks/CSV_Injection.
 
     Example:
         >>> guard("=1+1"), guard("-1.5"), guard(-1.5), guard("@x"), guard("'=1")
