@@ -49,9 +49,9 @@ _MAPS = (Mapping, dict)
 def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | None:
     """The place at which a value is not of the kind that an annotation names, what stands there, and what is expected.
 
-    None where it fits. A number is a number of any library; a boolean is none, and NaN only if it is `Measured`; lists and tuples
-    are one another's equal; of a TypedDict those keys are looked at that are there. What is no annotation of a kind
-    (`Any`, a type variable, a name that cannot be found) fits everything.
+    None where it fits. A number is a number of any library; a boolean is none, and NaN only if it is `Measured`; lists
+    and tuples are one another's equal; of a TypedDict those keys are looked at that are there. What is no annotation of
+    a kind (`Any`, a type variable, a name that cannot be found) fits everything.
 
     Example:
         >>> misfit(3, float), misfit([8, 8.5], Sequence[int], "hidden")
