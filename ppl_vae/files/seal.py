@@ -113,6 +113,12 @@ def unsealed_text(content: bytes, path: Path | str) -> str:
         raise DamagedError(f"Got {path} that is no text ({error}); it is damaged: restore it from a copy.") from None
 
 
+def checksum_of(content: bytes) -> str:
+    """The checksum that a sealed text bears, by which it is told from any other; empty where it bears none."""
+    found = _TEXT.match(content)
+    return "" if found is None else found[1].decode()
+
+
 def changed(path: str | os.PathLike[str], by_hand: str = "") -> DamagedError:
     """The error that a file is not what was written."""
     fix = f" (where it was changed on purpose, {by_hand})" if by_hand else ""

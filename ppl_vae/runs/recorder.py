@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, TypedDict
 
 from ppl_vae import files
-from ppl_vae.errors import RunError
+from ppl_vae.errors import DamagedError, RunError
 from ppl_vae.files import manifest, seal
 from ppl_vae.files.inside import content
 from ppl_vae.files.locks import Lock, is_held
@@ -26,6 +26,7 @@ from ppl_vae.files.replace import clear
 from ppl_vae.reading import of_form
 from ppl_vae.runs import git, saved
 from ppl_vae.runs.files import jsonable, write_atomically
+from ppl_vae.runs.plain import LARGEST
 from ppl_vae.runs.schema import SCHEMA, schema_of
 from ppl_vae.version import __version__
 
@@ -47,6 +48,8 @@ OWN = (RECIPE, REFERENCE, WEIGHTS, CHECKPOINT, PREVIOUS)
 SUMS = "sums"
 """Under this key `run.json` has size and SHA-256 of `metrics.jsonl` once the run has finished."""
 
+BESIDE = "config"
+"""Under this key `run.json` has the checksum of the `config.yaml` that it goes with; of two, as that is replaced."""
 
 ENDED = ("error", "refused", "exit_code", SUMS)
 """What `run.json` says of the end of a run, and no more once it goes on."""
@@ -110,7 +113,7 @@ class RunWriter:
 
         Args:
             config: resolved, enough to rebuild the pair; None where there is none.
-            sealed: the run is this user's own, see `saved.write`.
+            sealed: the run is this user's own, see `saved.text_of`.
             facts: what else belongs in `run.json`, such as `seed` or `command`.
         """
         self._planned = (config, sealed, facts)
@@ -124,15 +127,20 @@ class RunWriter:
         (config, sealed, facts), self._planned = self._planned, None
         moment = now()
         before = {k: v for k, v in self.record.items() if k not in ENDED}
-        record = {**before, "resumed": [*before.get("resumed", []), moment]} if before else {"started": moment}
+        record = before | ({"resumed": [*before.get("resumed", []), moment]} if before else {"started": moment})
         record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions(), **facts, **_git()}
         if before:
             manifest.withdraw(self.directory, OWN)
         for name in (RECORD, CONFIG, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
             clear(self.directory / name, of_all=True)
-        if config is not None:
-            saved.write(self.directory, config, facts.get("user_modules", ()), sealed=sealed)
         self.began, self.record = True, record
+        if config is not None:
+            text = saved.text_of(config, facts.get("user_modules", ()), sealed=sealed)
+            beside = [seal.checksum_of(text.encode()), *before.get(BESIDE, [])[:1]]
+            if before:  # it says which configs it goes with before the config is replaced
+                self.tell(**{BESIDE: list(dict.fromkeys(beside))})
+            write_atomically(self.directory / CONFIG, text, listed=False)
+            self.record[BESIDE] = beside[:1]
         self._write()
 
     def tell(self, **facts: Any) -> None:
@@ -228,6 +236,7 @@ class Record(TypedDict, total=False):
     seed: int | None
     seconds: float | None
     versions: dict[str, str]
+    config: list[str]
     git: dict[str, Any]
     result: dict[str, Any] | None
 
@@ -248,9 +257,23 @@ def read_record(directory: Path) -> dict[str, Any]:
     """Read `run.json`.
 
     Raises:
-        RunError: if it is missing or damaged, or of a later schema than this version knows.
+        RunError: if it is missing or damaged, of another run than the config beside it, or of a later schema than this
+            version knows.
     """
-    path, what = directory / RECORD, "the record of a run that `train` wrote"
+    path = directory / RECORD
+    record = _record(path)
+    while not _goes_with(record, directory / CONFIG):
+        before, record = record, _record(path)
+        if record == before:  # else both were replaced meanwhile
+            raise DamagedError(
+                f"Got {path} that goes with another config than the {CONFIG} beside it, expected the two of one run. "
+                "One of them was exchanged: restore it from a copy."
+            )
+    return record
+
+
+def _record(path: Path) -> dict[str, Any]:
+    what = "the record of a run that `train` wrote"
     try:
         record: dict[str, Any] = of_form(seal.unsealed_json(content(path, MOST), path), path, what, Record)
     except FileNotFoundError as error:
@@ -259,6 +282,15 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise RunError(f"{path} is not the record of a run; expected a JSON object with a status")
     schema_of(record, path)
     return record
+
+
+def _goes_with(record: Mapping[str, Any], config: Path) -> bool:
+    """True unless the config is one as it was written, and another than the record says."""
+    if not record.get(BESIDE):
+        return True
+    with contextlib.suppress(OSError, DamagedError):  # who reads it is told
+        return seal.checksum_of(content(config, LARGEST)) in ("", *record[BESIDE])
+    return True
 
 
 def read_json(path: Path, what: str = "what ppl_vae wrote", form: Any = Any) -> Any:

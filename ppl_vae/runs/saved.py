@@ -16,7 +16,6 @@ from ppl_vae.errors import RunError, UsageError
 from ppl_vae.files import seal
 from ppl_vae.files.inside import RUN
 from ppl_vae.runs import trust
-from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.plain import LARGEST, parse
 from ppl_vae.runs.schema import in_present_form
 
@@ -40,11 +39,10 @@ class Saved:
     why: str
 
 
-def write(directory: Path, config: Mapping[str, Any], modules: Sequence[str] = (), *, sealed: bool = True) -> None:
-    """Write the config of a run that begins here.
+def text_of(config: Mapping[str, Any], modules: Sequence[str] = (), *, sealed: bool = True) -> str:
+    """The content of the file of a run that begins here.
 
     Args:
-        directory: of the run.
         config: resolved, enough to rebuild the pair.
         modules: the folders that modules of the user's own are imported from.
         sealed: the run is this user's own, not a stranger's that is gone on with.
@@ -65,7 +63,7 @@ def write(directory: Path, config: Mapping[str, Any], modules: Sequence[str] = (
                 "files of data, what opens it will ask for trust=true",
                 stacklevel=2,
             )
-    write_atomically(directory / CONFIG, seal.sealed_text(text.rstrip()), listed=False)
+    return seal.sealed_text(text.rstrip())
 
 
 def read(directory: Path, record: Mapping[str, Any]) -> Saved:

@@ -16,8 +16,10 @@ import pytest
 import ppl_vae as pv
 from ppl_vae.errors import DamagedError, RunError
 from ppl_vae.files import manifest
-from ppl_vae.runs import checkpoints
+from ppl_vae.runs import checkpoints, recorder
+from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.metrics import parsed, rows_of, to_line
+from ppl_vae.runs.recorder import RunWriter, read_record
 from ppl_vae.runs.run import Run
 from ppl_vae.training import Store
 from tests.training.pairs import dataset, identical, interrupt_at, pair, rows, train, weights
@@ -350,3 +352,53 @@ def test_runs_without_checksums_open(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (run / "metrics.jsonl").write_text("".join(json.dumps({k: r[k] for k in r if k != "check"}) + "\n" for r in rows))
     assert len(seen(run)["metrics"]) > 100
+
+
+# --- the record and the config are those of one run
+# ---------------------------------------------------------------------------------------------
+
+
+def begun(directory, seed, *, resume=False):
+    with RunWriter(directory, resume=resume) as writer:
+        writer.start({"seed": seed})
+        writer.begin()
+        writer.end("finished", result={"validation/elbo": -float(seed)})
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml"])
+def test_the_record_of_another_run_is_told(name, tmp_path):
+    for seed in (1, 2):
+        begun(tmp_path / str(seed), seed)
+    shutil.copy(tmp_path / "2" / name, tmp_path / "1" / name)
+    with pytest.raises(DamagedError, match=r"run\.json that goes with another config"):
+        read_record(tmp_path / "1")
+    assert read_record(tmp_path / "2")["result"] == {"validation/elbo": -2.0}
+
+
+def test_a_config_that_is_replaced_goes_with_its_record_at_every_moment(tmp_path, monkeypatch):
+    """Killed at any file that a run which goes on with another config replaces."""
+
+    class Killed(BaseException):
+        pass
+
+    begun(tmp_path / "whole", 1)
+    kills = 0
+    for at in range(10):
+        run, left = shutil.copytree(tmp_path / "whole", tmp_path / str(at)), [at]
+
+        def dies(*args, left=left, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return write_atomically(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "write_atomically", dies)
+            try:
+                begun(run, 2, resume=True)
+            except Killed:
+                kills += 1
+        assert read_record(run)["status"] in ("running", "finished")
+        begun(run, 2, resume=True)
+        assert read_record(run)["result"] == {"validation/elbo": -2.0}
+    assert kills == 4
