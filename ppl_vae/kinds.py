@@ -44,6 +44,7 @@ Measured = Annotated[float, "NaN too"]
 
 _LISTS = (Sequence, list, tuple, Collection, set, frozenset, Set)
 _MAPS = (Mapping, dict)
+_entries = functools.cache(functools.partial(get_type_hints, include_extras=True))
 
 
 def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | None:
@@ -63,8 +64,7 @@ def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | Non
     if is_typeddict(hint):
         if not isinstance(value, Mapping):
             return where, value, told(hint)
-        hints = get_type_hints(hint, include_extras=True)
-        return _first(misfit(value[k], h, _in(where, k)) for k, h in hints.items() if k in value)
+        return _first(misfit(value[k], h, _in(where, k)) for k, h in _entries(hint).items() if k in value)
     if origin is Annotated:
         nan = isinstance(value, Real) and value != value
         return None if hint == Measured and nan else misfit(value, arguments[0], where)
