@@ -8,11 +8,13 @@ from typing import Any
 __all__ = [
     "ArgumentError",
     "CheckError",
+    "DamagedError",
     "DataError",
     "DataWarning",
     "NonFiniteError",
     "PplVaeError",
     "RunError",
+    "UntrustedError",
     "UsageError",
 ]
 
