@@ -76,7 +76,8 @@ def misfit(value: Any, hint: Any, where: str = "") -> tuple[str, Any, str] | Non
     if origin is Literal:
         return None if any(type(value) is type(a) and value == a for a in arguments) else (where, value, told(hint))
     if origin in _LISTS:
-        if not _is_list(value):
+        ordered = origin in (Sequence, list, tuple) and not isinstance(value, MappingView)
+        if not _is_list(value) or (ordered and isinstance(value, Set)):
             return where, value, told(hint)
         item = arguments[0] if arguments else Any
         if origin is tuple and arguments and Ellipsis not in arguments:

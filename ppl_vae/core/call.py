@@ -1,8 +1,11 @@
-"""The pair, asked for by functions of pairs."""
+"""Arguments that functions work with: the pair, and functions that are called in turn."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 
 
 def require_pair(vae: Any) -> None:
@@ -18,3 +21,25 @@ def require_pair(vae: Any) -> None:
     kind = f"the class {vae.__name__}" if isinstance(vae, type) else f"a {type(vae).__name__}"
     hint = " The pair of a run is run.vae." if hasattr(type(vae), "vae") else ""
     raise ArgumentError(f"Got vae={kind}, expected a pair: pv.VAE(model, guide).{hint}")
+
+
+def require_call(name: str, function: Callable[..., Any], **arguments: Any) -> None:
+    """Refuse a function or class that cannot be called with so many arguments, by position.
+
+    Raises:
+        ArgumentError: naming it, and what it is called with.
+
+    Example:
+        >>> require_call("head", lambda width: None, width=3, units=2)
+        Traceback (most recent call last):
+        ppl_vae.errors.ArgumentError: Got head=a function that cannot be called as head(width, units) (too many ...
+    """
+    try:
+        inspect.signature(function).bind(*arguments.values())
+    except TypeError as error:
+        raise ArgumentError(
+            f"Got {name}={shown(function)} that cannot be called as {name}({', '.join(arguments)}) ({error}), expected "
+            "one that can."
+        ) from None
+    except ValueError:  # written in C, without a signature
+        return

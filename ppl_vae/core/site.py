@@ -11,10 +11,10 @@ from torch import Tensor
 from ppl_vae.core.axes import Axes, Scale
 from ppl_vae.core.half import wide_log_prob, widened
 from ppl_vae.core.observed import hidden
-from ppl_vae.core.supports import refusal
+from ppl_vae.core.supports import family, refusal
 from ppl_vae.distributions.relaxed import relaxed_log_prob
 from ppl_vae.distributions.unwrap import is_masked, unmasked
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import CheckError, DataError
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,13 @@ def site_log_prob(msg: dict[str, Any], *, relaxed: bool = False, masked: bool = 
             if why is None:
                 raise
             raise why from error
+        except RuntimeError as error:
+            if not msg["is_observed"] or getattr(msg["value"], "dtype", None) != torch.bool:
+                raise
+            raise DataError(
+                f"Got booleans at site {msg['name']!r}, with which {family(fn)} cannot calculate, expected numbers: "
+                "observe x.float()."
+            ) from error
     if not isinstance(log_prob, Tensor):  # a number, of a distribution that is masked as a whole
         log_prob = torch.full(fn.batch_shape, float(log_prob), dtype=torch.get_default_dtype())
     return scale_and_mask(log_prob, 1.0, msg["mask"]) if masked else log_prob

@@ -71,6 +71,8 @@ def put_tensors(module: Any, tensors: Mapping[str, Any], source: str) -> None:
     """
     if not isinstance(module, nn.Module):
         return
+    if odd := [name for name in tensors if not isinstance(name, str)]:
+        raise RunError(f"Got {odd[0]!r} among the names of weights in {source}, expected texts: it holds other things.")
     passing, tensors = _passing_buffers(module), dict(tensors)
     present_names(module, tensors)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pyro
 from torch import Tensor, nn
 
+from ppl_vae.core.call import require_call
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec, Labels
 from ppl_vae.nn.formerly import present_names
@@ -48,6 +49,9 @@ class Amortized(nn.Module):
         encoder: Callable[[DataSpec], Any] | None = None,
     ) -> None:
         super().__init__()
+        if encoder is not None:
+            require_call("encoder", encoder, spec=spec)
+        require_call("head", head, in_features=0, latent_dim=0)
         self.encoder = Encoder(spec, hidden, activation) if encoder is None else encoder(spec)
         self.z = head(self.encoder.out_features, model.latent_dim)
 

@@ -37,9 +37,9 @@ class Scale(nn.Module):
             raise PplVaeError(f"a scale is positive, got value={value}.")
         one_of("scale", mode, get_args(ScaleMode))
         self.mode = mode
-        self.start = inverse_softplus(value)
+        self.start = inverse_softplus(float(value))
         if mode == "fixed":
-            self.register_buffer("raw", torch.tensor(value), persistent=False)
+            self.register_buffer("raw", torch.tensor(float(value)), persistent=False)
         elif mode != "network":
             self.raw = nn.Parameter(torch.full(tuple(shape) if mode == "element" else (), self.start))
 

@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.core.call import require_call
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import Decoder
@@ -47,6 +48,8 @@ class Latent(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        require_call("prior", prior, latent_dim=latent_dim)
+        require_call("decoder", decoder, spec=spec, likelihood=self.likelihood, latent_dim=latent_dim)
         self.prior = prior(latent_dim)
         self.decoder = decoder(spec, self.likelihood, latent_dim)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 from ppl_vae.reports import tables
 from ppl_vae.reports.figures import learning_curves, pareto_k_histogram
 from ppl_vae.reports.style import render
@@ -96,6 +98,9 @@ def html_report(
     """
     import jinja2
 
+    for name, frame in {"table": table, "posterior": posterior}.items():
+        if frame is not None and not hasattr(frame, "columns"):
+            raise ArgumentError(f"Got {name}={shown(frame)}, expected a data frame.")
     drawn: dict[str, Figure | bytes] = dict(figures or {})
     told = dict.fromkeys(NOTED, "") | dict(notes or {})
     if rows:

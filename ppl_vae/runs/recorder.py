@@ -80,8 +80,8 @@ class RunWriter:
                 raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         except OSError as error:
             raise RunError(
-                f"Got {error.strerror or error} when making {directory}, expected a folder that can be written to. "
-                "Choose another (hydra.run.dir=DIR on the command line)."
+                f"Got {error.strerror or error} when making {error.filename or directory}, expected a folder that can "
+                "be written to. Choose another (hydra.run.dir=DIR on the command line)."
             ) from error
         if files.is_there(self.directory / RECORD):
             if not resume:

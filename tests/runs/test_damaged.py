@@ -134,7 +134,7 @@ def test_a_few_damages_are_told(run):
 @pytest.mark.slow
 def test_a_thousand_damages_are_told(run):
     (run / "posterior.nc").unlink()  # read as a whole like the tables, and slowly
-    silent, count = searched(run, 100)
+    silent, count = searched(run, 110)
     assert count > 1000
     assert silent == []
 

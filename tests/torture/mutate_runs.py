@@ -224,7 +224,11 @@ def damage(path: Path, rng: random.Random) -> str:
         return told
     if path.suffix == ".yaml":
         told, value = mutated(yaml.safe_load(path.read_text()), rng)
-        path.write_text(yaml.dump(value, allow_unicode=True, sort_keys=False), errors="surrogatepass")
+        try:
+            text = yaml.dump(value, allow_unicode=True, sort_keys=False)
+        except RecursionError:  # of what writes it: one that is as deep, by hand
+            text = f"model: {'[' * 2000}{']' * 2000}\n"
+        path.write_text(text, errors="surrogatepass")
         return told
     text = path.read_text()
     lines = text.splitlines()

@@ -183,6 +183,7 @@ def test_a_few_kills():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # what a run says aloud is no error
 def test_a_few_damaged_files():
     found = damage.attack(6, 1)
     assert found.sound, found.findings
