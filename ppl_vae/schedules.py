@@ -6,12 +6,14 @@ a tensor, a state dict holds it, and a resumed run goes on where it was.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.doors import doors
 from ppl_vae.errors import ArgumentError
-from ppl_vae.kinds import doors
+from ppl_vae.kinds import shown
 
 __all__ = [
     "Schedule",
@@ -53,7 +55,9 @@ class Schedule(nn.Module):
         if unit not in ("steps", "epochs"):
             raise ArgumentError(f"Got unit={unit!r}, expected 'steps' or 'epochs'.")
         self.f, self.until, self.final, self.unit, self.name = f, until, final, unit, name
-        self.register_buffer("value", torch.tensor(float(f(0))))
+        if not isinstance(start := f(0), Real | Tensor):
+            raise ArgumentError(f"Got f(0)={shown(start)}, expected a number: f gives the value at a step or an epoch.")
+        self.register_buffer("value", torch.tensor(float(start)))
 
     def advance(self, step: int, epoch: float) -> None:
         """Set the value for a step and an epoch."""

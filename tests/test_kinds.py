@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
-from ppl_vae.kinds import Measured, checked, misfit, numbers, shown
+from ppl_vae.kinds import Measured, misfit, numbers, shown
 
 
 class Row(TypedDict, total=False):

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
 
@@ -34,8 +36,9 @@ def require_call(name: str, function: Callable[..., Any], **arguments: Any) -> N
         Traceback (most recent call last):
         ppl_vae.errors.ArgumentError: Got head=a function that cannot be called as head(width, units) (too many ...
     """
+    called = function.forward if isinstance(function, nn.Module) else function
     try:
-        inspect.signature(function).bind(*arguments.values())
+        inspect.signature(called).bind(*arguments.values())
     except TypeError as error:
         raise ArgumentError(
             f"Got {name}={shown(function)} that cannot be called as {name}({', '.join(arguments)}) ({error}), expected "

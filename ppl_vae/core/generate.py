@@ -15,8 +15,8 @@ from ppl_vae.core.predict import predict
 from ppl_vae.core.run import prepare
 from ppl_vae.core.simulate import reference_batch
 from ppl_vae.core.tiles import inference, plan
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
-from ppl_vae.kinds import checked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ppl_vae.core.functional import call_with
 from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator, require_kind
-from ppl_vae.kinds import checked
 from ppl_vae.nn.formerly import present_names
 
 

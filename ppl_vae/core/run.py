@@ -19,9 +19,9 @@ from ppl_vae.core.programs import exclusive
 from ppl_vae.core.shapes import require_shapes
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, latent_names
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError, near_names
 from ppl_vae.estimators.baselines import Neural
-from ppl_vae.kinds import checked
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE

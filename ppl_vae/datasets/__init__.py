@@ -12,8 +12,8 @@ from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
 from ppl_vae.datasets.synthetic import Bars, LinearGaussian, bars, ppca
 from ppl_vae.datasets.tables import arrow, csv, parquet
+from ppl_vae.doors import doors
 from ppl_vae.errors import DataError
-from ppl_vae.kinds import doors
 
 __all__ = [
     "Bars",

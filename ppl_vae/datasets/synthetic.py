@@ -51,7 +51,7 @@ class Bars:
 
     def render(self, bars: Tensor) -> Tensor:
         """Give the pictures without noise, uint8 ``(data, 1, size, size)``, of bars ``(data, 2·size)``."""
-        rows, columns = bars.bool().split(self.size, dim=1)
+        rows, columns = bars.bool().split(int(self.size), dim=1)
         return (rows[:, None, :, None] | columns[:, None, None, :]).to(torch.uint8)
 
     def log_evidence(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.diagnostics.predictive_checks import PredictiveChecks, predictive_checks
 from ppl_vae.diagnostics.probe import linear_probe
 from ppl_vae.diagnostics.sample_quality import sample_quality
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.mcmc.ais import ais, bracket
 
 __all__ = [

@@ -125,6 +125,7 @@ def dci(codes: Array, factors: NDArray[np.int_], *, seed: int = 0) -> dict[str, 
     """
     from sklearn.ensemble import RandomForestClassifier
 
+    seed %= 2**32  # scikit-learn takes no larger one
     half = len(codes) // 2
     importance = np.zeros((codes.shape[1], factors.shape[1]))
     informative = []

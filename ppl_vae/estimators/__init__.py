@@ -4,6 +4,7 @@ An estimator says how its site is drawn (`draw`) and which gradient its draws ca
 surrogate from that. None of them renames or replaces a site.
 """
 
+from ppl_vae.doors import doors
 from ppl_vae.estimators.base import Baseline, Estimator
 from ppl_vae.estimators.baselines import DecayingAverage, LeaveOneOut, Neural
 from ppl_vae.estimators.concrete import Concrete
@@ -11,7 +12,6 @@ from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import Implicit
 from ppl_vae.estimators.pathwise import DoublyReparameterized, Pathwise, StickingTheLanding
 from ppl_vae.estimators.score_function import ScoreFunction
-from ppl_vae.kinds import doors
 
 __all__ = [
     "Baseline",

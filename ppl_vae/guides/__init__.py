@@ -1,5 +1,6 @@
 """Ready-made variational guides, one family per file, each an example to copy."""
 
+from ppl_vae.doors import doors as _doors
 from ppl_vae.guides.amortized import Amortized as Amortized
 from ppl_vae.guides.amortized import ConditionalAmortized as ConditionalAmortized
 from ppl_vae.guides.amortized import ConvAmortized as ConvAmortized
@@ -15,6 +16,5 @@ from ppl_vae.guides.gmvae import MixtureAmortized as MixtureAmortized
 from ppl_vae.guides.ladder import BottomUp as BottomUp
 from ppl_vae.guides.ladder import TopDown as TopDown
 from ppl_vae.guides.semi_supervised import SemiSupervisedAmortized as SemiSupervisedAmortized
-from ppl_vae.kinds import doors as _doors
 
 _doors(__name__)

@@ -18,11 +18,11 @@ from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
 from ppl_vae.inference_data.names import STATISTICS, check_coords, check_dims, variable_names
 from ppl_vae.inference_data.writer import PosteriorWriter
-from ppl_vae.kinds import checked
 from ppl_vae.rng import derive
 
 if TYPE_CHECKING:

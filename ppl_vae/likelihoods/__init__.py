@@ -1,6 +1,6 @@
 """Likelihoods: modules that turn a decoder's output into a distribution over the data, one kind of data per file."""
 
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.binary import Bernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial

@@ -1,6 +1,5 @@
 """Likelihoods on the real line with a location and a scale: Normal, Laplace, Student-t."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, final, get_args
 
@@ -33,8 +32,8 @@ class Scale(nn.Module):
 
     def __init__(self, shape: Sequence[int], mode: ScaleMode, value: float) -> None:
         super().__init__()
-        if not 0 < value < math.inf:
-            raise PplVaeError(f"a scale is positive, got value={value}.")
+        if not 0 < value <= torch.finfo(torch.get_default_dtype()).max:
+            raise PplVaeError(f"a scale is positive and finite, got value={value}.")
         one_of("scale", mode, get_args(ScaleMode))
         self.mode = mode
         self.start = inverse_softplus(float(value))

@@ -1,6 +1,6 @@
 """The linter for a pair: one kind of finding per file."""
 
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.linter.lint import check
 from ppl_vae.linter.report import Finding, Report
 

@@ -12,10 +12,10 @@ from ppl_vae.core.data import take_data
 from ppl_vae.core.half import array_of
 from ppl_vae.core.run import terms
 from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
 from ppl_vae.inference_data.draw import constants, dimensions_of, observations
 from ppl_vae.inference_data.groups import Dimensions, datatree
-from ppl_vae.kinds import checked
 from ppl_vae.mcmc.hmc import AnnealedPath, hmc
 
 if TYPE_CHECKING:

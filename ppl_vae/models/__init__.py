@@ -1,6 +1,6 @@
 """Ready-made generative models, one family per file, each an example to copy."""
 
-from ppl_vae.kinds import doors as _doors
+from ppl_vae.doors import doors as _doors
 from ppl_vae.models.conditional import Conditional as Conditional
 from ppl_vae.models.discrete import Discrete as Discrete
 from ppl_vae.models.gmvae import GMVAE as GMVAE

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import inverse_softplus, positive
-from ppl_vae.nn.mlp import Activation, Decoder
+from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
 
 class GMVAE(nn.Module):
@@ -40,6 +40,7 @@ class GMVAE(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        check_sizes(latent_dim=latent_dim, components=components)
         self.latent_dim, self.components = latent_dim, components
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.logits = nn.Parameter(torch.zeros(components))

@@ -10,7 +10,7 @@ from ppl_vae.errors import PplVaeError
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import DiagonalNormal
-from ppl_vae.nn.mlp import MLP, Activation, Decoder
+from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
 from ppl_vae.nn.priors import StandardNormal
 
 
@@ -40,6 +40,7 @@ class Hierarchical(nn.Module):
     ) -> None:
         super().__init__()
         check_lengths(latent_dim, hidden)
+        check_sizes(depth=depth)
         self.latent_dim = tuple(latent_dim)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.prior = StandardNormal(latent_dim[-1])

@@ -1,6 +1,6 @@
 """Networks whose forward returns features or a distribution: encoders, decoders, heads, flows and priors."""
 
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling

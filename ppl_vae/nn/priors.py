@@ -93,8 +93,8 @@ class GammaPrior(nn.Module):
     def __init__(self, dim: int, concentration: float = 1.0, rate: float = 1.0) -> None:
         super().__init__()
         check_sizes(dim=dim)
-        self.register_buffer("concentration", torch.full((dim,), concentration), persistent=False)
-        self.register_buffer("rate", torch.full((dim,), rate), persistent=False)
+        self.register_buffer("concentration", torch.full((dim,), float(concentration)), persistent=False)
+        self.register_buffer("rate", torch.full((dim,), float(rate)), persistent=False)
 
     def forward(self) -> Any:
         """The distribution over positive `(dim,)`."""

@@ -1,6 +1,6 @@
 """Objectives: each a short function of the terms of a pair, with its formula and its paper."""
 
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.objectives.base import Bound, Objective, advance, as_objective
 from ppl_vae.objectives.beta_tcvae import BetaTCVAE
 from ppl_vae.objectives.dip import DIP

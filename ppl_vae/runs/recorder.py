@@ -78,10 +78,11 @@ class RunWriter:
             self._lock = Lock(self.directory / LOCK)
             if not self._lock.acquire():
                 raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # such as a name with a NUL in it
+            why, where = getattr(error, "strerror", None) or error, getattr(error, "filename", None) or directory
             raise RunError(
-                f"Got {error.strerror or error} when making {error.filename or directory}, expected a folder that can "
-                "be written to. Choose another (hydra.run.dir=DIR on the command line)."
+                f"Got {why} when making {where}, expected a folder that can be written to. Choose another "
+                "(hydra.run.dir=DIR on the command line)."
             ) from error
         if files.is_there(self.directory / RECORD):
             if not resume:

@@ -1,6 +1,6 @@
 """Training: `fit`, its history, learning-rate schedules, and what is kept on disk."""
 
-from ppl_vae.kinds import doors
+from ppl_vae.doors import doors
 from ppl_vae.runs.state import load_weights
 from ppl_vae.training import schedulers
 from ppl_vae.training.checkpoint import Store

@@ -20,8 +20,8 @@ from ppl_vae.compile.guard import POLICIES
 from ppl_vae.compile.precision import PRECISIONS
 from ppl_vae.core.call import require_pair
 from ppl_vae.core.misfit import misfit_told
+from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, RunError, one_of
-from ppl_vae.kinds import checked
 from ppl_vae.training.batches import batches_of
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import Group, group_of, require_bare
