@@ -221,6 +221,8 @@ def shown(value: Any) -> str:
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
     if value is not None and not isinstance(value, str | bytes | Number | list | tuple | dict | set | frozenset | Path):
         return f"a {type(value).__name__}"
+    if isinstance(value, tuple | list) and any(hasattr(v, "dtype") for v in value[:4]):
+        return f"a {type(value).__name__} ({', '.join(map(shown, value[:4]))}{', …' * (len(value) > 4)})"
     try:
         text = repr(value)
     except Exception:  # of somebody else's class, or too deep

@@ -89,6 +89,7 @@ def test_strange_values_are_shown():
     assert shown(deep) == "a list"
     assert "\\ud800" in shown("\ud800")
     assert shown(np) == "a module"
+    assert shown((torch.zeros(2), None)) == "a tuple (a Tensor of shape (2,), None)"
     assert len(shown("x" * 1000)) < 70
 
 

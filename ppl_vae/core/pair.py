@@ -11,7 +11,7 @@ from ppl_vae.core.functional import call_with
 from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
 from ppl_vae.doors import checked
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators.base import Estimator, require_kind
 from ppl_vae.nn.formerly import present_names
 
@@ -112,8 +112,8 @@ class VAE(nn.Module):
                 mine[name].copy_(self._awaited.pop(name))
         if self._awaited and self._ran == {"model", "guide"}:
             left, self._awaited = sorted(self._awaited), {}
-            raise RuntimeError(
-                f"The state that was loaded holds {left}, which the pair does not have: it is another pair's."
+            raise CheckError(
+                f"Got a state that holds {left}, which the pair does not have, expected its own: this is another pair's."
             )
 
     def detached_guide(self) -> Callable[..., Any]:

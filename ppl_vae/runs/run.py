@@ -224,8 +224,9 @@ class Run:
         except Exception as error:
             if self.pair is None:
                 raise
+            cause = error.__cause__ or error
             raise RunError(
-                f"Got a pair that does not run on the data of {self.directory} ({type(error).__name__}: {error}), "
+                f"Got a pair that does not run on the data of {self.directory} ({type(cause).__name__}: {cause}), "
                 "expected the one that was trained there, made again by the same code."
             ) from error
 

@@ -58,7 +58,7 @@ def test_a_state_of_another_pair_is_refused():
     pv.prepare(vae, batches[0])
     other, (batch,) = pair("auto_delta")
     other.load_state_dict(vae.state_dict())
-    with pytest.raises(RuntimeError, match=r"another pair's"):
+    with pytest.raises(CheckError, match=r"another pair's"):
         pv.prepare(other, batch)
 
 
