@@ -113,7 +113,7 @@ class VAE(nn.Module):
         if self._awaited and self._ran == {"model", "guide"}:
             left, self._awaited = sorted(self._awaited), {}
             raise CheckError(
-                f"Got a state that holds {left}, which the pair does not have, expected its own: this is another pair's."
+                f"Got a state that holds {left}, which the pair does not have, expected its own: it is another pair's."
             )
 
     def detached_guide(self) -> Callable[..., Any]:

@@ -79,7 +79,8 @@ class RunWriter:
             if not self._lock.acquire():
                 raise RunError(f"{directory} is being trained by another process; wait for it, or stop it first")
         except (OSError, ValueError) as error:  # such as a name with a NUL in it
-            why, where = getattr(error, "strerror", None) or error, getattr(error, "filename", None) or directory
+            why = getattr(error, "strerror", None) or error
+            where = getattr(error, "filename", None) or self.directory / LOCK
             raise RunError(
                 f"Got {why} when making {where}, expected a folder that can be written to. Choose another "
                 "(hydra.run.dir=DIR on the command line)."
