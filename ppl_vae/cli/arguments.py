@@ -109,6 +109,12 @@ def parse(words: Sequence[str]) -> Arguments:
     asked = dict.fromkeys(f.partition("=")[0] for f in result.flags if f.startswith(MODES))
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} ask for different things; leave out all but one of them")
+    if "--shell-completion" in result.flags and [*map(_key, result.overrides)] not in (
+        ["install"],
+        ["uninstall"],
+        ["query"],
+    ):
+        raise UsageError("--shell-completion stands alone: ppl-vae --shell-completion install=bash (or fish, zsh)")
     for override in result.overrides:
         if not _key(override):
             raise UsageError(f"cannot read {override!r}; expected key=value")

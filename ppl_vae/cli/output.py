@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -47,6 +47,10 @@ def console_on(out: TextIO) -> Any:
     class Plain(Console):
         def render_str(self, text: str, **how: Any) -> Any:
             return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Any]:
+            for part in super().render(renderable, options):
+                yield part if part.control else part._replace(text=printable(part.text))
 
     return Plain(file=out, width=None if out.isatty() else 10_000, highlight=False)
 

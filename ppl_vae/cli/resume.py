@@ -128,8 +128,13 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             f"resume={directory}: no plan of a sweep is there ({PLAN}), so that nobody knows its jobs; resume its runs "
             f"one by one: {next_command('train', resume=directory / 'N')}"
         )
+    note = PLAN if (directory / PLAN).exists() else MULTIRUN
+    if note == MULTIRUN and not any(directory.rglob(RECORD)):
+        raise RunError(
+            f"resume={directory}: nothing was started there, and all that is there is Hydra's note of a sweep "
+            f"({MULTIRUN}). Give its command again"
+        )
     if plan.why and not _trust(arguments):
-        note = PLAN if (directory / PLAN).exists() else MULTIRUN
         raise RunError(
             f"resume={directory}: this sweep is not known to be made here ({plan.why}), and to go on with it runs what "
             f"{note} says: its command line, options of Hydra, modules of {plan.started_in or 'its folder'}. Read it; "

@@ -188,10 +188,12 @@ def _figures(job: Job, curve: pd.DataFrame, damaged: list[str]) -> tuple[dict[st
 
 def _summary(run: Run | None, part: str, damaged: list[str]) -> dict[str, Any]:
     path = None if run is None else run.directory / "evaluation" / part / "summary.json"
-    if path is None or not path.is_file():
+    if path is None:
         return {}
     try:
         found: dict[str, Any] = read_json(path, "an evaluation", dict[str, Any])
+    except FileNotFoundError:  # and the manifest knows of none
+        return {}
     except (OSError, RunError) as error:
         damaged.append(_left_out(path, error))
         return {}
@@ -200,11 +202,13 @@ def _summary(run: Run | None, part: str, damaged: list[str]) -> dict[str, Any]:
 
 def _table(run: Run | None, damaged: list[str]) -> tuple[pd.DataFrame | None, str]:
     path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
-    if run is None or path is None or not path.is_file():
+    if run is None or path is None:
         return None, ""
     try:
         table = read_csv(path)
         identity = (run.recipe.get("data") or {}).get("test")
+    except FileNotFoundError:
+        return None, ""
     except (OSError, ValueError, RunError) as error:
         damaged.append(_left_out(path, error))
         return None, ""

@@ -244,7 +244,7 @@ def kept(folder: Path) -> dict[str, str]:
     return found
 
 
-_APART = ("error", "started_in", "command", "hydra", "sha256", "sums")
+_APART = ("error", "started_in", "command", "hydra", "sha256", "sums", "seal")
 """Of JSON: paths, and checksums of files that are compared themselves."""
 
 
