@@ -21,9 +21,9 @@ RESULTS = ("results.figures=false", "results.posterior=false")
 LAUNCHERS = {
     "basic": (),
     "joblib, 2 workers": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
-    "Ray, 2 cores": ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
     "batched": ("hydra/launcher=batched",),
     "batched, 1 process": ("hydra/launcher=batched", "hydra.launcher.workers=1"),
+    "Ray, 2 cores": ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),  # last: its processes end slowly
 }
 PLUGINS = {
     "joblib, 2 workers": "hydra_plugins.hydra_joblib_launcher",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
 from torch import Tensor
 
 from ppl_vae.core.data import as_pair_takes
@@ -74,12 +73,16 @@ def grid(num_points: int) -> Array:
 
 
 def _two_sided(counts: NDArray[np.int64], n: int, points: Array) -> Array:
+    from scipy.stats import binom  # half of the time that it takes to import this room
+
     below, above = binom.cdf(counts, n, points), binom.sf(counts - 1, n, points)
     return 2 * np.minimum(np.minimum(below, above), 0.5)
 
 
 def simultaneous_band(n: int, num_points: int, alpha: float = 0.05) -> tuple[Array, Array]:
     """Give lower and upper limits of F̂(t) − t at `grid(num_points)` that hold everywhere at once."""
+    from scipy.stats import binom
+
     level, points = band_level(n, num_points, alpha), grid(num_points)
     low, high = binom.ppf(level / 2, n, points), binom.ppf(1 - level / 2, n, points)
     return low / n - points, high / n - points

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyro
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,8 @@ from ppl_vae.estimators.implicit import has_implicit
 from ppl_vae.estimators.reparameterize import is_finite
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ppl_vae.objectives import Bound
 
 DIRECTIONS = 16
@@ -42,7 +43,7 @@ class GradientReport:
         recommendation: A sentence.
     """
 
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     reference: str
     samples: int
     recommendation: str
@@ -245,7 +246,7 @@ def _is_unbiased(estimator: Any) -> bool:
 
 def _table(
     measured: Mapping[str, _Moments], groups: Mapping[tuple[str, str], list[str]], reference: str
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     truth = measured[reference]
     rows = []
     for group, ((site, program), index) in enumerate(zip(groups, truth.index, strict=True)):
@@ -271,6 +272,8 @@ def _table(
                     "seconds": float(np.median(m.seconds)),
                 }
             )
+    import pandas as pd
+
     table = pd.DataFrame(rows)
     least = table.groupby(["site", "group"]).variance.transform("min")
     table.insert(4, "variance_ratio", table.variance / least.where(least > 0))
@@ -286,7 +289,7 @@ def _z(m: _Moments, truth: _Moments, group: int) -> float:
     return float((gap / error.clamp_min(1e-300)).where(gap > 0, torch.zeros_like(gap)).max())
 
 
-def _recommend(table: pd.DataFrame) -> str:
+def _recommend(table: "pd.DataFrame") -> str:
     """The estimator of least variance × seconds among those without a significant bias."""
     fair = table[table.bias_z < 4]
     total = fair.groupby("estimator", sort=False)[["variance", "cost"]].sum()
