@@ -402,3 +402,13 @@ def test_a_config_that_is_replaced_goes_with_its_record_at_every_moment(tmp_path
         begun(run, 2, resume=True)
         assert read_record(run)["result"] == {"validation/elbo": -2.0}
     assert kills == 4
+
+
+def test_what_a_file_has_replaced_is_told(run):
+    path = run / "evaluation" / "test" / "summary.json"
+    before = path.read_bytes()
+    write_atomically(path, before.replace(b'"seed": 0', b'"seed": 1'))
+    assert manifest.read(path) != before
+    path.write_bytes(before)
+    with pytest.raises(DamagedError, match=r"summary\.json"):
+        manifest.read(path)
