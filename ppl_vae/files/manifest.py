@@ -2,8 +2,8 @@
 
 A file is entered before it takes its place, beside what it replaces: whenever a process is killed, what lies there is
 one of the two; once it is in its place, it alone is known. What training writes over and over is sealed in itself
-(`files.seal`), and stands here once training has ended: it is taken out again before it is changed. So no kill between a
-file and the manifest is taken for damage. Equal runs have equal manifests: of what holds times (`metrics.jsonl`)
+(`files.seal`), and stands here once training has ended: it is taken out again before it is changed. So no kill between
+a file and the manifest is taken for damage. Equal runs have equal manifests: of what holds times (`metrics.jsonl`)
 `run.json` has the sums, which holds some too.
 """
 
