@@ -1,9 +1,9 @@
 """Functions that look at what they are given before they do anything, and tell what they could not use.
 
 A door stands before a public function: its arguments are held to the kinds that its annotations name. What fails behind
-it all the same, in lines of this package or of a library and in none of the caller's own, is told as a refusal of the
-arguments: with their names and kinds, and the error itself as its cause. An error that a user's own program raised
-passes as it is.
+it all the same, in lines of this package and of those that it is made with alone, is told as a refusal of what was
+given: with names and kinds, and the error itself as its cause. An error that passed through a user's own program, or
+through a package of another's, stays what it is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import local
 from typing import Any, ParamSpec, TypeVar, cast
 
-from ppl_vae.errors import ArgumentError, PplVaeError, near_names
-from ppl_vae.frames import user_frame
+from ppl_vae.errors import ArgumentError, PplVaeError, near_names, out_of_memory
+from ppl_vae.frames import in_known_lines
 from ppl_vae.kinds import hints_of, refuse_misfits, shown
 
 PACKAGE = __name__.partition(".")[0]
@@ -166,7 +166,7 @@ class _Door:
             told = self._without(error, given) if isinstance(error, AttributeError) else None
             if told is not None:
                 raise told from None
-            if depth or type(error) not in RAW or user_frame(error) is not None:
+            if depth or type(error) not in RAW or not in_known_lines(error):
                 raise
             raise self._unusable(error, given) from error
         finally:
@@ -186,10 +186,14 @@ class _Door:
         arguments = ", ".join(f"{k}={shown(v)}" for k, v in given.items())
         *_, last = traceback.extract_tb(error.__traceback__)
         said = (str(error).strip().splitlines() or [""])[0][:300]
+        got = f"Got {arguments[:500] or 'no arguments'}"
         told = ArgumentError(
-            f"Got {arguments[:500] or 'no arguments'}, with which {self.name} cannot go on ({type(error).__name__} in "
-            f"{Path(last.filename).name}, line {last.lineno}: {said}), expected arguments as its documentation has "
-            "them. Where they are, this is a fault of ppl_vae: please report it, with the whole traceback."
+            f"{got}, with which {self.name} takes more memory than there is ({said}), expected less: take fewer data, "
+            "particles or units."
+            if out_of_memory(error)
+            else f"{got}, with which {self.name} cannot go on ({type(error).__name__} in {Path(last.filename).name}, "
+            f"line {last.lineno}: {said}), expected arguments as its documentation has them. Where they are, this is a "
+            "fault of ppl_vae: please report it, with the whole traceback."
         )
         told.__dict__.update(error.__dict__)  # such as the history of a training that failed
         return told

@@ -14,6 +14,14 @@ from types import FrameType
 LIBRARIES = frozenset({"torch", "pyro", "numpy"})
 """Packages that call a user's programs, wherever they are installed."""
 
+DEPENDENCIES = frozenset(
+    {
+        *("arviz", "arviz_base", "arviz_plots", "arviz_stats", "filelock", "h5netcdf", "h5py", "hydra", "jinja2"),
+        *("matplotlib", "omegaconf", "pandas", "rich", "safetensors", "scipy", "sklearn", "xarray"),
+    }
+)
+"""Further packages that this one is made with; a test holds the list to `pyproject.toml`."""
+
 FAMILIES = tuple(f"ppl_vae.{room}" for room in ("models", "guides", "likelihoods", "nn", "distributions"))
 """Modules of ours that hold programs: a fault in one is told like one in a user's."""
 
@@ -32,6 +40,21 @@ def is_library(module: str) -> bool:
     """True for a module of the standard library, of a package that calls a user's programs, or of ours."""
     root = module.split(".")[0]
     return root in LIBRARIES or root == "ppl_vae" or root in sys.stdlib_module_names
+
+
+def in_known_lines(error: BaseException) -> bool:
+    """True if an exception passed through lines of ours, of Python's and of packages that we are made with alone.
+
+    A user's program is not among them, wherever it is installed.
+    """
+    return all(_is_known(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _is_known(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__") or ""
+    if is_library(module) or module.split(".")[0] in DEPENDENCIES:
+        return True
+    return not module and frame.f_code.co_filename.startswith(_GENERATED)  # `python -c` is a user's, and has a module
 
 
 def is_users(frame: FrameType, ours: tuple[str, ...] = ()) -> bool:

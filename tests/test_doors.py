@@ -22,7 +22,7 @@ def divided(by):
     return 1 / by  # a line of the user's
 
 
-@pytest.mark.parametrize("error", RAW)
+@pytest.mark.parametrize("error", [e for e in RAW if e is not MemoryError])
 def test_what_fails_in_our_lines_is_a_refusal_with_its_cause(error):
     f = checked(of_ours(f"def f(x, *, y=2):\n    raise {error.__name__}('no')"))
     with pytest.raises(ArgumentError, match=r"Got x=\[1, 2\], y=3, with which f cannot go on") as told:
@@ -36,6 +36,33 @@ def test_what_fails_in_a_users_line_passes_as_it_is():
         f(divided, 0)
     with pytest.raises(ArgumentError, match="int"):
         f(int, "not a number")  # no line of the user's
+
+
+@pytest.mark.parametrize("names", [{"__name__": "__main__"}, {"__name__": "my_models"}])
+def test_a_program_without_a_file_is_a_users_too(names):
+    """As in `python -c`, or a cell of a notebook."""
+    exec(compile("def model(y):\n    raise ValueError('theirs')", "<string>", "exec"), names)
+    with pytest.raises(ValueError, match=r"^theirs$"):
+        checked(of_ours("def f(x, y):\n    return x(y)"))(names["model"], 1)
+
+
+def test_a_program_of_an_installed_package_is_a_users_too(tmp_path, monkeypatch):
+    """Installed or not, a package that we are not made with is somebody's own: what it raises is what they look for."""
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "their_models.py").write_text("def model(x):\n    raise ValueError('theirs')\n")
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    import their_models
+
+    with pytest.raises(ValueError, match=r"^theirs$") as told:
+        checked(of_ours("def f(x, y):\n    return x(y)"))(their_models.model, 1)
+    assert not isinstance(told.value, ArgumentError)
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')"])
+def test_too_little_memory_is_no_fault(error):
+    with pytest.raises(ArgumentError, match="takes more memory than there is") as told:
+        checked(of_ours(f"def f(x):\n    raise {error}"))(3)
+    assert "report" not in str(told.value)
 
 
 @pytest.mark.parametrize("error", [DataError("ours"), KeyboardInterrupt(), OSError("a disk"), StopIteration()])

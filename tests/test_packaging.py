@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ppl_vae import frames
+
 
 def constraints(repository: Path) -> dict[str, Requirement]:
     lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -69,6 +71,21 @@ def test_checksums_are_those_of_pins(repository: Path) -> None:
     assert [line for line, _ in found] == [line for line in pins if line in dict(found)]
     body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert len(found) == len([line for line in body.splitlines() if line and not line.startswith(" ")]) > 0
+
+
+def test_what_we_are_made_with_is_known_in_tracebacks(repository: Path) -> None:
+    """`frames` has its modules by name, each of a package that is required (omegaconf by Hydra) or of its parts."""
+    required = {canonicalize_name(Requirement(text).name) for text in project(repository)["dependencies"]}
+    required |= {"omegaconf", "arviz-base", "arviz-plots", "arviz-stats"}
+    found = {
+        module
+        for module, packages in metadata.packages_distributions().items()
+        if not module.startswith("_") and {canonicalize_name(p) for p in packages} & (required - {"torch"})
+    }
+    known = frames.DEPENDENCIES | frames.LIBRARIES
+    assert found - known == set()
+    here = {"arviz_base", "arviz_plots", "arviz_stats"} if "arviz_base" not in found else set()
+    assert known - found - here == {"torch"}
 
 
 def test_constraints_are_exact(repository: Path) -> None:

@@ -22,6 +22,14 @@ MOST = 20
 PLAIN = (bool, int, float, str, type(None))
 
 
+def all_finite(metrics: Mapping[str, Tensor]) -> Tensor:
+    """True where bound and gradient of a step are finite, a 0-d tensor on their device.
+
+    Metrics of an objective's own may be anything.
+    """
+    return torch.isfinite(metrics["bound"].detach()) & torch.isfinite(metrics["grad_norm"].detach())
+
+
 class Guard(Updater):
     """An optimizer whose step changes something only where bound and gradient are finite.
 
@@ -99,8 +107,7 @@ class Guard(Updater):
     def step(self, metrics: Mapping[str, Tensor] | None = None) -> None:
         """Change the parameters by their gradients, and undo it all where the step is not finite."""
         assert metrics is not None
-        ok = torch.isfinite(metrics["bound"].detach()) & torch.isfinite(metrics["grad_norm"].detach())
-        self.ok = ok = ok.to(self.tally.device).reshape(())
+        self.ok = ok = all_finite(metrics).to(self.tally.device).reshape(())
         self.optimizer.step()
         tensors, plain = self._of_optimizer()
         tensors = {("parameter", n): p.detach() for n, p in enumerate(self._parameters)} | self._buffers() | tensors

@@ -15,6 +15,7 @@ from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.cost import CAPTURE_STEPS, runs_to_pay
 from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient
+from ppl_vae.compile.guard import all_finite
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
@@ -107,8 +108,7 @@ class Stepper:
         """False where a batch tells nothing: any two steps that are not finite are alike. The next one is tried."""
         if not self.captures:
             return True
-        metrics = self.dry_run(batch)
-        return all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
+        return bool(all_finite(self.dry_run(batch)))
 
     @property
     def has_recorded(self) -> bool:

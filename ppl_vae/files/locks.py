@@ -152,14 +152,14 @@ def exclusively(folder: Path) -> Iterator[None]:
         with FileLock(folder / ".manifest.lock"):
             yield
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as opened:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait(opened, os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
-            os.close(descriptor)
-            descriptor = os.open(folder / ".manifest.lock", os.O_RDWR | os.O_CREAT | _SAFE, 0o644)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait(opened, os.open(folder / ".manifest.lock", os.O_RDWR | os.O_CREAT | _SAFE, 0o644))
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _wait(opened: contextlib.ExitStack, descriptor: int) -> None:
+    opened.callback(os.close, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -19,9 +19,8 @@ from ppl_vae.runs.recorder import METRICS, RECORD, SUMS, read_record
 Row = dict[str, Measured]
 
 CHECK = "check"
-"""The last key of a line: the first half of the SHA-256 of all else in it but what tells time. Equal epochs have equal
-ones; times are held by `run.json` once training has ended."""
-
+"""The last key of a line: the first 16 digits of the SHA-256 of all else in it but what tells time. Equal epochs have
+equal ones; times are held by `run.json` once training has ended."""
 
 _WHOLE = re.compile(rb'"check": "[0-9a-f]{16}"\}')
 """What a line has that is not torn, whatever may stand after it."""

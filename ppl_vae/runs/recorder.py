@@ -138,8 +138,10 @@ class RunWriter:
         self.began, self.record = True, record
         if config is not None:
             text = saved.text_of(config, facts.get("user_modules", ()), sealed=sealed)
-            beside = [seal.checksum_of(text.encode()), *before.get(BESIDE, [])[:1]]
-            if before:  # it says which configs it goes with before the config is replaced
+            beside = [seal.checksum_of(text.encode())]
+            if before:  # before the config is replaced, the record goes with it and with the one that is there
+                with contextlib.suppress(FileNotFoundError, DamagedError):
+                    beside.append(seal.checksum_of(content(self.directory / CONFIG, LARGEST)))
                 self.tell(**{BESIDE: list(dict.fromkeys(beside))})
             write_atomically(self.directory / CONFIG, text, listed=False)
             self.record[BESIDE] = beside[:1]

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from ppl_vae.compile.guard import Guard
+from ppl_vae.compile.guard import Guard, all_finite
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.stepper import length
 from ppl_vae.compile.verify import fingerprint
@@ -191,7 +191,7 @@ def _checked(training: Training, batch: tuple[Any, ...], take: Callable[[], obje
         _stop_validating(training)
         before.put(parts, training.device)
         assert training.stepper is not None
-        finite = nonfinite.is_finite(training.stepper.replay(batch))
+        finite = bool(all_finite(training.stepper.replay(batch)))
         before.put(parts, training.device)
         if finite:  # it is another error, such as data outside of a support
             raise

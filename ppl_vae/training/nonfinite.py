@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.compile.guard import Guard
+from ppl_vae.compile.guard import Guard, all_finite
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import NonFiniteError, PplVaeError
 from ppl_vae.training.checkpoint import Store
@@ -35,11 +35,6 @@ DATA = "check the data for such values, and that the likelihood's support contai
 def are_finite(averages: Mapping[str, float]) -> bool:
     """True if the bound and the gradient have been finite in all steps; metrics of an objective's own are its own."""
     return all(math.isfinite(averages.get(name, 0.0)) for name in ("bound", "grad_norm"))
-
-
-def is_finite(metrics: Mapping[str, Tensor]) -> bool:
-    """The same of one step; this waits for the device."""
-    return all(bool(torch.isfinite(metrics[name])) for name in ("bound", "grad_norm"))
 
 
 def is_over(training: Training, averages: Mapping[str, float]) -> bool:
@@ -98,7 +93,7 @@ def locate(training: Training, cause: Exception | None) -> None:
         try:
             training.set_schedules()
             metrics = stepper.replay(batch)
-            wrong, value = not is_finite(metrics), float(metrics["bound"])
+            wrong, value = not bool(all_finite(metrics)), float(metrics["bound"])
             if wrong and guard is not None and guard.skipped < training.plan.nonfinite_budget:
                 wrong = False  # this one is skipped again
         except Exception as error:

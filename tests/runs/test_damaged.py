@@ -5,6 +5,7 @@ the file. It is searched for over flipped bits, missing pieces and blocks of zer
 """
 
 import functools
+import itertools
 import json
 import os
 import random
@@ -383,25 +384,27 @@ def test_a_config_that_is_replaced_goes_with_its_record_at_every_moment(tmp_path
 
     begun(tmp_path / "whole", 1)
     kills = 0
-    for at in range(10):
-        run, left = shutil.copytree(tmp_path / "whole", tmp_path / str(at)), [at]
+    for places in itertools.product(range(5), repeat=2):  # twice, with a third config the second time
+        run = shutil.copytree(tmp_path / "whole", tmp_path / str(places))
+        for seed, at in enumerate(places, 2):
+            left = [at]
 
-        def dies(*args, left=left, **kwargs):
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return write_atomically(*args, **kwargs)
+            def dies(*args, left=left, **kwargs):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return write_atomically(*args, **kwargs)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(recorder, "write_atomically", dies)
-            try:
-                begun(run, 2, resume=True)
-            except Killed:
-                kills += 1
-        assert read_record(run)["status"] in ("running", "finished")
-        begun(run, 2, resume=True)
-        assert read_record(run)["result"] == {"validation/elbo": -2.0}
-    assert kills == 4
+            with monkeypatch.context() as patch:
+                patch.setattr(recorder, "write_atomically", dies)
+                try:
+                    begun(run, seed, resume=True)
+                except Killed:
+                    kills += 1
+            assert read_record(run)["status"] in ("running", "finished")
+        begun(run, 4, resume=True)
+        assert read_record(run)["result"] == {"validation/elbo": -4.0}
+    assert kills == 40
 
 
 def test_what_a_file_has_replaced_is_told(run):
