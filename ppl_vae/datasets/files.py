@@ -24,7 +24,7 @@ def existing_file(path: str | Path, what: str) -> Path:
         path: what the user said; ``~`` is the home directory.
         what: the kind of file expected, such as ``an npz archive``.
     """
-    file = _existing(path, what)
+    file = existing(path, what)
     if file.is_dir():
         held = sorted(entry.name for entry in file.iterdir())[:6]
         raise DataError(f"Got the directory {file}, expected {what}: name the file itself (it holds {_names(held)}).")
@@ -38,13 +38,14 @@ def existing_file(path: str | Path, what: str) -> Path:
 
 def existing_folder(path: str | Path, what: str) -> Path:
     """Give the absolute path of a directory, and refuse one that is missing or a file."""
-    folder = _existing(path, what)
+    folder = existing(path, what)
     if not folder.is_dir():
         raise DataError(f"Got the file {folder}, expected {what}.")
     return folder
 
 
-def _existing(path: str | Path | None, what: str) -> Path:
+def existing(path: str | Path | None, what: str) -> Path:
+    """Give the absolute path of a file or a directory, and refuse one that is missing, naming the near ones."""
     if not isinstance(path, str | Path) or not str(path).strip():
         raise DataError(f"Got path={path!r}, expected {what}: say where it is, as dataset.path=… or path=….")
     try:

@@ -18,7 +18,15 @@ import numpy as np
 
 from ppl_vae.datasets.convert import Channels
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.files import MAX_EXPANSION, check_fits, check_whole, existing_file, existing_folder, reading
+from ppl_vae.datasets.files import (
+    MAX_EXPANSION,
+    check_fits,
+    check_whole,
+    existing,
+    existing_file,
+    existing_folder,
+    reading,
+)
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Pixels
 from ppl_vae.datasets.reader import from_files
@@ -67,7 +75,7 @@ def load_idx(
     name: str, path: str | Path, variant: str | None = None, *, validation: float, test: float | None = None, **how: Any
 ) -> Dataset:
     """Load a folder of idx files under a name of its own; `how` goes to `from_arrays`."""
-    if isinstance(path, str | Path) and Path(path).expanduser().is_file():
+    if existing(path, "a folder with idx files").is_file():
         files = {"x": existing_file(path, "an idx file")}
     else:
         files = find_idx(path, variant)
