@@ -177,7 +177,7 @@ def _checked(path: Path, look: Callable[[Path], tuple[Found, dict[str, Any]]]) -
             return found
         if root is None or _load(root)[0] == text:  # else it was replaced since
             if sums:
-                raise seal.changed(path)
+                raise seal.changed(path, kept_in=MANIFEST)
             raise DamagedError(f"{path} is not there any more, expected what was written; restore it from a copy.")
 
 

@@ -119,12 +119,19 @@ def checksum_of(content: bytes) -> str:
     return "" if found is None else found[1].decode()
 
 
-def changed(path: str | os.PathLike[str], by_hand: str = "") -> DamagedError:
-    """The error that a file is not what was written."""
+def changed(path: str | os.PathLike[str], by_hand: str = "", *, kept_in: str = "") -> DamagedError:
+    """The error that a file is not what was written.
+
+    Args:
+        path: of the file.
+        by_hand: what to do where it was changed on purpose.
+        kept_in: the file that holds the checksum, where it is another.
+    """
     fix = f" (where it was changed on purpose, {by_hand})" if by_hand else ""
+    with_other = f" with that in {kept_in}" if kept_in else ""
     return DamagedError(
-        f"Got {path} that is not what was written: its checksum does not agree. It is damaged: restore it from a copy"
-        f"{fix}."
+        f"Got {path} that is not what was written: its checksum does not agree{with_other}. It is damaged: restore it "
+        f"from a copy{fix}."
     )
 
 

@@ -149,6 +149,10 @@ def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
         if len(alike) == 1:
             alike[0].alone = "no other run is of its kind"
             continue
+        if all(is_done(lane.training) for lane in alike):
+            for lane in alike:
+                lane.alone = "it is done"
+            continue
         size = math.ceil(len(alike) / math.ceil(len(alike) / at_once))
         groups += [alike[k : k + size] for k in range(0, len(alike), size)]
     return groups
@@ -167,8 +171,6 @@ def _kind(lane: Lane) -> Any:
         raise CaptureError(f"it is on {training.device}, and noise is drawn run by run on the CPU alone")
     if training.epochs == 0 or not training.parameters:
         raise CaptureError("there is nothing to train")
-    if is_done(training):
-        raise CaptureError("it is done")
     if training.shares > 1:
         raise CaptureError("its batches are taken in shares")
     if training.plan.precision != "full":
@@ -177,10 +179,9 @@ def _kind(lane: Lane) -> Any:
     if not all(isinstance(x, Tensor) for x in batch):
         raise CaptureError("the batch holds more than tensors")
     shapes = [(tuple(x.shape), x.dtype) for x in batch]
-    state, size = training.state, training.plan.batch_size
-    place = state.epoch, state.step, state.position, training.steps, training.per_epoch, len(training.train), size
+    sizes = training.plan.batch_size, training.per_epoch, len(training.train)
     held_out = None if training.validation is None else len(training.validation)
-    return place, held_out, shapes, kind(*lane.parts)
+    return sizes, held_out, shapes, kind(*lane.parts)
 
 
 # --- training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -56,7 +56,7 @@ class Together:
         self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
         self._saved, self._saving = -math.inf, 0.0
         size, data = first.plan.batch_size, len(first.train)
-        epochs = first.epochs - first.state.epoch
+        epochs = max(lane.training.epochs - lane.training.state.epoch for lane in lanes)
         for rows, an_epoch in Counter(min(size, data - start) for start in range(0, data, size)).items():
             self._verify([next(lane.training.train.batches(rows)) for lane in lanes], epochs * an_epoch)
         self._held_out = HeldOut(self.stack, [self.lanes[place] for place in self._places()], self._places())
@@ -88,8 +88,10 @@ class Together:
             self.lanes[place].stepper.gradient.clipped({"grad_norm": norms[place]})
         return names, rows
 
-    def _step(self, batches: Sequence[Batch], tensors: Sequence[Tensor], places: Sequence[int]) -> None:
-        """One step of some runs; the rows of others are ballast."""
+    def _step(self, own: Mapping[int, Batch], tensors: Sequence[Tensor]) -> None:
+        """One step of some runs, each on its batch; the rows of others are ballast."""
+        places = list(own)
+        batches = [own.get(place, own[places[0]]) for place in range(self.stacked)]
         streams = [lane.generators["torch"] for lane in self.lanes]
         for place in places:
             training = self.lanes[place].training
@@ -176,30 +178,37 @@ class Together:
     # --------------------------------------------------------------------------------------------------------
 
     def epoch(self, settings: dict[str, Any], say: Callable[[str], object]) -> None:
-        """Take all runs that are live through an epoch, or to where a signal stops them.
+        """Take the runs that are live through an epoch, or to where a signal stops them.
+
+        Those that are ahead, as runs are that were killed while their states were being saved, wait for the others: all
+        that were in a stack stay in one of its size, and end with the bits of the sweep that was not killed.
 
         Args:
             settings: Pyro's, for the first step of a run, in which distributions check their arguments.
             say: is told the figures of the epoch.
         """
-        started, live = time.monotonic(), self.live
+        started = time.monotonic()
+        least = min(lane.training.state.epoch for lane in self.live)
+        live = [lane for lane in self.live if lane.training.state.epoch == least]
         signals = live[0].training.signals
         for lane in live:
             with lane.turn():
                 begin_epoch(lane.training)
         feeds = {lane.number: lane.training.rest_of_epoch() for lane in live}
-        if live[0].training.state.step == 0:
-            for lane in live:
+        for lane in live:
+            if lane.training.state.step == 0:
                 pyro.settings.set(**settings)
                 with lane.turn():
                     train_on(lane.training, next(feeds[lane.number]))
         stop_validating()
-        places = self._places()
-        with self.stack.joined(places) as tensors:
-            own = [feeds[lane.number] for lane in self.live]
-            while signals.pending is None and (batches := [b for f in own if (b := next(f, None)) is not None]):
-                whose = dict(zip(places, batches, strict=True))
-                self._step([whose.get(place, batches[0]) for place in range(self.stacked)], tensors, places)
+        left = {place: feeds[lane.number] for place, lane in enumerate(self.lanes) if lane.number in feeds and not lane.ended}
+        ahead = {place: batch for place, feed in left.items() if (batch := next(feed, None)) is not None}
+        while signals.pending is None and ahead:
+            places = _alike(ahead)
+            with self.stack.joined(places) as tensors:
+                while signals.pending is None and ahead and places == _alike(ahead):
+                    self._step({place: ahead.pop(place) for place in places}, tensors)
+                    ahead |= {place: b for place in places if (b := next(left[place], None)) is not None}
         for lane in self.live:
             lane.stepper.gradient.forget()  # they are rows of all runs' gradients
         if signals.pending is not None:
@@ -207,15 +216,17 @@ class Together:
                 with lane.turn():
                     interrupt(lane.training, unsaved=True)
             return
-        validations = self._held_out.meters(self.live, self._places())
+        validations = self._held_out.meters([self.lanes[place] for place in left], list(left)) if left else {}
         now = time.monotonic()
         share = (now - started) / len(live)
         saves = (now - self._saved) * SAVING >= self._saving
-        for lane in self.live:
+        for lane in (self.lanes[place] for place in left):
             with lane.turn():
                 lane.stepper.description = f"batched: one program for {self.stacked} runs"
                 end_epoch(lane.training, lambda: share, validations.get(lane.number), saves=saves)
-                if is_done(lane.training):
+        for lane in self.live:
+            if is_done(lane.training):
+                with lane.turn():
                     lane.end()
         if saves:
             self._saved = time.monotonic()
@@ -249,12 +260,21 @@ def _shape(batch: Batch) -> Any:
     return tuple((x.shape, x.dtype) for x in batch)
 
 
+def _alike(ahead: Mapping[int, Batch]) -> list[int]:
+    """The runs that step next: those with a whole batch ahead, while there are any, so that the others meet them.
+
+    Runs that were interrupted stand at different steps of their epochs; the last batch of each may be a shorter one.
+    """
+    rows = max(length(batch) for batch in ahead.values())
+    return sorted(place for place, batch in ahead.items() if length(batch) == rows)
+
+
 def _summary(lanes: Sequence[Lane], seconds: float) -> str:
     """The figures of an epoch: from the worst to the best of the runs."""
     rows = [lane.call.history.rows[-1] for lane in lanes if lane.call.history.rows]
     if not rows:
         return "no run is left"
-    told = [f"epoch {int(rows[0]['epoch'])}/{lanes[0].training.epochs}  {len(rows)} runs"]
+    told = [f"epoch {int(rows[0]['epoch'])}/{max(lane.training.epochs for lane in lanes)}  {len(rows)} runs"]
     for key in ("train/bound", "validation/bound"):
         if values := [row[key] for row in rows if key in row]:
             told.append(f"{key.replace('/', ' ')} {min(values):.3f} … {max(values):.3f}")

@@ -24,9 +24,10 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.errors import NonFiniteError, RunError
 from ppl_vae.objectives.base import Objective
+from ppl_vae.runs import checkpoints
 from ppl_vae.runs.recorder import read_record
 from ppl_vae.runs.run import Run
-from ppl_vae.sweeps import lane
+from ppl_vae.sweeps import lane, together
 from ppl_vae.sweeps.lockstep import fit_together
 from ppl_vae.training import Store, resume, schedulers
 from tests.training.pairs import adam, dataset, pair, quiet
@@ -255,6 +256,36 @@ def test_interrupted_runs_go_on_in_lockstep_too(tmp_path, whole):
     for outcome, made, (vae, history) in zip(fit_together(again), again, whole, strict=True):
         assert not outcome.alone
         assert_equal(outcome.history, made["vae"], history, vae, TOLERANCE[torch.float32])
+
+
+def ended_at(tmp_path, epoch, number, runs):
+    def kill(row):
+        if row["epoch"] == epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fit_together([run(n, tmp_path, callbacks=[kill] if n == number else []) for n in range(runs)])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "number", "runs"),
+    [(2, 1, 3), (4, 0, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0, 3), (4, 1, 3), (3, 0, 2)])],
+)
+def test_killed_while_states_are_saved_they_end_with_the_same_bits(tmp_path, monkeypatch, epoch, number, runs):
+    monkeypatch.setattr(together, "SAVING", math.inf)  # after every epoch
+    whole = [run(n) for n in range(runs)]
+    expected = fit_together(whole)
+    process = multiprocessing.get_context("fork").Process(target=ended_at, args=(tmp_path, epoch, number, runs))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    again = [run(n, tmp_path, resume=True) for n in range(runs)]
+    assert len({checkpoints.last(tmp_path / str(n)).state["epoch"] for n in range(runs)}) == 2  # some are ahead
+    for outcome, made, told, other in zip(fit_together(again), again, expected, whole, strict=True):
+        assert not outcome.alone
+        for row, expected_row in zip(outcome.history.rows, told.history.rows, strict=True):
+            assert {**row, "seconds": 0} == {**expected_row, "seconds": 0}
+        for name, tensor in made["vae"].state_dict().items():
+            assert torch.equal(tensor, other["vae"].state_dict()[name]), name
 
 
 def fail(row):

@@ -44,7 +44,7 @@ def warm() -> None:
                 with contextlib.suppress(ImportError):  # what belongs to an extra
                     importlib.import_module(module.name)
         for name in ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "arviz", "h5netcdf", "sklearn.datasets",
-                     "scipy.stats", "rich.table", "torch.export", "torch.utils.collect_env", "hydra.main"):  # fmt: skip
+                     "scipy.stats", "rich.table", "torch.export", "torch._dynamo", "torch.utils.collect_env", "hydra.main"):  # fmt: skip
             importlib.import_module(name)
 
 
