@@ -201,7 +201,11 @@ class Together:
                 with lane.turn():
                     train_on(lane.training, next(feeds[lane.number]))
         stop_validating()
-        left = {place: feeds[lane.number] for place, lane in enumerate(self.lanes) if lane.number in feeds and not lane.ended}
+        left = {
+            place: feeds[lane.number]
+            for place, lane in enumerate(self.lanes)
+            if lane.number in feeds and not lane.ended
+        }
         ahead = {place: batch for place, feed in left.items() if (batch := next(feed, None)) is not None}
         while signals.pending is None and ahead:
             places = _alike(ahead)

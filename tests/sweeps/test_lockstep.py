@@ -268,7 +268,11 @@ def ended_at(tmp_path, epoch, number, runs):
 
 @pytest.mark.parametrize(
     ("epoch", "number", "runs"),
-    [(2, 1, 3), (4, 0, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0, 3), (4, 1, 3), (3, 0, 2)])],
+    [
+        (2, 1, 3),
+        (4, 0, 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0, 3), (4, 1, 3), (3, 0, 2)]),
+    ],
 )
 def test_killed_while_states_are_saved_they_end_with_the_same_bits(tmp_path, monkeypatch, epoch, number, runs):
     monkeypatch.setattr(together, "SAVING", math.inf)  # after every epoch
