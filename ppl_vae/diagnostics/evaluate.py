@@ -4,7 +4,8 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +30,38 @@ if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
 
 
+Columns = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The findings of an evaluation; nats per datum.
 
     Attributes:
-        table: a row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label`
-            where there are labels.
-        units: a row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
+        by_datum: the columns of `table`, arrays of a value per datum, and `datum`, which labels them.
+        by_unit: the columns of `units`.
         summary: plain numbers, see [`evaluate`][ppl_vae.diagnostics.evaluate.evaluate].
         how: what computed the tiles: the program, or a graph of it; with the reason where it could not be faster.
     """
 
-    table: "pd.DataFrame"
-    units: "pd.DataFrame"
+    by_datum: Columns = field(repr=False)
+    by_unit: Columns = field(repr=False)
     summary: dict[str, Any]
     how: str = "the program"
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """A row per datum: `elbo`, `nll`, `nll_se`, `kl`, `log_likelihood`, `ess`, `pareto_k`, and `label` if there."""
+        import pandas as pd  # takes half a second, which a run that only needs the summary is spared
+
+        return pd.DataFrame(dict(self.by_datum)).set_index("datum")
+
+    @cached_property
+    def units(self) -> "pd.DataFrame":
+        """A row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`."""
+        import pandas as pd
+
+        return pd.DataFrame(dict(self.by_unit))
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write `summary.json` (NaN is null), `table.csv` and `units.csv`, each whole or not at all."""
@@ -148,8 +165,6 @@ def evaluate(
     >>> evaluation.table["nll"].round(4).tolist()        # ½ log 4π + x²/4
     [1.2655, 1.5155]
     """
-    import pandas as pd
-
     if num_particles < 1:
         raise ArgumentError(f"Got num_particles={num_particles}, expected at least 1.")
     split = take_data(vae, data)
@@ -194,12 +209,10 @@ def evaluate(
                 units.setdefault(name, []).append((kl / num_particles).cpu())
             for name, value in tile.shared_kl.items():
                 shared.setdefault(name, []).append((value / num_particles).cpu())
-    table = pd.DataFrame(
-        {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()},
-        index=pd.Index(split.indices.cpu().numpy(), name="datum"),
-    )
+    by_datum = {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}
+    by_datum["datum"] = split.indices.cpu().numpy()
     if split.labels is not None and split.labels.dim() == 1:
-        table["label"] = split.labels.cpu().numpy()
+        by_datum["label"] = split.labels.cpu().numpy()
     per_unit = _units(means, variances, units, num_particles, with_kl=not reason)
     settings: dict[str, Any] = {
         "num_particles": num_particles,
@@ -210,7 +223,7 @@ def evaluate(
     shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
     nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
     settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
-    return Evaluation(table, per_unit, _summarize(table, per_unit, settings), measure.how or "the program")
+    return Evaluation(by_datum, per_unit, _summarize(by_datum, per_unit, settings), measure.how or "the program")
 
 
 def _repeated(values: Mapping[str, Tensor], t: "Terms") -> dict[str, Tensor]:
@@ -290,46 +303,54 @@ def _units(
     kl: Mapping[str, list[Tensor]],
     particles: int,
     with_kl: bool,
-) -> "pd.DataFrame":
-    import pandas as pd
-
-    rows = []
+) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {"site": [], "unit": [], "kl": [], "variance": [], "active": []}
     for name, parts in means.items():
         variance = variance_of_means(torch.cat(parts), torch.cat(variances[name]), particles)
         known = torch.cat(kl[name]).mean(0) if name in kl and with_kl else torch.full((1,), torch.nan)
         known = known if len(known) == len(variance) else known.new_full(variance.shape, torch.nan)
-        for unit, (v, k) in enumerate(zip(variance.tolist(), known.tolist(), strict=True)):
-            rows.append({"site": name, "unit": unit, "kl": k, "variance": v, "active": v > ACTIVE})
-    return pd.DataFrame(rows, columns=["site", "unit", "kl", "variance", "active"])
+        found["site"] += [name] * len(variance)
+        found["unit"] += range(len(variance))
+        found["kl"] += known.tolist()
+        found["variance"] += variance.tolist()
+        found["active"] += (variance > ACTIVE).tolist()
+    return found
 
 
-def _summarize(table: "pd.DataFrame", units: "pd.DataFrame", settings: Mapping[str, Any]) -> dict[str, Any]:
-    n = len(table)
-    k = table["pareto_k"]
-    nll, elbo = float(table["nll"].mean()), float(table["elbo"].mean())
-    finite = k[np.isfinite(k)]
-    names = [str(c) for c in table if str(c).startswith("kl_")]
+def _summarize(table: Columns, units: Columns, settings: Mapping[str, Any]) -> dict[str, Any]:
+    k, every_nll = table["pareto_k"], _known(table["nll"])
+    nll, elbo = _mean(table["nll"]), _mean(table["elbo"])
+    finite, known = k[np.isfinite(k)], _known(k)
+    per_unit: dict[str, list[float]] = {}
+    for site, kl in zip(units["site"], units["kl"], strict=True):
+        per_unit.setdefault(site, []).append(kl)
     return {
         "nll": nll,
         "nll_se": settings["nll_se"],
-        "nll_se_data": float(table["nll"].std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
+        "nll_se_data": float(every_nll.std(ddof=1)) / math.sqrt(len(k)) if len(every_nll) > 1 else math.nan,
         "elbo": elbo,
         "elbo_se": settings["elbo_se"],
         "gap": -nll - elbo,
-        "reconstruction": -float(table["log_likelihood"].mean()),
-        "kl": float(table["kl"].mean()),
-        "kl_per_site": {name.removeprefix("kl_"): float(table[name].mean()) for name in names},
-        "kl_per_unit": {
-            str(site): group["kl"].tolist()
-            for site, group in units.groupby("site", sort=False)
-            if group["kl"].notna().all()
-        },
-        "active_units": int(units["active"].sum()),
-        "num_units": len(units),
+        "reconstruction": -_mean(table["log_likelihood"]),
+        "kl": _mean(table["kl"]),
+        "kl_per_site": {name.removeprefix("kl_"): _mean(table[name]) for name in table if name.startswith("kl_")},
+        "kl_per_unit": {site: kl for site, kl in per_unit.items() if not any(map(math.isnan, kl))},
+        "active_units": sum(units["active"]),
+        "num_units": len(units["unit"]),
         # k̂ is infinite where a datum's weights underflow: such data count as bad, and have no place in a mean.
-        "pareto_k": float((finite if len(finite) else k).mean()),
-        "pareto_k_max": float(k.max()),
-        "pareto_k_bad": math.nan if k.isna().all() else float((k > THRESHOLD).mean()),
-        "ess": float(table["ess"].mean()),
+        "pareto_k": _mean(finite if len(finite) else k),
+        "pareto_k_max": float(known.max()) if len(known) else math.nan,
+        "pareto_k_bad": float((k > THRESHOLD).mean()) if len(known) else math.nan,
+        "ess": _mean(table["ess"]),
         **settings,
     }
+
+
+def _known(column: Any) -> Any:
+    return column[~np.isnan(column)]
+
+
+def _mean(column: Any) -> float:
+    """The mean of what is known of a column; NaN where nothing is."""
+    known = _known(column)
+    return float(known.mean()) if len(known) else math.nan
