@@ -25,6 +25,11 @@ if TYPE_CHECKING:
         training,
     )
     from ppl_vae.citations import citation
+    from ppl_vae.codes.decode import decode
+    from ppl_vae.codes.encode import Code, encode
+    from ppl_vae.codes.impute import Imputation, impute
+    from ppl_vae.codes.interpolate import interpolate
+    from ppl_vae.codes.reconstruct import reconstruct
     from ppl_vae.core.generate import generate
     from ppl_vae.core.pair import VAE
     from ppl_vae.core.run import prepare, terms
@@ -41,6 +46,13 @@ if TYPE_CHECKING:
     from ppl_vae.training.history import History
 
 _HOMES = {
+    "Code": "ppl_vae.codes.encode",
+    "Imputation": "ppl_vae.codes.impute",
+    "decode": "ppl_vae.codes.decode",
+    "encode": "ppl_vae.codes.encode",
+    "impute": "ppl_vae.codes.impute",
+    "interpolate": "ppl_vae.codes.interpolate",
+    "reconstruct": "ppl_vae.codes.reconstruct",
     "check": "ppl_vae.linter",
     "Evaluation": "ppl_vae.diagnostics",
     "GradientReport": "ppl_vae.diagnostics.gradients",
@@ -80,9 +92,11 @@ _ROOMS = frozenset(
 
 __all__ = [
     "VAE",
+    "Code",
     "Evaluation",
     "GradientReport",
     "History",
+    "Imputation",
     "Run",
     "Site",
     "Sweep",
@@ -91,8 +105,10 @@ __all__ = [
     "check",
     "citation",
     "datasets",
+    "decode",
     "diagnostics",
     "distributions",
+    "encode",
     "errors",
     "estimators",
     "evaluate",
@@ -100,12 +116,15 @@ __all__ = [
     "generate",
     "gradients",
     "guides",
+    "impute",
+    "interpolate",
     "likelihoods",
     "models",
     "nn",
     "objectives",
     "posterior",
     "prepare",
+    "reconstruct",
     "refine",
     "reports",
     "schedules",

@@ -132,6 +132,21 @@ class Axes:
             x = x.reshape(*x.shape[: first - 1], self.copies, x.shape[first] // self.copies, *x.shape[first + 1 :])
         return x
 
+    def placed(self, values: Tensor, event_dim: int) -> Tensor:
+        """Values as `(data, other plates…, event…)` with their axes where the plates have them."""
+        frames = [f for f in self.frames if f is not self.data]
+        first = [] if self.data is None else [self.data]
+        order = {f.name: axis for axis, f in enumerate([*first, *frames])}
+        batch = values.dim() - event_dim
+        if batch != len(order):
+            raise CheckError(f"Got values with {batch} axes beside those of an event, expected {len(order)}.")
+        x = values.permute(*(order[f.name] for f in self.frames), *range(batch, values.dim()))
+        dims = [f.dim or 0 for f in self.frames]
+        for dim in range(min(dims, default=0), 0):
+            if dim not in dims:
+                x = x.unsqueeze(dim - event_dim)
+        return x
+
     @cached_property
     def _others(self) -> list[int]:
         return [dim for dim in range(-self.structure.depth, 0) if self.data is None or dim != self.data.dim]

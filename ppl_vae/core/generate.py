@@ -1,6 +1,6 @@
 """New data from the model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -73,7 +73,40 @@ def generate(
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ArgumentError(f"Got n={n!r}, expected a whole number of at least 1.")
     batch = as_pair_takes(reference_batch(vae, like), vae)
-    values = given_values(vae, batch, given or {}, n)
+    made = drawn(vae, n, batch, given or {}, unsaid=like is None, mean=mean, seed=seed, memory=memory)
+    return only(made)
+
+
+Latents = Callable[[tuple[Any, ...]], Callable[[int, int], dict[str, Tensor]]]
+"""Of the first data of a batch, what gives values of latents (`Site.raw`) of some of n data: the first, how many."""
+
+
+def drawn(
+    vae: "VAE",
+    n: int,
+    batch: tuple[Any, ...],
+    given: Mapping[str, Any],
+    *,
+    unsaid: bool,
+    mean: bool,
+    seed: int | None,
+    memory: int | str,
+    latents: Latents | None = None,
+) -> dict[str, Tensor]:
+    """Draw n data, by site; see `generate`.
+
+    Args:
+        vae: the pair.
+        n: how many.
+        batch: as the pair takes it: shapes, and what is not given, cycled to n data.
+        given: values by the names of the model's arguments.
+        unsaid: whether the other inputs of `batch` were chosen by nobody.
+        mean: see `generate`.
+        seed: see `generate`.
+        memory: see `generate`.
+        latents: values to hold; without them they are drawn from the prior.
+    """
+    values = given_values(vae, batch, given, n)
     defaults = list(arguments(vae.model, len(batch)).values())
     batch = (*batch, *defaults[len(batch) : max(values, default=-1) + 1])
 
@@ -87,19 +120,25 @@ def generate(
     parts: list[dict[str, Tensor]] = []
     few = part(0, min(n, 2)) if values else batch  # some programs take no other number of data
     with inference(vae, few):
-        held = _held(vae, few, values, like)
+        held = _held(vae, few, values, unsaid)
+        coded = None if latents is None else latents(few)
         pyro.set_rng_seed(start)
         size = plan(vae, few, n, 1, memory, start).data
         for first in range(0, n, size):
             inputs = part(first, min(size, n - first))
             own = {site: inputs[place] for site, place in held.items()}
-            drawn, _ = predict(vae, inputs, values=own, mean=mean)
-            parts.append({name: own.get(name, site.value[0]) for name, site in drawn.items()})
-    result = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    return next(iter(result.values())) if len(result) == 1 else result
+            codes = {} if coded is None else coded(first, min(size, n - first))
+            made, _ = predict(vae, inputs, values={**codes, **own}, mean=mean)
+            parts.append({name: own.get(name, site.value[0]) for name, site in made.items()})
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
-def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], like: Any) -> dict[str, int]:
+def only(made: dict[str, Tensor]) -> Any:
+    """The values of the one site that a model observes; by site where there are several."""
+    return next(iter(made.values())) if len(made) == 1 else made
+
+
+def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsaid: bool) -> dict[str, int]:
     """The observed sites that are given, with the place of the argument that they are; refuse what is not said.
 
     Raises:
@@ -107,7 +146,7 @@ def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], like: A
     """
     inputs, observed = inputs_of(vae, batch), observed_inputs(vae, batch)
     unsaid = [i.name for place, i in enumerate(inputs) if i.is_needed and place not in values]
-    if unsaid and like is None:
+    if unsaid and is_unsaid:
         names = " and ".join(unsaid)
         raise ArgumentError(
             f"Got no {names} for a model that takes {names} beside the data it observes, expected values: what it "

@@ -37,6 +37,7 @@ class PlateStructure:
         data_plates: Names of the plate over data (a model and a guide may name it differently); empty if there is none.
         depth: The number of plate dimensions of the deeper program; particles lie one to the left.
         parents: The latent sites that each site of the model depends on.
+        above: The latent sites that each site of the guide depends on.
         local: The sites of both programs that stand in the data plate.
         takes_any: Whether the programs run on a batch of another size.
         followed: Whether `parents` were found by following values, and are not every earlier site.
@@ -46,6 +47,7 @@ class PlateStructure:
     data_plates: frozenset[str]
     depth: int
     parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    above: Mapping[str, frozenset[str]] = field(default_factory=dict)
     local: frozenset[str] = frozenset()
     escaping: Mapping[str, str] = field(default_factory=dict)
     followed: bool = True
@@ -203,7 +205,7 @@ def probe(vae: "VAE", batch: tuple[Any, ...]) -> tuple[PlateStructure, Trace, Tr
             above, _ = _parents(vae.run_guide, batch, guide)
     local = {name for trace in (guide, model) for name, site in sample_sites(trace).items() if _plates(site) & names}
     escaping = _escaping(guide, model, above, parents)
-    return PlateStructure(names, depth, parents, frozenset(local), escaping, followed, takes_any), guide, model
+    return PlateStructure(names, depth, parents, above, frozenset(local), escaping, followed, takes_any), guide, model
 
 
 def _plates(site: dict[str, Any]) -> set[str]:

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.core.axes import PARTICLES
@@ -32,7 +33,8 @@ def predict(
         vae: the pair.
         batch: what the programs take; a model that only reads its shape gives new data of that shape.
         particles: number of joint draws.
-        values: latents to hold, as `Site.raw` of as many particles of the guide; none to draw from the prior.
+        values: sites to hold, as `Site.raw` of as many particles of the guide; latents that are not among them are
+            drawn from the prior. What is NaN is drawn: so the rest of a datum is held where some of it is missing.
         mean: give the mean of p(x | z) in place of a draw, where it has one.
 
     Returns:
@@ -48,32 +50,51 @@ def predict(
     runs: list[tuple[Sites, Sites]] = []
     for k in range(runner.runs):
         program = poutine.uncondition(vae.run_model)
-        if values:
-            held = values if runner.strategy != "loop" else {name: value[k] for name, value in values.items()}
-            program = poutine.condition(program, data=dict(held))
+        held = dict(values or {}) if runner.strategy != "loop" else {n: v[k] for n, v in (values or {}).items()}
+        in_part = {n: v for n, v in held.items() if v.is_floating_point() and bool(v.isnan().any())}
+        if held:
+            program = poutine.condition(program, data={n: v for n, v in held.items() if n not in in_part})
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _InPart(in_part):
                 trace = poutine.trace(runner._run).get_trace(program)
         except NotImplementedError as error:
             raise CheckError(
                 f"This model cannot generate: {_improper(vae, batch) or error}. Drawing new data takes a prior that "
                 "can be drawn from, such as that of model=vae; a deterministic autoencoder has none."
             ) from error
-        runs.append(_read(runner, trace, mean))
+        runs.append(_read(runner, trace, mean, held))
     drawn, latent = (runner._stack([run[i] for run in runs]) for i in (0, 1))
     return drawn, latent
 
 
-def _read(runner: Runner, trace: Trace, mean: bool) -> tuple[Sites, Sites]:
+class _InPart(Messenger):
+    """Holds those values of sites that are not NaN; the others are drawn."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            msg["value"] = _merged(self.values[msg["name"]], msg["value"])
+
+
+def _merged(held: Tensor, other: Tensor) -> Tensor:
+    """What is held, and the other where it is NaN."""
+    return torch.where(held.isnan(), other, held.to(other.dtype))
+
+
+def _read(runner: Runner, trace: Trace, of_means: bool, held: Mapping[str, Tensor]) -> tuple[Sites, Sites]:
     sites = sample_sites(trace)
     observed = {n for n, s in sites.items() if s["infer"].get("was_observed")}
     for name in list(trace.nodes):
         if name not in sites or name.startswith(PARTICLES) or sites[name]["infer"].get("_deterministic"):
             trace.remove_node(name)
-        elif mean and name in observed:
+        elif of_means and name in observed:
             node = trace.nodes[name]
-            drawn: Any = node["value"]
-            node["value"] = expected(node["fn"]).expand(drawn.shape)
+            value: Any = node["value"]
+            expectation = expected(node["fn"])
+            node["value"] = _merged(held[name], expectation) if name in held else expectation.expand(value.shape)
     read = runner._read(trace)
     return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppl_vae.core.axes import Axes, Scale
 from ppl_vae.core.half import wide_log_prob, widened
+from ppl_vae.core.moments import moments
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.supports import family, refusal
 from ppl_vae.distributions.relaxed import relaxed_log_prob
@@ -46,7 +47,10 @@ class Site:
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
         estimator: The gradient estimator of a latent site of the guide.
         stands_for: The sites whose density this is, latent or observed ones, where others were summed out of it.
-        shown: Gives the value with NaN where it is masked, for an observed site that is.
+        shown: Gives the value with NaN where it is masked, for an observed site.
+        raw_shown: The same, of `raw`.
+        moments: Gives mean and variance of its distribution, each as `value`; None where it does not know them.
+        placed: Puts values of n data, as `value` without the axis of particles, where a program has them (`raw`).
     """
 
     name: str
@@ -72,6 +76,9 @@ class Site:
     estimator: Any = None
     stands_for: tuple[str, ...] = ()
     shown: Callable[[], Tensor] | None = field(default=None, repr=False)
+    raw_shown: Callable[[], Tensor] | None = field(default=None, repr=False)
+    moments: Callable[[], tuple[Tensor, Tensor] | None] = field(default=lambda: None, repr=False)
+    placed: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
     def seen(self) -> Tensor:
@@ -187,7 +194,18 @@ def read_site(
         reduce=reduce,
         estimator=estimator,
         shown=(lambda: axes.canonical(hidden(msg, depth), event_dim)) if msg["is_observed"] else None,
+        raw_shown=(lambda: hidden(msg, depth)) if msg["is_observed"] else None,
+        moments=lambda: _moments(fn, axes),
+        placed=lambda values: axes.placed(values, event_dim),
     )
+
+
+def _moments(fn: Any, axes: Axes) -> tuple[Tensor, Tensor] | None:
+    found = moments(fn)
+    if found is None:
+        return None
+    mean, variance, event_dim = found
+    return axes.canonical(mean, event_dim), axes.canonical(variance, event_dim)
 
 
 def marginal_site(
@@ -232,10 +250,20 @@ def stack_sites(sites: list[Site]) -> Site:
     first = sites[0]
     axis = first.log_prob.dim() - (2 if first.is_local else 1)
     masses = [s.log_mass for s in sites if s.log_mass is not None]
+    shown = [s.raw_shown for s in sites if s.raw_shown is not None]
     return replace(
         first,
+        raw_shown=(lambda: torch.stack([show() for show in shown])) if shown else None,
         value=torch.cat([s.value for s in sites], first.particle_axis),
         log_prob=torch.cat([s.log_prob for s in sites], axis),
         log_mass=None if first.log_mass is None else torch.cat(masses, axis),
         raw=torch.stack([s.raw for s in sites]),
+        moments=lambda: _stacked([s.moments() for s in sites], first.particle_axis),
     )
+
+
+def _stacked(moments: list[tuple[Tensor, Tensor] | None], axis: int) -> tuple[Tensor, Tensor] | None:
+    known = [m for m in moments if m is not None]
+    if len(known) < len(moments):
+        return None
+    return torch.cat([mean for mean, _ in known], axis), torch.cat([variance for _, variance in known], axis)

@@ -1,0 +1,72 @@
+"""Between two data: ends are their own reconstructions from means, ways lie in the support of the latents."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.errors import ArgumentError, DataError
+from tests.codes.test_decode import conditional
+
+
+def echo(prior, q):
+    """A pair that gives its latent back."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", prior().expand([2]).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", q(x).to_event(1))
+
+    return pv.VAE(model, guide)
+
+
+def normal():
+    return echo(lambda: dist.Normal(0.0, 1.0), lambda x: dist.Normal(x, 1e-3))
+
+
+A, B = torch.tensor([[1.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 1.0], [-3.0, 4.0]])
+
+
+def test_a_line_and_a_circle():
+    line = pv.interpolate(normal(), A, B, 5)
+    assert line.shape == (2, 5, 2)
+    torch.testing.assert_close(line[:, 0], A)
+    torch.testing.assert_close(line[:, -1], B)
+    torch.testing.assert_close(line[:, 2], (A + B) / 2)
+    circle = pv.interpolate(normal(), A, B, 5, path="spherical")
+    torch.testing.assert_close(circle[:, (0, -1)], line[:, (0, -1)])
+    torch.testing.assert_close(circle.norm(dim=2), A.norm(dim=1)[:, None].expand(2, 5))
+
+
+def test_a_way_between_a_datum_and_itself_stays_there():
+    for path in ("linear", "spherical"):
+        still = pv.interpolate(normal(), A, A, 4, path=path)
+        torch.testing.assert_close(still, A[:, None].expand(2, 4, 2))
+
+
+def test_a_way_stays_in_the_support():
+    vae = echo(lambda: dist.Gamma(1.0, 1.0), lambda x: dist.Gamma(x.abs() + 1, 1.0))
+    way = pv.interpolate(vae, torch.zeros(1, 2), torch.full((1, 2), 99.0), 3)
+    torch.testing.assert_close(way[0, :, 0], torch.tensor([1.0, 10.0, 100.0]))  # straight in logarithms
+
+
+def test_what_else_the_model_takes_is_that_of_the_start():
+    c = torch.tensor([1.0, 2.0])
+    way = pv.interpolate(conditional(), (A, c), (B, torch.zeros(2)), 3)
+    expected = (A - 10 * c[:, None]) / 2 + 10 * c[:, None]
+    torch.testing.assert_close(way[:, 0], expected)
+
+
+def test_what_cannot_be_meant_is_refused():
+    with pytest.raises(ArgumentError, match="steps=1"):
+        pv.interpolate(normal(), A, B, 1)
+    with pytest.raises(DataError, match="Got 2 data to start from and 1 to end at"):
+        pv.interpolate(normal(), A, B[:1])
+    coins = echo(lambda: dist.Bernoulli(0.5), lambda x: dist.Bernoulli(torch.sigmoid(x)))
+    with pytest.raises(ArgumentError, match="between whose values nothing lies"):
+        pv.interpolate(coins, A, B)
