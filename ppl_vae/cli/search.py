@@ -230,8 +230,8 @@ class HalvingSweeper(Search):
             there = partial(_there, epochs=until if until != self.rungs[-1] else math.inf)
             trials = [t for t in self.trials() if t.number in left]
             missing = [t.number for t in trials if not all(there(job) for job in t.jobs)]
+            self.search["until"] = until
             if missing:
-                self.search["until"] = until
                 self.write()
                 say(f"{len(left)} of {len(self.settings)} trials are trained to epoch {until} …")
                 self.launch(missing, self.settings.__getitem__)
@@ -244,6 +244,7 @@ class HalvingSweeper(Search):
                 )
             if until != self.rungs[-1]:
                 left = self._best(trials, until)
+        self.write()  # where nothing was missing
 
     def _best(self, trials: Sequence[Trial], until: int) -> list[int]:
         """Keep the best trials of a rung, and prune the others."""

@@ -1,1 +1,1 @@
-"""What a trained pair is used for: codes of data, data of codes, reconstructions, missing values, what lies between."""
+"""Codes of data, data of codes, reconstructions, missing values, ways between data: uses of a trained pair."""

@@ -83,7 +83,7 @@ def decode(
 
 
 def count(latents: Any) -> int:
-    """How many data the given latents are of."""
+    """The number of data that the given latents are of."""
     values = latents.values() if isinstance(latents, Mapping) else [latents]
     try:
         lengths = {len(value) for value in values}

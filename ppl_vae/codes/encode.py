@@ -23,7 +23,7 @@ ROUNDING = 1e3
 
 @dataclass(frozen=True)
 class Code:
-    """What the guide says of one latent of each datum.
+    """The guide's word on one latent of each datum.
 
     Attributes:
         loc: E_q[z | x], `(data, *shape)`.

@@ -1,4 +1,4 @@
-"""What lies between two data."""
+"""Ways from one datum to another."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal

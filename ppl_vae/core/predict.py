@@ -80,7 +80,7 @@ class _InPart(Messenger):
 
 
 def _merged(held: Tensor, other: Tensor) -> Tensor:
-    """What is held, and the other where it is NaN."""
+    """The held value, and the other where that is NaN."""
     return torch.where(held.isnan(), other, held.to(other.dtype))
 
 

@@ -178,10 +178,18 @@ def _checked(path: Path, look: Callable[[Path], tuple[Found, dict[str, Any]]]) -
         if root is None or _load(root)[0] == text:  # else it was replaced since
             if sums:
                 raise seal.changed(path, kept_in=MANIFEST)
-            raise DamagedError(f"{path} is not there any more, expected what was written; restore it from a copy.")
+            raise DamagedError(
+                f"{path} is not there any more, expected what was written: restore it from a copy. Where it was "
+                f"deleted on purpose, delete {MANIFEST} too: then the files of the run are read unchecked."
+            )
 
 
 def is_listed(path: Path) -> bool:
     """True where the manifest of its run knows the file."""
     root = root_of(path, RUN)
     return root is not None and path.absolute().relative_to(root).as_posix() in entries(root)
+
+
+def gone(root: Path) -> list[str]:
+    """The files of a run that its manifest knows and that are not there any more."""
+    return [name for name in entries(root) if not (root / name).exists()]

@@ -13,6 +13,7 @@ from ppl_vae import files
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.programs import Parameters
 from ppl_vae.errors import DamagedError, RunError
+from ppl_vae.files import manifest
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.recorder import REFERENCE
 
@@ -58,6 +59,11 @@ def load(directory: Path) -> tuple[tuple[Any, ...] | None, str]:
         RunError: the file is damaged.
     """
     path = directory / REFERENCE
+    if not files.is_there(path) and manifest.is_listed(path):
+        return None, (
+            f"{path} is not there any more, expected the first data that the pair was run on; restore it from a copy. "
+            "Without it the pair is not run before it is used."
+        )
     if not files.is_there(path):
         return None, f"{directory} holds no {REFERENCE}: it comes from a version of ppl_vae that kept none"
     state = serialize.load(path)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +37,7 @@ from ppl_vae.runs.recorder import (
     CONFIG,
     LOCK,
     RECORD,
+    REFERENCE,
     WEIGHTS,
     read_json,
     read_recipe,
@@ -172,7 +174,11 @@ class Run:
         """The first data that the pair was run on, one or two; None where the run keeps none (see `load`)."""
         from ppl_vae.runs.reference import load
 
-        return load(self.directory)[0]
+        batch, why = load(self.directory)
+        path = self.directory / REFERENCE
+        if not files.is_there(path) and is_listed(path):
+            warnings.warn(why, stacklevel=2)
+        return batch
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

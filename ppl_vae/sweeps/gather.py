@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.errors import RunError
+from ppl_vae.files.manifest import MANIFEST
 from ppl_vae.runs.plain import parse
-from ppl_vae.runs.recorder import CONFIG, read_json, read_text
+from ppl_vae.runs.recorder import BESIDE, CONFIG, RECORD, read_json, read_text
 from ppl_vae.runs.run import Run
 from ppl_vae.runs.tables import read_csv
 from ppl_vae.sweeps.sweep import Job, Sweep
@@ -52,7 +53,11 @@ def gather(sweep: Sweep) -> Gathered:
     import pandas as pd
 
     jobs = sweep.jobs
-    damaged: list[str] = []
+    damaged = [
+        f"{path.parent / RECORD} is not there any more, expected the record of a run; restore it from a copy"
+        for path in sorted(sweep.directory.glob(f"*/{MANIFEST}"))
+        if not (path.parent / RECORD).is_file()
+    ]
     configs = {job.number: _config(job, damaged) for job in jobs}
     number = pd.Index([job.number for job in jobs], name="job")
     figures, states, curves, tables, data = [], [], {}, {}, {}
@@ -90,10 +95,13 @@ def gather(sweep: Sweep) -> Gathered:
 def _config(job: Job, damaged: list[str]) -> dict[str, Any]:
     """`config.yaml` in dotted keys, lists and nulls as text; empty where there is none."""
     path = None if job.directory is None else job.directory / CONFIG
-    if path is None or not path.is_file():
+    if path is None or not (path.is_file() or job.record.get(BESIDE)):  # a run of pv.fit has none
         return {}
     try:
-        return _flat(parse(read_text(path).encode(), path) or {})
+        found = _flat(parse(read_text(path).encode(), path) or {})
+        if not found:
+            damaged.append(f"{path} is empty, expected the config of the run; restore it from a copy")
+        return found
     except (OSError, RunError, AttributeError) as error:
         damaged.append(_left_out(path, error))
         return {}

@@ -183,8 +183,20 @@ def test_a_halving_that_is_killed_goes_on_to_the_same_end(cli, halved, tmp_path)
     _, whole, log = halved
     shown = next(i for i, (_, path) in enumerate(log) if path == "/0/metrics.jsonl")
     save = next(i for i, (_, path) in enumerate(log) if path.startswith("/0/checkpoints/") and i > shown)
-    places = [save, *random.Random(3).sample(range(len(log) - 3), 1)]  # at a rung, whose epoch is shown and not saved
+    # at a rung, whose epoch is shown and not saved; at the last operation of all
+    places = [save, *random.Random(3).sample(range(len(log) - 3), 1), len(log) - 1]
     killed_and_gone_on(cli, tmp_path, HALVING, whole, log, places)
+
+
+def test_a_halving_that_is_done_keeps_its_plan_when_it_is_gone_on_with(cli, halved, tmp_path):
+    directory = shutil.copytree(halved[0], tmp_path / "done")
+    before = json.loads((directory / "sweep.json").read_text())
+    called = cli("train", "-m", f"resume={directory}")
+    assert called.code == 0, called.err
+    after = json.loads((directory / "sweep.json").read_text())
+    assert before["search"]["until"] == 3
+    assert after["search"] == before["search"]
+    assert len(after["resumed"]) == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Missing values given the others: exact conditional means of a linear-Gaussian model, under guides that are not exact."""
+"""Missing values given the others: exact conditional means of a linear-Gaussian model, whatever the guide."""
 
 import pyro
 import pyro.distributions as dist

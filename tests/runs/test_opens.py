@@ -115,9 +115,12 @@ def test_what_names_no_run_or_is_no_pair_is_refused(tmp_path):
 
 
 def test_a_run_without_its_first_data_opens_and_says_what_it_needs(tmp_path):
-    """As those of earlier versions do."""
+    """As those of earlier versions do; where they had been written, it is said aloud that they are gone."""
     vae, batch, _ = trained(pairs.functions, tmp_path / "run")
     (tmp_path / "run" / "reference.safetensors").unlink()
+    with pytest.warns(UserWarning, match="reference.safetensors is not there any more"):
+        assert Run.load(tmp_path / "run", vae=pairs.functions()[0]).reference is None
+    (tmp_path / "run" / "manifest.json").unlink()
     run = Run.load(tmp_path / "run", vae=pairs.functions()[0])
     assert run.reference is None
     with pytest.raises(CheckError, match="like="):

@@ -107,6 +107,26 @@ def test_what_is_torn_is_left_out_and_its_job_is_not(tmp_path):
     assert 0 not in found.tables
 
 
+@pytest.mark.parametrize("damage", ["gone", "empty"])
+def test_a_config_that_is_gone_or_empty_is_told(tmp_path, damage):
+    sweep = old(tmp_path / "s")
+    folder = tmp_path / "s" / "1"
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "config": ["0" * 64]}))  # it has one
+    if damage == "gone":
+        (folder / "config.yaml").unlink()
+    else:
+        (folder / "config.yaml").write_text("")
+    assert any(str(folder / "config.yaml") in told for told in gather(sweep).damaged)
+
+
+def test_a_run_whose_record_is_gone_is_told(tmp_path):
+    sweep = old(tmp_path / "s")
+    (tmp_path / "s" / "1" / "manifest.json").write_text("{}")
+    (tmp_path / "s" / "1" / "run.json").unlink()
+    assert any(str(tmp_path / "s" / "1" / "run.json") in told for told in gather(sweep).damaged)
+
+
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-3", 0.001), ("vae", "vae"), ("[1,2]", "[1,2]")])
 def test_typed_values(text, value):
     assert as_number(text) == value

@@ -84,7 +84,7 @@ def attacks(
         def search(
             module: object = module, title: str = title, unit: str = unit, name: str = name, long: int = long
         ) -> Outcome:
-            made = module.run(number(name, long), seed)  # type: ignore[attr-defined]
+            made = module.run(number(name, long), seed, workers)  # type: ignore[attr-defined]
             return outcome.of_others(title, unit, made, long)
 
         found[name] = search

@@ -201,6 +201,8 @@ def tasks(
 def judged(kind: Kind, door: str, case: Case, before: dict[str, bytes], seen: Seen) -> Iterator[tuple[str, str]]:
     """The laws that were broken, each with what was seen."""
     events = {law: [what for which, what in seen.events if which == law] for law in ("code", "network", "outside")}
+    if kind.cold:  # the new interpreter is begun by the attack itself; what runs in it would leave its mark
+        events["code"] = [what for what in events["code"] if not what.startswith("os.exec")]
     if case.mark.exists() and "ran" not in before:
         yield "code run", "left its mark"
     elif events["code"]:

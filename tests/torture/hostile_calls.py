@@ -323,9 +323,9 @@ def search(count: int, seed: int, only: str = "") -> Result:
     return found
 
 
-def run(count: int, seed: int = 0) -> Result:
+def run(count: int, seed: int = 0, workers: int = 1) -> Result:
     """Make so many calls; many of them in processes of their own."""
-    return search(count, seed) if count <= CHUNK else apart(search, count, seed)
+    return search(count, seed) if count <= CHUNK else apart(search, count, seed, workers)
 
 
 if __name__ == "__main__":

@@ -214,9 +214,9 @@ def search(count: int, seed: int) -> Result:
     return found
 
 
-def run(count: int, seed: int = 0) -> Result:
+def run(count: int, seed: int = 0, workers: int = 1) -> Result:
     """Try so many command lines; many of them in processes of their own."""
-    return search(count, seed) if count <= CHUNK else apart(search, count, seed)
+    return search(count, seed) if count <= CHUNK else apart(search, count, seed, workers)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ The law: what is called gives something, or refuses in a sentence that is an err
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import itertools
 import os
 import pickle
 import resource
@@ -19,6 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +33,7 @@ SECONDS = 20
 
 WAIT = 120
 
-CHUNK = 4000
+CHUNK = 2000
 """Calls of one process: what ends a process ends that of its own chunk, and is told."""
 
 MEMORY = 6 * 2**30
@@ -170,37 +173,44 @@ def _alarm() -> Iterator[None]:
         signal.signal(signal.SIGPROF, before[1])
 
 
-def apart(search: Callable[[int, int], Result], count: int, seed: int, chunk: int = CHUNK) -> Result:
-    """Search in processes of their own, one after the other; one that ends by itself is undocumented.
+def apart(search: Callable[[int, int], Result], count: int, seed: int, workers: int = 1) -> Result:
+    """Search in processes of their own, some at a time; one that ends by itself is undocumented.
 
     Args:
         search: a function at the top of its module, of a number of calls and a seed.
         count: of calls.
         seed: of the first chunk; the others have the next ones.
-        chunk: calls of a process.
+        workers: processes at a time.
     """
+    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     found = Result()
-    for number, start in enumerate(range(0, count, chunk)):
-        size = min(chunk, count - start)
-        words = [search.__module__, search.__name__, str(size), str(seed + number)]
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "result"
-            done = subprocess.run(
-                [sys.executable, "-X", "faulthandler", "-m", __name__, *words, str(out)],
-                cwd=Path(__file__).parents[2],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-                env=os.environ | {"TMPDIR": folder},
-            )
-            if out.exists():
-                found += pickle.loads(out.read_bytes())
-            if done.returncode:
-                found.tried += size
-                told = " ".join(words)
-                found.kinds[f"process ended with {done.returncode}"] += 1
-                found.undocumented.append(f"{told}: process ended with {done.returncode}: {done.stderr[-1500:]}")
+    with ThreadPoolExecutor(workers) as pool:
+        for result in pool.map(functools.partial(_apart, search), sizes, itertools.count(seed)):
+            found += result
+    return found
+
+
+def _apart(search: Callable[[int, int], Result], size: int, seed: int) -> Result:
+    """One chunk."""
+    words, found = [search.__module__, search.__name__, str(size), str(seed)], Result()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result"
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-m", __name__, *words, str(out)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"TMPDIR": folder},
+        )
+        if out.exists():
+            found += pickle.loads(out.read_bytes())
+        if done.returncode:
+            found.tried += size
+            told = " ".join(words)
+            found.kinds[f"process ended with {done.returncode}"] += 1
+            found.undocumented.append(f"{told}: process ended with {done.returncode}: {done.stderr[-1500:]}")
     return found
 
 

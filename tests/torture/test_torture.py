@@ -195,3 +195,10 @@ def test_more_hostile_directories():
 
     found = hostile.attack(sampled(8, 1), ("load", "evaluate"))
     assert found.sound, found.findings
+
+
+@pytest.mark.slow
+def test_new_interpreters_run_nothing_of_a_directory():
+    found = hostile.attack([kind for kind in kinds.kinds() if kind.cold][::5], None)
+    assert found.tried >= 4
+    assert found.sound, found.findings

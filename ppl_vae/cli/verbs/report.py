@@ -13,6 +13,7 @@ from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt, say
 from ppl_vae.errors import PplVaeError
+from ppl_vae.files import manifest
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
 from ppl_vae.runs.run import Run
 from ppl_vae.runs.tables import read_csv
@@ -43,6 +44,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
                 for name in pictures.failed:
                     say(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
                 save_figures(run.directory, figures)
+    if gone := manifest.gone(run.directory):
+        say(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
     evaluation, table, posterior = None, None, None
     further: dict[str, dict[str, Any]] = {}
     with attempt("report", "evaluation"):
