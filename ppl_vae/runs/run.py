@@ -212,7 +212,7 @@ class Run:
         else:
             from ppl_vae.config.build import build_vae
 
-            with self._building("likelihood", "model", "guide", "estimator"):
+            with self.building("likelihood", "model", "guide", "estimator"):
                 vae = build_vae(self.plain_config, self.spec, trusted=self.trusted)
                 self._prepare(vae)
         load_weights(path, vae)
@@ -241,7 +241,7 @@ class Run:
         """The dataset, loaded again; of a run that is not trusted no files that it names are read, see `trusted`."""
         from ppl_vae.config.build import build_dataset
 
-        with self._building("dataset"):
+        with self.building("dataset"):
             return build_dataset(self.plain_config, trusted=self.trusted)
 
     @cached_property
@@ -249,7 +249,7 @@ class Run:
         """The objective that the pair was trained by."""
         from ppl_vae.config.targets import build
 
-        with self._building("objective"):
+        with self.building("objective"):
             return build("objective", self.plain_config["objective"], trusted=self.trusted)
 
     def posterior(self) -> Any:
@@ -271,7 +271,7 @@ class Run:
         return from_tree(load(path))
 
     @contextlib.contextmanager
-    def _building(self, *groups: str) -> Iterator[None]:
+    def building(self, *groups: str) -> Iterator[None]:
         """Within, groups of the config become objects; what goes wrong is told of this run."""
         try:
             with self.user_code():

@@ -35,7 +35,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     given = named(run, vae, like, given)
     drawn = generate(vae, cfg.n, like=like, given=given, seed=cfg.seed)
     made = drawn if isinstance(drawn, dict) else {"x": drawn}
-    arrays = {k: _restored(run, v) for k, v in made.items()}
+    arrays = {k: restored(run, v) for k, v in made.items()}
     arrays = {**{k: v for k, v in used(vae, like, given, cfg.n).items() if k not in made}, **arrays}
     path = save_arrays(run.directory / "samples.npz", arrays)
     pictures = []
@@ -112,7 +112,7 @@ def used(vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any], n: int) -> 
     return {k: array_of(v) if isinstance(v, torch.Tensor) else np.asarray(v) for k, v in found.items()}
 
 
-def _restored(run: Run, value: Any) -> Any:
+def restored(run: Run, value: Any) -> Any:
     """In the units of the source, where the data were standardized."""
     from ppl_vae.core.half import array_of
 
@@ -128,8 +128,8 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
         some = {k: v[:few] if isinstance(v, list) and len(v) == cfg.n else v for k, v in given.items()}
         means = generate(vae, few, like=like, given=some, mean=True, seed=cfg.seed)
         means = of_data(means, like[0]) if isinstance(means, dict) else means
-        return {"samples": figures.samples_grid(np.clip(_restored(run, means), 0, 1))}
+        return {"samples": figures.samples_grid(np.clip(restored(run, means), 0, 1))}
     data = run.data.test if len(run.data.test) else run.data.train
-    seen = _restored(run, data.batch()[0])
+    seen = restored(run, data.batch()[0])
     samples = of_data(drawn, like[0]) if isinstance(drawn, dict) else drawn
-    return {"samples": figures.sample_marginals(seen, _restored(run, samples), run.spec.feature_names)}
+    return {"samples": figures.sample_marginals(seen, restored(run, samples), run.spec.feature_names)}

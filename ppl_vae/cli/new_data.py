@@ -1,0 +1,186 @@
+"""The data that a verb is asked about: a part of the run's own, or a file of new ones, taken as the run's were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from ppl_vae.cli.open_run import part
+from ppl_vae.errors import DataError, UsageError
+from ppl_vae.runs.run import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from ppl_vae.datasets import Dataset, Split
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The data that a verb is asked about.
+
+    Attributes:
+        split: the data.
+        name: what files of them are called: the part, or the name of the file without its ending.
+        rows: the names of the data, in their order.
+        id: what these names are called.
+    """
+
+    split: Split
+    name: str
+    rows: NDArray[Any]
+    id: str
+
+
+def asked(cfg: DictConfig, run: Run) -> Asked:
+    """The data that `split=`, or `dataset.path=`, says, with the names of their rows.
+
+    Raises:
+        UsageError: the run's data come from no file.
+        DataError: the new data are no such data.
+    """
+    new = cfg.dataset.path
+    split = part(run, cfg.split.name) if new is None else new_data(run, new)
+    name = cfg.split.name if new is None else Path(new).name.partition(".")[0] or "new"
+    numbers = np.asarray(split.indices[: len(split)].cpu() if hasattr(split.indices, "cpu") else split.indices)
+    column = cfg.get("id")
+    if column is None:
+        return Asked(split, name, numbers, "datum")
+    path = run.plain_config["dataset"].get("path") if new is None else new
+    if path is None:
+        raise UsageError(f"id={column}: the data of {run} come from no file with columns; leave it out")
+    return Asked(split, name, named_rows(Path(path), str(column), run)[numbers], str(column))
+
+
+def new_data(run: Run, path: str) -> Split:
+    """All data of a file, as the run's own were read, scaled as its training data were.
+
+    Raises:
+        UsageError: the run's data come from no file.
+        DataError: they are no data of that kind.
+    """
+    from ppl_vae.config.build import build_dataset
+    from ppl_vae.config.targets import plan
+
+    config = run.plain_config
+    node = config["dataset"]
+    with run.building("dataset"):
+        known = plan("dataset", node, trusted=run.trusted).parameters
+    if "path" not in known:
+        raise UsageError(
+            f"dataset.path={path}: the data of {run} come from no file ({node['_target_']}), so that nothing says how "
+            "one is read. In Python: pv.encode(run.vae, x), with x as a model sees it"
+        )
+    with run.building("dataset"):
+        asked_for: dict[str, Any] = {"path": path, "validation": 0, "test": 0, "standardization": "none"}
+        if run.spec.location is not None:
+            asked_for["dtype"] = "float64"  # digits of what is to be standardized are lost afterwards, not before
+        if run.spec.feature_names and node.get("shape") is None:
+            asked_for |= {"columns": list(run.spec.feature_names), "exclude": []}
+        if not node.get("with_labels"):
+            asked_for["label"] = None
+        told = {k: v for k, v in asked_for.items() if k in known}
+        data = build_dataset({**config, "dataset": {**node, **told}}, trusted=run.trusted)
+    return _as_trained(run, data, path)
+
+
+def _as_trained(run: Run, data: Dataset, path: str) -> Split:
+    """All of a data set, with the transform of the run."""
+    import torch
+
+    from ppl_vae.datasets.transform import Standardization
+
+    parts = [split for split in data.splits.values() if len(split)]
+    whole = parts[0] if len(parts) == 1 else _joined(parts)
+    shape = tuple(whole.tensors[0].shape[1:])
+    if shape != run.spec.shape:
+        raise DataError(f"dataset.path={path}: got data of shape {shape}, expected {run.spec.shape}, as {run} has them")
+    steps = tuple(step for step in whole.transform.steps if not isinstance(step, Standardization))
+    dtype = run.spec.fields[0].torch_dtype
+    if run.spec.location is not None and run.spec.scale is not None:
+        kind = (-1,) + (1,) * (len(shape) - 1)
+        of = (torch.tensor(values, dtype=torch.float64).reshape(kind) for values in (run.spec.location, run.spec.scale))
+        steps = (*steps, Standardization(*of))
+    whole = replace(whole, transform=replace(whole.transform, steps=steps, dtype=dtype))
+    if len(run.spec.fields) > 1 and run.spec.class_names and data.spec.class_names != run.spec.class_names:
+        whole = _relabelled(run, data, whole, path)
+    return whole
+
+
+def _joined(parts: list[Split]) -> Split:
+    """The parts of a data set as one, in the order of their source."""
+    import torch
+
+    first = parts[0]
+    if not all(split.in_memory for split in parts):
+        raise DataError("Got new data in several parts that are not in memory, expected one: give validation=0 test=0.")
+
+    def cat(of: list[Any]) -> Any:
+        return None if of[0] is None else torch.cat(of)
+
+    indices = cat([split.indices for split in parts])
+    order = indices.argsort()
+    tensors = tuple(cat([split.tensors[i] for split in parts])[order] for i in range(len(first.tensors)))
+    labels = cat([split.labels for split in parts])
+    factors = cat([split.factors for split in parts])
+    return replace(
+        first,
+        tensors=tensors,
+        labels=None if labels is None else labels[order],
+        factors=None if factors is None else factors[order],
+        indices=indices[order],
+    )
+
+
+def _relabelled(run: Run, data: Dataset, split: Split, path: str) -> Split:
+    """Labels by the codes of the run's classes, where the file has others or fewer."""
+    import torch
+
+    known, names = list(run.spec.class_names or ()), list(data.spec.class_names or ())
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(
+            f"dataset.path={path}: got labels {', '.join(map(str, unknown[:5]))}, expected those of {run}: "
+            f"{', '.join(map(str, known[:10]))}"
+        )
+    codes = torch.tensor([known.index(name) for name in names])
+    *others, y = split.tensors
+    assert isinstance(y, torch.Tensor)
+    y = codes[y]
+    return replace(split, tensors=(*others, y), labels=y)
+
+
+def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
+    """One column of a table: the names of its rows.
+
+    Raises:
+        DataError: it is not there, or the file has no columns.
+    """
+    import pandas as pd
+
+    from ppl_vae.datasets.files import existing_file, reading
+
+    file = existing_file(path, "a file with columns")
+    kind = run.plain_config["dataset"]["_target_"].rpartition(".")[2]
+    delimiter = run.plain_config["dataset"].get("delimiter", ",")
+    with reading(file, "file with columns"):
+        if kind == "csv":
+            frame = pd.read_csv(file, sep=delimiter, usecols=lambda name: name == column, skipinitialspace=True)
+        elif kind == "parquet":
+            frame = pd.read_parquet(file).reset_index()
+        else:
+            raise DataError(f"id={column}: {file} has no columns that could name its rows; leave it out")
+    if column not in frame:
+        raise DataError(f"id={column}: {file} has no such column")
+    names = np.asarray(frame[column])
+    return names if names.dtype.kind in "biuf" else names.astype(str)
+
+
+def raw(split: Split) -> torch.Tensor:
+    """The x of a split as its source has it."""
+    x: Any = split.tensors[0]
+    return x if hasattr(x, "isnan") else x[: len(x)]

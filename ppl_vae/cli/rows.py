@@ -1,0 +1,72 @@
+"""Files with a row for each datum: csv, parquet, npz."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae import files
+from ppl_vae.cli.artifacts import save_arrays
+from ppl_vae.errors import DataError
+from ppl_vae.runs.files import write_atomically
+from ppl_vae.runs.tables import to_csv
+
+if TYPE_CHECKING:
+    from ppl_vae.cli.new_data import Asked
+    from ppl_vae.datasets import Spec
+
+COLUMNS = 10_000
+"""The most columns of a table; more are no table that somebody looks at: npz has them as arrays."""
+
+
+def save_rows(folder: Path, asked: Asked, arrays: Mapping[str, NDArray[Any]], kind: str, spec: Spec) -> Path:
+    """Write arrays `(data, …)` with the names of their rows, into `FOLDER/NAME.csv`, `.parquet` or `.npz`.
+
+    Args:
+        folder: in the run.
+        asked: the data.
+        arrays: by name; of a table a column an element: `z[0]`, or the names of the features of x.
+        kind: `csv`, `parquet`, `npz`, or `auto`: csv unless there are images.
+        spec: of the data, for the names of columns.
+
+    Raises:
+        DataError: for a table of too many columns, or parquet without what writes it.
+    """
+    wide = sum(int(np.prod(a.shape[1:])) for a in arrays.values()) > COLUMNS
+    image = any(a.ndim > 2 for a in arrays.values())
+    kind = ("npz" if image or wide else "csv") if kind == "auto" else kind
+    path = files.folder(folder) / f"{asked.name}.{kind}"
+    if kind == "npz":
+        return save_arrays(path, {asked.id: asked.rows, **arrays})
+    if wide:
+        raise DataError(f"save={kind}: got a table of more than {COLUMNS} columns, expected save=npz")
+    import pandas as pd
+
+    columns = {name: column for key, a in arrays.items() for name, column in _columns(key, a, spec)}
+    frame = pd.DataFrame(columns, index=pd.Index(asked.rows, name=asked.id))
+    if kind == "csv":
+        write_atomically(path, to_csv(frame))
+        return path
+    buffer = io.BytesIO()
+    try:
+        frame.to_parquet(buffer)
+    except ImportError:
+        raise DataError("save=parquet takes pyarrow, which is not installed: pip install 'ppl-vae[parquet]'") from None
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _columns(key: str, values: NDArray[Any], spec: Spec) -> list[tuple[str, NDArray[Any]]]:
+    """The elements of an array `(data, …)`, each with its name."""
+    if values.ndim == 1:
+        return [(key, values)]
+    if key == "x" and spec.feature_names and values.shape[1:] == spec.shape:
+        return [(name, values[:, i]) for i, name in enumerate(spec.feature_names)]
+    return [
+        (f"{key}[{','.join(map(str, index))}]", values[(slice(None), *index)]) for index in np.ndindex(values.shape[1:])
+    ]
