@@ -82,7 +82,10 @@ def from_arrays(
     support, levels = find_support(xs, how["support"], how["levels"])
     x = xs["train"]
     seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(given["train"], x)
-    if any(map(has_nan, xs.values())):
+    incomplete = any(map(has_nan, xs.values()))
+    if incomplete and how["missing"] is False:
+        raise DataError("Got NaN in x with missing=False, expected no missing value: leave out these data, or missing.")
+    if incomplete:
         if (how["binarization"], how["dequantization"]) != ("none", "none"):
             raise DataError(
                 f"Got NaN in x with binarization={how['binarization']!r} and dequantization={how['dequantization']!r}, "
@@ -130,6 +133,7 @@ def from_arrays(
         factor_sizes=factor_sizes,
         location=location,
         scale=scale,
+        missing=incomplete if how["missing"] is None else how["missing"],
         mean=mean(splits["train"]),
     )
     sizes = {key: len(split) for key, split in splits.items()}

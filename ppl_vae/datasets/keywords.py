@@ -29,10 +29,10 @@ def source(function: Callable[P, R]) -> Callable[P, R]:
         ... def numbers(n: int, **how: Unpack[Basics]) -> dict[str, object]:
         ...     return {"n": n, **how}
         >>> numbers(3, seed=1)
-        {'n': 3, 'with_labels': False, 'dtype': None, 'seed': 1}
-        >>> numbers(3, sede=1)
+        {'n': 3, 'with_labels': False, 'dtype': None, 'seed': 1, 'missing': None}
+        >>> numbers(3, sede=1)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ppl_vae.errors.ArgumentError: Got sede=1 for numbers, expected only n, with_labels, dtype, seed: perhaps 'seed'?
+        ppl_vae.errors.ArgumentError: Got sede=1 for numbers, expected only n, with_labels, ...: perhaps 'seed'?
     """
     signature, hints = inspect.signature(function), get_type_hints(function)
     known = {name: p for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}

@@ -52,14 +52,17 @@ class Basics(TypedDict, total=False):
         dtype: of floating-point values in batches; float32 by default, see `as_tensor`. Other integers than 8-bit
             ones, and booleans, stay what they are where no policy makes them floats.
         seed: of the splits and of static binarization; apart from a run's seed, so that a sweep over seeds keeps them.
+        missing: whether values of x may be missing (NaN), which ready-made pairs then mask: true for a pair that is
+            trained on whole data and meets others later. By default, whether some are.
     """
 
     with_labels: bool
     dtype: torch.dtype | str | None
     seed: int
+    missing: bool | None
 
 
-BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0}
+BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0, "missing": None}
 
 
 class Pixels(Basics, total=False):

@@ -52,6 +52,7 @@ class Spec:
         location: where x was standardized: x = (original − location) / scale, one number per column or
             channel.
         scale: see `location`.
+        missing: whether values of x may be missing (NaN), which ready-made pairs then mask.
         mean: training mean of x, ``shape``, for output biases.
 
     Raises:
@@ -74,6 +75,7 @@ class Spec:
     factor_sizes: tuple[int, ...] | None = None
     location: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
+    missing: bool = False
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +114,7 @@ class Spec:
             value = getattr(self, item.name)
             if item.name == "fields":
                 out["fields"] = [{"name": f.name, "shape": list(f.shape), "dtype": f.dtype} for f in value]
-            elif item.name != "mean" and value is not None:
+            elif item.name != "mean" and value is not None and value is not False:
                 out[item.name] = list(value) if isinstance(value, tuple) else value
         return out
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.likelihoods.auto import likelihood_for
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.likelihoods.known import of_known
+from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.heads import inverse_softplus, positive
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
@@ -43,6 +44,7 @@ class GMVAE(nn.Module):
         check_sizes(latent_dim=latent_dim, components=components)
         self.latent_dim, self.components = latent_dim, components
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.missing = has_missing(spec)
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent_dim))
         self.raw_scale = nn.Parameter(torch.full((components, latent_dim), inverse_softplus(1.0)))
@@ -53,4 +55,5 @@ class GMVAE(nn.Module):
         with pyro.plate("data", x.shape[0]):
             y = pyro.sample("y", dist.Categorical(logits=self.logits))
             z = pyro.sample("z", dist.Normal(self.loc[y], positive(self.raw_scale)[y]).to_event(1))
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+            px = self.likelihood(self.decoder(z))
+            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.likelihoods.auto import likelihood_for
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.likelihoods.known import of_known
+from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
 from ppl_vae.nn.priors import StandardNormal
@@ -43,6 +44,7 @@ class Hierarchical(nn.Module):
         check_sizes(depth=depth)
         self.latent_dim = tuple(latent_dim)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.missing = has_missing(spec)
         self.prior = StandardNormal(latent_dim[-1])
         self.layers = nn.ModuleList(
             nn.Sequential(MLP(above, None, [width] * depth, activation), DiagonalNormal(width, dim))
@@ -57,7 +59,8 @@ class Hierarchical(nn.Module):
             z = pyro.sample(f"z{top}", self.prior())
             for level in range(top - 1, 0, -1):
                 z = pyro.sample(f"z{level}", self.layers[level - 1](z))
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+            px = self.likelihood(self.decoder(z))
+            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
 
 
 def check_lengths(latent_dim: Sequence[int], hidden: Sequence[int]) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ppl_vae.core.call import require_call
 from ppl_vae.likelihoods.auto import likelihood_for
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.likelihoods.known import of_known
+from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.mlp import Decoder
 from ppl_vae.nn.priors import StandardNormal
 
@@ -48,6 +49,7 @@ class Latent(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.missing = has_missing(spec)
         require_call("prior", prior, latent_dim=latent_dim)
         require_call("decoder", decoder, spec=spec, likelihood=self.likelihood, latent_dim=latent_dim)
         self.prior = prior(latent_dim)
@@ -64,4 +66,4 @@ class Latent(nn.Module):
             z = pyro.sample("z", prior).flatten(-max(prior.event_dim, 1))
             h = self.decoder(z, *given)
             px: Any = h if isinstance(h, dist.Distribution) else self.likelihood(h)
-            pyro.sample("x", px, obs=x)
+            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)

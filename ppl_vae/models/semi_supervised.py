@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
 from ppl_vae.likelihoods.auto import likelihood_for
-from ppl_vae.nn.features import DataSpec, one_hot
+from ppl_vae.likelihoods.known import of_known
+from ppl_vae.nn.features import DataSpec, has_missing, one_hot
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder
 from ppl_vae.nn.priors import StandardNormal
 
@@ -54,6 +55,7 @@ class SemiSupervised(nn.Module):
             raise DataError("model=semi_supervised needs a dataset with classes, this one's spec has no num_classes.")
         self.latent_dim, self.classes, self.alpha = latent_dim, spec.num_classes, alpha
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.missing = has_missing(spec)
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("logits", torch.zeros(self.classes), persistent=False)
         self.decoder = Decoder(spec, self.likelihood, latent_dim + self.classes, hidden, activation)
@@ -68,4 +70,5 @@ class SemiSupervised(nn.Module):
                     pyro.sample("y_aux", dist.Categorical(logits=self.classifier(x)), obs=y)
             y = pyro.sample("y", dist.Categorical(logits=self.logits), obs=y)
             z = pyro.sample("z", self.prior())
-            pyro.sample("x", self.likelihood(self.decoder(z, one_hot(y, self.classes).to(z.dtype))), obs=x)
+            px = self.likelihood(self.decoder(z, one_hot(y, self.classes).to(z.dtype)))
+            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.errors import DataError, one_of
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.features import DataSpec, require_whole
 
 Mixing = Literal["product", "mixture"]
 
@@ -44,6 +44,7 @@ class Topics(nn.Module):
                 f"model=topics is for vectors of counts, this dataset's x has support {spec.support!r} and "
                 f"shape {spec.shape}. Use model=vae guide=amortized."
             )
+        require_whole(spec, "model=topics, which needs the number of all words")
         self.latent_dim, self.mixing = latent_dim, mixing
         words = spec.shape[0]
         self.register_buffer("concentration", torch.full((latent_dim,), alpha), persistent=False)

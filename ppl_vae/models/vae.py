@@ -8,7 +8,7 @@ from ppl_vae.distributions.improper import Flat
 from ppl_vae.models.latent import Latent
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.features import DataSpec, require_whole
 from ppl_vae.nn.mlp import Activation, Decoder
 from ppl_vae.nn.priors import GammaPrior, PriorName, prior_for
 
@@ -152,5 +152,6 @@ class AutoregressiveVAE(Latent):
         hidden: Sequence[int] = (256,),
         prior: PriorName = "normal",
     ) -> None:
+        require_whole(spec, "model=autoregressive, whose elements depend on those before them")
         decoder = partial(AutoregressiveDecoder, hidden=hidden)
         super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)

@@ -41,8 +41,25 @@ class DataSpec(Protocol):
         """Mean of x over the training data, where known."""
 
 
+def has_missing(spec: DataSpec) -> bool:
+    """True if values of x may be missing; specs need not say so."""
+    return bool(getattr(spec, "missing", False))
+
+
+def require_whole(spec: DataSpec, what: str) -> None:
+    """Refuse data with missing values.
+
+    Raises:
+        DataError: naming what cannot do with them.
+    """
+    if has_missing(spec):
+        raise DataError(f"Got data with missing values for {what}; expected none. Use model=vae, or fill them in.")
+
+
 class Rescale(nn.Module):
     """Data of any support as floats of order one: x/(levels-1), log(1+x) for counts, else x itself.
+
+    A missing value is 0 then, which is the mean of standardized data (Mattei and Frellsen, 2019).
 
     Args:
         spec: the dataset's spec.
@@ -54,11 +71,14 @@ class Rescale(nn.Module):
         super().__init__()
         self.log = spec.support in ("counts", "positive")
         self.top = float(spec.levels - 1) if spec.support == "integers" and spec.levels else 1.0
+        self.missing = has_missing(spec)
         self.register_buffer("one", torch.ones(()), persistent=False)  # carries dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """Data `(..., *shape)` to floats of that shape."""
         x = x.to(self.one.dtype)
+        if self.missing:
+            x = torch.where(x.isnan(), 0.0, x)
         return x.log1p() if self.log else x / self.top
 
 

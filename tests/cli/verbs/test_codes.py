@@ -1,0 +1,161 @@
+"""`encode`, `reconstruct`, `impute`, `interpolate`: tables with the names of their rows, of old and new data."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.__main__ import main
+from ppl_vae.runs.run import Run
+
+WORDS = (
+    "dataset=csv", "dataset.exclude=[name]", "dataset.label=kind", "model.latent_dim=2", "model.hidden=[8]",
+    "guide.hidden=[8]", "trainer.epochs=3", "trainer.batch_size=16", "trainer.compile=off", "results.figures=false",
+    "results.posterior=false", "results.num_particles=2",
+)  # fmt: skip
+
+
+def frame(n=60, seed=0, holes=0.2):
+    draw = np.random.default_rng(seed)
+    z = draw.normal(size=n)
+    x = 1e4 + np.outer(z, [3.0, -2.0, 1.0]) + 0.3 * draw.normal(size=(n, 3))
+    x[draw.random((n, 3)) < holes] = np.nan
+    made = pd.DataFrame(x, columns=["a", "b", "c"])
+    made.insert(0, "name", [f"=row {i}" for i in range(n)])  # as a formula would begin
+    made["kind"] = np.where(z > 0, "up", "down")
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder, before = tmp_path_factory.mktemp("codes"), Path.cwd()
+    frame().to_csv(folder / "own.csv", index=False)
+    os.chdir(folder)
+    try:
+        assert main(["train", *WORDS, "dataset.path=own.csv", "hydra.run.dir=run"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    shutil.copy(made / "own.csv", tmp_path / "own.csv")
+    return Path(shutil.copytree(made / "run", tmp_path / "run"))
+
+
+def table(path, index=0):
+    return pd.read_csv(path, index_col=index)
+
+
+def test_codes_are_those_of_python_by_the_rows_of_the_file(cli, run):
+    called = cli("encode", "run=run", "format=json")
+    assert called.code == 0, called.err
+    told = json.loads(called.out)
+    assert told["sites"] == {"z": {"shape": [2], "is_exact": True}}
+    found, opened = table(run / "encoded" / "test.csv"), Run.load(run)
+    code = pv.encode(opened.vae, opened.data.test)["z"]
+    assert found.columns.tolist() == ["z[0]", "z[1]", "z_scale[0]", "z_scale[1]"]
+    assert np.allclose(found.to_numpy(), torch.cat([code.loc, code.scale], 1).numpy(), rtol=1e-6)
+    assert found.index.tolist() == opened.data.test.indices.tolist()
+    assert cli("encode", "run=run", "id=name", "split=train").code == 0
+    names = table(run / "encoded" / "train.csv").index.str.removeprefix("'")
+    assert names.tolist() == [f"=row {i}" for i in opened.data.train.indices.tolist()]
+
+
+def test_new_data_are_scaled_as_the_training_data_were(cli, run):
+    """Other rows, columns in another order, one more, no labels, and one row alone."""
+    new = frame(7, seed=1, holes=0.0)
+    new.insert(0, "more", 1.0)
+    new[["c", "more", "a", "name", "b"]].to_csv("new.csv", index=False)
+    called = cli("encode", "run=run", "dataset.path=new.csv", "id=name")
+    assert called.code == 0, called.err
+    opened = Run.load(run)
+    location, scale = (torch.tensor(v, dtype=torch.float64) for v in (opened.spec.location, opened.spec.scale))
+    x = (torch.tensor(new[["a", "b", "c"]].to_numpy()) - location) / scale
+    expected = pv.encode(opened.vae, x.float())["z"].loc
+    assert np.allclose(table(run / "encoded" / "new.csv").to_numpy()[:, :2], expected.numpy(), atol=1e-5)
+    new[["a", "b", "c"]].iloc[:1].to_csv("one.csv", index=False)
+    assert cli("encode", "run=run", "dataset.path=one.csv").code == 0
+    assert np.allclose(table(run / "encoded" / "one.csv").to_numpy()[:, :2], expected[:1].numpy(), atol=1e-5)
+
+
+def test_reconstructions_have_the_units_and_names_of_the_source(cli, run):
+    assert cli("reconstruct", "run=run", "split=train", "id=name").code == 0
+    found, own = table(run / "reconstructed" / "train.csv"), frame().set_index("name")
+    assert found.columns.tolist() == ["a", "b", "c"]
+    assert ((found - 1e4).abs().to_numpy() < 50).all()
+    found.index = found.index.str.removeprefix("'")
+    opened = Run.load(run)
+    back = opened.spec.restore(pv.reconstruct(opened.vae, opened.data.train)).numpy()
+    assert np.allclose(found.to_numpy(), back, rtol=1e-6)
+    assert set(found.index) <= set(own.index)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_known_values_are_as_the_file_has_them_and_missing_ones_are_filled(cli, run, kind):
+    called = cli("impute", "run=run", "split=train", "id=name", f"save={kind}", "draws=2", "num_particles=50")
+    assert called.code == 0, called.err
+    path, own = run / "imputed" / f"train.{kind}", frame().set_index("name")
+    if kind == "npz":
+        with np.load(path) as file:
+            found = pd.DataFrame(file["x"], index=file["name"], columns=["a", "b", "c"])
+    else:
+        found = table(path) if kind == "csv" else pd.read_parquet(path)
+    found.index = found.index.astype(str).str.removeprefix("'")
+    before = own.loc[found.index, ["a", "b", "c"]]
+    there = before.notna().to_numpy()
+    assert (found.to_numpy()[there] == before.to_numpy()[there]).all()  # to the digit
+    assert np.isfinite(found.to_numpy()).all()
+    assert "values of" in called.out
+    with np.load(run / "imputed" / "train_draws.npz") as file:
+        assert file["x"].shape == (2, len(found), 3)
+        assert (file["x"][:, there] == before.to_numpy()[there]).all()
+
+
+def test_ways_lead_from_rows_to_rows(cli, run):
+    called = cli("interpolate", "run=run", "split=train", "start=[0,1]", "end=[2,3]", "steps=3")
+    assert called.code == 0, called.err
+    with np.load(run / "interpolated.npz") as file:
+        assert file["x"].shape == (2, 3, 3)
+        opened = Run.load(run)
+        codes = pv.encode(opened.vae, opened.data.train[:2])["z"].loc
+        ends = opened.spec.restore(pv.decode(opened.vae, codes)).numpy()
+        assert np.allclose(file["x"][:, 0], ends, rtol=1e-6)
+        assert file["start"].tolist() == opened.data.train.indices[:2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("encode", "run=run", "dataset.path=gone.csv"), 1, "does not exist"),
+        (("encode", "run=run", "id=gone"), 1, "no such column"),
+        (("encode", "run=run", "dataset.path=other.csv"), 1, "c"),
+        (("encode", "run=run", "save=xlsx"), 2, "save"),
+        (("encode", "run=run", "num_particles=1"), 1, "num_particles"),
+        (("interpolate", "run=run", "start=[0]", "end=[99]"), 1, "expected some from 0 to"),
+        (("interpolate", "run=run", "start=[0]", "end=[1,2]"), 2, "expected as many"),
+        (("interpolate", "run=run", "path=straight"), 2, "linear or spherical"),
+        (("reconstruct", "run=run", "dataset=digits"), 2, "dataset"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(cli, run, words, code, told):
+    frame().drop(columns="c").to_csv("other.csv", index=False)
+    called = cli(*words)
+    assert called.code == code, called.err
+    assert told in called.err
+    assert not (run / "encoded").exists() or not list((run / "encoded").iterdir())
+
+
+def test_a_run_whose_data_come_from_no_file_says_so(cli, tmp_path):
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    assert cli("train", *small, "dataset=ppca", "dataset.num_data=40", "hydra.run.dir=made").code == 0
+    called = cli("encode", "run=made", "dataset.path=own.csv")
+    assert called.code == 2
+    assert "come from no file" in called.err
