@@ -236,7 +236,11 @@ class Saved(Enum):
 
 @dataclass
 class NewData:
-    """Other data than the run's own."""
+    """Other data than the run's own.
+
+    Attributes:
+        path: a file of the kind that the run's data came from; null: the run's own.
+    """
 
     path: str | None = None
 

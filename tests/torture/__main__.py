@@ -1,8 +1,8 @@
 """`python -m tests.torture`: every attack, one table, and its page, `docs/reliability.md`; exit code 1 if a law breaks.
 
-python -m tests.torture                       # the long form: an hour or two of processor time
+python -m tests.torture                       # the long form: an hour on two processors
 python -m tests.torture --short               # a sample of each, in a few minutes
-python -m tests.torture --only kills --seed 3 # one attack
+python -m tests.torture --only kills --seed 3 # one attack; its row of the page is made anew
 python -m tests.torture --kinds               # what hostile directories there are, and what each tries
 """
 
@@ -101,29 +101,48 @@ def processor() -> str:
     return named or platform.processor() or platform.machine()
 
 
-def told(results: Sequence[Outcome], words: str, seconds: float) -> str:
-    """The part of the page between the marks."""
+def told(results: Sequence[Outcome], words: str, before: str = "") -> str:
+    """The part of the page between the marks.
+
+    Args:
+        results: of attacks that were made now.
+        words: the command.
+        before: that part as it was: attacks that were not made now keep their rows and findings.
+    """
     from ppl_vae.version import __version__
 
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = (
-        f"`{words}`, {today}, ppl_vae {__version__}, Python {platform.python_version()}, {processor()}, "
-        f"{os.cpu_count()} cores, {seconds / 60:.0f} minutes."
+        f"The last by `{words}`: ppl_vae {__version__}, Python {platform.python_version()}, {processor()}, "
+        f"{os.cpu_count()} cores."
     )
-    broken = [f"- {line}" for line in outcome.findings(results)]
+    now = {result.name: outcome.row(result) for result in results}
+    rows = {line.split("|")[1].strip(): line for line in before.splitlines() if line.count("|") == WIDTH}
+    rows = {name: line for name, line in rows.items() if name not in ("attack", "---")} | now
+    every = [title for title, *_ in SEARCHES.values()]
+    order = ["kills", "damaged files", "hostile directories", *every]
+    kept = [
+        line.removeprefix("- ")
+        for line in before.splitlines()
+        if line.startswith("- ") and line[2:].partition(":")[0] not in now
+    ]
+    broken = [f"- {line}" for line in [*kept, *outcome.findings(results)]]
     more = (
         ["", "What was found:", "", *(line.replace("<", "&lt;").replace("\n", " ") for line in broken)]
         if broken
         else []
     )
-    return "\n".join([MARK, "", made, "", outcome.table(results), *more, "", MARK])
+    table = [*outcome.HEAD, *(rows[name] for name in sorted(rows, key=order.index))]
+    return "\n".join([MARK, "", made, "", *table, *more, "", MARK])
 
 
-def write(page: Path, results: Sequence[Outcome], words: str, seconds: float) -> None:
-    """Put the results into the page."""
+WIDTH = outcome.HEAD[0].count("|")
+
+
+def write(page: Path, results: Sequence[Outcome], words: str) -> None:
+    """Put the results into the page, beside those of attacks that were made before."""
     before, _, rest = page.read_text(encoding="utf-8").partition(MARK)
-    _, _, after = rest.partition(MARK)
-    page.write_text(before + told(results, words, seconds) + after, encoding="utf-8")
+    there, _, after = rest.partition(MARK)
+    page.write_text(before + told(results, words, there) + after, encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,13 +154,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=names, help="one attack; may be given again")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="tasks at a time")
-    parser.add_argument("--page", type=Path, help="where the table is kept; the long form of all: docs/reliability.md")
+    parser.add_argument("--page", type=Path, help="where rows are kept; those of the long form: docs/reliability.md")
     parser.add_argument("--kinds", action="store_true", help="list the hostile directories, each with what it tries")
     chosen = parser.parse_args(argv)
     if chosen.kinds:
         print(hostile.listed())
         return 0
-    began = time.monotonic()
     warm.warm()
     made = attacks(
         chosen.count,
@@ -156,16 +174,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name}: not there", file=sys.stderr)
             continue
         print(f"{name} …", file=sys.stderr, flush=True)
-        results.append(made[name]())
+        began = time.monotonic()
+        found = made[name]()
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        found.when = f"{day}, {(time.monotonic() - began) / 60:.0f} min"
+        results.append(found)
     print(outcome.table(results))
     print("\n".join(["", *outcome.findings(results)]))
-    whole = not (chosen.short or chosen.only or chosen.count is not None)
-    page = chosen.page or (PAGE if whole else None)
+    page = chosen.page or (None if chosen.short or chosen.count is not None else PAGE)
     if page is not None:
         words = re.sub(
             r"\s*--page \S+", "", " ".join(["python -m tests.torture", *(sys.argv[1:] if argv is None else argv)])
         )
-        write(page, results, words, time.monotonic() - began)
+        write(page, results, words)
     return 0 if results and all(result.sound for result in results) else 1
 
 

@@ -21,6 +21,7 @@ class Outcome:
         broken: for each law how often it was broken.
         findings: a line for each breach, with what is needed to repeat it.
         asked: how many the long form has at least.
+        when: the day, and the minutes that it took.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Outcome:
     broken: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     asked: int = 0
+    when: str = ""
 
     @property
     def sound(self) -> bool:
@@ -50,17 +52,22 @@ def of_others(name: str, unit: str, found: Any, asked: int) -> Outcome:
     return Outcome(name, unit, found.tried, found.refused, found.right, broken, lines, asked)
 
 
+HEAD = (
+    "| attack | tried | told in words | as if nothing had happened | laws broken | when |",
+    "| --- | ---: | ---: | ---: | --- | --- |",
+)
+
+
+def row(result: Outcome) -> str:
+    """The row of one attack."""
+    laws = ", ".join(f"{law} {count}" for law, count in result.broken.items())
+    tried = f"{result.tried:,} {result.unit}"
+    return f"| {result.name} | {tried} | {result.told:,} | {result.right:,} | {laws} | {result.when} |"
+
+
 def table(results: Sequence[Outcome]) -> str:
     """A row for each attack."""
-    rows = [
-        "| attack | tried | told in words | as if nothing had happened | laws broken |",
-        "| --- | ---: | ---: | ---: | --- |",
-    ]
-    for result in results:
-        laws = ", ".join(f"{law} {count}" for law, count in result.broken.items())
-        tried = f"{result.tried:,} {result.unit}"
-        rows.append(f"| {result.name} | {tried} | {result.told:,} | {result.right:,} | {laws} |")
-    return "\n".join(rows)
+    return "\n".join([*HEAD, *map(row, results)])
 
 
 def findings(results: Iterable[Outcome]) -> list[str]:

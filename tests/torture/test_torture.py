@@ -35,14 +35,22 @@ def test_the_table_says_what_was_tried_and_found(tmp_path):
     assert not found.sound
     page = tmp_path / "page.md"
     page.write_text(f"before\n{MARK}\nNot run yet.\n{MARK}\nafter\n")
-    write(page, [found], "the command", 60)
+    write(page, [found], "the command")
     text = page.read_text()
     assert text.startswith(f"before\n{MARK}\n")
     assert text.endswith(f"{MARK}\nafter\n")
     assert "| kills | 3 kills | 1 | 1 | lost 1 |" in text
     assert "&lt;b>" in text
+    write(page, [Outcome("damaged files", "files", 5, 1, 4, {"silent": 0}, when="today")], "another")
+    text = page.read_text()
+    assert "| kills | 3 kills | 1 | 1 | lost 1 |" in text  # the row of an attack stays until it is made again
+    assert "&lt;b>" in text
+    assert "| damaged files | 5 files | 1 | 4 | silent 0 | today |" in text
+    write(page, [Outcome("kills", "kills", 4, 0, 4, {"lost": 0})], "again")
+    assert "| kills | 4 kills | 0 | 4 | lost 0 |  |" in page.read_text()
+    assert "&lt;b>" not in page.read_text()
     assert "Not run yet" not in text
-    assert "the command" in told([found], "the command", 1)
+    assert "the command" in told([found], "the command")
 
     class Others:
         tried, refused, right, undocumented, hangs = 9, 4, 3, ["a", "b"], []
