@@ -49,7 +49,7 @@ def encode(
     r"""Give mean and standard deviation of q(z | x) of every latent in the data plate, datum by datum.
 
     They are the guide's own where q(z | x) is one distribution that knows them. Where it is a mixture over other draws
-    h (the upper latents of a hierarchy, an auxiliary site, a latent that all data share), with m(h), v(h) the mean and
+    h (other latents of a hierarchy, an auxiliary site, a latent that all data share), with m(h), v(h) the mean and
     variance of the site given those,
 
     $$\mathrm{loc} = \mathbb E\, m(h), \qquad \mathrm{scale}^2 = \mathbb E\, v(h) + \mathrm{Var}\, m(h)$$

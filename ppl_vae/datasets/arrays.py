@@ -114,6 +114,8 @@ def from_arrays(
         splits[key] = Split(tensors, y, factor, indices=indices, columns=columns)
         start += rows
     splits = _carve(splits, shares, how["seed"])
+    if incomplete:
+        _refuse_empty(splits["train"])
     splits, support, levels = prepare(splits, how, support, levels, seen_dtype)
 
     batch = splits["train"][:1].batch()
@@ -139,6 +141,18 @@ def from_arrays(
     sizes = {key: len(split) for key, split in splits.items()}
     provenance = {"source": name, "seed": how["seed"], "sizes": sizes, "policies": policies}
     return Dataset(name, spec, **splits, provenance=provenance)
+
+
+def _refuse_empty(train: Split) -> None:
+    """Refuse elements of x of which no training datum has a value: nothing can be learned of them."""
+    known = sum((~part.isnan()).sum(0) for part in train.tensors[0].split(4096))
+    empty = (torch.as_tensor(known) == 0).flatten().nonzero().flatten().tolist()
+    if empty:
+        shown = ", ".join(repr(train.columns[i]) if train.columns else str(i) for i in empty[:5])
+        raise DataError(
+            f"Got {len(empty)} columns or elements of x without a single value in the training data ({shown}), "
+            "expected some of each: leave them out."
+        )
 
 
 def _check_alike(parts: Mapping[str, tuple[Tensor | Column, ...]]) -> None:

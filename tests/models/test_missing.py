@@ -80,7 +80,7 @@ def test_families_train_on_what_is_there(name):
 
 def test_images_with_holes_train_by_convolutions():
     x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    x[:, :, 2:4] = torch.nan
+    x[:10, :, 2:4] = torch.nan
     data = pv.datasets.from_arrays(x, support="unit")
     model = pv.models.ConvVAE(data.spec, latent_dim=2, channels=(4, 4), hidden=(8,))
     vae = pv.VAE(model, pv.guides.ConvAmortized(data.spec, model, channels=(4, 4), hidden=(8,)))
@@ -126,5 +126,7 @@ def test_what_cannot_leave_out_values_refuses_them():
     joint = pyro.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
     with pytest.raises(DataError, match="one density together"):
         of_known(joint, torch.zeros(1, 2))
+    with pytest.raises(DataError, match="columns or elements of x without a single value in the training data"):
+        pv.datasets.from_arrays(torch.tensor([[torch.nan, 1.0], [torch.nan, 2.0]]))
     with pytest.raises(DataError, match="missing=False"):
         pv.datasets.from_arrays(x, missing=False)
