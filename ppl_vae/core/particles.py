@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ppl_vae.core.axes import PARTICLES, Axes
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.enumeration import Expectation, contracted, enumerating_guide, enumerating_model, inner_expectation
-from ppl_vae.core.plates import sample_sites
+from ppl_vae.core.plates import follow, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.programs import exclusive
 from ppl_vae.core.site import Site, read_site, stack_sites
@@ -91,9 +91,9 @@ class Runner:
                         given[name] = msg["value"]
             draw = Draw(self._estimator, partial(self._axes_of_draw, k, noise), shared, given, redraw)
             with _subsets_of(traces[0] if traces else None), draw, enumerating_guide(self.prepared):
-                traces.append(poutine.trace(self._run).get_trace(program))
+                traces.append(poutine.trace(self.run).get_trace(program))
         expects = [inner_expectation(trace, plates) if self.prepared.summed else None for trace in traces]
-        return traces, self._stack([self._read(t, e, drawn=True) for t, e in zip(traces, expects, strict=True)])
+        return traces, self.stack([self.read(t, e, drawn=True) for t, e in zip(traces, expects, strict=True)])
 
     @exclusive
     def model(self, guide: list[Trace], *, values: Mapping[str, Tensor] | None = None) -> tuple[Sites, Sites]:
@@ -111,16 +111,16 @@ class Runner:
                 for name, value in given.items():
                     trace.nodes[name] = {**trace.nodes[name], "value": value}
             with poutine.replay(trace=trace), _subsets_of(first), enumerating_model(self.prepared, trace):
-                model = poutine.trace(self._run).get_trace(self.vae.run_model)
+                model = poutine.trace(self.run).get_trace(self.vae.run_model)
             first = first or model
             if self.prepared.enumerates:
                 summed, made = contracted(trace, model, self._axes, self.total, self.prepared)
-                sites = self._read(model, inner_expectation(trace, self.prepared.plates))
+                sites = self.read(model, inner_expectation(trace, self.prepared.plates))
                 kept = {name: site for name, site in sites.items() if name not in summed}
                 runs.append(({**kept, **made}, {name: sites[name] for name in summed}))
             else:
-                runs.append((self._read(model), {}))
-        return self._stack([run[0] for run in runs]), self._stack([run[1] for run in runs])
+                runs.append((self.read(model), {}))
+        return self.stack([run[0] for run in runs]), self.stack([run[1] for run in runs])
 
     @property
     def runs(self) -> int:
@@ -131,7 +131,8 @@ class Runner:
         """The estimator that draws a site; None: its distribution does."""
         return self.prepared.estimator(msg) if self.prepared.mode == "estimate" else None
 
-    def _run(self, program: Program) -> Any:
+    def run(self, program: Program) -> Any:
+        """One run of a program, for all particles that it takes at a time."""
         if self.strategy == "plate":
             with pyro.plate(PARTICLES, self.particles, dim=self.prepared.plates.particle_dim):
                 return program(*self.batch)
@@ -151,7 +152,14 @@ class Runner:
     def _axes_of_draw(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> Axes:
         return self._axes(msg["cond_indep_stack"], k, noise.setdefault(msg["name"], []))
 
-    def _read(self, trace: Trace, expect: Expectation | None = None, drawn: bool = False) -> Sites:
+    def released(self) -> Sites:
+        """The sites of the model with its observations released, for latents of the guide; not for a loop."""
+        latents = {n: site.raw for n, site in self.guide()[1].items() if not (site.is_observed or site.is_auxiliary)}
+        program = poutine.condition(poutine.uncondition(self.vae.run_model), data=latents)
+        return self.read(poutine.trace(self.run).get_trace(program))
+
+    def read(self, trace: Trace, expect: Expectation | None = None, drawn: bool = False) -> Sites:
+        """The sites of a trace."""
         return {
             name: read_site(
                 msg,
@@ -165,7 +173,8 @@ class Runner:
             for name, msg in sample_sites(trace).items()
         }
 
-    def _stack(self, runs: list[Sites]) -> Sites:
+    def stack(self, runs: list[Sites]) -> Sites:
+        """The sites of all runs as those of all particles."""
         if self.strategy != "loop":
             return runs[0]
         if any(run.keys() != runs[0].keys() for run in runs):
@@ -277,8 +286,62 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, strategy: s
     return None
 
 
+def released_strategy(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> str:
+    """How particles of the model are drawn where its observations are drawn too, which then differ between particles.
+
+    A program may be right for particles of its latents and wrong for those of its data: `y[:, None]` of a label.
+    """
+    if prepared.strategy == "loop" or not _feeds_on(vae, batch):
+        return prepared.strategy
+    with torch.no_grad(), pyro.validation_enabled(False):
+        return prepared.strategy if all(_released_agrees(vae, batch, prepared) for _ in range(CHANCES)) else "loop"
+
+
+def _feeds_on(vae: "VAE", batch: tuple[Any, ...]) -> bool:
+    """True if a site of the model depends on the value of an observed one, or that cannot be told."""
+    released = poutine.uncondition(vae.run_model)
+    try:
+        with torch.no_grad(), pyro.validation_enabled(False):
+            observed = {
+                n
+                for n, s in sample_sites(poutine.trace(released).get_trace(*batch)).items()
+                if s["infer"].get("was_observed")
+            }
+        return any(above & observed for above in follow(released, batch).values())
+    except Exception:  # any operation may refuse the tensors that carry provenance
+        return True
+
+
+def _released_agrees(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, particles: int = 2) -> bool:
+    """True if each particle of the released model has the log-densities that it has alone."""
+    alone, together = Runner(vae, batch, prepared), Runner(vae, batch, prepared, particles, prepared.strategy)
+    single = alone.released()
+    try:
+        drawn = together.released()
+        for k in range(particles):
+            values = {
+                name: particle_of(site, k, prepared, particles).reshape(single[name].raw.shape)
+                for name, site in drawn.items()
+                if not site.is_deterministic
+            }
+            conditioned = poutine.condition(poutine.uncondition(vae.run_model), data=values)
+            expected = alone.read(poutine.trace(alone.run).get_trace(conditioned))
+            for name, site in drawn.items():
+                got = site.log_prob[..., k : k + 1, :] if site.is_local else site.log_prob[..., k : k + 1]
+                want = expected[name].log_prob
+                if got.shape != want.shape or not torch.allclose(got, want, rtol=1e-3, atol=1e-4, equal_nan=True):
+                    return False
+    except Exception:  # whatever a program may raise when its values have an axis more
+        return False
+    return True
+
+
+def particle_of(site: Site, k: int, prepared: Prepared, particles: int) -> Tensor:
+    """Particle k's value of a site, without an axis for particles."""
+    return _alone(site, k, prepared.plates.particle_dim, prepared.strategy, particles)
+
+
 def _alone(site: Site, k: int, particle_dim: int, strategy: str, particles: int) -> Tensor:
-    """Particle k's value, without an axis for particles."""
     event_dim = getattr(site.fn, "event_dim", 0)
     if strategy == "plate":
         axis = particle_dim - event_dim

@@ -1,6 +1,7 @@
 """Draws from the model with its observations released: new data, given latents or not."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from ppl_vae.core.axes import PARTICLES
 from ppl_vae.core.data import take_batch
-from ppl_vae.core.particles import Runner
+from ppl_vae.core.particles import Runner, particle_of
 from ppl_vae.core.plates import run_pair, sample_sites
-from ppl_vae.core.run import prepare
+from ppl_vae.core.prepared import Prepared
+from ppl_vae.core.run import prepare, prepare_released
 from ppl_vae.core.site import Site
 from ppl_vae.errors import CheckError
 
@@ -45,26 +47,50 @@ def predict(
         CheckError: if a latent has a prior that cannot be drawn from, as in a deterministic autoencoder.
     """
     batch = take_batch(vae, batch)
-    prepared = prepare(vae, batch, particles, mode="draw")
-    runner = Runner(vae, batch, prepared, particles, prepared.strategy if particles > 1 else "single")
+    try:
+        with torch.no_grad():
+            return _predicted(vae, batch, particles, dict(values or {}), mean)
+    except NotImplementedError as error:
+        raise CheckError(
+            f"This model cannot generate: {_improper(vae, batch) or error}. Drawing new data takes a prior that can be "
+            "drawn from, such as that of model=vae; a deterministic autoencoder has none."
+        ) from error
+
+
+def _predicted(
+    vae: "VAE", batch: tuple[Any, ...], particles: int, values: dict[str, Tensor], mean: bool
+) -> tuple[Sites, Sites]:
+    prepared, strategy = prepare(vae, batch, particles, mode="draw"), "single"
+    if particles > 1:
+        prepared = prepare_released(vae, batch, prepared)
+        strategy = prepared.released
+        if strategy != prepared.strategy and values:
+            values = _one_by_one(vae, batch, prepared, particles, values)
+    runner = Runner(vae, batch, prepared, particles, strategy)
     runs: list[tuple[Sites, Sites]] = []
     for k in range(runner.runs):
         program = poutine.uncondition(vae.run_model)
-        held = dict(values or {}) if runner.strategy != "loop" else {n: v[k] for n, v in (values or {}).items()}
+        held = values if strategy != "loop" else {name: value[k] for name, value in values.items()}
         in_part = {n: v for n, v in held.items() if v.is_floating_point() and bool(v.isnan().any())}
         if held:
             program = poutine.condition(program, data={n: v for n, v in held.items() if n not in in_part})
-        try:
-            with torch.no_grad(), _InPart(in_part):
-                trace = poutine.trace(runner._run).get_trace(program)
-        except NotImplementedError as error:
-            raise CheckError(
-                f"This model cannot generate: {_improper(vae, batch) or error}. Drawing new data takes a prior that "
-                "can be drawn from, such as that of model=vae; a deterministic autoencoder has none."
-            ) from error
+        with _InPart(in_part):
+            trace = poutine.trace(runner.run).get_trace(program)
         runs.append(_read(runner, trace, mean, held))
-    drawn, latent = (runner._stack([run[i] for run in runs]) for i in (0, 1))
+    drawn, latent = (runner.stack([run[i] for run in runs]) for i in (0, 1))
     return drawn, latent
+
+
+def _one_by_one(
+    vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, particles: int, values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Values of all particles as a loop over them takes them."""
+    sites = Runner(vae, batch, prepared).released()
+    return {
+        name: torch.stack([particle_of(replace(site, raw=value), k, prepared, particles) for k in range(particles)])
+        for name, value in values.items()
+        if (site := sites.get(name)) is not None
+    }
 
 
 class _InPart(Messenger):
@@ -95,7 +121,7 @@ def _read(runner: Runner, trace: Trace, of_means: bool, held: Mapping[str, Tenso
             value: Any = node["value"]
             expectation = expected(node["fn"])
             node["value"] = _merged(held[name], expectation) if name in held else expectation.expand(value.shape)
-    read = runner._read(trace)
+    read = runner.read(trace)
     return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
 
 

@@ -30,6 +30,7 @@ class Prepared:
         unpaired: Auxiliary sites of the guide that the model has no reverse of, and that carry no other site.
         strategy: How several particles are drawn: `"plate"`, `"tile"` or `"loop"`; empty until it is needed.
         reasons: Why each strategy before the chosen one was passed over.
+        released: How several particles of the model with its observations released are drawn; empty until it is needed.
     """
 
     plates: PlateStructure
@@ -41,6 +42,7 @@ class Prepared:
     unpaired: frozenset[str] = frozenset()
     strategy: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
+    released: str = ""
 
     @property
     def enumerates(self) -> bool:
@@ -68,4 +70,4 @@ class Prepared:
     def drawing(self, summable: frozenset[str] = frozenset()) -> "Prepared":
         """The pair as declared: every site one draw of its distribution, but those of `summable` summed out."""
         summed = self.summed & summable
-        return replace(self, mode="sum" if summed else "draw", summed=summed, strategy="", reasons={})
+        return replace(self, mode="sum" if summed else "draw", summed=summed, strategy="", reasons={}, released="")

@@ -12,7 +12,7 @@ from ppl_vae import rng
 from ppl_vae.core.assign import assign
 from ppl_vae.core.batch import batch_length, structure, take
 from ppl_vae.core.data import take_batch
-from ppl_vae.core.particles import Runner, choose, own_noise
+from ppl_vae.core.particles import Runner, choose, own_noise, released_strategy
 from ppl_vae.core.plates import probe, unchanged
 from ppl_vae.core.prepared import Mode, Prepared
 from ppl_vae.core.programs import exclusive
@@ -69,6 +69,17 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
             strategy, reasons = choose(vae, batch, known)
         known = replace(known, strategy=strategy, reasons=reasons)
         vae.prepared[key, mode] = known
+    return known
+
+
+def prepare_released(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> Prepared:
+    """Learn once, too, how particles of the model are drawn where its observations are drawn with them."""
+    if prepared.released:
+        return prepared
+    with unchanged(vae):
+        strategy = released_strategy(vae, batch, prepared)
+    known = replace(prepared, released=strategy)
+    vae.prepared[_key(vae, batch), prepared.mode] = known
     return known
 
 

@@ -254,3 +254,34 @@ def test_lengths_of_sequences_are_asked_for():
         generate(vae, 2)
     assert generate(vae, 7, given={"lengths": 3}).shape == (7, 5, 3)
     assert generate(vae, 7, like=batch).shape == (7, 5, 3)
+
+
+def released(first, rows=2):
+    """A model whose x depends on another observed value, by a way that is right for one particle; by `first`."""
+
+    def model(x, y):
+        with pyro.plate("data", x.shape[0]):
+            y = pyro.sample("y", dist.Bernoulli(0.5).expand([x.shape[0]]), obs=y)
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 0.01).to_event(1))
+            pyro.sample("x", dist.Normal(z + 100 * first(y), 0.01).to_event(1), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(torch.zeros(x.shape[0], 2), 0.01).to_event(1))
+
+    return pv.VAE(model, guide), (torch.zeros(rows, 2), torch.zeros(rows))
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize(
+    ("first", "strategy"), [(lambda y: y[:, None], "loop"), (lambda y: y[..., None], "plate")], ids=["left", "right"]
+)
+def test_particles_of_drawn_data_are_those_of_a_run_alone(first, strategy, rows):
+    """A label that is drawn has an axis of particles, which `y[:, None]` takes for that of data."""
+    vae, batch = released(first, rows)
+    drawn = pv.posterior(vae, batch, draws=40)
+    for group in ("posterior_predictive", "prior_predictive"):
+        y, x = (torch.as_tensor(drawn[group][name].values[0]) for name in ("y", "x"))
+        assert 0 < y.float().mean() < 1
+        assert torch.allclose(x, 100.0 * y[..., None], atol=0.2)
+    assert {prepared.released for prepared in vae.prepared.values() if prepared.released} == {strategy}

@@ -27,7 +27,7 @@ MARK = "<!-- torture -->"
 SEARCHES = {
     "mutate_data": ("mutated data files", "files", 20_000),
     "mutate_runs": ("mutated run directories", "directories", 4_000),
-    "mutate_commands": ("mutated command lines", "command lines", 14_000),
+    "mutate_commands": ("mutated command lines", "command lines", 10_000),
     "hostile_calls": ("calls of public functions", "calls", 16_000),
 }
 """Searches for undocumented errors: what each tries, and how many the long form has."""
@@ -68,7 +68,7 @@ def attacks(
 
     found: dict[str, Callable[[], Outcome]] = {
         "kills": lambda: kills.attack(
-            number("kills", 600), seed, workers=workers, say=say, only=SHORT_KILLS if short else ()
+            number("kills", 520), seed, workers=workers, say=say, only=SHORT_KILLS if short else ()
         ),
         "damage": lambda: damage.attack(number("damage", 1_000), seed, workers=workers, say=say),
         "hostile": directories,
