@@ -121,6 +121,7 @@ class Train:
         name: runs go into outputs/NAME/DATE_TIME_ID.
         seed: of all random numbers.
         resume: DIR of an interrupted run, which goes on in place; with `-m` of a sweep.
+        init: DIR of another run, whose best weights this one begins with: a run of its own, which names it.
         trust: of `resume=DIR` that was not made here, build whatever it names: read it first (docs/security.md).
         format: `json` prints one JSON object on standard output and nothing else.
         results: what is made once training is done.
@@ -129,6 +130,7 @@ class Train:
     name: str = MISSING
     seed: int = 0
     resume: str | None = None
+    init: str | None = None
     trust: bool = False
     format: Format = Format.table
     dataset: Any = MISSING

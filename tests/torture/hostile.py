@@ -53,7 +53,7 @@ def words(door: str, case: Case, kind: Kind) -> list[str]:
         "report": ["report", f"run={run}"],
         "export": ["export", f"run={run}"],
         "resume": resumed if kind.of != "sweep" else ["train", "-m", f"resume={case.sweep}"],
-        "compare": ["compare", f"sweep={case.sent if kind.of == 'run' else case.sweep}"],
+        "compare": ["compare", f"sweep={case.sweep if kind.of == 'sweep' else case.sent}"],
         "sweeps": ["sweeps", f"dir={case.sent}"],
     }[door]
 

@@ -18,6 +18,7 @@ from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import Assembled, assemble, types_logger
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.cli.parent import begin_with
 from ppl_vae.cli.process import reset_process
 from ppl_vae.cli.progress import attempt, bar, say
 from ppl_vae.cli.resume import MAY_CHANGE, is_done
@@ -296,6 +297,9 @@ def _begin(
     from ppl_vae.diagnostics.collapse import CollapseAlarm
 
     arguments = _arguments(cfg, made)
+    if cfg.init is not None and not (_resumes(cfg, context) and checkpoints.are_there(context.directory)):
+        made.facts.update(begin_with(made.vae, made.data, cfg.init))
+        made.saved["init"] = made.facts["parent"]["run"]
     recorder.start(made.saved, sealed=made.trusted, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
     trackers = []
