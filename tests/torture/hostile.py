@@ -26,7 +26,7 @@ SECONDS = 20
 """Of the processor; of the clock fifteen times as many, since others may be using the machine."""
 
 OF_RUN = ("load", "evaluate", "posterior", "generate", "gradients", "calibrate", "check", "report", "export", "resume",
-          "compare", "sweeps")  # fmt: skip
+          "compare", "sweeps", "encode", "reconstruct", "interpolate")  # fmt: skip
 OF_SWEEP = ("compare", "sweeps", "resume", "evaluate", "report", "load")
 MAIN = ("load", "resume")
 REST = tuple(door for door in OF_RUN if door not in MAIN)
@@ -50,6 +50,9 @@ def words(door: str, case: Case, kind: Kind) -> list[str]:
         "gradients": ["gradients", f"run={run}", "samples=10", "figures=false"],
         "calibrate": ["calibrate", f"run={run}", "simulations=10", "draws=10", "figures=false"],
         "check": ["check", f"run={run}"],
+        "encode": ["encode", f"run={run}"],
+        "reconstruct": ["reconstruct", f"run={run}", "num_particles=2"],
+        "interpolate": ["interpolate", f"run={run}", "start=[0]", "end=[1]"],
         "report": ["report", f"run={run}"],
         "export": ["export", f"run={run}"],
         "resume": resumed if kind.of != "sweep" else ["train", "-m", f"resume={case.sweep}"],
