@@ -15,7 +15,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import ppl_vae
-from ppl_vae.config.schema import GROUPS, about, conf_dir, verbs
+from ppl_vae.config.keys import GROUPS
+from ppl_vae.config.schema import about, conf_dir, verbs
 
 SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",

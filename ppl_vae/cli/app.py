@@ -89,7 +89,7 @@ def _run(verb: str, words: list[str]) -> int:
     words.remove(verb)
     from ppl_vae.cli import ranks
     from ppl_vae.cli.hydra import call_hydra
-    from ppl_vae.config.schema import RUN_OR_GROUPS
+    from ppl_vae.config.keys import RUN_OR_GROUPS
 
     arguments = parse(words)
     name = verb

@@ -16,8 +16,8 @@ from ppl_vae.cli import ranks
 from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
+from ppl_vae.config.keys import GROUPS
 from ppl_vae.config.locate import locate
-from ppl_vae.config.schema import GROUPS
 from ppl_vae.config.signature import INJECTED
 from ppl_vae.config.targets import PROGRAMS, build, check, is_path, parameters
 from ppl_vae.errors import PplVaeError, UsageError

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from ppl_vae.cli.arguments import FLAGS, Arguments
 from ppl_vae.cli.hydra import DONE
-from ppl_vae.config.schema import Format, Part, near, verbs
+from ppl_vae.config.keys import Format, Part
+from ppl_vae.config.schema import near, verbs
 from ppl_vae.errors import UsageError
 
 

@@ -24,7 +24,8 @@ from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.schema import SCHEMAS, Format, conf_dir, register, validated
+from ppl_vae.config.keys import SCHEMAS, Format
+from ppl_vae.config.schema import conf_dir, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import reset_process
-from ppl_vae.config.schema import GROUPS
+from ppl_vae.config.keys import GROUPS
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.run import Run
 

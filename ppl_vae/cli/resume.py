@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from ppl_vae import files
 from ppl_vae.cli.arguments import Arguments, next_command, quote
-from ppl_vae.config.schema import Train, describe, near
+from ppl_vae.config.keys import Train
+from ppl_vae.config.schema import describe, near
 from ppl_vae.config.targets import unlisted
 from ppl_vae.errors import DamagedError, RunError, UsageError
 from ppl_vae.runs import checkpoints, saved

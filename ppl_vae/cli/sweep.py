@@ -22,7 +22,7 @@ from ppl_vae.cli.messages import exit_code
 from ppl_vae.cli.output import console_on
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.schema import Format
+from ppl_vae.config.keys import Format
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import to_json
 from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions

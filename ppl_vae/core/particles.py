@@ -287,7 +287,7 @@ def _differs(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared, strategy: s
 
 
 def released_strategy(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> str:
-    """How particles of the model are drawn where its observations are drawn too, which then differ between particles.
+    """The way to draw particles of the model where its observations are drawn too, and differ between particles.
 
     A program may be right for particles of its latents and wrong for those of its data: `y[:, None]` of a label.
     """

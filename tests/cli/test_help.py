@@ -5,7 +5,8 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from ppl_vae.config.schema import DOORS, verbs
+from ppl_vae.config.keys import DOORS
+from ppl_vae.config.schema import verbs
 from ppl_vae.config.signature import parameters
 
 LINES = [["train"], ["train", "model=conv", "guide=conv"], ["train", "objective=beta_vae"], ["evaluate"]]

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from ppl_vae.cli.assemble import GIVEN
 from ppl_vae.cli.hydra import Job
-from ppl_vae.config.schema import GROUPS, conf_dir
+from ppl_vae.config.keys import GROUPS
+from ppl_vae.config.schema import conf_dir
 from ppl_vae.config.targets import check
 from ppl_vae.runs.recorder import read_text
 from ppl_vae.runs.run import Run

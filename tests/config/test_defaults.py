@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import ppl_vae as pv
-from ppl_vae.config import schema
+from ppl_vae.config import keys, schema
 from ppl_vae.config.locate import locate
 from ppl_vae.config.signature import defaults
 from ppl_vae.config.targets import parameters
@@ -15,15 +15,15 @@ from ppl_vae.training import fit
 
 CONF = schema.conf_dir()
 DOORS = {
-    "trainer": (schema.Trainer, fit),
-    "train": (schema.Train, fit),
-    "results, evaluated": (schema.Results, pv.evaluate),
-    "results, drawn": (schema.Results, pv.posterior),
-    "evaluate": (schema.Evaluate, pv.evaluate),
-    "posterior": (schema.Posterior, pv.posterior),
-    "generate": (schema.Generate, pv.generate),
-    "gradients": (schema.Gradients, pv.gradients),
-    "calibrate": (schema.Calibrate, calibrate),
+    "trainer": (keys.Trainer, fit),
+    "train": (keys.Train, fit),
+    "results, evaluated": (keys.Results, pv.evaluate),
+    "results, drawn": (keys.Results, pv.posterior),
+    "evaluate": (keys.Evaluate, pv.evaluate),
+    "posterior": (keys.Posterior, pv.posterior),
+    "generate": (keys.Generate, pv.generate),
+    "gradients": (keys.Gradients, pv.gradients),
+    "calibrate": (keys.Calibrate, calibrate),
 }
 """What the command line knows, and the function it calls."""
 
@@ -44,7 +44,7 @@ def test_the_command_line_has_the_defaults_of_python(dataclass, function):
     nothing = (None, {}, [])
     pairs = {k: (ours[k], default(function, k)) for k in shared}
     different = {k: (a, b) for k, (a, b) in pairs.items() if a != b and not (a in nothing and b in nothing)}
-    if dataclass is schema.Generate:
+    if dataclass is keys.Generate:
         different.pop("seed", None)  # in Python None goes on with the caller's random state
     assert not different
 
@@ -71,7 +71,7 @@ def repeated(node, own, path=""):
 def test_a_file_holds_what_differs(path):
     node = OmegaConf.to_container(OmegaConf.load(path)) or {}
     assert isinstance(node, dict)
-    own = OmegaConf.to_container(OmegaConf.structured(schema.SCHEMAS[path.stem if path in VERBS else "train"]))
+    own = OmegaConf.to_container(OmegaConf.structured(keys.SCHEMAS[path.stem if path in VERBS else "train"]))
     assert isinstance(own, dict)
     assert repeated(node, own[path.parent.name] if path.parent.name in ("trainer", "engine") else own) == []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from ppl_vae.config import keys
 from ppl_vae.config import schema as config
 from ppl_vae.errors import PplVaeError, UsageError
 
@@ -34,14 +35,14 @@ def test_every_option_fits_the_signature_of_its_target(group, option):
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
 def test_every_trainer_option_fits_the_schema(option):
-    merged = OmegaConf.merge(OmegaConf.structured(config.Trainer), load("trainer", option))
+    merged = OmegaConf.merge(OmegaConf.structured(keys.Trainer), load("trainer", option))
     assert merged.epochs >= 1
 
 
 def test_the_trainer_is_what_fit_takes():
     from ppl_vae.training import fit
 
-    ours = set(config.describe(config.Trainer))
+    ours = set(config.describe(keys.Trainer))
     given = {
         "vae",
         "data",
@@ -61,7 +62,7 @@ def test_the_trainer_is_what_fit_takes():
 def test_every_verb_has_a_config_with_its_own_schema(verb):
     primary = OmegaConf.load(CONF / f"{verb}.yaml")
     assert primary.defaults[0] == f"{verb}_schema"
-    assert set(primary) - {"defaults", "hydra"} <= set(config.describe(config.SCHEMAS[verb]))
+    assert set(primary) - {"defaults", "hydra"} <= set(config.describe(keys.SCHEMAS[verb]))
     assert (CONF / f"{verb}.yaml").read_text().startswith("# ")
 
 
