@@ -4,11 +4,15 @@ A file of HDF5 may name other files, for its values and for whole groups, which 
 and a group may hold itself. Looked at before any reader follows. Imports no torch.
 """
 
+import mmap
 from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import PplVaeError, RunError
 from ppl_vae.reading import require_regular
+
+HEAP = b"GCOL\x01\x00\x00\x00"
+"""The beginning of a heap in which texts of any length lie."""
 
 OBJECTS = 10_000
 """Groups and variables of a file."""
@@ -36,6 +40,8 @@ def require_contained(path: Path, error: type[PplVaeError] = RunError) -> None:
     import h5py
 
     require_regular(path, "a netCDF file", error)
+    if at := _endless(path):
+        raise error(f"{path} is damaged: its texts at byte {at} lead nowhere. Delete it and make it again.")
     try:
         with h5py.File(path, "r") as file:
             why = _hostile(h5py, file)
@@ -44,6 +50,31 @@ def require_contained(path: Path, error: type[PplVaeError] = RunError) -> None:
         raise error(f"{path} is no readable netCDF file ({said}). Delete it and make it again.") from None
     if why:
         raise error(f"Got {path} with {why}, expected a file that holds all of its values itself.")
+
+
+def _endless(path: Path) -> int:
+    """The place of a heap of texts in which the library would look for ever, or 0.
+
+    A global heap (section III.E of the file format) is a row of objects, each 16 bytes and its own size, rounded up to
+    8; number 0 is the space that is left. Where that has no size, HDF5 1.14 takes no step.
+    """
+    if not path.stat().st_size:
+        return 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = 0
+        while (start := content.find(HEAP, start)) >= 0 and start + 16 <= len(content):
+            place, end = (
+                start + 16,
+                min(start + int.from_bytes(content[start + 8 : start + 16], "little"), len(content)),
+            )
+            while place + 16 <= end:
+                number = int.from_bytes(content[place : place + 2], "little")
+                size = int.from_bytes(content[place + 8 : place + 16], "little")
+                if (number == 0 and size < 16) or size > 2**63:
+                    return place
+                place += size if number == 0 else 16 + -(-size // 8) * 8
+            start += 8
+    return 0
 
 
 def _hostile(h5py: Any, file: Any) -> str:

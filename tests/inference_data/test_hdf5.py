@@ -71,3 +71,18 @@ def test_what_is_no_file(tmp_path):
 
 def test_our_own_files_pass(tmp_path):
     assert load(save(TREE, tmp_path / "p.nc"))["posterior"]["z"].shape == (1, 4, 5, 3)
+
+
+def test_a_heap_that_leads_nowhere_is_refused(tmp_path):
+    """One byte of a size: HDF5 looks for the next object for ever, and no signal reaches it."""
+    path = tmp_path / "texts.nc"
+    with h5py.File(path, "w") as file:
+        file.attrs["one"] = "text"
+        file.attrs["two"] = "another text"
+    require_contained(path)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 + 8] = 0x80  # the size of the first text
+    path.write_bytes(bytes(content))
+    with pytest.raises(RunError, match="its texts at byte"):
+        require_contained(path)
