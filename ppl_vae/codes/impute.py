@@ -75,7 +75,8 @@ def impute(
         progress: called with the number of data done and of all data.
 
     Raises:
-        CheckError: if nothing is missing, if the pair has no data plate, latents that all data share, or no density.
+        CheckError: if nothing is missing, or the pair has no data plate, no density, latents that all data share, or
+            latents that only the model has.
         DataError: for data that `ppl_vae.core.data` refuses, missing values that nothing masks among them.
 
     References:
@@ -108,6 +109,11 @@ def impute(
             raise CheckError(
                 "Missing values are filled in datum by datum, with weights of their own, but the pair has latents that "
                 "all data share. Use the predictive draws of pv.posterior."
+            )
+        if summed := sorted(name for name, site in probe.contracted.items() if not site.is_observed):
+            raise CheckError(
+                f"Missing values are drawn given the latents, but {', '.join(map(repr, summed))} of the model are "
+                "summed out, and drawn by nobody; expected every latent in the guide."
             )
         tiling = plan(vae, first, len(split), num_particles, memory, seed)
         for block in blocks(vae, split, tiling, progress):

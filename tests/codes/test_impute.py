@@ -2,6 +2,7 @@
 
 import pyro
 import pyro.distributions as dist
+import pyro.infer
 import pytest
 import torch
 
@@ -115,3 +116,22 @@ def test_what_is_not_missing_or_not_masked_is_refused():
 
     with pytest.raises(DataError, match="missing"):
         pv.impute(pv.VAE(model, guide), data())
+
+
+def test_latents_that_only_the_model_has_are_refused():
+    """They would be drawn from their prior, not given what is known."""
+
+    @pyro.infer.config_enumerate
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            c = pyro.sample("c", dist.Bernoulli(0.5))
+            loc = (z + 10 * c)[..., None].expand(*c.shape[:-1], *x.shape)
+            pyro.sample("x", dist.Normal(loc, 1.0).mask(~x.isnan()).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x.nan_to_num().mean(1), 1.0))
+
+    with pytest.raises(CheckError, match="'c' of the model are summed out, and"):
+        pv.impute(pv.VAE(model, guide), torch.tensor([[10.0, torch.nan], [0.0, 0.5]]))
