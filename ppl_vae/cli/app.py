@@ -62,8 +62,9 @@ def overview() -> str:
     from ppl_vae.config.schema import about, conf_dir, verbs
 
     lines = ["ppl-vae VERB [group=option …] [key=value …] [-m]", ""]
+    width = max(map(len, verbs()))
     for verb in verbs():
-        lines.append(f"  {verb:<10} {about(conf_dir() / f'{verb}.yaml').split(':')[0]}")
+        lines.append(f"  {verb:<{width}}  {about(conf_dir() / f'{verb}.yaml').split(':')[0]}")
     lines += ["", "ppl-vae VERB --help lists the groups and keys of a verb; ppl-vae --version."]
     return "\n".join(lines)
 
