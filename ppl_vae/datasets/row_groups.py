@@ -92,8 +92,10 @@ class TableFile:
         import pyarrow as pa
 
         groups = range(len(self.rows))
-        tables = [self.schema.empty_table().select([name]), *(t for g in groups for t in self.tables(g, [name]))]
-        return self._in_pandas(pa.concat_tables(tables))[name]
+        with reading(self.file, f"{self.kind} file"):
+            tables = [self.schema.empty_table().select([name]), *(t for g in groups for t in self.tables(g, [name]))]
+            whole = pa.concat_tables(tables)
+        return self._in_pandas(whole)[name]
 
     def _in_pandas(self, table: Any) -> pd.DataFrame:
         with reading(self.file, f"{self.kind} file"):  # pandas cannot read all that it writes, such as its Arrow types
@@ -106,10 +108,11 @@ class TableFile:
 
     def _gaps(self, group: int, name: str) -> bool:
         if self.kind == "parquet":
-            meta = self._parquet.metadata.row_group(group)
-            chunk = next((c for c in map(meta.column, range(meta.num_columns)) if c.path_in_schema == name), None)
-            if chunk is not None and chunk.statistics is not None and chunk.statistics.has_null_count:
-                return bool(chunk.statistics.null_count)
+            with reading(self.file, "parquet file"):  # names of columns are damaged for themselves, too
+                meta = self._parquet.metadata.row_group(group)
+                chunk = next((c for c in map(meta.column, range(meta.num_columns)) if c.path_in_schema == name), None)
+                if chunk is not None and chunk.statistics is not None and chunk.statistics.has_null_count:
+                    return bool(chunk.statistics.null_count)
         return any(table.column(name).null_count for table in self.tables(group, [name]))
 
 

@@ -63,3 +63,20 @@ def test_pyarrow_is_asked_for(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"pip install 'ppl-vae\[parquet\]'"):
         parquet(file)
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Each row group repeats the names of its columns; one that is damaged is told, or not needed."""
+    path = tmp_path / "named.parquet"
+    table = pd.DataFrame({"first": np.arange(40), "second": np.arange(40.0) ** 2})
+    table.to_parquet(path, row_group_size=10)
+    content, told = path.read_bytes(), 0
+    places = [i for i in range(len(content)) if content.startswith(b"first", i)]
+    for at in places:
+        path.write_bytes(content[:at] + b"\x80" + content[at + 1 :])
+        try:
+            parquet(path, mmap=True)
+        except DataError as error:
+            assert "named.parquet" in str(error)
+            told += 1
+    assert told >= 4  # of four row groups
