@@ -43,6 +43,13 @@ _SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)
 _PATH_KEYS = re.compile(r"(^|\.)(run|resume|sweep|path|file|dir|root|folder)$")
 
 
+DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
+"""Numbers that Python does not read."""
+
+LOGGERS = re.compile(r"true|false|(?!nan$|inf$|null$)[a-z_][\w.]*|\[[a-z_][\w.]*(,\s*[a-z_][\w.]*)*\]", re.IGNORECASE)
+"""Values of hydra.verbose."""
+
+
 @dataclass
 class Arguments:
     """A command line taken apart: Hydra's flags, the overrides, and the one flag that changes the mode."""
@@ -194,6 +201,10 @@ def _refuse_empty(arguments: Arguments) -> None:
     """`scheduler=null` is no option, and Hydra answers it with a traceback; `run=` is a variable that was not set."""
     for override in arguments.overrides:
         key, _, value = override.partition("=")
+        if digits := DIGITS.search(value):
+            raise UsageError(f"{key[:80]}: got a number of {len(digits[0])} digits, expected fewer than 4300")
+        if key.lstrip("+") == "hydra.verbose" and not LOGGERS.fullmatch(unquote(value)):
+            raise UsageError(f"hydra.verbose: got {value[:80]}, expected true, false, or names of loggers: [a,b]")
         if key in RUN_KEYS and not unquote(value):
             raise UsageError(f"{key}= is empty, expected {key}=DIR")
         folder = conf_dir() / key

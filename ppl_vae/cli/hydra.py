@@ -25,7 +25,7 @@ from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.keys import SCHEMAS, Format
-from ppl_vae.config.schema import conf_dir, register, validated
+from ppl_vae.config.schema import conf_dir, refuse_numbers, register, validated
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 
@@ -257,6 +257,7 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
         plan: of a sweep that is gone on with.
     """
     register(verb)
+    refuse_numbers(verb, arguments.overrides)
     folders.register_resolvers()
     launchers.register_resolvers()
     outcome = Outcome()

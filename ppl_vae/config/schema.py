@@ -123,6 +123,23 @@ def _unknown(plain: dict[Any, Any], schema: Any, prefix: str = "") -> Iterator[t
             yield from _unknown(value, node, f"{prefix}{key}.")
 
 
+def refuse_numbers(verb: str, overrides: Iterable[str]) -> None:
+    """Refuse numbers but 0 and 1 that are typed for booleans: OmegaConf takes each of them for true.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    schema = OmegaConf.structured(SCHEMAS[verb])
+    for override in overrides:
+        key, _, values = override.partition("=")
+        key = key.lstrip("+~")
+        if not re.fullmatch(r"\w+(\.\w+)*", key) or not isinstance(OmegaConf.select(schema, key), bool):
+            continue
+        for value in values.split(","):
+            if re.fullmatch(r"[-+]?[\d.][\d._]*(e[-+]?\d+)?", value, re.IGNORECASE) and value not in ("0", "1"):
+                raise UsageError(f"{key}: got {value}, expected true or false")
+
+
 def type_error(error: OmegaConfBaseException) -> str:
     """One line for a value of the wrong type: the key, what was got, what was expected."""
     key = getattr(error, "full_key", None) or getattr(error, "key", None)

@@ -23,6 +23,10 @@ DEPTH = 16
 ATTRIBUTES = 2**24
 """Bytes of the attributes of one group or variable."""
 
+SPARSE, MOST = 2**28, 2000
+"""Bytes of values that a variable may have whatever is stored of it, and else as a multiple of that; deflate packs them
+into a thousandth at most."""
+
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 """Those that come with HDF5 and h5py, by their numbers; another would be looked for as a plugin, a program."""
 
@@ -115,6 +119,9 @@ def _variable(h5py: Any, variable: Any, where: str) -> str:
     for i in range(made.get_nfilters()):
         if (number := made.get_filter(i)[0]) not in FILTERS:
             return f"values behind the filter {number} at {where!r}"
+    stored, size = variable.id.get_storage_size(), variable.size or 0
+    if size * variable.dtype.itemsize > max(SPARSE, MOST * stored):
+        return f"{size} values in {stored} bytes at {where!r}"
     return _attributes(h5py, variable, where)
 
 

@@ -77,3 +77,21 @@ def test_flags_that_ask_for_different_things(flags):
     with pytest.raises(UsageError, match="ask for different things"):
         parse(["seed=1", *flags])
     assert parse(["seed=1", "-m", "-m"]).multirun
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("x=" + "1" * 5000, "a number of 5000 digits"),
+        ("hydra.verbose=nan", "names of loggers"),
+        ("hydra.verbose=[{a:1}]", "names of loggers"),
+    ],
+)
+def test_values_that_end_hydra_are_refused(word, told):
+    with pytest.raises(UsageError, match=told):
+        parse([word])
+
+
+@pytest.mark.parametrize("value", ["true", "ppl_vae", "[torch,ppl_vae.cli]"])
+def test_loggers_are_named(value):
+    assert parse([f"hydra.verbose={value}"]).overrides == [f"hydra.verbose={value}"]

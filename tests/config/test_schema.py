@@ -132,3 +132,13 @@ def test_no_config_names_what_no_file_has():
 
 def test_paths_are_where_the_package_looks():
     assert Path(CONF / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize("word", ["results.posterior=200", "results.figures=0,2.5", "++trust=-1"])
+def test_numbers_are_no_booleans(word):
+    with pytest.raises(UsageError, match="expected true or false"):
+        config.refuse_numbers("train", [word])
+
+
+def test_zero_and_one_are(word=("results.posterior=1", "results.figures=0", "seed=200", "results.draws=200")):
+    config.refuse_numbers("train", word)

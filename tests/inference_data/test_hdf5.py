@@ -86,3 +86,12 @@ def test_a_heap_that_leads_nowhere_is_refused(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(RunError, match="its texts at byte"):
         require_contained(path)
+
+
+def test_values_that_are_not_there_are_refused(tmp_path):
+    """A size is two numbers in a file; whoever uses the values would ask for all of its memory."""
+    path = tmp_path / "sparse.nc"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("z", (10**7, 10**4), "f8", chunks=(100, 100))
+    with pytest.raises(RunError, match="100000000000 values in 0 bytes at '/z'"):
+        require_contained(path)
