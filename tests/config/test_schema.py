@@ -140,5 +140,5 @@ def test_numbers_are_no_booleans(word):
         config.refuse_numbers("train", [word])
 
 
-def test_zero_and_one_are(word=("results.posterior=1", "results.figures=0", "seed=200", "results.draws=200")):
-    config.refuse_numbers("train", word)
+def test_zero_and_one_are():
+    config.refuse_numbers("train", ["results.posterior=1", "results.figures=0", "seed=200", "results.draws=200"])

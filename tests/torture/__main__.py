@@ -23,6 +23,7 @@ from tests.torture.outcome import Outcome
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 MARK = "<!-- torture -->"
+HERE = f"{ROOT}/"
 
 SEARCHES = {
     "mutate_data": ("mutated data files", "files", 20_000),
@@ -127,7 +128,12 @@ def told(results: Sequence[Outcome], words: str, before: str = "") -> str:
     ]
     broken = [f"- {line}" for line in [*kept, *outcome.findings(results)]]
     more = (
-        ["", "What was found:", "", *(line.replace("<", "&lt;").replace("\n", " ") for line in broken)]
+        [
+            "",
+            "What was found:",
+            "",
+            *(line.replace("<", "&lt;").replace("\n", " ").replace(HERE, "") for line in broken),
+        ]
         if broken
         else []
     )
