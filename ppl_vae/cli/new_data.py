@@ -163,15 +163,19 @@ def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
     import pandas as pd
 
     from ppl_vae.datasets.files import existing_file, reading
+    from ppl_vae.datasets.row_groups import open_arrow
 
     file = existing_file(path, "a file with columns")
-    kind = run.plain_config["dataset"]["_target_"].rpartition(".")[2]
-    delimiter = run.plain_config["dataset"].get("delimiter", ",")
+    node = run.plain_config["dataset"]
+    kind, header = node["_target_"].rpartition(".")[2], 0 if node.get("header", True) else None
     with reading(file, "file with columns"):
         if kind == "csv":
-            frame = pd.read_csv(file, sep=delimiter, usecols=lambda name: name == column, skipinitialspace=True)
+            frame = pd.read_csv(file, sep=node.get("delimiter", ","), header=header, skipinitialspace=True)
+            frame.columns = frame.columns.map(str)
         elif kind == "parquet":
             frame = pd.read_parquet(file).reset_index()
+        elif kind == "arrow":
+            frame = open_arrow(file).read_all().to_pandas().reset_index()
         else:
             raise DataError(f"id={column}: {file} has no columns that could name its rows; leave it out")
     if column not in frame:
@@ -180,7 +184,11 @@ def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
     return names if names.dtype.kind in "biuf" else names.astype(str)
 
 
-def raw(split: Split) -> torch.Tensor:
-    """The x of a split as its source has it."""
+def raw(run: Run, split: Split) -> torch.Tensor:
+    """The x of a split in the units that `Spec.restore` gives back: as its source has it, unless it was rescaled."""
+    from ppl_vae.datasets.transform import Standardization
+
+    if any(not isinstance(step, Standardization) for step in split.transform.steps):
+        return run.spec.restore(split.batch()[0])
     x: Any = split.tensors[0]
     return x if hasattr(x, "isnan") else x[: len(x)]

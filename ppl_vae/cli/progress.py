@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 
 def say(text: str) -> None:
-    """One line about what is done now."""
-    print(text, file=sys.stderr, flush=True)
+    """One line about what is done now; names in it may be a stranger's."""
+    from ppl_vae.cli.messages import printable
+
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

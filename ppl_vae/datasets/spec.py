@@ -52,7 +52,8 @@ class Spec:
         location: where x was standardized: x = (original − location) / scale, one number per column or
             channel.
         scale: see `location`.
-        missing: whether values of x may be missing (NaN), which ready-made pairs then mask.
+        missing: whether values of x may be missing (NaN), which ready-made pairs then mask; not compared, since specs
+            of earlier versions do not say it.
         mean: training mean of x, ``shape``, for output biases.
 
     Raises:
@@ -75,7 +76,7 @@ class Spec:
     factor_sizes: tuple[int, ...] | None = None
     location: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
-    missing: bool = False
+    missing: bool = field(default=False, compare=False)
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

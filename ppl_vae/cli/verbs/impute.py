@@ -34,7 +34,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         like = data.split[:1].batch()[0]
         x, is_missing = of_data(x, like), of_data(is_missing, like)
         draws = None if draws is None else next(v for v in draws.values() if v.shape[2:] == like.shape[1:])
-    source, gone = raw(data.split).cpu().numpy(), is_missing.numpy()
+    source, gone = raw(run, data.split).cpu().numpy(), is_missing.numpy()
     filled = np.where(gone, restored(run, x), source)
     path = save_rows(run.directory / "imputed", data, {"x": filled}, cfg.save.name, run.spec)
     k = found.pareto_k.numpy()

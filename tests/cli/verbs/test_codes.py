@@ -159,3 +159,42 @@ def test_a_run_whose_data_come_from_no_file_says_so(cli, tmp_path):
     called = cli("encode", "run=made", "dataset.path=own.csv")
     assert called.code == 2
     assert "come from no file" in called.err
+
+
+def test_rescaled_data_come_back_in_one_unit(cli):
+    """Grey levels with holes, that a model sees in [0, 1]: known values and filled ones have the same unit."""
+    levels = np.random.default_rng(0).integers(0, 256, (40, 6)).astype("float32")
+    levels[::3, 2] = np.nan
+    np.savez("grey.npz", x_train=levels)
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    words = (
+        "dataset=npz",
+        "dataset.path=grey.npz",
+        "dataset.support=integers",
+        "dataset.levels=256",
+        "hydra.run.dir=grey",
+    )
+    called = cli("train", *small, *words)
+    assert called.code == 0, called.err
+    called = cli("impute", "run=grey", "split=train", "num_particles=20")
+    assert called.code == 0, called.err
+    found = table(called.folder / "grey" / "imputed" / "train.csv").to_numpy()
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+
+
+def test_rows_of_a_file_without_a_header_and_of_arrow_have_names(cli):
+    own = frame(holes=0.0).drop(columns="kind")
+    own.to_csv("bare.csv", index=False, header=False)
+    own.to_feather("own.arrow")
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    for name, words in {
+        "bare": ("dataset=csv", "dataset.path=bare.csv", "dataset.header=false", "dataset.exclude=[0]"),
+        "feather": ("dataset=arrow", "dataset.path=own.arrow", "dataset.exclude=[name]"),
+    }.items():
+        called = cli("train", *small, *words, f"hydra.run.dir={name}")
+        assert called.code == 0, called.err
+        called = cli("encode", f"run={name}", "split=train", f"id={'0' if name == 'bare' else 'name'}")
+        assert called.code == 0, called.err
+        names = table(called.folder / name / "encoded" / "train.csv").index.str.removeprefix("'")
+        assert set(names) < {f"=row {i}" for i in range(60)}
