@@ -1,6 +1,6 @@
 """`python -m tests.torture`: every attack, one table, and its page, `docs/reliability.md`; exit code 1 if a law breaks.
 
-python -m tests.torture                       # the long form: an hour on two processors
+python -m tests.torture                       # the long form: an hour or two on two processors
 python -m tests.torture --short               # a sample of each, in a few minutes
 python -m tests.torture --only kills --seed 3 # one attack; its row of the page is made anew
 python -m tests.torture --kinds               # what hostile directories there are, and what each tries

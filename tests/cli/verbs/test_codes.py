@@ -1,8 +1,9 @@
 """`encode`, `reconstruct`, `impute`, `interpolate`: tables with the names of their rows, of old and new data."""
 
 import json
-import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.__main__ import main
 from ppl_vae.runs.run import Run
 
 WORDS = (
@@ -34,13 +34,11 @@ def frame(n=60, seed=0, holes=0.2):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder, before = tmp_path_factory.mktemp("codes"), Path.cwd()
+    folder = tmp_path_factory.mktemp("codes")
     frame().to_csv(folder / "own.csv", index=False)
-    os.chdir(folder)
-    try:
-        assert main(["train", *WORDS, "dataset.path=own.csv", "hydra.run.dir=run"]) == 0
-    finally:
-        os.chdir(before)
+    # in a process of its own: Hydra's log handlers would keep the streams of this fixture, which are closed after it
+    command = [sys.executable, "-m", "ppl_vae", "train", *WORDS, "dataset.path=own.csv", "hydra.run.dir=run"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
 
