@@ -263,7 +263,7 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     outcome = Outcome()
     if arguments.asks_only or "--shell-completion" in arguments.flags:  # answered before anything else is imported
         try:
-            with _said_whole() if arguments.asks_only else contextlib.nullcontext():
+            with _said_whole(verb) if arguments.asks_only else contextlib.nullcontext():
                 _hydra(verb, name or verb, arguments, outcome)
         finally:
             folders.remove_empty()
@@ -287,17 +287,26 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
 
 
 @contextlib.contextmanager
-def _said_whole() -> Iterator[None]:
-    """Let `--info` and its like say all or, where something is wrong, nothing on standard output."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
+def _said_whole(verb: str) -> Iterator[None]:
+    """Let `--info` and its like say all or, where something is wrong, nothing on standard output.
+
+    Raises:
+        UsageError: in place of Hydra's end by an exit code, with what it said: a package that is not in the config.
+    """
+    said, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        try:
             yield
-    except SystemExit as end:  # how Hydra ends --help
-        if not end.code:
-            print(said.getvalue(), end="")
-        raise
+            ended = None
+        except SystemExit as end:  # how Hydra ends --help, too
+            ended = end
+    if ended is not None and ended.code:
+        said_by_hydra = told.getvalue().strip() or f"Hydra ended with {ended.code}"
+        raise UsageError(f"{said_by_hydra}; ppl-vae {verb} --cfg job prints all of it")
+    print(told.getvalue(), end="", file=sys.stderr)
     print(said.getvalue(), end="")
+    if ended is not None:
+        raise ended
 
 
 def _exit(outcome: Outcome, verb: str) -> int:

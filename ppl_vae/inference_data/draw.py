@@ -17,6 +17,7 @@ from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
+from ppl_vae.datasets.files import check_fits
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
@@ -86,8 +87,8 @@ def posterior(
 
     Raises:
         CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
-        DataError: for data that `ppl_vae.core.data` refuses, and for `dims` and `coords` that do not fit: both before
-            anything is drawn.
+        DataError: for data that `ppl_vae.core.data` refuses, for `dims` and `coords` that do not fit, and for more draws
+            than the memory that is free holds: all before anything is drawn.
 
     References:
         Yao, Vehtari, Simpson and Gelman (2018), Yes, but Did It Work?: Evaluating Variational Inference,
@@ -126,6 +127,7 @@ def posterior(
                 "only. Leave out resample, or use pv.refine."
             )
         size = n if path is None else min(n, tiling.data)
+        _require_room(probe, size, total, "" if path is not None else " or data, or give a path")
         kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
         local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
@@ -275,6 +277,13 @@ def _join(parts: Sequence[Arrays], local: set[str], chains: int) -> Arrays:
 def _by_datum(group: str, name: str) -> bool:
     """True if an array has an axis of data and none of draws."""
     return group == "observed_data" or (group == "sample_stats" and name in ("pareto_k", "ess"))
+
+
+def _require_room(t: Terms, n: int, total: int, otherwise: str) -> None:
+    """Refuse more draws than there is memory for: those of all data that are held at a time, and their weights."""
+    latents = [site.value for site in t.latents.values() if site.is_local]
+    row = 8 + sum(value[0, 0].numel() * value.element_size() for value in latents)
+    check_fits(row * n * total, f"{total:,} draws of {n:,} data", f"Ask for fewer draws{otherwise}.")
 
 
 def _predictive_draws(t: Terms, n: int, draws: int, chains: int, memory: int, wanted: int | None) -> int:

@@ -100,6 +100,7 @@ USAGE = {
     "verb": (["trian"], "did you mean train?"),
     "flag": (["train", "--mutirun"], "--multirun"),
     "cfg": (["train", "--cfg", "jbo"], "did you mean job?"),
+    "a package that is not there": (["train", "--cfg", "job", "-p", "trainr"], "ppl-vae train --cfg job prints all"),
     "flag without value": (["train", "--config-dir"], "needs a value"),
     "key": (["train", "sede=1"], "did you mean seed"),
     "nested key": (["train", "trainer.epoch=3"], "did you mean epochs?"),

@@ -13,7 +13,7 @@ from ppl_vae.core import tiles
 from ppl_vae.core.evidence import pareto_k
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import CheckError, DataError
 from ppl_vae.inference_data import _arviz
 from ppl_vae.inference_data.draw import posterior
 from ppl_vae.inference_data.groups import load, save
@@ -130,6 +130,15 @@ def test_predictive_draws_are_limited(oracle):
     assert tree["posterior"].sizes["draw"] == 20
     assert tree.attrs["predictive_draws"] == 3
     assert "prior" not in _arviz.to_tree(posterior(vae, oracle.x, draws=20, predictive_draws=0)).children
+
+
+@pytest.mark.parametrize("draws", [10**9, 10**12])
+def test_more_draws_than_memory_holds_are_refused_before_any_is_drawn(oracle, tmp_path, draws):
+    path = tmp_path / "posterior.nc"
+    for options in ({}, {"path": path}):
+        with pytest.raises(DataError, match=rf"{draws:,} draws of . data.*fewer draws"):
+            posterior(VAE(*oracle.pair()), oracle.x, draws=draws, **options)
+    assert not path.exists()
 
 
 def test_global_latents_are_one_draw_for_all_data(monkeypatch):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as td
+import torch.distributed.nn  # before a group is made: see ppl_vae.cli.ranks
 from torch import nn
 
 import ppl_vae as pv
