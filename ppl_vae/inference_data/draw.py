@@ -87,8 +87,8 @@ def posterior(
 
     Raises:
         CheckError: if the pair has no data plate; or for `resample` with global latents or without a density.
-        DataError: for data that `ppl_vae.core.data` refuses, for `dims` and `coords` that do not fit, and for more draws
-            than the memory that is free holds: all before anything is drawn.
+        DataError: for data that `ppl_vae.core.data` refuses, for `dims` and `coords` that do not fit, and for more
+            draws than the memory that is free holds: all before anything is drawn.
 
     References:
         Yao, Vehtari, Simpson and Gelman (2018), Yes, but Did It Work?: Evaluating Variational Inference,
