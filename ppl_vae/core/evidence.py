@@ -251,9 +251,10 @@ class StreamingEvidence:
 
 
 def no_evidence(t: "Terms") -> str | None:
-    """Say why a pair has no evidence: its code has no density."""
+    """Say why a pair has no evidence: its code has no density, or its prior is none."""
     import pyro.distributions as dist
 
+    from ppl_vae.distributions.improper import Flat
     from ppl_vae.distributions.unwrap import elements
 
     if any(site.is_auxiliary for site in t.guide.values()):
@@ -266,5 +267,10 @@ def no_evidence(t: "Terms") -> str | None:
                 return (
                     f"the code {name!r} is deterministic ({type(fn).__name__}), so the pair defines no density of x; "
                     "its reconstruction is reported. A guide with noise, such as guide=amortized, has an evidence"
+                )
+            if site.is_local and isinstance(fn, Flat):
+                return (
+                    f"the prior of {name!r} is improper (log density 0 everywhere), so the pair defines no density of x; "
+                    "its reconstruction is reported. A proper prior, such as that of model=vae, has an evidence"
                 )
     return None

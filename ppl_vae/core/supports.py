@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.observed import Message, outside
+from ppl_vae.distributions.open_beta import OpenBeta
 from ppl_vae.distributions.unwrap import innermost, layers, support_of
 from ppl_vae.errors import DataError
 
@@ -55,6 +56,11 @@ def advice(fn: Any, value: Tensor) -> str:
         return (
             "Binarize the data (dataset.binarization=dynamic), or take a likelihood for values in [0, 1]: "
             "ContinuousBernoulli or Beta."
+        )
+    if isinstance(base, OpenBeta) and unit:
+        return (
+            "Take likelihood=continuous_bernoulli, whose density is finite at the ends, or draw grey levels apart by "
+            "dataset.dequantization=uniform."
         )
     if isinstance(base, (dist.Bernoulli, dist.ContinuousBernoulli, dist.Beta)):
         return "Rescale the data (x / 255 for bytes), or take a likelihood that fits their range."

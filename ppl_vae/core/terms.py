@@ -387,12 +387,12 @@ def analytic_kl(t: Terms, name: str) -> Tensor | None:
 
     It may be used for a site whose parents in the model are drawn before it in the guide: then they are given when the
     expectation over the site is taken. (If z₂ is a parent of z₁ in the model, and the guide draws z₁ first, then
-    log p(z₁ | z₂) depends on z₁ through z₂ too.)
+    log p(z₁ | z₂) depends on z₁ through z₂ too.) Of a relaxed site it is that of the discrete distributions.
     """
     q, p = t.guide[name], t.model.get(name)
     if p is None or p.is_observed or q.is_auxiliary or isinstance(q.fn, dist.Delta):
         return None  # a Delta's log_density is no part of torch's KL
-    if name in t.prepared.relaxed or not (same(q.mask, p.mask) and same(mask_of(q.fn), mask_of(p.fn))):
+    if not (same(q.mask, p.mask) and same(mask_of(q.fn), mask_of(p.fn))):
         return None  # log p − log q is then no KL
     before = list(t.guide)
     before = before[: before.index(name)]

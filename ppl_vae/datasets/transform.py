@@ -109,7 +109,7 @@ class DynamicBinarization(Scaling):
 
 @dataclass(frozen=True)
 class UniformDequantization:
-    """y = (x + u) / levels in [0, 1) with u ~ U[0, 1), for x in {0, …, levels − 1}.
+    """y = (x + u) / levels in (0, 1) with u ~ U(0, 1), for x in {0, …, levels − 1}.
 
     The expected log density of y, less log(levels) per dimension, is a lower bound on log P(x): a continuous
     model of y is thereby an honest model of the integers, which one of x / (levels − 1) is not.
@@ -124,8 +124,8 @@ class UniformDequantization:
     def __call__(self, x: Tensor, draw: Draw) -> Tensor:
         """Give y, of the noise's dtype."""
         u = draw(x)
-        # rounding may carry (levels − 1) + u up to levels: keep the half-open interval
-        return ((x.to(u.dtype) + u) / self.levels).clamp(max=1 - 2.0**-24)
+        # rounding may carry (levels − 1) + u up to levels, and one u of 2²⁴ is 0: keep the open interval
+        return ((x.to(u.dtype) + u) / self.levels).clamp(2.0**-33, 1 - 2.0**-24)
 
     def mean(self, x: Tensor) -> Tensor:
         """Give E[y] = (E[x] + 1/2) / levels."""

@@ -6,6 +6,7 @@ from ppl_vae.distributions.elementwise import Elementwise
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
+from ppl_vae.distributions.open_beta import OpenBeta
 
 __all__ = [
     "BinomialLogits",
@@ -15,6 +16,7 @@ __all__ = [
     "Flat",
     "Multinomial",
     "NegativeBinomialLog",
+    "OpenBeta",
     "PoissonLog",
     "ZeroInflatedNegativeBinomialLog",
 ]

@@ -6,7 +6,7 @@ surrogate from that. None of them renames or replaces a site.
 
 from ppl_vae.doors import doors
 from ppl_vae.estimators.base import Baseline, Estimator
-from ppl_vae.estimators.baselines import DecayingAverage, LeaveOneOut, Neural
+from ppl_vae.estimators.baselines import DecayingAverage, LeaveOneOut, Neural, OtherDraws
 from ppl_vae.estimators.concrete import Concrete
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import Implicit
@@ -23,6 +23,7 @@ __all__ = [
     "Implicit",
     "LeaveOneOut",
     "Neural",
+    "OtherDraws",
     "Pathwise",
     "ScoreFunction",
     "StickingTheLanding",

@@ -97,6 +97,32 @@ class Neural(Baseline):
 
 
 @final
+class OtherDraws(Baseline):
+    r"""The mean cost of the other draws: the other particles of the datum or, of one particle, the other data.
+
+    $$b_{ki} = \frac{1}{K - 1} \sum_{j \ne k} f_{ji}, \qquad K = 1: \quad b_i = \frac{1}{B - 1} \sum_{j \ne i} f_j$$
+
+    Neither depends on the draw, nothing is learnt or kept, and it is there for any number of particles; hence it is what
+    `ScoreFunction` takes by itself. One draw alone (a global site with one particle, a batch of one datum), and data
+    whose costs share a term, have none.
+
+    Example:
+        >>> b, _ = OtherDraws()(torch.tensor([[1.0, 2.0, 6.0]]), None)
+        >>> b
+        tensor([[4.0000, 3.5000, 1.5000]])
+    """
+
+    def forward(self, cost: Tensor, t: Any, axis: int = -2) -> Prediction:
+        """The mean of the others."""
+        if cost.shape[axis] == 1:  # of one particle, the other data, unless each cost holds a term of all of them
+            if axis == -1 or (t is not None and t.coupling):
+                return 0.0, None
+            axis = -1
+        others = cost.shape[axis] - 1
+        return ((cost.sum(axis, keepdim=True) - cost) / others if others else 0.0), None
+
+
+@final
 class LeaveOneOut(Baseline):
     r"""The mean cost of the other particles.
 

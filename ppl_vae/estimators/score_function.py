@@ -1,13 +1,14 @@
 """Score function: the gradient for draws that no gradient can flow through."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import one_of
 from ppl_vae.estimators.base import Baseline, Estimator, require_kind
-from ppl_vae.estimators.baselines import LeaveOneOut
+from ppl_vae.estimators.baselines import LeaveOneOut, OtherDraws
 
 if TYPE_CHECKING:
     from ppl_vae.core.axes import Axes
@@ -27,8 +28,9 @@ class ScoreFunction(Estimator, nn.Module):
     it.
 
     Args:
-        baseline: None, or what predicts the cost without the draw: `DecayingAverage`, `Neural`, `LeaveOneOut` (with
-            several particles; under importance-weighted bounds this is VIMCO).
+        baseline: what predicts the cost without the draw: `"others"` is `OtherDraws`, the mean over other particles or
+            other data; or `DecayingAverage`, `Neural`, `LeaveOneOut` (with several particles). Of several particles
+            under an importance-weighted bound, the first and the last are VIMCO. None subtracts nothing.
 
     References:
         Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning,
@@ -39,8 +41,11 @@ class ScoreFunction(Estimator, nn.Module):
 
     score: ClassVar[bool] = True
 
-    def __init__(self, baseline: Baseline | None = None) -> None:
+    def __init__(self, baseline: Baseline | Literal["others"] | None = "others") -> None:
         super().__init__()
+        if isinstance(baseline, str):
+            one_of("baseline", baseline, ("others",))
+            baseline = OtherDraws()
         if baseline is not None:
             require_kind(baseline, Baseline, "baseline", "DecayingAverage() or LeaveOneOut()")
         self.baseline = baseline
@@ -72,13 +77,14 @@ class ScoreFunction(Estimator, nn.Module):
     ) -> Advantage:
         """The same under a bound L of several particles, where `cost` is L for each of them.
 
-        The leave-one-out baseline of particle k is L with lₖ replaced by the mean of the others (VIMCO, Mnih and
+        The baseline of the other particles, for particle k is L with lₖ replaced by the mean of the others (VIMCO, Mnih and
         Rezende, 2016).
         """
-        if not isinstance(self.baseline, LeaveOneOut):
-            return self.advantage(cost, t)
         particles = log_weights.shape[0]
-        self.baseline.check(particles)
+        if isinstance(self.baseline, LeaveOneOut):
+            self.baseline.check(particles)
+        elif particles == 1 or not isinstance(self.baseline, OtherDraws):
+            return self.advantage(cost, t)
         others = (log_weights.sum(0) - log_weights) / (particles - 1)
         rows = torch.eye(particles, dtype=torch.bool, device=log_weights.device)[:, :, None]
         replaced = torch.where(rows, others[:, None], log_weights[None])  # (left out, particles, data)

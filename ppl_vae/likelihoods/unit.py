@@ -2,11 +2,11 @@
 
 from typing import Any, final
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulliLogits
+from ppl_vae.distributions.open_beta import OpenBeta
 from ppl_vae.likelihoods.base import Likelihood
 from ppl_vae.likelihoods.positive import softplus_inverse
 from ppl_vae.nn.heads import positive
@@ -50,7 +50,7 @@ class Beta(Likelihood):
 
     $$\log p(x \mid a, b) = (a-1)\log x + (b-1)\log(1-x) - \log B(a, b)$$
 
-    The density is 0 or infinite where x is exactly 0 or 1: for data that touch the ends, take
+    The density is 0 or infinite where x is exactly 0 or 1: data that touch the ends are refused. For these take
     `likelihood=continuous_bernoulli` or `dataset.dequantization=uniform`.
 
     Args:
@@ -63,7 +63,7 @@ class Beta(Likelihood):
     def forward(self, params: Tensor) -> Any:
         """Raw concentrations `(..., 2, *shape)` to a distribution over `(*shape)`."""
         a, b = self.split(params)
-        return dist.Beta(positive(a), positive(b)).to_event(len(self.shape))
+        return OpenBeta(positive(a), positive(b)).to_event(len(self.shape))
 
     def inverse_link(self, mean: Tensor) -> Tensor:
         """Concentrations that add up to 2 and have this mean."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_vae.errors import one_of
 from ppl_vae.models.latent import Latent
 from ppl_vae.nn.features import DataSpec
-from ppl_vae.nn.mlp import Activation, Decoder
+from ppl_vae.nn.mlp import Activation, Decoder, start_at_scale
 
 Code = Literal["bernoulli", "onehot"]
 
@@ -55,6 +55,7 @@ class Discrete(Latent):
         super().__init__(spec, likelihood, latent_dim, lambda _: self.uniform, decoder)
         self.code = code
         self.register_buffer("logits", torch.zeros(shape), persistent=False)
+        start_at_scale(self.decoder.net[0], mean=0.5 if code == "bernoulli" else 1 / classes)
 
     def uniform(self) -> Any:
         """The prior over one datum's code."""

@@ -128,6 +128,10 @@ class Point(nn.Module):
         return dist.Delta(self.linear(h), event_dim=1)
 
 
+DECISIVE = 3.0
+"""Factor of the first logits of a discrete code: where all values are as likely, the decoder learns to do without it."""
+
+
 class Code(nn.Module):
     """Discrete z, from logits that are linear in h.
 
@@ -142,6 +146,8 @@ class Code(nn.Module):
         check_sizes(features=features, shape=shape)
         self.shape, self.distribution = tuple(shape), distribution
         self.linear = nn.Linear(features, prod(self.shape))
+        with torch.no_grad():
+            self.linear.weight.mul_(DECISIVE)
 
     def forward(self, h: Tensor) -> Any:
         """Features `(..., features)` to a distribution over z."""

@@ -166,6 +166,20 @@ def start_at_mean(layer: Any, likelihood: Any) -> None:
             layer.bias.copy_(bias.flatten())
 
 
+def start_at_scale(layer: Any, mean: float) -> None:
+    """Let a linear layer begin as if its inputs, which are 0 or 1, had mean 0 and variance 1.
+
+    A one-hot code of many classes hardly moves a network otherwise, which then learns to do without it.
+
+    Args:
+        layer: a new one.
+        mean: share of ones.
+    """
+    with torch.no_grad():
+        layer.weight.div_((mean * (1 - mean)) ** 0.5)
+        layer.bias.sub_(mean * layer.weight.sum(1))
+
+
 def join(*inputs: Tensor) -> Tensor:
     """Concatenate along the last axis; leading axes (particles, enumerated values) broadcast.
 

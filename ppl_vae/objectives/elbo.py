@@ -40,8 +40,9 @@ class ELBO(Objective):
 
     Args:
         num_particles: Draws per datum.
-        kl: `"analytic"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the
-            others.
+        kl: `"auto"` takes KL(q ‖ p) in closed form for each site where that is known and legal, and samples the
+            others, those with `StickingTheLanding` among them; `"analytic"` does so too, and refuses these; `"sampled"`
+            samples all.
         beta: The weight of the KL: a number or a schedule.
         weights: Further weights wₛ by latent site, such as `{z: 0.5}`.
 
@@ -49,7 +50,7 @@ class ELBO(Objective):
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
 
     Raises:
-        CheckError: A weight names no latent site; sticking-the-landing is combined with analytic KL.
+        CheckError: A weight names no latent site; sticking-the-landing is combined with `kl="analytic"`.
 
     References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
@@ -63,12 +64,12 @@ class ELBO(Objective):
     def __init__(
         self,
         num_particles: int = 1,
-        kl: Literal["sampled", "analytic"] = "sampled",
+        kl: Literal["auto", "analytic", "sampled"] = "auto",
         beta: float | Schedule = 1.0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        one_of("kl", kl, ("sampled", "analytic"))
+        one_of("kl", kl, ("auto", "analytic", "sampled"))
         self.num_particles = positive("num_particles", num_particles)
         self.kl = kl
         self.beta = as_schedule(beta, "beta")
@@ -90,9 +91,9 @@ class ELBO(Objective):
 
     def _costs(self, t: Terms, beta: Tensor | float | None) -> tuple[Tensor, Tensor]:
         """The cost per datum, `(particles, data)`, and that of the global sites, `(particles,)`."""
-        closed = [n for n in t.latents if alike(t, n)] if self.kl == "analytic" else []
-        exact = {n: k for n in closed if (k := analytic_kl(t, n)) is not None}
         path = {n for n, e in t.estimators.items() if isinstance(e, StickingTheLanding)}
+        closed = [n for n in t.latents if n not in path and alike(t, n)] if self.kl != "sampled" else []
+        exact = {n: k for n in closed if (k := analytic_kl(t, n)) is not None}
         log_q = {n: t.guide_path[n] if n in path else site for n, site in t.guide.items()} if path else t.guide
 
         def weight(site: Site) -> Tensor | float:
@@ -129,7 +130,7 @@ class ELBO(Objective):
             if stl:
                 raise CheckError(
                     f"StickingTheLanding at {stl} removes the score from a sampled log q, and analytic KL has none. "
-                    "Use ELBO(kl='sampled'), or Pathwise at these sites."
+                    "Use ELBO(), which samples theirs, or Pathwise at these sites."
                 )
 
     def extra_repr(self) -> str:  # noqa: D102

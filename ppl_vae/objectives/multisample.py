@@ -110,9 +110,8 @@ def scores(t: Terms, bound: MultisampleBound, local: Tensor, total: Tensor) -> T
                     f"LeaveOneOut at site {name!r} averages over other draws of the site, and a bound with several "
                     "particles per datum draws global latents once. Use DecayingAverage() there, or the ELBO."
                 )
-            cost = total.detach().expand(t.num_particles)
-            advantage, loss = estimator.advantage(cost, t, -1)
-            surrogate = surrogate + (score * advantage).mean()  # one draw, written K times
+            advantage, loss = estimator.advantage(total.detach()[None], t, -1)  # one draw, written K times in score
+            surrogate = surrogate + (score * advantage).mean()
         if loss is not None:
             surrogate = surrogate - loss
     return surrogate

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import ppl_vae as pv
 from ppl_vae.core import tiles
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
@@ -251,6 +252,18 @@ class Auto(nn.Module):
     def guide(self, x):
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", dist.Delta(self.down(x), event_dim=1))
+
+
+def test_an_improper_prior_has_no_evidence():
+    """A guide with noise makes none: log p(x | z) − log q(z | x) is then no bound of any log p(x)."""
+    data = pv.datasets.load("digits", binarization="static")
+    model = pv.models.Autoencoder(data.spec, latent_dim=2, hidden=(4,))
+    vae = VAE(model, pv.guides.Amortized(data.spec, model, hidden=(4,)))
+    summary = evaluate(vae, data.test[:20], num_particles=4).summary
+    assert "improper" in summary["reason"]
+    assert math.isnan(summary["nll"])
+    assert math.isnan(summary["elbo"])
+    assert summary["reconstruction"] > 0
 
 
 def test_deterministic_autoencoder_has_no_evidence():

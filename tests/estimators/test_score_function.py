@@ -1,5 +1,7 @@
 """Baselines do not depend on the draw that they are subtracted for."""
 
+import itertools
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -126,3 +128,48 @@ def test_a_neural_baseline_knows_no_data_that_a_plate_draws_by_itself():
     pv.objectives.ELBO()(pv.VAE(model, guide, estimators={"z": ScoreFunction(DecayingAverage())}), x)
     with pytest.raises(CheckError, match="3 predictions of the neural baseline, expected 2"):
         pv.objectives.ELBO()(pv.VAE(model, guide, estimators={"z": ScoreFunction(Neural(hidden=2))}), x)
+
+
+@pytest.mark.parametrize("coupled", [False, True], ids=["data apart", "data together"])
+@pytest.mark.parametrize("particles", [1, 2])
+@pytest.mark.parametrize("size", [1, 2])
+def test_other_draws_are_an_unbiased_baseline(size, particles, coupled):
+    """The gradient's mean over all draws is exact, also where each datum's cost holds a term of all draws."""
+    logit = nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Bernoulli(HALF))
+            pyro.sample("x", dist.Normal(2 * z, ONE), obs=x)
+        if coupled:
+            pyro.sample("sum", dist.Normal(z.sum(-1), ONE), obs=2 * ONE)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Bernoulli(logits=pyro.param("logit", logit) * x))
+
+    x = torch.tensor([0.5, 2.0], dtype=torch.float64)[:size]
+    vae = pv.VAE(model, guide, estimators={"z": ScoreFunction()})
+    exact, mean = torch.zeros((), dtype=torch.float64), 0.0
+    for bits in itertools.product((0.0, 1.0), repeat=particles * size):
+        z = torch.tensor(bits, dtype=torch.float64).reshape(particles, size)
+        log_q = dist.Bernoulli(logits=logit * x).log_prob(z)
+        log_p = HALF.log() + dist.Normal(2 * z, ONE).log_prob(x)
+        whole = (log_p - log_q).sum(-1) + (dist.Normal(z.sum(-1), ONE).log_prob(2 * ONE) if coupled else 0.0)
+        probability = log_q.sum().exp()
+        exact = exact + probability * whole.mean() / size
+        surrogate = pv.objectives.ELBO(particles).of(pv.terms(vae, x, particles, values={"z": z})).surrogate
+        mean = mean + probability.detach() * torch.autograd.grad(surrogate, logit)[0]
+    torch.testing.assert_close(mean, torch.autograd.grad(exact, logit)[0])
+
+
+def test_by_itself_the_score_function_has_a_baseline():
+    """One datum of many, whose costs are near 100: the score alone varies 100 times as much."""
+    x = torch.full((64,), 14.0, dtype=torch.float64)
+    coins, spread = Coins(), []
+    for estimator in (ScoreFunction(None), ScoreFunction()):
+        vae = pv.VAE(coins.model, coins.guide, estimators={"*": estimator})
+        pyro.set_rng_seed(0)
+        bounds = [pv.objectives.ELBO()(vae, x).surrogate for _ in range(200)]
+        spread.append(torch.stack([torch.autograd.grad(b, coins.logits)[0] for b in bounds]).var(0).sum())
+    assert spread[0] > 10 * spread[1]

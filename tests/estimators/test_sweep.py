@@ -27,7 +27,8 @@ from tests.estimators.families import BY_NAME, FAMILIES, Guide, Model, X, exact_
 BATCHES, DATA = 40, 400
 
 SCORE = {
-    "score": lambda: ScoreFunction(),
+    "score": lambda: ScoreFunction(None),
+    "score_others": lambda: ScoreFunction(),
     "score_average": lambda: ScoreFunction(DecayingAverage()),
     "score_leave_one_out": lambda: ScoreFunction(LeaveOneOut()),
     "score_neural": lambda: ScoreFunction(Neural(inputs=lambda x: x[:, None])),
@@ -108,7 +109,7 @@ def test_common_noise_is_one_draw_for_all_data(strategy):
 def test_variance_falls_from_score_function_to_sticking_the_landing():
     family = BY_NAME["normal"]
     variances = []
-    for estimator in (ScoreFunction(), ScoreFunction(LeaveOneOut()), Pathwise()):
+    for estimator in (ScoreFunction(None), ScoreFunction(LeaveOneOut()), Pathwise()):
         vae = pv.VAE(Model(family), Guide(family), estimators={"z": estimator}).double()
         variances.append(batch_means(vae, pv.objectives.ELBO(2))[:, 1].var().item())
     assert variances[0] > 2 * variances[1] > 2 * variances[2]

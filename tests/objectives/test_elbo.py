@@ -82,7 +82,7 @@ def test_agrees_with_pyro(particles: int, kl: str, theirs: type) -> None:
 def test_global_latents_alone(name: str) -> None:
     """Exact posteriors of conjugate pairs: every draw gives log p(x)/N; without a plate over data, too."""
     oracle = CONJUGATE[name]()
-    bound = ELBO(3)(pv.VAE(oracle.model, oracle.guide()), oracle.x)
+    bound = ELBO(3, kl="sampled")(pv.VAE(oracle.model, oracle.guide()), oracle.x)
     assert float(bound.value) == pytest.approx(float(oracle.log_evidence) / len(oracle.x), rel=1e-9)
 
 
@@ -92,7 +92,7 @@ def test_minibatches_average_to_the_whole() -> None:
     vae, parts = pv.VAE(oracle.model, oracle.guide()), []
     for batch in oracle.x.split(2):
         pyro.set_rng_seed(0)
-        parts.append(float(ELBO(2)(vae, batch, total=10).value))
+        parts.append(float(ELBO(2, kl="sampled")(vae, batch, total=10).value))
     assert sum(parts) / 5 == pytest.approx(float(oracle.log_evidence()) / 10, rel=1e-9)
 
 
@@ -208,8 +208,19 @@ def test_delta_with_a_log_density() -> None:
 
 def test_analytic_kl_with_sticking_the_landing_raises() -> None:
     pair = Gaussian()
-    with pytest.raises(CheckError, match="kl='sampled'"):
+    with pytest.raises(CheckError, match="samples theirs"):
         ELBO(kl="analytic")(pv.VAE(pair.model, pair.guide, estimators={"z": StickingTheLanding()}), X)
+
+
+def test_each_site_has_the_kl_that_its_estimator_allows() -> None:
+    """By default: closed where the estimator leaves it so, sampled at a site that sticks to the landing."""
+    oracle, model, guide = off_posterior()
+    for estimators, kl in (({}, "analytic"), ({"z": StickingTheLanding()}, "sampled")):
+        values = []
+        for objective in (ELBO(2), ELBO(2, kl=kl)):
+            pyro.set_rng_seed(0)
+            values.append(objective(pv.VAE(model, guide, estimators=estimators), oracle.x).value)
+        assert values[0] == values[1]
 
 
 @pytest.mark.parametrize("settings", [{"num_particles": 0}, {"kl": "exact"}, {"beta": math.nan}])

@@ -22,7 +22,7 @@ Make = Callable[[int], nn.Module]
 """From a number of particles to an objective."""
 
 OBJECTIVES: dict[str, Make] = {
-    "elbo": lambda k: o.ELBO(k),
+    "elbo": lambda k: o.ELBO(k, kl="sampled"),
     "elbo, analytic": lambda k: o.ELBO(k, kl="analytic"),
     "beta": lambda k: o.ELBO(k, beta=0.5, weights={"z": 0.5}),
     "iwae": lambda k: o.IWAE(k),

@@ -49,7 +49,8 @@ ESTIMATORS = {
     "antithetic": lambda: e.Pathwise(antithetic=True),
     "sticking the landing": e.StickingTheLanding,
     "doubly reparameterized": e.DoublyReparameterized,
-    "score": e.ScoreFunction,
+    "score": lambda: e.ScoreFunction(None),
+    "score, others": e.ScoreFunction,
     "score, average": lambda: e.ScoreFunction(e.DecayingAverage()),
     "score, leave one out": lambda: e.ScoreFunction(e.LeaveOneOut()),
     "enumerate": e.Enumerate,
@@ -58,6 +59,7 @@ GAUSSIAN = [
     *[(name, "pathwise") for name in OBJECTIVES],
     *[(name, "score") for name in OBJECTIVES],
     *[(name, "score, leave one out") for name in OBJECTIVES],
+    *[(name, "score, others") for name in OBJECTIVES],
     ("elbo", "antithetic"),  # each draw has the right law; bounds of several draws take them as independent
     ("elbo", "sticking the landing"),
     ("elbo", "score, average"),

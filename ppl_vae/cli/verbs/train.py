@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,14 +41,24 @@ if TYPE_CHECKING:
 
 
 _KEPT = {"best": "best validation weights", "last": "last weights"}
-REPORTED = ("elbo", "nll", "nll_se", "reconstruction", "kl", "active_units", "num_units", "num_particles")
+REPORTED = (
+    "elbo",
+    "nll",
+    "nll_se",
+    "nll_se_data",
+    "reconstruction",
+    "kl",
+    "active_units",
+    "num_units",
+    "num_particles",
+)
 
 
 def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory: Path) -> Result:
     """Evaluate the weights that were kept, make what `results` asks for, and say it all."""
     from ppl_vae.diagnostics import evaluate
 
-    figures = history.result
+    figures, reason = history.result, None
     held_out = data.test if len(data.test) else data.validation
     if len(held_out):
         name = "test" if len(data.test) else "validation"
@@ -57,26 +67,35 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         with bar("evaluation") as progress:
             evaluation = evaluate(vae, held_out, particles, seed=cfg.seed, progress=progress)
         evaluation.save(directory / "evaluation" / name)
+        reason = evaluation.summary["reason"]
         found = {f"{name}/{k}": evaluation.summary[k] for k in REPORTED}
         figures |= {k: v for k, v in found.items() if k not in figures}  # validation/elbo is what is returned
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
-    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
-    for name, value in figures.items():
-        if name.endswith(("epochs", "best_epoch")):
-            continue
-        rows[name.replace("/", " ")] = value
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(rows)],
+        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(_rows(figures, history))],
         lines=[
+            *([f"no evidence: {reason}"] if reason else []),
             *(f"{name}: {path}" for name, path in artifacts.items()),
             f"run directory: {directory}",
             f"next: {next_command('evaluate', run=directory)}",
         ],
         value=history.loss,
     )
+
+
+def _rows(figures: Mapping[str, Any], history: History) -> dict[str, Any]:
+    """The figures as the terminal shows them: −log p(x) with its two errors, and nothing that there is not."""
+    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
+    for name, value in figures.items():
+        if name.endswith(("epochs", "best_epoch", "_se", "_se_data")) or value != value:  # NaN: there is none
+            continue
+        errors = {"particles": figures.get(f"{name}_se"), "data": figures.get(f"{name}_se_data")}
+        told = "".join(f" ± {error:.2g} ({of})" for of, error in errors.items() if error is not None and error == error)
+        rows[name.replace("/", " ")] = f"{value:.2f}{told}" if told else value
+    return rows
 
 
 def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
