@@ -270,7 +270,7 @@ def no_evidence(t: "Terms") -> str | None:
                 )
             if site.is_local and isinstance(fn, Flat):
                 return (
-                    f"the prior of {name!r} is improper (log density 0 everywhere), so the pair defines no density of x; "
-                    "its reconstruction is reported. A proper prior, such as that of model=vae, has an evidence"
+                    f"the prior of {name!r} is improper (log density 0 everywhere), so the pair defines no density "
+                    "of x; its reconstruction is reported. A proper prior, such as that of model=vae, has an evidence"
                 )
     return None

@@ -102,7 +102,7 @@ class OtherDraws(Baseline):
 
     $$b_{ki} = \frac{1}{K - 1} \sum_{j \ne k} f_{ji}, \qquad K = 1: \quad b_i = \frac{1}{B - 1} \sum_{j \ne i} f_j$$
 
-    Neither depends on the draw, nothing is learnt or kept, and it is there for any number of particles; hence it is what
+    Neither depends on the draw, nothing is learnt or kept, and it is there for any number of particles; so it is what
     `ScoreFunction` takes by itself. One draw alone (a global site with one particle, a batch of one datum), and data
     whose costs share a term, have none.
 

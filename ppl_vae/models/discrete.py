@@ -50,12 +50,13 @@ class Discrete(Latent):
         shape = (latent_dim,) if code == "bernoulli" else (latent_dim, classes)
 
         def decoder(spec: DataSpec, likelihood: Any, _: int) -> Decoder:
-            return Decoder(spec, likelihood, prod(shape), hidden, activation)
+            net = Decoder(spec, likelihood, prod(shape), hidden, activation)
+            start_at_scale(net.net[0], mean=0.5 if code == "bernoulli" else 1 / classes)
+            return net
 
         super().__init__(spec, likelihood, latent_dim, lambda _: self.uniform, decoder)
         self.code = code
         self.register_buffer("logits", torch.zeros(shape), persistent=False)
-        start_at_scale(self.decoder.net[0], mean=0.5 if code == "bernoulli" else 1 / classes)
 
     def uniform(self) -> Any:
         """The prior over one datum's code."""

@@ -129,7 +129,7 @@ class Point(nn.Module):
 
 
 DECISIVE = 3.0
-"""Factor of the first logits of a discrete code: where all values are as likely, the decoder learns to do without it."""
+"""Factor of a discrete code's first logits: where all values are as likely, the decoder learns to do without it."""
 
 
 class Code(nn.Module):

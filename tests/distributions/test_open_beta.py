@@ -24,7 +24,7 @@ def test_data_that_touch_an_end_are_refused(end: float) -> None:
     data = pv.datasets.from_arrays(x, validation=0.2)
     model = pv.models.VAE(data.spec, pv.likelihoods.Beta(data.spec), latent_dim=2, hidden=(4,))
     vae = pv.VAE(model, pv.guides.Amortized(data.spec, model))
-    with pytest.raises(DataError, match="open interval 0 to 1.*continuous_bernoulli"):
+    with pytest.raises(DataError, match=r"open interval 0 to 1.*continuous_bernoulli"):
         pv.fit(vae, data, epochs=1, progress=False)
 
 
