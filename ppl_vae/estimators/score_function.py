@@ -77,8 +77,8 @@ class ScoreFunction(Estimator, nn.Module):
     ) -> Advantage:
         """The same under a bound L of several particles, where `cost` is L for each of them.
 
-        The baseline of the other particles is L with lₖ replaced by their mean, for particle k (VIMCO, Mnih and Rezende,
-        2016).
+        The baseline of the other particles is L with lₖ replaced by their mean, for particle k (VIMCO, Mnih and
+        Rezende, 2016).
         """
         particles = log_weights.shape[0]
         if isinstance(self.baseline, LeaveOneOut):
