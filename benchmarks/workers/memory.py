@@ -27,7 +27,7 @@ if "particles" in arguments:
     run = functools.partial(pv.evaluate, vae)
     few, all_of_it = (x[:2], 10), (x[: arguments["data"]], arguments["particles"])
 else:
-    objective = pv.objectives.ELBO() if setup.particles == 1 else pv.objectives.IWAE(setup.particles)
+    objective = pv.objectives.ELBO(kl="sampled") if setup.particles == 1 else pv.objectives.IWAE(setup.particles)
     run = functools.partial(
         pv.fit, vae, objective=objective, epochs=2, compile=arguments["compile"], batch_size=setup.batch, progress=False
     )

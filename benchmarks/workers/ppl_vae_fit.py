@@ -15,7 +15,7 @@ setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 vae = pv.VAE(Model(setup), Guide(setup))
-objective = pv.objectives.ELBO() if setup.particles == 1 else pv.objectives.IWAE(setup.particles)
+objective = pv.objectives.ELBO(kl="sampled") if setup.particles == 1 else pv.objectives.IWAE(setup.particles)
 cpu = 0.0
 
 
