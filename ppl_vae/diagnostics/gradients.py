@@ -129,7 +129,7 @@ def legal_candidates(vae: VAE, batch: tuple[Any, ...], objective: Any) -> dict[s
     several = getattr(objective, "num_particles", 1) > 1
     baseline = ("leave-one-out", LeaveOneOut) if several else ("average", DecayingAverage)
     candidates: dict[str, Any] = {
-        "score function": ScoreFunction(),
+        "score function": ScoreFunction(None),
         f"score function, {baseline[0]}": ScoreFunction(baseline[1]()),
     }
     if all(not is_detached(fn) and (getattr(fn, "has_rsample", False) or has_implicit(fn)) for fn in fns):
