@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ppl_vae.runs.run import Run
 if TYPE_CHECKING:
     import torch
 
-    from ppl_vae.datasets import Dataset, Split
+    from ppl_vae.datasets import Dataset, Field, Split
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def new_data(run: Run, path: str) -> Split:
             asked_for |= {"columns": list(run.spec.feature_names), "exclude": []}
         if not node.get("with_labels"):
             asked_for["label"] = None
+        asked_for["categories"] = [field.name for field in run.spec.fields if field.classes]
+        asked_for["standardize_fields"] = []  # by the run's numbers, not by those of the new data
         told = {k: v for k, v in asked_for.items() if k in known}
         data = build_dataset({**config, "dataset": {**node, **told}}, trusted=run.trusted)
     return _as_trained(run, data, path)
@@ -107,8 +110,17 @@ def _as_trained(run: Run, data: Dataset, path: str) -> Split:
         of = (torch.tensor(values, dtype=torch.float64).reshape(kind) for values in (run.spec.location, run.spec.scale))
         steps = (*steps, Standardization(*of))
     whole = replace(whole, transform=replace(whole.transform, steps=steps, dtype=dtype))
-    if len(run.spec.fields) > 1 and run.spec.class_names and data.spec.class_names != run.spec.class_names:
-        whole = _relabelled(run, data, whole, path)
+    for place, (known, own) in enumerate(zip(run.spec.fields, data.spec.fields, strict=False)):
+        if place and (own.shape, bool(own.classes)) != (known.shape, bool(known.classes)):
+            told = [f"{'categories' if f.classes else 'numbers'} of shape {f.shape}" for f in (own, known)]
+            raise DataError(f"dataset.path={path}: got {told[0]} in {own.name}, expected {told[1]}, as in {run}")
+        if known.class_names and own.class_names != known.class_names:
+            whole = _recoded(whole, place, own.class_names or (), known, f"dataset.path={path}", run)
+    names = None if run.spec.fields[-1].classes else run.spec.class_names
+    if run.spec.fields[-1].name == "y" and names and data.spec.class_names != names:
+        y = replace(run.spec.fields[-1], class_names=names)
+        whole = _recoded(whole, len(run.spec.fields) - 1, data.spec.class_names or (), y, f"dataset.path={path}", run)
+        whole = replace(whole, labels=whole.tensors[-1][:])
     return whole
 
 
@@ -137,21 +149,21 @@ def _joined(parts: list[Split]) -> Split:
     )
 
 
-def _relabelled(run: Run, data: Dataset, split: Split, path: str) -> Split:
-    """Labels by the codes of the run's classes, where the file has others or fewer."""
+def _recoded(split: Split, place: int, names: Sequence[str], known: Field, where: str, run: Run) -> Split:
+    """A category by the codes of the run, where the file has others or fewer."""
     import torch
 
-    known, names = list(run.spec.class_names or ()), list(data.spec.class_names or ())
-    if unknown := [name for name in names if name not in known]:
+    expected = list(known.class_names or ())
+    if unknown := [name for name in names if name not in expected]:
+        what = "labels" if known.name == "y" else f"in {known.name} the categories"
         raise DataError(
-            f"dataset.path={path}: got labels {', '.join(map(str, unknown[:5]))}, expected those of {run}: "
-            f"{', '.join(map(str, known[:10]))}"
+            f"{where}: got {what} {', '.join(map(str, unknown[:5]))}, expected those of {run}: "
+            f"{', '.join(map(str, expected[:10]))}"
         )
-    codes = torch.tensor([known.index(name) for name in names])
-    *others, y = split.tensors
-    assert isinstance(y, torch.Tensor)
-    y = codes[y]
-    return replace(split, tensors=(*others, y), labels=y)
+    codes = split.tensors[place]
+    assert isinstance(codes, torch.Tensor)
+    codes = torch.tensor([expected.index(name) for name in names])[codes]
+    return replace(split, tensors=(*split.tensors[:place], codes, *split.tensors[place + 1 :]))
 
 
 def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:

@@ -38,6 +38,8 @@ class Input:
 def arguments(program: nn.Module, count: int) -> dict[str, Any]:
     """The arguments that a program takes by position, at least `count`, by name, each with its default (else None).
 
+    Names are those of its signature; of what it takes as `*others`, those that its `argument_names` says, if there are.
+
     Example:
         >>> from ppl_vae.core.programs import as_module
         >>> arguments(as_module(lambda x, y=None, *others: None), 4)
@@ -49,8 +51,10 @@ def arguments(program: nn.Module, count: int) -> dict[str, Any]:
     except (TypeError, ValueError):  # written in C
         parameters = []
     found: dict[str, Any] = {}
+    own = tuple(getattr(program, "argument_names", ()))
     for parameter in parameters:
         if parameter.kind == parameter.VAR_POSITIONAL:
+            found |= dict.fromkeys(own[len(found) : count])
             found |= {f"{parameter.name}[{i}]": None for i in range(count - len(found))}
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             found[parameter.name] = None if parameter.default is parameter.empty else parameter.default

@@ -18,15 +18,16 @@ from ppl_vae.datasets.blocks import Column, numbered
 from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first, encode_labels
 from ppl_vae.datasets.dataset import Dataset
+from ppl_vae.datasets.fields import fields_of, named
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
-from ppl_vae.datasets.spec import Field, Spec
+from ppl_vae.datasets.spec import Spec
 from ppl_vae.datasets.split import Split, held_out, split_indices
 from ppl_vae.datasets.support import find_support, has_nan
 from ppl_vae.errors import DataError
 
 Arrays = Any
-"""An array of numpy or torch with a first axis over data, or a tuple of them, x first; or a data set of torch."""
+"""An array of numpy or torch, first axis over data, a tuple or mapping of them, x first; or a data set of torch."""
 
 
 @source
@@ -41,13 +42,17 @@ def from_arrays(
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+    standardize_fields: Sequence[str] = (),
     **how: Unpack[Preparation],
 ) -> Dataset:
     """Make a data set of arrays.
 
     Args:
-        train: ``(data, …)``, or a tuple of such arrays, which is what ``model(*batch)`` gets; x is the first. An array
-            that is mapped from a file, and a `torch.utils.data` data set, are not read into memory.
+        train: ``(data, …)``, or several such arrays, which is what ``model(*batch)`` gets; x is the first. A mapping
+            or a named tuple says their names, those of a tuple are x, x1, x2, …. Text and a Categorical of pandas are
+            categories: codes, whose names are kept. An array that is mapped from a file, and a `torch.utils.data` data
+            set, are not read into memory.
         validation: the same for validation, or how much of `train` to set aside for it: a fraction, or a
             number of data. None sets nothing aside and leaves the split empty.
         test: as `validation`.
@@ -58,16 +63,22 @@ def from_arrays(
         name: of the data set.
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
+        categories: names of arrays of integers that are categories, too.
+        standardize_fields: names of arrays beside x of which ready-made networks see (value − mean) / standard
+            deviation, over the training data; the data stay as they are.
         how: see `Preparation`.
 
     Raises:
-        DataError: for arrays that are empty, of unequal length, shape or kind, infinite, or outside the support. NaN
-            is a missing value, which stays, for programs that mask it.
+        DataError: for arrays that are empty, of unequal length, shape or kind, infinite, or outside the support; other
+            names in another split. NaN is a missing value, which stays, for programs that mask it.
 
     Example:
         >>> data = from_arrays(torch.rand(100, 5), validation=0.1, test=20)
         >>> data
         Dataset(arrays: train 70, validation 10, test 20; x (5,) unit)
+        >>> patients = {"x": torch.randn(4, 5), "age": [30.0, 41.0, 52.0, 63.0], "clinic": ["A", "B", "B", "A"]}
+        >>> from_arrays(patients).spec.fields[2]
+        Field(name='clinic', shape=(), dtype='int64', classes=2, class_names=('A', 'B'))
     """
     policies, dtype = check_policies(how), as_dtype(how["dtype"])
     given: dict[str, Arrays] = {"train": train, "validation": validation, "test": test}
@@ -75,13 +86,16 @@ def from_arrays(
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
+    told = named({key: given[key] for key in given if key not in shares}, categories)
     exact = how["standardization"] != "none"
-    parts = {key: as_tensors(given[key], key, dtype, exact_x=exact) for key in given if key not in shares}
+    parts = {
+        key: as_tensors(arrays, key, dtype, exact_x=exact, fields=told.names) for key, arrays in told.arrays.items()
+    }
     _check_alike(parts)
     xs = {key: channels_first(tensors[0], channels, key) for key, tensors in parts.items()}
     support, levels = find_support(xs, how["support"], how["levels"])
     x = xs["train"]
-    seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(given["train"], x)
+    seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(told.arrays["train"], x)
     incomplete = any(map(has_nan, xs.values()))
     if incomplete and how["missing"] is False:
         raise DataError("Got NaN in x with missing=False, expected no missing value: leave out these data, or missing.")
@@ -98,7 +112,8 @@ def from_arrays(
     if how["with_labels"] and codes[0] is None:
         raise DataError("Got with_labels=True without labels, expected labels: say which they are.")
     known, factor_names, factor_sizes = _factors(_per_part(factors, parts, "factors"))
-    columns = feature_names or getattr(train, "columns", None)
+    first = told.arrays["train"]
+    columns = feature_names or getattr(first[0] if isinstance(first, tuple) else first, "columns", None)
     columns = None if columns is None else tuple(str(column) for column in columns)
     splits, start = {}, 0
     for (key, (_, *others)), y, factor in zip(parts.items(), codes, known, strict=True):
@@ -119,15 +134,16 @@ def from_arrays(
     splits, support, levels = prepare(splits, how, support, levels, seen_dtype)
 
     batch = splits["train"][:1].batch()
-    names = ["x", *(f"x{i}" for i in range(1, len(batch)))]
     if how["with_labels"]:
-        names[-1] = "y"
+        told = told.with_labels(len(batch))
+    taken = ["datum", *(name for name, held in (("label", codes), ("factors", known)) if held[0] is not None)]
+    fields = fields_of(told, batch, splits["train"].tensors, standardize_fields, taken)
     location, scale = statistics(splits["train"])
     spec = Spec(
         shape=tuple(batch[0].shape[1:]),
         support=support,
         levels=levels,
-        fields=tuple(Field(n, tuple(t.shape[1:]), str(t.dtype)[6:]) for n, t in zip(names, batch, strict=True)),
+        fields=fields,
         num_classes=num_classes,
         class_names=classes,
         feature_names=columns,

@@ -111,7 +111,13 @@ def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
 
 
 def as_tensors(
-    arrays: Any, name: str, dtype: torch.dtype | None = None, *, exact: bool = False, exact_x: bool = False
+    arrays: Any,
+    name: str,
+    dtype: torch.dtype | None = None,
+    *,
+    exact: bool = False,
+    exact_x: bool = False,
+    fields: Sequence[str] | None = None,
 ) -> tuple[Tensor | Column, ...]:
     """Convert one split's array or tuple of arrays, and refuse what cannot be data.
 
@@ -124,6 +130,7 @@ def as_tensors(
         dtype: see `as_tensor`.
         exact: see `as_tensor`.
         exact_x: `exact` for the first of them alone.
+        fields: the names of the arrays of a tuple, for messages.
 
     Raises:
         DataError: for no data, several numbers of data, infinite values, and what `as_tensor` refuses.
@@ -142,7 +149,7 @@ def as_tensors(
         tensors: tuple[Tensor | Column, ...] = _columns(stored, name, dtype, exact=exact, exact_x=exact_x)
         names = _names(name, len(tensors))
     else:
-        names = _names(name, len(entries))
+        names = [f"{field} of {name}" for field in fields] if fields else _names(name, len(entries))
         tensors = tuple(
             part
             for i, (a, n) in enumerate(zip(entries, names, strict=True))
@@ -289,7 +296,7 @@ def encode_labels(
         >>> encode_labels([["cat", "dog", "cat"], ["dog"]])
         ([tensor([0, 1, 0]), tensor([1])], ('cat', 'dog'), 2)
     """
-    arrays = [None if part is None else _as_labels(part) for part in parts]
+    arrays = [None if part is None else as_labels(part) for part in parts]
     given = [array for array in arrays if array is not None]
     if not given:
         return [None] * len(arrays), None, None
@@ -318,22 +325,31 @@ def encode_labels(
     return [None if array is None else next(pieces).clone() for array in arrays], names, number
 
 
-def _as_labels(labels: Any) -> np.ndarray[Any, Any]:
+def as_labels(labels: Any, what: str = "labels") -> np.ndarray[Any, Any]:
+    """Give one number or text per datum, ``(data,)``.
+
+    Args:
+        labels: as the user has them.
+        what: their name in messages, in the plural.
+
+    Raises:
+        DataError: for another shape, missing values, and what is neither numbers nor text.
+    """
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or not array.size:
         raise DataError(
-            f"Got labels of shape {array.shape}, expected one per datum, (data,): one-hot labels become "
+            f"Got {what} of shape {array.shape}, expected one per datum, (data,): one-hot {what} become "
             "codes with .argmax(1); several values per datum can be a further tensor of the tuple."
         )
     if array.dtype.kind not in "biufUSO":
-        raise DataError(f"Got labels of dtype {array.dtype}, expected integers, text or numbers.")
+        raise DataError(f"Got {what} of dtype {array.dtype}, expected integers, text or numbers.")
     if array.dtype.kind == "O":
         held = next((v for v in array.tolist() if hasattr(v, "__len__") and not isinstance(v, str | bytes)), None)
         if held is not None:
-            raise DataError(f"Got labels of type {type(held).__name__}, expected one number or text per datum.")
+            raise DataError(f"Got {what} of type {type(held).__name__}, expected one number or text per datum.")
         missing = [i for i, v in enumerate(array.tolist()) if v is None or v != v]
         if missing:
-            raise DataError(f"Got {len(missing)} missing labels (the first is of datum {missing[0]}), expected none.")
+            raise DataError(f"Got {len(missing)} missing {what} (the first is of datum {missing[0]}), expected none.")
     return array.astype({"b": np.int64, "S": str}.get(array.dtype.kind, array.dtype), copy=False)

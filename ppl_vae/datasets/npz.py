@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Unpack
 
@@ -171,6 +171,9 @@ def npz(
     labels_validation: str | None = None,
     x_test: str | None = None,
     labels_test: str | None = None,
+    fields: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    standardize_fields: Sequence[str] = (),
     channels: Channels = "auto",
     validation: float | None = None,
     test: float | None = None,
@@ -190,6 +193,10 @@ def npz(
         labels_validation: name of their labels.
         x_test: name of the test data; without them, `test` of the training data.
         labels_test: name of their labels.
+        fields: names of arrays that the programs get beside x, `model(x, age)`; text is a category. Where the archive
+            has test data, those of `age` are `age_test`, and likewise of validation data.
+        categories: names of those of them that are integers and categories, too.
+        standardize_fields: names of those of them that networks see standardized, see `from_arrays`.
         channels: where the colour channels of images are, see `channels_first`.
         validation: fraction or number of training data; a tenth by default.
         test: fraction or number of training data; a tenth by default.
@@ -202,17 +209,23 @@ def npz(
     names = (x, x_validation, x_test, labels, labels_validation, labels_test)
     asked = {part: name for part, name in zip(_NAMES, names, strict=True) if name is not None}
     if _is_sparse(archive):
-        if asked:
+        if asked or fields:
+            name = [*asked.values(), *fields][0]
             raise DataError(
-                f"Got {next(iter(asked.values()))!r} of {archive.file}, which holds one sparse matrix, expected no "
-                "name: its rows are the data. Labels can be given with "
-                "pv.datasets.from_arrays(scipy.sparse.load_npz(path), labels=…)."
+                f"Got {name!r} of {archive.file}, which holds one sparse matrix, expected no name: its "
+                "rows are the data. Labels can be given with from_arrays(scipy.sparse.load_npz(path), labels=…)."
             )
         arrays: dict[str, Any] = {"x": read_sparse(archive, archive.file)}
     else:
         arrays = {part: archive[name] for part, name in _find(archive, asked).items()}
     channels = _channels(channels, arrays["x"])
-    return from_files("npz", path, arrays, [archive.file], validation=validation, test=test, channels=channels, **how)
+    for part in ("x", "x_validation", "x_test") if fields else ():
+        if part in arrays:
+            end = part.removeprefix("x")
+            found = _find(archive, {f"fields, {name}": f"{name}{end}" for name in fields} | asked)
+            arrays[part] = {"x": arrays[part], **{n: archive[found[f"fields, {n}"]] for n in fields}}
+    told: Any = {**how, "channels": channels, "categories": categories, "standardize_fields": standardize_fields}
+    return from_files("npz", path, arrays, [archive.file], validation=validation, test=test, **told)
 
 
 @source

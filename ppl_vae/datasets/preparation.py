@@ -232,12 +232,12 @@ def _fit(train: Split, transform: Transform) -> Standardization:
     dtype = torch.float64 if stored in (torch.float64, torch.int64, torch.int32) else transform.dtype
     view = replace(train, transform=replace(transform, dtype=dtype))
 
-    def average(part: Callable[[Tensor], Tensor]) -> Tensor:
+    def averaged(part: Callable[[Tensor], Tensor]) -> Tensor:
         event = range(2, train.tensors[0].ndim)
-        return _average((part(x.double()) for x, *_ in view.batches(4096)), [0, *event])
+        return average((part(x.double()) for x, *_ in view.batches(4096)), [0, *event])
 
-    location = average(lambda x: x)
-    scale = average(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
+    location = averaged(lambda x: x)
+    scale = averaged(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
     constant = (~(scale > 1e-12 * location.abs())).flatten().nonzero().flatten().tolist()
     if constant:
         shown = ", ".join(repr(train.columns[i]) if train.columns else str(i) for i in constant[:5])
@@ -252,12 +252,12 @@ def _fit(train: Split, transform: Transform) -> Standardization:
 
 def mean(split: Split) -> Tensor:
     """Give the mean of x over a split as a model sees it, ``(*shape)``: policies' noise averaged out, NaN left out."""
-    average = _average((part.double() for part in split.tensors[0].split(4096)), [0])
-    return split.transform.mean(average.nan_to_num())
+    values = average((part.double() for part in split.tensors[0].split(4096)), [0])
+    return split.transform.mean(values.nan_to_num())
 
 
-def _average(parts: Iterable[Tensor], axes: list[int]) -> Tensor:
-    """The mean of what is not NaN over the axes, the first of which is left away."""
+def average(parts: Iterable[Tensor], axes: list[int]) -> Tensor:
+    """Give the mean of what is not NaN over the axes, the first of which is left away."""
     total, count = torch.tensor(0.0), torch.tensor(0.0)
     for x in parts:
         total = total.to(x.device) + x.nansum(axes, keepdim=True)[0]

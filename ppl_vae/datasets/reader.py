@@ -50,8 +50,8 @@ def from_files(
     Args:
         name: of the data set.
         path: what the user named.
-        arrays: the data as ``x``; ``x_validation`` and ``x_test`` where the files have these splits; ``labels``,
-            ``labels_validation`` and ``labels_test`` where they have them.
+        arrays: the data as ``x``, or by name with what goes beside them; ``x_validation`` and ``x_test`` where the
+            files have these splits; ``labels``, ``labels_validation`` and ``labels_test`` where they have them.
         files: all that were read.
         validation: fraction or number of the training data, where there are no validation data; None is a tenth.
         test: the same for test.

@@ -18,16 +18,49 @@ SUPPORTS: tuple[Support, ...] = get_args(Support)
 
 @dataclass(frozen=True)
 class Field:
-    """One tensor of a batch: its name, its shape without the data axis, its dtype as in ``torch.<dtype>``."""
+    """One tensor of a batch.
+
+    Args:
+        name: of it.
+        shape: without the data axis.
+        dtype: as in ``torch.<dtype>``.
+        classes: how many codes 0, …, K − 1 a category has; None for numbers.
+        class_names: their names, in the order of the codes.
+        location: training means of what networks are to see as (value − location) / scale, one number per element; not
+            compared, since they are of the data, not of their kind …
+        scale: … and standard deviations.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    location: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
+    scale: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The dtype as torch's own object."""
         return getattr(torch, self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain lists, numbers and strings, without what is not set."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Field:
+        """Build the field that `to_dict` wrote.
+
+        Raises:
+            DataError: for a key that is no part of a field, or a missing one.
+        """
+        known = [item.name for item in fields(cls)]
+        if wrong := sorted({*values} - {*known} | {"name", "shape"} - {*values}):
+            raise DataError(f"Got {sorted(values)} in a field of a saved spec ({wrong}), expected only {known}.")
+        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
+        return cls(**kept)
 
 
 @dataclass(frozen=True)
@@ -114,7 +147,7 @@ class Spec:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "fields":
-                out["fields"] = [{"name": f.name, "shape": list(f.shape), "dtype": f.dtype} for f in value]
+                out["fields"] = [f.to_dict() for f in value]
             elif item.name != "mean" and value is not None and value is not False:
                 out[item.name] = list(value) if isinstance(value, tuple) else value
         return out
@@ -132,7 +165,5 @@ class Spec:
         if missing := sorted({"shape", "support"} - set(values)):
             raise DataError(f"A saved spec lacks {missing}; expected at least a shape and a support.")
         kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
-        kept["fields"] = tuple(
-            Field(str(f["name"]), tuple(f["shape"]), str(f["dtype"])) for f in values.get("fields", ())
-        )
+        kept["fields"] = tuple(map(Field.from_dict, values.get("fields", ())))
         return cls(**kept)

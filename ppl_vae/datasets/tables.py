@@ -36,6 +36,10 @@ class Table(Basics, total=False):
         columns: names of the columns of x; all by default.
         exclude: names of columns to leave out.
         label: name of the column of labels, numbers or text, which is then no part of x.
+        fields: names of columns that the programs get beside x, `model(x, age, batch)`, each by itself and no part of
+            x; text is a category.
+        categories: names of those of them that are integers and categories, too.
+        standardize_fields: names of those of them that networks see standardized, see `from_arrays`.
         shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
@@ -49,6 +53,9 @@ class Table(Basics, total=False):
     columns: Sequence[str | int] | None
     exclude: Sequence[str | int]
     label: str | int | None
+    fields: Sequence[str | int]
+    categories: Sequence[str | int]
+    standardize_fields: Sequence[str | int]
     shape: Sequence[int] | None
     support: Support | None
     levels: int | None
@@ -63,6 +70,9 @@ TABLE: Table = {
     "columns": None,
     "exclude": (),
     "label": None,
+    "fields": (),
+    "categories": (),
+    "standardize_fields": (),
     "shape": None,
     "support": None,
     "levels": None,
@@ -213,6 +223,9 @@ def _from_table(
     columns: Sequence[str | int] | None,
     exclude: Sequence[str | int],
     label: str | int | None,
+    fields: Sequence[str | int],
+    categories: Sequence[str | int],
+    standardize_fields: Sequence[str | int],
     shape: Sequence[int] | None,
     validation: float,
     test: float,
@@ -221,9 +234,9 @@ def _from_table(
 ) -> Dataset:
     x: Any
     if isinstance(frame, TableFile):
-        x, labels, names = select_unread(frame, columns, exclude, label, window)
+        x, beside, names = select_unread(frame, columns, exclude, label, fields, window)
     else:
-        x, labels, names = select(frame, file, columns, exclude, label, first_line)
+        x, beside, names = select(frame, file, columns, exclude, label, fields, first_line)
     if shape is not None:
         if math.prod(shape) != x.shape[1] or min(shape, default=0) < 1:
             raise DataError(
@@ -231,8 +244,10 @@ def _from_table(
                 f"{x.shape[1]}."
             )
         x, how["feature_names"] = x.reshape((x.shape[0], *shape)), None
-    arrays = {"x": x, "labels": labels}
-    how = {"feature_names": names, **how}
+    labels = None if label is None else beside[str(label)]
+    arrays = {"x": x if not fields else {"x": x, **{str(f): beside[str(f)] for f in fields}}, "labels": labels}
+    coded, scaled = ([*map(str, names)] for names in (categories, standardize_fields))
+    how = {"feature_names": names, "categories": coded, "standardize_fields": scaled, **how}
     return from_files(name, file, arrays, [file], validation=validation or 0, test=test or 0, **how)
 
 
@@ -242,35 +257,37 @@ def select(
     columns: Sequence[str | int] | None,
     exclude: Sequence[str | int],
     label: str | int | None,
+    fields: Sequence[str | int] = (),
     first_line: int | None = None,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, list[str]]:
-    """Take the chosen columns of a table as numbers, and its labels.
+) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]], list[str]]:
+    """Take the chosen columns of a table as numbers, its labels and what else goes beside x.
 
     Args:
         frame: the table.
         file: it came from.
-        columns: names of the columns of x; None for all but `label` and `exclude`.
+        columns: names of the columns of x; None for all but `label`, `fields` and `exclude`.
         exclude: names of columns to leave out.
         label: name of the column of labels.
+        fields: names of columns beside x.
         first_line: line in the file of the first row, where it has lines.
 
     Returns:
-        x, ``(rows, columns)``; the labels, ``(rows,)``, or None; the names of x's columns.
+        x, ``(rows, columns)``; labels and fields by the names of their columns, ``(rows,)``; the names of x's columns.
 
     Raises:
         DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
     """
     frame = frame.rename(columns=str)
-    chosen = _chosen(frame, len(frame), file, columns, exclude, label)
-    if label is not None:
-        _refuse_gaps(frame[str(label)], file, first_line)
+    chosen, beside = _chosen(frame, len(frame), file, columns, exclude, label, fields)
+    for name in beside:
+        _refuse_gaps(frame[name], file, first_line)
     if text := [name for name in chosen if frame[name].dtype.kind not in NUMBERS]:
         raise _no_numbers(*_first_text(frame[text[0]]), text, file, first_line)
     values = numbers(frame[chosen])
     if values.dtype.kind == "f" and np.isinf(values).any():
         row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
         raise infinite(file, _where(row, chosen[column], first_line))
-    return values, None if label is None else frame[str(label)].to_numpy(), chosen
+    return values, {name: frame[name].to_numpy() for name in beside}, chosen
 
 
 def select_unread(
@@ -278,25 +295,27 @@ def select_unread(
     columns: Sequence[str | int] | None,
     exclude: Sequence[str | int],
     label: str | int | None,
+    fields: Sequence[str | int],
     window: int | None,
-) -> tuple[RowGroups, np.ndarray[Any, Any] | None, list[str]]:
-    """Do the same as `select` without reading more of a table than its labels.
+) -> tuple[RowGroups, dict[str, np.ndarray[Any, Any]], list[str]]:
+    """Do the same as `select` without reading more of a table than what goes beside x, 8 bytes each a row.
 
     Args:
         table: the file.
         columns: see `select`.
         exclude: see `select`.
         label: see `select`.
+        fields: see `select`.
         window: row groups in memory.
     """
     file = table.file
-    chosen = _chosen(table.empty(), sum(table.rows), file, columns, exclude, label)
-    labels = None if label is None else table.column(str(label))
-    if labels is not None:
-        _refuse_gaps(labels, file, None)
+    chosen, names = _chosen(table.empty(), sum(table.rows), file, columns, exclude, label, fields)
+    beside = {name: table.column(name) for name in names}
+    for column in beside.values():
+        _refuse_gaps(column, file, None)
     if text := [name for name, dtype in dtypes(table, chosen).items() if dtype.kind not in NUMBERS]:
         raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None)
-    return RowGroups(table, chosen, window=window), None if labels is None else labels.to_numpy(), chosen
+    return RowGroups(table, chosen, window=window), {k: column.to_numpy() for k, column in beside.items()}, chosen
 
 
 NUMBERS = "biuf"
@@ -315,28 +334,31 @@ def _chosen(
     columns: Sequence[str | int] | None,
     exclude: Sequence[str | int],
     label: str | int | None,
-) -> list[str]:
-    """The names of x's columns."""
+    fields: Sequence[str | int],
+) -> tuple[list[str], list[str]]:
+    """The names of x's columns, and of those that go beside x."""
     names = list(frame.columns)
     if not frame.columns.is_unique:
         twice = min(frame.columns[frame.columns.duplicated()])
         raise DataError(f"Got {file} with several columns named {twice!r}, expected every name once.")
-    labels = [] if label is None else [str(label)]
-    asked = {"columns": [*map(str, columns or ())], "exclude": [*map(str, exclude)], "label": labels}
+    labels, others = [] if label is None else [str(label)], [*map(str, fields)]
+    asked = {"columns": [*map(str, columns or ())], "exclude": [*map(str, exclude)], "label": labels, "fields": others}
     for key, name in ((key, name) for key, wanted in asked.items() for name in wanted):
         if name not in names:
             raise DataError(
                 f"Got {key} with {name!r}, which {file} does not have, expected one of {', '.join(names[:20])}"
                 f"{perhaps(name, names)}"
             )
-    chosen = asked["columns"] or [name for name in names if name not in [*asked["exclude"], *labels]]
-    if set(labels) & set(chosen):
-        raise DataError(f"Got the column {labels[0]!r} both in columns and as label, expected one of them.")
+    beside = list(dict.fromkeys([*labels, *others]))
+    chosen = asked["columns"] or [name for name in names if name not in [*asked["exclude"], *beside]]
+    for key in ("label", "fields"):
+        if both := [name for name in asked[key] if name in chosen]:
+            raise DataError(f"Got the column {both[0]!r} both in columns and as {key}, expected one of them.")
     if not rows:
         raise DataError(f"Got {file} without rows, expected at least one below the names of the columns.")
     if not chosen:
         raise DataError(f"Got no column of {file} for x, expected at least one of {', '.join(names)}.")
-    return chosen
+    return chosen, beside
 
 
 def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.core.call import require_call
 from ppl_vae.nn.conv import ConvEncoder
-from ppl_vae.nn.features import DataSpec, Labels
+from ppl_vae.nn.features import Covariates, DataSpec
 from ppl_vae.nn.formerly import present_names
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FlowName, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import Activation, Encoder
@@ -210,10 +210,10 @@ class FlowAmortized(Amortized):
 
 
 class ConditionalAmortized(Amortized):
-    r"""$q(z \mid x, y) = \mathrm{Normal}(z; \mu(x, y), \sigma(x, y))$.
+    r"""$q(z \mid x, y) = \mathrm{Normal}(z; \mu(x, y), \sigma(x, y))$; y is all that follows x in a batch.
 
     Args:
-        spec: the dataset's spec, with x and y.
+        spec: the dataset's spec, with x and further fields.
         model: gives the size of z (`model.latent_dim`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
@@ -225,14 +225,14 @@ class ConditionalAmortized(Amortized):
     def __init__(
         self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
     ) -> None:
-        labels = Labels(spec)
-        encoder = partial(Encoder, hidden=hidden, activation=activation, extra=labels.out_features)
+        covariates = Covariates(spec)
+        encoder = partial(Encoder, hidden=hidden, activation=activation, extra=covariates.out_features)
         super().__init__(spec, model, encoder=encoder)
-        self.labels = labels
+        self.covariates = covariates
 
-    def forward(self, x: Tensor, y: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, labels `(data, …)`; latents `(data, latent_dim)` at site z."""
-        self.sample(x, self.labels(y))
+    def forward(self, x: Tensor, *covariates: Tensor) -> None:
+        """Data `(data, *shape)`, covariates `(data, …)`; latents `(data, latent_dim)` at site z."""
+        self.sample(x, self.covariates(*covariates))
 
 
 class VampPosterior(Amortized):

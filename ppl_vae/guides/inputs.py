@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.nn.features import DataSpec, Features, one_hot
+from ppl_vae.nn.features import DataSpec, Features, covariate
 from ppl_vae.nn.mlp import MLP, Activation
 
 
 class BatchEncoder(nn.Module):
     """The tensors of a batch that share the data axis, flattened and joined, to features.
 
-    With a spec, x is rescaled by its support and class codes become one-hot. Other arguments are ignored.
+    With a spec, x is rescaled by its support and the codes of categories become one-hot. Other arguments are ignored.
 
     Args:
         batch: an example.
@@ -31,7 +31,8 @@ class BatchEncoder(nn.Module):
         super().__init__()
         self.used = tuple(i for i, _ in data_tensors(batch))
         self.x = None if spec is None else Features(spec)
-        self.num_classes = None if spec is None else spec.num_classes
+        fields = {} if spec is None else {str(i): covariate(spec, i) for i in self.used if 0 < i < len(spec.fields)}
+        self.fields = nn.ModuleDict(fields)
         self.register_buffer("one", torch.ones((), dtype=torch.get_default_dtype()), persistent=False)
         self.net = MLP(self._join(batch).shape[-1], None, hidden, activation)
 
@@ -46,8 +47,8 @@ class BatchEncoder(nn.Module):
                 )
             if i == 0 and self.x is not None:
                 parts.append(self.x(t))
-            elif self.num_classes and t.ndim == 1 and not t.is_floating_point():
-                parts.append(one_hot(t, self.num_classes).to(self.one.dtype))
+            elif str(i) in self.fields:
+                parts.append(self.fields[str(i)](t))
             else:
                 parts.append(t.to(self.one.dtype).reshape(t.shape[0], -1))
         return torch.cat(parts, -1)

@@ -1,4 +1,4 @@
-"""The conditional VAE p(x | y)."""
+"""The conditional VAE p(x | y), for any number of covariates y."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,15 +7,17 @@ from typing import Any
 from torch import Tensor
 
 from ppl_vae.models.latent import Latent
-from ppl_vae.nn.features import DataSpec, Labels
+from ppl_vae.nn.features import Covariates, DataSpec
 from ppl_vae.nn.mlp import Activation, Decoder
 
 
 class Conditional(Latent):
     r"""$p(x, z \mid y) = \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z, y))$; y is given, never modelled.
 
+    y is all that follows x in a batch: categories one-hot, numbers as they are, or standardized where the data say so.
+
     Args:
-        spec: the dataset's spec, with x and y.
+        spec: the dataset's spec, with x and further fields.
         likelihood: p(x | parameters); None takes the one that fits the data.
         latent_dim: size of z.
         hidden: widths of the decoder's hidden layers, from z to x.
@@ -37,11 +39,12 @@ class Conditional(Latent):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
     ) -> None:
-        labels = Labels(spec)
-        decoder = partial(Decoder, hidden=hidden, activation=activation, extra=labels.out_features)
+        covariates = Covariates(spec)
+        decoder = partial(Decoder, hidden=hidden, activation=activation, extra=covariates.out_features)
         super().__init__(spec, likelihood, latent_dim, decoder=decoder)
-        self.labels = labels
+        self.covariates = covariates
+        self.argument_names = tuple(field.name for field in spec.fields)
 
-    def forward(self, x: Tensor, y: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)`, observed at site x; labels `(data, …)`; latents `(data, latent_dim)` at site z."""
-        self.sample(x, self.labels(y))
+    def forward(self, x: Tensor, *covariates: Tensor) -> None:
+        """Data `(data, *shape)`, observed at site x; covariates `(data, …)`; latents `(data, latent_dim)` at site z."""
+        self.sample(x, self.covariates(*covariates))

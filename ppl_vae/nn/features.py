@@ -1,4 +1,4 @@
-"""Data and labels as numbers of order one, for the first layer of a network."""
+"""Data and what is given beside them as numbers of order one, for the first layer of a network."""
 
 from collections.abc import Sequence
 from math import prod
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.errors import DataError
+from ppl_vae.errors import ArgumentError, DataError
 
 
 class DataSpec(Protocol):
@@ -101,37 +101,79 @@ class Features(nn.Module):
         return x.flatten(-self.event_dim) if self.event_dim else x.unsqueeze(-1)
 
 
-class Labels(nn.Module):
-    """The second tensor of a batch as features: class codes one-hot, anything else flattened.
+class Covariate(nn.Module):
+    """One tensor of a batch as features: codes of a category one-hot, anything else flattened.
+
+    Where the field says location and scale, they are those of (value − location) / scale.
 
     Args:
-        spec: the dataset's spec, with a second field.
+        field: of the dataset's spec.
+        classes: how many codes there are, where the field does not say; None for numbers.
+
+    Example:
+        >>> from ppl_vae.datasets.spec import Field
+        >>> Covariate(Field("age", (), location=(40.0,), scale=(10.0,)))(torch.tensor([30.0, 60.0])).tolist()
+        [[-1.0], [2.0]]
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    def __init__(self, field: Any, classes: int | None = None) -> None:
+        super().__init__()
+        self.classes = int(getattr(field, "classes", None) or classes or 0)
+        self.event_dim = len(field.shape)
+        self.out_features = self.classes or prod(field.shape)
+        location, scale = getattr(field, "location", None), getattr(field, "scale", None)
+        self.register_buffer("location", torch.tensor(location or 0.0), persistent=False)  # carries dtype, too
+        self.register_buffer("scale", torch.tensor(scale or 1.0), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values `(..., *shape)` to features `(..., out_features)`."""
+        if self.classes:
+            return one_hot(values, self.classes).to(self.location.dtype)
+        values = values.to(self.location.dtype)
+        values = values.flatten(-self.event_dim) if self.event_dim else values.unsqueeze(-1)
+        return (values - self.location) / self.scale
+
+
+class Covariates(nn.Module):
+    """All tensors of a batch that follow x, as features side by side.
+
+    Args:
+        spec: the dataset's spec, with further fields.
 
     Raises:
         DataError: batches hold x alone.
     """
 
-    one: Tensor
-
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         if len(spec.fields) < 2:
             raise DataError(
-                "this model needs batches (x, y), this dataset's batches hold x alone. "
-                "Load it with its labels: dataset.with_labels=true."
+                "this model needs batches (x, y), this dataset's batches hold x alone. Load it with its labels, "
+                "dataset.with_labels=true, or with columns that follow x: dataset.fields=[age,batch]."
             )
-        y = spec.fields[1]
-        self.classes = 0 if "float" in y.dtype or tuple(y.shape) else int(spec.num_classes or 0)
-        self.event_dim = len(y.shape)
-        self.out_features = self.classes or prod(y.shape)
-        self.register_buffer("one", torch.ones(()), persistent=False)
+        each = [covariate(spec, place) for place in range(1, len(spec.fields))]
+        self.each = nn.ModuleList(each)
+        self.out_features = sum(one.out_features for one in each)
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Labels `(..., *shape)` to features `(..., out_features)`."""
-        if self.classes:
-            return one_hot(y, self.classes).to(self.one.dtype)
-        y = y.to(self.one.dtype)
-        return y.flatten(-self.event_dim) if self.event_dim else y.unsqueeze(-1)
+    def forward(self, *given: Tensor) -> Tensor:
+        """Values `(..., *shape)` of each to features `(..., out_features)`.
+
+        Raises:
+            ArgumentError: other numbers of them.
+        """
+        if len(given) < len(self.each):
+            raise ArgumentError(f"Got {len(given)} tensors beside x, expected {len(self.each)}, as in the spec.")
+        return torch.cat([one(values) for one, values in zip(self.each, given, strict=False)], -1)
+
+
+def covariate(spec: DataSpec, place: int) -> Covariate:
+    """The features of a tensor of a batch; labels are classes by the spec's word."""
+    field = spec.fields[place]
+    codes = "float" not in field.dtype and not tuple(field.shape) and field.name in ("y", "x1")  # x1 has no name
+    return Covariate(field, spec.num_classes if codes else None)
 
 
 def one_hot(y: Tensor, classes: int) -> Tensor:

@@ -16,7 +16,7 @@ TABLE = pd.DataFrame(
 def test_selects_in_the_order_asked_for():
     x, y, names = select(TABLE, FILE, ["height", "age"], [], "town")
     np.testing.assert_array_equal(x, [[1.5, 30], [1.75, 40], [2.0, 50]])
-    assert y.tolist() == ["a", "b", "c"]
+    assert y["town"].tolist() == ["a", "b", "c"]
     assert names == ["height", "age"]
 
 

@@ -5,10 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.distributions.multinomial import Multinomial
-from ppl_vae.errors import DataError
-from ppl_vae.nn.features import Labels
 from ppl_vae.nn.heads import Dirichlet, FullRankNormal, Gamma
 
 
@@ -52,13 +49,3 @@ def test_multinomial_sample_mean():
     px = Multinomial(torch.randn(3, 4), torch.tensor([1.0, 5.0, 20.0]))
     x = px.expand([2, 3]).sample((10_000,)).flatten(0, 1)
     assert ((x.mean(0) - px.mean).abs() < 5 * x.std(0) / 20_000**0.5).all()
-
-
-def test_labels():
-    fields = (Field("x", (4,)), Field("y", (), "int64"))
-    codes = Labels(Spec((4,), "binary", fields=fields, num_classes=3))
-    assert torch.equal(codes(torch.tensor([2, 0])), torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
-    fields = (Field("x", (4,)), Field("y", (2, 3)))
-    assert Labels(Spec((4,), "binary", fields=fields))(torch.zeros(5, 2, 3)).shape == (5, 6)
-    with pytest.raises(DataError, match="x alone"):
-        Labels(Spec((4,), "binary"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,26 +73,31 @@ def named(run: Run, vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any]) 
 
     names = list(arguments(vae.model, len(batch)))
     fields = {field.name: place for place, field in enumerate(run.spec.fields)}
+    classes = {place: (f.classes, f.class_names or ()) for place, f in enumerate(run.spec.fields) if f.classes}
     if "y" in fields and run.spec.num_classes:
         fields["label"] = fields["y"]
+        classes[fields["y"]] = (run.spec.num_classes, run.spec.class_names or ())
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = key if key in names else names[fields[key]] if key in fields else None
         if name is None:
             raise UsageError(f"given.{key}: the model takes no such thing; {near(str(key), {*names, *fields})}")
-        found[name] = _classes(run, key, value) if fields.get("label") == names.index(name) else value
+        of = classes.get(names.index(name))
+        found[name] = value if of is None else _codes(key, value, *of)
     return found
 
 
-def _classes(run: Run, key: str, value: Any) -> Any:
-    """Labels by number, each within range, or by the names of their classes."""
+def _codes(key: str, value: Any, count: int, names: Sequence[str]) -> Any:
+    """Categories by the names of their classes, or by number, each within range."""
     if isinstance(value, list):
-        return [_classes(run, key, v) for v in value]
-    known, count = list(run.spec.class_names or ()), run.spec.num_classes or 0
-    number = known.index(value) if value in known else value
-    if not isinstance(number, int) or not 0 <= number < count:
-        also = f", or one of {', '.join(map(str, known))}" if known else ""
-        raise DataError(f"given.{key}: got {value!r}, expected a class from 0 to {count - 1}{also}")
+        return [_codes(key, v, count, names) for v in value]
+    number = names.index(str(value)) if str(value) in names else value
+    numbered = any(name.lstrip("-").isdigit() for name in names) and list(names) != [*map(str, range(count))]
+    is_code = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < count
+    if not is_code or (numbered and str(value) not in names):  # a number is a name then, never a code
+        expected = [] if numbered else [f"a class from 0 to {count - 1}"]
+        expected += [f"one of {', '.join(map(str, names))}"] if names else []
+        raise DataError(f"given.{key}: got {value!r}, expected {', or '.join(expected)}")
     return number
 
 
