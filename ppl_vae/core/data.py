@@ -13,6 +13,7 @@ Each public function takes its data here: as a **split** where it goes through a
 | a sparse matrix or tensor                        | the dense one, where that fits into memory                       |
 | a `TensorDataset`                                | the tuple of its tensors                                         |
 | a `Split`                                        | itself; as a batch, all its data                                 |
+| a `Several`, of data of several structures       | each of its parts, by `fit`; refused elsewhere: which part?      |
 | a `Dataset`                                      | its train and validation by `fit`; refused elsewhere: which part? |
 | a list of tensors or arrays                      | refused: arguments (`tuple`) or data (`torch.stack`)?            |
 | a `DataLoader`, text, bytes, no data at all      | refused                                                          |
@@ -44,6 +45,7 @@ from ppl_vae.core.faults import Data, count_missing, refuse_infinite
 from ppl_vae.core.screen import screen
 from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
+from ppl_vae.datasets.several import Several
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
 
@@ -127,7 +129,7 @@ def take_batch(
     return batch
 
 
-def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 128) -> Split:
+def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 128) -> Any:
     """A split that a pair can be run on: the door of whatever goes through all data, which are looked at here once.
 
     Args:
@@ -141,6 +143,8 @@ def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 12
             missing where nothing masks them, naming site, datum and value; data without their data axis.
         CheckError: for a data plate that subsamples by itself, with `every_datum`.
     """
+    if isinstance(data, Several) and not every_datum:
+        return Several(tuple(take_data(vae, part, every_datum=False, rows=rows) for part in data.parts))
     split = as_split(data)
     warn_of_lost_digits(split, pair_dtype(vae))
     data = Data(
@@ -211,6 +215,8 @@ def _opened(data: Any) -> Any:
     """The content of known containers; containers that say too little are refused."""
     if hasattr(data, "splits"):
         raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
+    if isinstance(data, Several):
+        data.batch()
     if isinstance(data, TensorDataset):
         return tuple(data.tensors)
     if isinstance(data, DataLoader):

@@ -19,8 +19,8 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.distributions import kl_divergence
 
+from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.enumeration import expectation
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.site import Site, is_one
@@ -403,18 +403,6 @@ def analytic_kl(t: Terms, name: str) -> Tensor | None:
         return None
     value = q.reduce(scale_and_mask(value, 1.0, q.mask))
     return value if is_one(q.inner_scale) else value * q.inner_scale
-
-
-def closed_kl(q: Any, p: Any) -> Tensor | None:
-    """Torch's KL(q ‖ p) where it has one, over batch shapes that broadcast (its own do not for every family)."""
-    try:
-        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-        q, p = (d if d.batch_shape == shape else d.expand(shape) for d in (q, p))
-        value = kl_divergence(q, p)
-    except NotImplementedError:
-        return None
-    # A number, of distributions that are masked as a whole.
-    return value if isinstance(value, Tensor) else torch.full(shape, float(value))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -21,6 +21,7 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.fields import fields_of, named
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
+from ppl_vae.datasets.several import some_labelled
 from ppl_vae.datasets.spec import Spec
 from ppl_vae.datasets.split import Split, held_out, split_indices
 from ppl_vae.datasets.support import find_support, has_nan
@@ -111,6 +112,10 @@ def from_arrays(
     codes, classes, num_classes = encode_labels(_per_part(labels, parts, "labels"), class_names)
     if how["with_labels"] and codes[0] is None:
         raise DataError("Got with_labels=True without labels, expected labels: say which they are.")
+    if how["with_labels"] and how["labelled"] is not None:
+        raise DataError(
+            f"Got with_labels=True and labelled={how['labelled']!r}, expected one of them: labels of all data, or of some."
+        )
     known, factor_names, factor_sizes = _factors(_per_part(factors, parts, "factors"))
     first = told.arrays["train"]
     columns = feature_names or getattr(first[0] if isinstance(first, tuple) else first, "columns", None)
@@ -156,7 +161,11 @@ def from_arrays(
     )
     sizes = {key: len(split) for key, split in splits.items()}
     provenance = {"source": name, "seed": how["seed"], "sizes": sizes, "policies": policies}
-    return Dataset(name, spec, **splits, provenance=provenance)
+    train_data = splits.pop("train")
+    if how["labelled"] is None:
+        return Dataset(name, spec, train_data, **splits, provenance=provenance)
+    some = some_labelled(train_data, how["labelled"], how["seed"])
+    return Dataset(name, spec, some, **splits, provenance={**provenance, "labelled": len(some.parts[1])})
 
 
 def _refuse_empty(train: Split) -> None:

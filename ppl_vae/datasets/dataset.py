@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ppl_vae.datasets.several import Several
 from ppl_vae.datasets.spec import Spec
 from ppl_vae.datasets.split import Split
 
@@ -19,7 +20,7 @@ class Dataset:
     Args:
         name: of the source, such as ``digits``.
         spec: what networks need to know.
-        train: what is learnt from.
+        train: what is learnt from; of several structures where only some data have labels.
         validation: what chooses between epochs and settings; may be empty.
         test: what is reported; may be empty.
         provenance: plain values that say how to get the same data again: seed, sizes, policies, files and
@@ -29,21 +30,20 @@ class Dataset:
 
     name: str
     spec: Spec
-    train: Split
+    train: Split | Several
     validation: Split
     test: Split
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     truth: Any = field(default=None, repr=False)
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split | Several]:
         """The splits by name, in the order train, validation, test."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to(self, device: torch.device | str) -> Dataset:
         """Give the same data set with its tensors on `device`."""
-        train, validation, test = (split.to(device) for split in self.splits.values())
-        return replace(self, train=train, validation=validation, test=test)
+        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

@@ -29,7 +29,7 @@ def source(function: Callable[P, R]) -> Callable[P, R]:
         ... def numbers(n: int, **how: Unpack[Basics]) -> dict[str, object]:
         ...     return {"n": n, **how}
         >>> numbers(3, seed=1)
-        {'n': 3, 'with_labels': False, 'dtype': None, 'seed': 1, 'missing': None}
+        {'n': 3, 'with_labels': False, 'labelled': None, 'dtype': None, 'seed': 1, 'missing': None}
         >>> numbers(3, sede=1)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ppl_vae.errors.ArgumentError: Got sede=1 for numbers, expected only n, with_labels, ...: perhaps 'seed'?

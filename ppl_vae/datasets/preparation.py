@@ -49,6 +49,9 @@ class Basics(TypedDict, total=False):
 
     Args:
         with_labels: true hands the labels to the model too, as the last tensor of a batch: model(x, y).
+        labelled: hand the labels of so many training data to the model (a fraction or a number, evenly from all
+            classes), and none of the others: batches with labels, model(x, y), and without, model(x), take turns.
+            Validation and test data come without.
         dtype: of floating-point values in batches; float32 by default, see `as_tensor`. Other integers than 8-bit
             ones, and booleans, stay what they are where no policy makes them floats.
         seed: of the splits and of static binarization; apart from a run's seed, so that a sweep over seeds keeps them.
@@ -57,12 +60,13 @@ class Basics(TypedDict, total=False):
     """
 
     with_labels: bool
+    labelled: float | None
     dtype: torch.dtype | str | None
     seed: int
     missing: bool | None
 
 
-BASICS: Basics = {"with_labels": False, "dtype": None, "seed": 0, "missing": None}
+BASICS: Basics = {"with_labels": False, "labelled": None, "dtype": None, "seed": 0, "missing": None}
 
 
 class Pixels(Basics, total=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -130,6 +131,10 @@ class Split:
         at = slice(None) if index is None else _as_index(index, len(self), self.device)
         x, *others, indices = _copies((*self.tensors, self.indices), at)
         return (self.transform(x, indices, generator), *others)
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of an epoch."""
+        return math.ceil(len(self) / batch_size)
 
     def batches(
         self, batch_size: int, *, shuffle: bool = False, generator: torch.Generator | None = None, done: int = 0

@@ -15,6 +15,7 @@ class OpenInterval(constraints.Constraint):
         upper_bound: above all of them.
 
     Example:
+        >>> import torch
         >>> OpenInterval(0.0, 1.0).check(torch.tensor([0.0, 0.5, 1.0]))
         tensor([False,  True, False])
     """
@@ -37,6 +38,7 @@ class OpenBeta(dist.Beta):
         concentration0: b.
 
     Example:
+        >>> import torch
         >>> OpenBeta(2.0, 1.0).log_prob(torch.tensor(0.5))
         tensor(0.)
         >>> OpenBeta.support.check(torch.tensor(1.0))

@@ -175,7 +175,9 @@ def _kind(lane: Lane) -> Any:
         raise CaptureError("its batches are taken in shares")
     if training.plan.precision != "full":
         raise CaptureError(f"it computes in precision={training.plan.precision}")
-    batch = next(training.train.batches(training.plan.batch_size))
+    batch, *others = training.train.firsts(training.plan.batch_size)
+    if others:
+        raise CaptureError("its data are of several structures")
     if not all(isinstance(x, Tensor) for x in batch):
         raise CaptureError("the batch holds more than tensors")
     shapes = [(tuple(x.shape), x.dtype) for x in batch]

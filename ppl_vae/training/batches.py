@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ppl_vae.core.data import cast, pair_dtype, take_data
+from ppl_vae.datasets.several import structures
 from ppl_vae.errors import DataError
 
 
@@ -28,6 +30,15 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def num_batches(self, size: int) -> int:
+        """Batches of an epoch."""
+        own = getattr(self.split, "num_batches", None)
+        return math.ceil(len(self) / size) if own is None else own(size)
+
+    def firsts(self, size: int) -> list[tuple[Any, ...]]:
+        """The first batch of each structure that the data have."""
+        return [next(Batches(part, self.dtype).batches(size)) for part in structures(self.split)]
 
     def batches(self, size: int, generator: torch.Generator | None = None, done: int = 0) -> Iterator[tuple[Any, ...]]:
         """Go once through the data, shuffled where there is a generator; the last batch may be smaller.

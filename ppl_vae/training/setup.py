@@ -161,7 +161,7 @@ def set_up(
             f"Got early_stopping={plan.early_stopping} without validation data, expected a Dataset with a validation "
             "split: the training bound cannot tell when to stop."
         )
-    per_epoch = math.ceil(len(data) / plan.batch_size)
+    per_epoch = data.num_batches(plan.batch_size)
     steps = plan.epochs * per_epoch if plan.steps is None else plan.steps
     epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / per_epoch)
     state = State(vae, objective, given.device, given.history.rows)
@@ -169,12 +169,15 @@ def set_up(
         vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
     if (what := nonfinite.broken(dict(vae.named_parameters()))) is not None:
         nonfinite.fail(state, given.store, math.nan, what, None, None)
-    batch = next(data.batches(plan.batch_size))
-    given.history.warnings = lint(vae, batch, len(data))
+    heads = data.firsts(plan.batch_size)
+    batch = heads[0]
+    given.history.warnings = [finding for head in heads for finding in lint(vae, head, len(data))]
     particles = int(getattr(objective, "num_particles", 1))
-    prepare(vae, batch, particles)
+    for head in heads:
+        prepare(vae, head, particles)
     if given.shares > 1:
-        require_divisible(vae, objective, batch, len(data), given.shares)
+        for head in heads:
+            require_divisible(vae, objective, head, len(data), given.shares)
         given.history.warnings += shared_norms(vae, given.shares)
     if plan.precision != "full":
         require_float32(vae, plan.precision)

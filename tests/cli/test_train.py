@@ -562,7 +562,7 @@ def test_figures_and_posterior_where_the_config_says_so(train):
 
 
 def test_a_sweeper_gets_the_validation_loss(cli, monkeypatch):
-    """What Hydra's sweepers read is the value that the job returns: minus the validation bound."""
+    """What Hydra's sweepers read is the value that the job returns: minus the validation ELBO."""
     values = []
     run = Job.run
 
@@ -572,4 +572,4 @@ def test_a_sweeper_gets_the_validation_loss(cli, monkeypatch):
 
     monkeypatch.setattr(Job, "run", spying)
     called = cli("train", *SMALL, "-m", "seed=0,1", "hydra.sweep.dir=s", "format=json")
-    assert values == [-record["validation/bound"] for record in called.json]
+    assert values == [-record["validation/elbo"] for record in called.json]

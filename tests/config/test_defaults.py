@@ -78,7 +78,7 @@ def test_a_file_holds_what_differs(path):
 
 def test_what_repeats_is_found():
     beta = {"_target_": "ppl_vae.schedules.linear", "start": 0.0, "unit": "steps"}
-    node = {"objective": {"_target_": "ppl_vae.objectives.ELBO", "kl": "sampled", "beta": beta}, "seed": 0}
+    node = {"objective": {"_target_": "ppl_vae.objectives.ELBO", "kl": "auto", "beta": beta}, "seed": 0}
     assert repeated(node, {"seed": 0}) == ["objective.kl", "objective.beta.unit", "seed"]
 
 
