@@ -79,6 +79,7 @@ def new_data(run: Run, path: str) -> Split:
         )
     with run.building("dataset"):
         asked_for: dict[str, Any] = {"path": path, "validation": 0, "test": 0, "standardization": "none"}
+        asked_for["labelled"] = None
         if run.spec.location is not None:
             asked_for["dtype"] = "float64"  # digits of what is to be standardized are lost afterwards, not before
         if run.spec.feature_names and node.get("shape") is None:
@@ -96,9 +97,10 @@ def _as_trained(run: Run, data: Dataset, path: str) -> Split:
     """All of a data set, with the transform of the run."""
     import torch
 
+    from ppl_vae.datasets.split import Split
     from ppl_vae.datasets.transform import Standardization
 
-    parts = [split for split in data.splits.values() if len(split)]
+    parts = [split for split in data.splits.values() if isinstance(split, Split) and len(split)]
     whole = parts[0] if len(parts) == 1 else _joined(parts)
     shape = tuple(whole.tensors[0].shape[1:])
     if shape != run.spec.shape:

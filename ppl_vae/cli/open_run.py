@@ -41,7 +41,13 @@ def part(run: Run, name: str) -> Split:
             "put the old file back, or train again"
         )
     tell_replaced(run, name, data)
-    split: Split = data.splits[name]
+    split = data.splits[name]
+    from ppl_vae.datasets.several import Several
+
+    if isinstance(split, Several):
+        raise DataError(
+            f"split={name}: got data of which some have labels, expected one kind: split=test, for instance"
+        )
     if len(split) == 0:
         there = ", ".join(k for k, v in data.splits.items() if len(v))
         raise DataError(f"split={name}: this data set has no such part; expected one of {there}")

@@ -7,6 +7,7 @@ from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.load import load
 from ppl_vae.datasets.mnist import fashion_mnist, mnist
 from ppl_vae.datasets.npz import npy, npz
+from ppl_vae.datasets.several import Several
 from ppl_vae.datasets.spec import Field, Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
@@ -20,6 +21,7 @@ __all__ = [
     "Dataset",
     "Field",
     "LinearGaussian",
+    "Several",
     "Spec",
     "Split",
     "arrow",

@@ -114,7 +114,7 @@ def from_arrays(
         raise DataError("Got with_labels=True without labels, expected labels: say which they are.")
     if how["with_labels"] and how["labelled"] is not None:
         raise DataError(
-            f"Got with_labels=True and labelled={how['labelled']!r}, expected one of them: labels of all data, or of some."
+            f"Got with_labels=True and labelled={how['labelled']!r}, expected one of them: labels of all, or of some."
         )
     known, factor_names, factor_sizes = _factors(_per_part(factors, parts, "factors"))
     first = told.arrays["train"]

@@ -43,7 +43,8 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> Dataset:
         """Give the same data set with its tensors on `device`."""
-        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})
+        moved: dict[str, Any] = {name: split.to(device) for name, split in self.splits.items()}
+        return replace(self, **moved)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

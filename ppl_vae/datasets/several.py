@@ -44,7 +44,7 @@ class Several:
         return f"Several({' + '.join(map(repr, self.parts))})"
 
     def __iter__(self) -> Iterator[Split]:
-        raise TypeError("Data of several structures are not iterated datum by datum: use .batches(batch_size) or .parts.")
+        raise TypeError("Data of several structures are not iterated datum by datum: use .batches(size) or .parts.")
 
     def __getitem__(self, index: slice) -> Split | Several:
         """Some data in a row, the parts one after the other."""
@@ -78,8 +78,8 @@ class Several:
         """
         held = " and ".join(f"{len(part)} of {len(part.tensors)} tensors" for part in self.parts)
         raise DataError(
-            f"Got data of several structures ({held}) where one batch is made of them, expected one structure: take one "
-            "of data.train.parts."
+            f"Got data of several structures ({held}) where one batch is made of them, expected one structure: take "
+            "one of data.train.parts."
         )
 
     def num_batches(self, batch_size: int) -> int:

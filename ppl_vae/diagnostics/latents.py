@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.half import array_of, widened
-from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.terms import analytic_kl
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.unwrap import factors

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.datasets.blocks import Column
+from ppl_vae.datasets.several import Several
 from ppl_vae.errors import RunError
 from ppl_vae.nn.formerly import former_children
 from ppl_vae.runs.state import flatten
@@ -153,6 +154,9 @@ def describe_data(split: Any) -> dict[str, Any] | None:
     if split is None or not len(split):
         return None
     told: dict[str, Any] = {"data": len(split)}
+    if isinstance(split, Several):
+        parts = [described for part in split.parts if (described := describe_data(part))]
+        return {**parts[0], **told, "content": [c for part in parts for c in part["content"]]}
     if hasattr(split, "tensors"):
         if any(isinstance(part, Column) for part in split.tensors):
             told |= {"content": [checksum(part) for part in split.tensors]}

@@ -171,7 +171,7 @@ def set_up(
         nonfinite.fail(state, given.store, math.nan, what, None, None)
     heads = data.firsts(plan.batch_size)
     batch = heads[0]
-    given.history.warnings = [finding for head in heads for finding in lint(vae, head, len(data))]
+    given.history.warnings = tuple(finding for head in heads for finding in lint(vae, head, len(data)))
     particles = int(getattr(objective, "num_particles", 1))
     for head in heads:
         prepare(vae, head, particles)
