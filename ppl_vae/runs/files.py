@@ -26,13 +26,24 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str, *, list
 
 
 def append(path: str | os.PathLike[str], text: str) -> None:
-    """Add text to a file that grows; when this returns, it is on the disk.
+    """Add text to a file that grows; it is on the disk after `sync`.
 
     Raises:
         RunError: where the file cannot be written; a part of the text may stand there.
     """
     try:
         put(Path(path), text.encode(), os.O_APPEND)
+    except OSError as error:
+        raise unwritten(Path(path), error) from error
+
+
+def settle(path: str | os.PathLike[str]) -> None:
+    """Wait until all that was appended to a file is on the disk.
+
+    Raises:
+        RunError: where it cannot be written.
+    """
+    try:
         sync(Path(path))
     except OSError as error:
         raise unwritten(Path(path), error) from error

@@ -116,21 +116,22 @@ class Together:
         """Record a step on batches of this shape, so many of which are to come, and hold it to each program.
 
         On other data, other noise and other values of every schedule than it was recorded with, which no two runs
-        share. A run that it is not the same for is refused, and all that was done here is undone.
+        share. A run that it is not the same for is refused, and all that was done here is undone. Of further shapes
+        (the shorter last batch of an epoch) one run's program is asked: it is the recording that is new, not the runs.
 
         Raises:
             CaptureError: the step cannot be recorded or stacked, or is the same for no run.
         """
         before = [Snapshot.of(lane.parts, None) for lane in self.lanes]
         try:
-            for lane, batch in zip(self.lanes, batches, strict=True):
-                attempt("run", lambda lane=lane, batch=batch: lane.stepper.dry_run(batch))  # type: ignore[misc]
+            attempt("run", lambda: self.lanes[0].stepper.dry_run(batches[0]))
             gradient = self.lanes[0].stepper.gradient
             made = attempt("captured", lambda: gradient.recorded(batches[0]))
             with self.stack.joined(range(self.stacked)) as tensors:
                 program = attempt("stacked", lambda: Program(made.graph, tensors, batches[0], calls))
+            further = bool(self._programs)
             self._programs[_shape(batches[0])] = program, tuple(made.names)
-            self._compare(batches)
+            self._compare(batches, self._places()[:1] if further else range(self.stacked))
         finally:
             for lane, snapshot in zip(self.lanes, before, strict=True):
                 snapshot.put(lane.parts, None)
@@ -138,7 +139,8 @@ class Together:
         if not self.live:
             raise CaptureError(self.refused[0].alone)
 
-    def _compare(self, batches: Sequence[Batch]) -> None:
+    def _compare(self, batches: Sequence[Batch], asked: Sequence[int]) -> None:
+        """Hold the stacked step to the programs of the runs that are asked."""
         others, streams = [], []
         expected: list[dict[str, Tensor] | None] = []
         for place, (lane, batch) in enumerate(zip(self.lanes, batches, strict=True)):
@@ -148,7 +150,7 @@ class Together:
             others.append(tuple(x.flip(0) if x.dim() else x for x in batch))
             streams.append(torch.default_generator.get_state())
             try:
-                expected.append(_left_by_program(lane, others[-1]))
+                expected.append(_left_by_program(lane, others[-1]) if place in asked else None)
             except Exception as error:
                 expected.append(None)
                 self._refuse(lane, str(error) if isinstance(error, CaptureError) else reason(error))

@@ -14,7 +14,7 @@ from ppl_vae.files import manifest, seal
 from ppl_vae.runs import checkpoints, reference
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.checkpoints import VERSION, Saved
-from ppl_vae.runs.files import append, write_atomically
+from ppl_vae.runs.files import append, settle, write_atomically
 from ppl_vae.runs.metrics import rows_of, to_line
 from ppl_vae.runs.recorder import CHECKPOINT, METRICS, PREVIOUS, RECIPE, REFERENCE, WEIGHTS, RunWriter, read_recipe
 from ppl_vae.training.history import History, Row
@@ -50,6 +50,7 @@ class Store:
         self.saved: Saved | None = None  # what is gone on from
         self._is_kept = False  # whether the last state is whole, and after an epoch: then it becomes the previous
         self.metrics = self.directory / METRICS
+        self._unsettled = False  # whether lines of metrics may not be on the disk
         self.recipe = self.directory / RECIPE
 
     # --- the life of a run
@@ -215,8 +216,15 @@ class Store:
     # ---------------------------------------------------------------------------------------------------------
 
     def append(self, row: Row) -> None:
-        """Add a line of metrics, on the disk when this returns: the checkpoint that follows counts on it."""
+        """Add a line of metrics; `settle_metrics` before the checkpoint that counts on it."""
         append(self.metrics, to_line(row))
+        self._unsettled = True
+
+    def settle_metrics(self) -> None:
+        """Wait until all lines are on the disk."""
+        if self._unsettled:
+            settle(self.metrics)
+            self._unsettled = False
 
     def read_rows(self, number: int) -> list[Row]:
         """The first lines of metrics.

@@ -121,6 +121,7 @@ def _write(training: Training, state: Callable[[], dict[str, Any]]) -> None:
     process.is_saved = True
     if store is None:
         return
+    store.settle_metrics()
     if not process.is_best_saved and (kept := training.history.kept) is not None:
         store.save_best(process.best, int(kept["epoch"]))
         process.is_best_saved = True
