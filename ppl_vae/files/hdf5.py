@@ -135,5 +135,7 @@ def _variable(h5py: Any, variable: Any, where: str) -> str:
 def _attributes(h5py: Any, thing: Any, where: str) -> str:
     size = 0
     for i in range(h5py.h5a.get_num_attrs(thing.id)):
-        size += h5py.h5a.open(thing.id, index=i).get_storage_size()
+        attribute = h5py.h5a.open(thing.id, index=i)
+        if attribute.get_space().get_simple_extent_npoints():  # of none, HDF5 takes the size for a failure
+            size += attribute.get_storage_size()
     return f"{size} bytes of attributes at {where!r}" if size > ATTRIBUTES else ""
