@@ -98,6 +98,8 @@ def h5ad(
         for name in columns:
             known(name, "a column", places, f"var_names of {path}")
         x, features = x[:, [places[name] for name in columns]], tuple(columns)
+    if x.dtype == np.uint8 and how["support"] is None and how["levels"] is None:
+        how["support"] = "counts"  # cells are no pictures
     arrays = {"x": Annotated(x, found.rows, features, found.beside).arrays(fields)}
     if label is not None:
         arrays["labels"] = found.beside[label]

@@ -79,6 +79,14 @@ def test_genes_by_name(path):
         h5ad(path, columns=["gen4"])
 
 
+def test_small_integers_are_counts_and_no_pixels(path):
+    with h5py.File(path, "a") as file:
+        file["layers/small"] = X.astype("uint8")
+    data = h5ad(path, layer="small", **WHOLE)
+    assert data.spec.support == "counts"
+    assert np.array_equal(data.train.batch()[0], X)
+
+
 def test_names_of_rows(path):
     assert read_h5ad(path, matrix=False).rows == [f"cell{i}" for i in range(20)]
 

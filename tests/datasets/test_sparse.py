@@ -134,10 +134,10 @@ def test_sparse_matrices_beside_x():
 
 
 def test_many_columns_are_read_a_few_rows_at_a_time():
-    wide = from_arrays(scipy.sparse.eye_array(100, 10**6, format="csr", dtype=np.float32))
+    wide = from_arrays(scipy.sparse.eye_array(40, 10**6, format="csr", dtype=np.float32))
     assert max(len(part) for part in wide.train.tensors[0].split(4096)) <= 16  # of 4 MB each
-    wrong = scipy.sparse.csr_array(([np.inf], ([77], [5])), shape=(100, 10**6))
-    with pytest.raises(DataError, match=r"the first is inf in datum 77 at \[5\]"):
+    wrong = scipy.sparse.csr_array(([np.inf], ([37], [5])), shape=(40, 10**6))
+    with pytest.raises(DataError, match=r"the first is inf in datum 37 at \[5\]"):
         from_arrays(wrong)
 
 

@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pandas as pd
+import pytest
 
 SHORT = (
     "model=counts", "guide=counts", "model.hidden=[8]", "guide.hidden=[8]", "model.latent_dim=2", "trainer.epochs=2",
@@ -40,6 +41,7 @@ def test_new_cells_are_taken_by_the_names_of_their_genes(cli, tmp_path):
     pd.testing.assert_frame_equal(*tables)
 
 
+@pytest.mark.slow
 def test_a_decoder_is_exported_where_it_is_one_of_latents(cli, tmp_path):
     write(tmp_path / "cells.h5ad", GENES)
     words = ("dataset=h5ad", "dataset.path=cells.h5ad", "dataset.fields=[depth]")
