@@ -177,6 +177,7 @@ def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
     import pandas as pd
 
     from ppl_vae.datasets.files import existing_file, reading
+    from ppl_vae.datasets.h5ad import read_h5ad
     from ppl_vae.datasets.row_groups import open_arrow
 
     file = existing_file(path, "a file with columns")
@@ -190,6 +191,9 @@ def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
             frame = pd.read_parquet(file).reset_index()
         elif kind == "arrow":
             frame = open_arrow(file).read_all().to_pandas().reset_index()
+        elif kind == "h5ad":
+            found = read_h5ad(file, names=[] if column == "obs_names" else [column], matrix=False)
+            frame = pd.DataFrame({"obs_names": found.rows, **found.beside})
         else:
             raise DataError(f"id={column}: {file} has no columns that could name its rows; leave it out")
     if column not in frame:

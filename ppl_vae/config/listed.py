@@ -42,7 +42,7 @@ class Place:
 
 _MODULE = ("torch.nn.Module",)
 _DATASETS = (
-    *("arrow", "bars", "csv", "digits", "fashion_mnist", "idx"),
+    *("arrow", "bars", "csv", "digits", "fashion_mnist", "h5ad", "idx"),
     *("mnist", "npy", "npz", "parquet", "ppca", "sprites"),
 )
 _ACTIVATIONS = (

@@ -10,7 +10,7 @@ Each public function takes its data here: as a **split** where it goes through a
 | a tensor, an array, a table, nested lists of numbers | the one argument x                                    |
 | an array mapped from a file                      | the one argument x, read block by block                          |
 | a `torch.utils.data.Dataset`, an `IterableDataset` with a length | its items, read block by block; tuples as above  |
-| a sparse matrix or tensor                        | the dense one, where that fits into memory                       |
+| a sparse matrix or tensor                        | rows, made dense batch by batch; a batch as the dense one        |
 | a `TensorDataset`                                | the tuple of its tensors                                         |
 | a `Split`                                        | itself; as a batch, all its data                                 |
 | a `Several`, of data of several structures       | each of its parts, by `fit`; refused elsewhere: which part?      |

@@ -3,6 +3,7 @@
 from ppl_vae.datasets.arrays import from_arrays
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
+from ppl_vae.datasets.h5ad import h5ad
 from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.load import load
 from ppl_vae.datasets.mnist import fashion_mnist, mnist
@@ -30,6 +31,7 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "from_arrays",
+    "h5ad",
     "idx",
     "load",
     "mnist",

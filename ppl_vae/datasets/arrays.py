@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from ppl_vae.datasets.annotated import is_annotated, of_anndata
 from ppl_vae.datasets.blocks import Column, numbered
 from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first, encode_labels
@@ -43,6 +44,8 @@ def from_arrays(
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
+    layer: str | None = None,
+    fields: Sequence[str] = (),
     categories: Sequence[str] = (),
     standardize_fields: Sequence[str] = (),
     **how: Unpack[Preparation],
@@ -53,17 +56,20 @@ def from_arrays(
         train: ``(data, …)``, or several such arrays, which is what ``model(*batch)`` gets; x is the first. A mapping
             or a named tuple says their names, those of a tuple are x, x1, x2, …. Text and a Categorical of pandas are
             categories: codes, whose names are kept. An array that is mapped from a file, and a `torch.utils.data` data
-            set, are not read into memory.
+            set, are not read into memory; a sparse matrix stays sparse. An AnnData is its matrix, with the columns of
+            ``obs`` that `fields` names.
         validation: the same for validation, or how much of `train` to set aside for it: a fraction, or a
             number of data. None sets nothing aside and leaves the split empty.
         test: as `validation`.
         labels: one per datum of `train`, numbers or text; with several arrays given, a tuple of the labels of
-            each.
+            each. Of an AnnData, the name of a column of ``obs``.
         factors: known generating factors by name, each ``(data,)`` of integers; a tuple as for `labels`.
         channels: where the colour channels of images are, see `channels_first`; shapes are kept by default.
         name: of the data set.
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
+        layer: of an AnnData, the name of the matrix among its layers; ``X`` by default.
+        fields: of an AnnData, names of the columns of ``obs`` that the programs get beside x.
         categories: names of arrays of integers that are categories, too.
         standardize_fields: names of arrays beside x of which ready-made networks see (value − mean) / standard
             deviation, over the training data; the data stay as they are.
@@ -84,6 +90,11 @@ def from_arrays(
     policies, dtype = check_policies(how), as_dtype(how["dtype"])
     given: dict[str, Arrays] = {"train": train, "validation": validation, "test": test}
     given = {key: value.tensors if isinstance(value, TensorDataset) else value for key, value in given.items()}
+    if is_annotated(train):
+        labels, found = _annotated(given, labels, layer, fields)
+        feature_names = feature_names or found.features
+    elif layer is not None or fields:
+        raise DataError("Got layer or fields for data that are no AnnData: give arrays by name, {'x': …, 'age': …}.")
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
@@ -142,13 +153,13 @@ def from_arrays(
     if how["with_labels"]:
         told = told.with_labels(len(batch))
     taken = ["datum", *(name for name, held in (("label", codes), ("factors", known)) if held[0] is not None)]
-    fields = fields_of(told, batch, splits["train"].tensors, standardize_fields, taken)
+    described = fields_of(told, batch, splits["train"].tensors, standardize_fields, taken)
     location, scale = statistics(splits["train"])
     spec = Spec(
         shape=tuple(batch[0].shape[1:]),
         support=support,
         levels=levels,
-        fields=fields,
+        fields=described,
         num_classes=num_classes,
         class_names=classes,
         feature_names=columns,
@@ -166,6 +177,15 @@ def from_arrays(
         return Dataset(name, spec, train_data, **splits, provenance=provenance)
     some = some_labelled(train_data, how["labelled"], how["seed"])
     return Dataset(name, spec, some, **splits, provenance={**provenance, "labelled": len(some.parts[1])})
+
+
+def _annotated(given: dict[str, Arrays], labels: Any, layer: str | None, fields: Sequence[str]) -> Any:
+    """Put what an AnnData holds in its place; give the labels of each, and what the first one holds."""
+    own = [labels] if isinstance(labels, str) else []
+    names = list(dict.fromkeys([*fields, *own]))
+    found = {key: of_anndata(value, key, layer, names) for key, value in given.items() if is_annotated(value)}
+    given |= {key: one.arrays(fields) for key, one in found.items()}
+    return tuple(one.beside[labels] for one in found.values()) if own else labels, found["train"]
 
 
 def _refuse_empty(train: Split) -> None:

@@ -52,6 +52,29 @@ def rows_of_a_block(row_bytes: int) -> int:
     return max(1, BLOCK_BYTES // max(1, row_bytes))
 
 
+class Source(Protocol):
+    """Where the values of a column are read.
+
+    Attributes:
+        starts: the first row of each block, and after them the number of all rows, int64.
+        sequential: true where blocks can only be read one after the other.
+        at_once: the most rows that are worth reading together; None for any number.
+    """
+
+    starts: Tensor
+    sequential: bool
+    at_once: int | None
+
+    @property
+    def window(self) -> int:
+        """The number of blocks that are shuffled together."""
+        ...
+
+    def take(self, places: Sequence[int], rows: Tensor) -> list[Tensor]:
+        """Give some rows of some of the arrays, copies."""
+        ...
+
+
 class Blocks:
     """The blocks of a source, of which those that were used last are kept.
 
@@ -70,6 +93,8 @@ class Blocks:
 
     def __init__(self, stored: Stored, convert: Callable[[tuple[Any, ...]], tuple[Tensor, ...]]) -> None:
         self.stored, self.convert = stored, convert
+        self.sequential = stored.sequential
+        self.at_once: int | None = None
         self.starts = torch.as_tensor(stored.starts, dtype=torch.int64)
         self._held: OrderedDict[int, tuple[Tensor, ...]] = OrderedDict()
         filled = (self.starts.diff() > 0).nonzero()
@@ -149,7 +174,7 @@ class Column:
     shape: tuple[int, ...]
     dtype: torch.dtype
     chosen: Chosen
-    source: Blocks | None = None
+    source: Source | None = None
     place: int = 0
     steps: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a value
@@ -212,7 +237,8 @@ class Column:
         return [found[i] for i in range(len(columns))]
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Read all of the data, so many at a time."""
+        """Read all of the data, at most so many at a time."""
+        size = min(size, (self.source and self.source.at_once) or size)
         for start in range(0, len(self), size):
             yield self.values(self.chosen.at(torch.arange(start, min(start + size, len(self)))))
 

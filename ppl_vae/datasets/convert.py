@@ -17,6 +17,7 @@ from ppl_vae.datasets.blocks import Blocks, Column
 from ppl_vae.datasets.chosen import Chosen
 from ppl_vae.datasets.files import check_fits
 from ppl_vae.datasets.outside import outside
+from ppl_vae.datasets.sparse import is_sparse, sparse_column
 from ppl_vae.datasets.support import check_finite
 from ppl_vae.errors import DataError
 
@@ -122,7 +123,7 @@ def as_tensors(
     """Convert one split's array or tuple of arrays, and refuse what cannot be data.
 
     What is outside memory stays there: arrays that are mapped from a file, and data sets of torch, whose items are
-    tuples where the programs take several arguments.
+    tuples where the programs take several arguments. Sparse matrices stay sparse.
 
     Args:
         arrays: an array, a tuple of arrays that share their first axis, or a data set of torch.
@@ -172,6 +173,8 @@ def _names(name: str, number: int) -> list[str]:
 
 def _entry(array: Any, what: str, dtype: torch.dtype | None, *, exact: bool) -> tuple[Tensor | Column, ...]:
     """One array of a tuple."""
+    if is_sparse(array):
+        return (sparse_column(array, functools.partial(as_tensor, what=what, dtype=dtype, exact=exact)),)
     stored = outside(array, what)
     if stored is None:
         return (as_tensor(array, what, dtype, exact=exact),)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
+from ppl_vae.datasets.h5ad import h5ad
 from ppl_vae.datasets.idx import idx
 from ppl_vae.datasets.keywords import perhaps
 from ppl_vae.datasets.mnist import fashion_mnist, mnist
@@ -18,14 +19,17 @@ from ppl_vae.datasets.tables import arrow, csv, parquet
 from ppl_vae.errors import DataError
 
 Source = Callable[..., Dataset]
-SOURCES: tuple[Source, ...] = (digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, ppca, bars, sprites)
+SOURCES: tuple[Source, ...] = (
+    *(digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, h5ad),
+    *(ppca, bars, sprites),
+)
 
 
 def load(name: str, **options: Any) -> Dataset:
     """Load a data set by the name of its source: ``load("digits")`` is ``digits()``.
 
     Args:
-        name: digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, ppca, bars or sprites.
+        name: digits, mnist, fashion_mnist, idx, npz, npy, csv, parquet, arrow, h5ad, ppca, bars or sprites.
         options: the keyword arguments of that function.
 
     Raises:

@@ -114,7 +114,7 @@ class Split:
         source, rows = column.source, column.chosen
         bounds = rows.before(source.starts) if rows.ascending else self._equal(source.starts)
         few = int((bounds.diff() > 0).sum()) <= source.window
-        return None if few else BlockOrder(bounds, source.window, source.stored.sequential)
+        return None if few else BlockOrder(bounds, source.window, source.sequential)
 
     def _equal(self, starts: Tensor) -> Tensor:
         """Blocks of data that lie anywhere in their source."""

@@ -39,14 +39,14 @@ def has_nan(x: Tensor | Column) -> bool:
 
 def _find(x: Tensor | Column, wrong: Callable[[Tensor], Tensor]) -> tuple[int, str]:
     """Count the wrong values, and say where the first is."""
-    number, first = 0, ""
-    for i, part in enumerate(x.split(_PART)):
+    number, first, done = 0, "", 0
+    for part in x.split(_PART):
         bad = wrong(part)
         if bool(bad.any()) and not first:
             datum, *element = np.unravel_index(int(bad.flatten().to(torch.uint8).argmax()), part.shape)
             place = f" at {[int(i) for i in element]}" if element else ""
-            first = f"the first is {part[(datum, *element)].item():g} in datum {i * _PART + int(datum)}{place}"
-        number += int(bad.sum())
+            first = f"the first is {part[(datum, *element)].item():g} in datum {done + int(datum)}{place}"
+        number, done = number + int(bad.sum()), done + len(part)
     return number, first
 
 

@@ -11,6 +11,7 @@ from ppl_vae.guides.amortized import FlowAmortized as FlowAmortized
 from ppl_vae.guides.amortized import FullRank as FullRank
 from ppl_vae.guides.amortized import GammaAmortized as GammaAmortized
 from ppl_vae.guides.amortized import VampPosterior as VampPosterior
+from ppl_vae.guides.counts import CountsAmortized as CountsAmortized
 from ppl_vae.guides.derived import Derived as Derived
 from ppl_vae.guides.gmvae import MixtureAmortized as MixtureAmortized
 from ppl_vae.guides.ladder import BottomUp as BottomUp

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.files import replacing
-from ppl_vae.inference_data.hdf5 import require_contained
+from ppl_vae.files.hdf5 import require_contained
 from ppl_vae.version import __version__
 
 SAMPLED = (

@@ -1,6 +1,6 @@
 """Data and what is given beside them as numbers of order one, for the first layer of a network."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import Any, Protocol
 
@@ -142,19 +142,21 @@ class Covariates(nn.Module):
 
     Args:
         spec: the dataset's spec, with further fields.
+        without: names of those that are left out.
 
     Raises:
         DataError: batches hold x alone.
     """
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, without: Collection[str] = ()) -> None:
         super().__init__()
-        if len(spec.fields) < 2:
+        self.used = [place for place, field in enumerate(spec.fields) if place and field.name not in without]
+        if not self.used:
             raise DataError(
                 "this model needs batches (x, y), this dataset's batches hold x alone. Load it with its labels, "
                 "dataset.with_labels=true, or with columns that follow x: dataset.fields=[age,batch]."
             )
-        each = [covariate(spec, place) for place in range(1, len(spec.fields))]
+        each = [covariate(spec, place) for place in self.used]
         self.each = nn.ModuleList(each)
         self.out_features = sum(one.out_features for one in each)
 
@@ -164,9 +166,9 @@ class Covariates(nn.Module):
         Raises:
             ArgumentError: other numbers of them.
         """
-        if len(given) < len(self.each):
-            raise ArgumentError(f"Got {len(given)} tensors beside x, expected {len(self.each)}, as in the spec.")
-        return torch.cat([one(values) for one, values in zip(self.each, given, strict=False)], -1)
+        if len(given) < self.used[-1]:
+            raise ArgumentError(f"Got {len(given)} tensors beside x, expected {self.used[-1]}, as in the spec.")
+        return torch.cat([one(given[place - 1]) for place, one in zip(self.used, self.each, strict=True)], -1)
 
 
 def covariate(spec: DataSpec, place: int) -> Covariate:

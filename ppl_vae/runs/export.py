@@ -166,7 +166,11 @@ def export(vae: "VAE", batch: tuple[Any, ...]) -> "dict[str, ExportedProgram]":
         if local is None:
             raise CheckError("no latent of this pair has an axis of data, so that it has no decoder of a datum.")
         axis = axes[local] or 0
-        decoder = Decoder(vae, batch[0], lambda z: z[local].shape[axis])
+        decoder, *others = (
+            Decoder(vae, batch[0][first:], lambda z: z[local].shape[axis])
+            for first in range(min(max(SIZES), len(batch[0])))
+        )
+        _refuse_data(decoder, others, latents[0], batches[0][1:])
         size = torch.export.Dim("data", min=1)
         shapes = [{0: size} for _ in batch]
         named = {n: {} if a is None else {a: size} for n, a in axes.items()}
@@ -177,6 +181,20 @@ def export(vae: "VAE", batch: tuple[Any, ...]) -> "dict[str, ExportedProgram]":
                 (named, tuple(shapes[1:])) if shapes[1:] else (named,),
             ),
         }  # fmt: skip
+
+
+def _refuse_data(decoder: Decoder, others: list[Decoder], latents: dict[str, Tensor], given: tuple[Any, ...]) -> None:
+    """Refuse a decoder that depends on the data which it is to give: it would hold for those that it was made from."""
+    own = decoder(latents, *given)
+    for other in others:
+        for site, values in other(latents, *given).items():
+            for key, value in values.items():
+                if not torch.equal(value, own[site][key]):
+                    raise CheckError(
+                        f"the {key} of {site!r} depend on the data themselves, such as the sum of their counts, so "
+                        "that this pair has no decoder of latents alone. Give it as a field of the data (model=counts: "
+                        "model.exposure=NAME)."
+                    )
 
 
 def _captured(name: str, module: nn.Module, inputs: list[tuple[Any, ...]], shapes: Any) -> "ExportedProgram":

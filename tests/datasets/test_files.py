@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from ppl_vae.datasets import files, from_arrays
+from ppl_vae.datasets import files
+from ppl_vae.datasets.convert import as_tensor
 from ppl_vae.datasets.files import existing_file, existing_folder, reading, sha256
 from ppl_vae.errors import DataError
 
@@ -83,8 +84,8 @@ def test_what_does_not_fit_is_said_before_it_is_made(monkeypatch):
     files.check_fits(2**20, "x", "Do less.")
     with pytest.raises(DataError, match=r"Got x of 0\.0 GiB in memory, expected at most the 0\.0 GiB .* Do less\."):
         files.check_fits(2**20 + 1, "x", "Do less.")
-    with pytest.raises(DataError, match="sparse train of"):
-        from_arrays(scipy.sparse.csr_matrix((1000, 1000), dtype=np.float32))
+    with pytest.raises(DataError, match="a sparse x of"):
+        as_tensor(scipy.sparse.csr_matrix((1000, 1000), dtype=np.float32), "x")
 
 
 def test_a_system_that_says_nothing_refuses_nothing(monkeypatch):

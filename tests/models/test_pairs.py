@@ -89,6 +89,11 @@ PAIRS = {
     "topics": Pair(pv.models.Topics, pv.guides.DirichletAmortized, "counts", (9,)),
     "topics, lda": Pair(pv.models.Topics, pv.guides.DirichletAmortized, "counts", (9,), options={"mixing": "mixture"}),
     "topics, derived": Pair(pv.models.Topics, pv.guides.Derived, "counts", (9,)),
+    "counts": Pair(pv.models.Counts, pv.guides.CountsAmortized, "counts", (9,)),
+    "counts, latent library": Pair(
+        pv.models.Counts, pv.guides.CountsAmortized, "counts", (9,), options={"library": "latent"}, labels=True
+    ),
+    "counts, derived": Pair(pv.models.Counts, pv.guides.Derived, "counts", (9,)),
     "gamma": Pair(pv.models.GammaVAE, pv.guides.GammaAmortized),
     "gamma, derived": Pair(pv.models.GammaVAE, pv.guides.Derived),
     "vae, derived": Pair(pv.models.VAE, pv.guides.Derived),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ppl_vae.errors import RunError
+from ppl_vae.files.hdf5 import require_contained
 from ppl_vae.inference_data.groups import Dimensions, datatree, load, save
-from ppl_vae.inference_data.hdf5 import require_contained
 
 TREE = datatree({"posterior": {"z": np.zeros((1, 4, 5, 3))}}, Dimensions(frozenset({"z"})))
 

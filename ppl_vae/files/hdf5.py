@@ -31,27 +31,34 @@ FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6:
 """Those that come with HDF5 and h5py, by their numbers; another would be looked for as a plugin, a program."""
 
 
-def require_contained(path: Path, error: type[PplVaeError] = RunError) -> None:
+def require_contained(
+    path: Path,
+    error: type[PplVaeError] = RunError,
+    what: str = "netCDF file",
+    advice: str = "Delete it and make it again.",
+) -> None:
     """Refuse a file of HDF5 that reaches out of itself, or is deeper or larger in its parts than any that is written.
 
     Args:
         path: of the file.
         error: the class of the refusal.
+        what: the kind of file.
+        advice: what to do with a damaged one.
 
     Raises:
         PplVaeError: of that class, naming what the file holds; also for what is no regular file, or no HDF5.
     """
     import h5py
 
-    require_regular(path, "a netCDF file", error)
+    require_regular(path, f"a {what}", error)
     if at := _endless(path):
-        raise error(f"{path} is damaged: its texts at byte {at} lead nowhere. Delete it and make it again.")
+        raise error(f"{path} is damaged: its texts at byte {at} lead nowhere. {advice}")
     try:
         with h5py.File(path, "r") as file:
             why = _hostile(h5py, file)
     except Exception as reason:  # damage breaks the library in more ways than can be listed
         said = " ".join(f"{type(reason).__name__}: {reason}".split())[:200]
-        raise error(f"{path} is no readable netCDF file ({said}). Delete it and make it again.") from None
+        raise error(f"{path} is no readable {what} ({said}). {advice}") from None
     if why:
         raise error(f"Got {path} with {why}, expected a file that holds all of its values itself.")
 
@@ -128,5 +135,7 @@ def _variable(h5py: Any, variable: Any, where: str) -> str:
 def _attributes(h5py: Any, thing: Any, where: str) -> str:
     size = 0
     for i in range(h5py.h5a.get_num_attrs(thing.id)):
-        size += h5py.h5a.open(thing.id, index=i).get_storage_size()
+        attribute = h5py.h5a.open(thing.id, index=i)
+        if attribute.get_space().get_simple_extent_npoints():  # of none, HDF5 takes the size for a failure
+            size += attribute.get_storage_size()
     return f"{size} bytes of attributes at {where!r}" if size > ATTRIBUTES else ""
