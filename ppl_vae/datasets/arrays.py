@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 
 from ppl_vae.datasets.blocks import Column, numbered
 from ppl_vae.datasets.chosen import Chosen
+from ppl_vae.datasets.columns import Kinds, as_numbers, fitted
 from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first, encode_labels
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.keywords import source
@@ -41,6 +42,7 @@ def from_arrays(
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
+    kinds: Kinds | None = None,
     **how: Unpack[Preparation],
 ) -> Dataset:
     """Make a data set of arrays.
@@ -58,6 +60,9 @@ def from_arrays(
         name: of the data set.
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
+        kinds: what columns of a table hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or
+            ``ordinal``, those with names as ``{"ordinal": ["low", "high"]}``; the others are found, see `kind_of`, where
+            there are columns that are no numbers, or some kind is said. Then support is ``mixed``.
         how: see `Preparation`.
 
     Raises:
@@ -75,11 +80,19 @@ def from_arrays(
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
+    firsts = {k: v[0] if isinstance(v, tuple) and v else v for k, v in given.items() if k not in shares}
+    mixed = as_numbers(firsts, kinds, feature_names)
+    if mixed is not None:
+        tables, _, feature_names = mixed
+        given |= {k: (x, *given[k][1:]) if isinstance(given[k], tuple) else x for k, x in tables.items()}
+        train = given["train"]
     exact = how["standardization"] != "none"
     parts = {key: as_tensors(given[key], key, dtype, exact_x=exact) for key in given if key not in shares}
     _check_alike(parts)
     xs = {key: channels_first(tensors[0], channels, key) for key, tensors in parts.items()}
-    support, levels = find_support(xs, how["support"], how["levels"])
+    support, levels = ("mixed", None) if mixed else find_support(xs, how["support"], how["levels"])
+    if mixed and (how["support"] not in (None, "mixed") or how["levels"] is not None):
+        raise DataError(f"Got support={how['support']!r}, levels={how['levels']} for a table of mixed columns: leave out.")
     x = xs["train"]
     seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(given["train"], x)
     incomplete = any(map(has_nan, xs.values()))
@@ -116,7 +129,8 @@ def from_arrays(
     splits = _carve(splits, shares, how["seed"])
     if incomplete:
         _refuse_empty(splits["train"])
-    splits, support, levels = prepare(splits, how, support, levels, seen_dtype)
+    real = torch.tensor([c.kind == "real" for c in mixed[1]]) if mixed else None
+    splits, support, levels = prepare(splits, how, support, levels, seen_dtype, real)
 
     batch = splits["train"][:1].batch()
     names = ["x", *(f"x{i}" for i in range(1, len(batch)))]
@@ -135,6 +149,7 @@ def from_arrays(
         factor_sizes=factor_sizes,
         location=location,
         scale=scale,
+        columns=fitted(mixed[1], splits["train"]) if mixed else None,
         missing=incomplete if how["missing"] is None else how["missing"],
         mean=mean(splits["train"]),
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from ppl_vae.datasets.columns import Kinds, kind_of
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import Bounded, available, check_fits, existing_file, reading
 from ppl_vae.datasets.keywords import perhaps, source
@@ -37,6 +38,9 @@ class Table(Basics, total=False):
         exclude: names of columns to leave out.
         label: name of the column of labels, numbers or text, which is then no part of x.
         shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
+        kinds: what columns hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or ``ordinal``, as
+            ``{age: positive, grade: {ordinal: [low, middle, high]}}``; others are found, see `kind_of`, where columns are
+            text. All are plain numbers by default.
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
         binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``, for
@@ -50,6 +54,7 @@ class Table(Basics, total=False):
     exclude: Sequence[str | int]
     label: str | int | None
     shape: Sequence[int] | None
+    kinds: Kinds | None
     support: Support | None
     levels: int | None
     binarization: Binarization
@@ -64,6 +69,7 @@ TABLE: Table = {
     "exclude": (),
     "label": None,
     "shape": None,
+    "kinds": None,
     "support": None,
     "levels": None,
     "binarization": "none",
@@ -221,10 +227,14 @@ def _from_table(
 ) -> Dataset:
     x: Any
     if isinstance(frame, TableFile):
+        if how["kinds"]:
+            raise DataError(f"Got kinds of columns with mmap=true for {file}, expected mmap=false: codes are made in memory.")
         x, labels, names = select_unread(frame, columns, exclude, label, window)
     else:
-        x, labels, names = select(frame, file, columns, exclude, label, first_line)
+        x, labels, names = select(frame, file, columns, exclude, label, first_line, how["kinds"])
     if shape is not None:
+        if not isinstance(x, np.ndarray | RowGroups) or how["kinds"]:
+            raise DataError(f"{file}: Got shape={list(shape)} for a table of mixed columns, expected shape=null.")
         if math.prod(shape) != x.shape[1] or min(shape, default=0) < 1:
             raise DataError(
                 f"{file}: Got shape={list(shape)} for rows of {x.shape[1]} values, expected sizes whose product is "
@@ -243,7 +253,8 @@ def select(
     exclude: Sequence[str | int],
     label: str | int | None,
     first_line: int | None = None,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, list[str]]:
+    kinds: Kinds | None = None,
+) -> tuple[Any, np.ndarray[Any, Any] | None, list[str]]:
     """Take the chosen columns of a table as numbers, and its labels.
 
     Args:
@@ -253,9 +264,10 @@ def select(
         exclude: names of columns to leave out.
         label: name of the column of labels.
         first_line: line in the file of the first row, where it has lines.
+        kinds: what the user says of columns.
 
     Returns:
-        x, ``(rows, columns)``; the labels, ``(rows,)``, or None; the names of x's columns.
+        x, ``(rows, columns)``, as a table still where columns are no plain numbers; the labels, ``(rows,)``, or None; the names of x's columns.
 
     Raises:
         DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
@@ -264,8 +276,12 @@ def select(
     chosen = _chosen(frame, len(frame), file, columns, exclude, label)
     if label is not None:
         _refuse_gaps(frame[str(label)], file, first_line)
-    if text := [name for name in chosen if frame[name].dtype.kind not in NUMBERS]:
-        raise _no_numbers(*_first_text(frame[text[0]]), text, file, first_line)
+    said = {str(name) for name in kinds or ()}
+    text = [name for name in chosen if frame[name].dtype.kind not in NUMBERS]
+    if bad := [name for name in text if name not in said and kind_of(frame[name]) is None]:
+        raise _no_numbers(*_first_text(frame[bad[0]]), bad, file, first_line)
+    if text or said:
+        return frame[chosen], None if label is None else frame[str(label)].to_numpy(), chosen
     values = numbers(frame[chosen])
     if values.dtype.kind == "f" and np.isinf(values).any():
         row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
@@ -355,7 +371,7 @@ def _no_numbers(row: int, value: str, text: Sequence[str], file: Path, first_lin
     others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
     return DataError(
         f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: use "
-        f"label={text[0]} if it is the label, or leave the column out with exclude=[{', '.join(text[:6])}]."
+        f"label={text[0]} if it is the label, kinds={{{text[0]}: category}} if values of it recur, or leave the column out with exclude=[{', '.join(text[:6])}]."
     )
 
 

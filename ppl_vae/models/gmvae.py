@@ -55,5 +55,9 @@ class GMVAE(nn.Module):
         with pyro.plate("data", x.shape[0]):
             y = pyro.sample("y", dist.Categorical(logits=self.logits))
             z = pyro.sample("z", dist.Normal(self.loc[y], positive(self.raw_scale)[y]).to_event(1))
-            px = self.likelihood(self.decoder(z))
+            px = self.likelihood(self.decode(z, y))
             pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
+
+    def decode(self, z: Tensor, y: Tensor) -> Tensor:
+        """Latents `(..., latent_dim)` and components `(...)` to the likelihood's parameters; y acts through z alone."""
+        return self.decoder(z)
