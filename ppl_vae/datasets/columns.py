@@ -17,8 +17,8 @@ from ppl_vae.errors import DataError, near_names
 if TYPE_CHECKING:
     import pandas as pd
 
-Kinds = Mapping[Any, Kind | Mapping[Kind, Sequence[Any]]]
-"""Kinds of columns by their names: ``{"age": "positive", "grade": {"ordinal": ["low", "middle", "high"]}}``."""
+Kinds = Mapping[Any, Any]
+"""Kinds of columns by their names, with names of values where they have an order or not all are there: ``{"age": "positive", "grade": {"ordinal": ["low", "high"]}}``."""
 
 CODED = ("binary", "category", "ordinal")
 
@@ -118,6 +118,8 @@ def _encode(name: str, column: pd.Series[Any], said: Any) -> tuple[ColumnKind, N
         if len(said) != 1:
             raise DataError(f"Got the kinds {dict(said)} of the column {name!r}, expected one, with its names.")
         ((said, levels),) = said.items()
+        if isinstance(levels, str) or not isinstance(levels, Sequence):
+            raise DataError(f"Got {levels!r} as the names of the values of {name!r}, expected a list of them.")
     kind = said or kind_of(column)
     if kind is None:
         first = str(column.dropna().iloc[0])[:40] if column.notna().any() else "nothing"
@@ -223,6 +225,12 @@ def named(column: ColumnKind, values: Any) -> NDArray[Any]:
     codes = np.where(np.isnan(values), len(column.names), values).round().astype(np.int64)
     found: NDArray[Any] = texts[codes]
     return found
+
+
+def value_names(spec: Any) -> list[tuple[str, ...]] | None:
+    """Give of each column of a spec what its codes stand for; None where columns do not differ."""
+    kinds = getattr(spec, "columns", None)
+    return None if kinds is None else [column.names for column in kinds]
 
 
 def to_frame(spec: Spec, x: Any) -> pd.DataFrame:

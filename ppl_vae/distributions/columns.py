@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -51,13 +51,17 @@ class Columns(TorchDistribution):
     `expectation`, in which a column of codes has its probabilities, and brought back by `point`.
 
     Args:
-        parts: distributions of single elements, `(…, columns of that family)`.
-        places: of each part the places of its columns, int64 `(columns,)`; together 0, …, D − 1.
-        order: the places that undo these; `torch.cat(places).argsort()` if left out.
+        parts: by a name of their own, distributions of single elements, `(…, columns of that family)`.
+        places: by the same names, the places of their columns, int64 `(columns,)`; together 0, …, D − 1.
+        order: the places that undo these, one part after the other; worked out if left out.
+
+    Raises:
+        ArgumentError: the parts have other columns than `places` says.
 
     Example:
         >>> levels = Levels(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([3]))
-        >>> px = Columns([dist.Normal(torch.zeros(1), 1.0), levels], [torch.tensor([1]), torch.tensor([0])])
+        >>> parts = {"real": dist.Normal(torch.zeros(1), 1.0), "category": levels}
+        >>> px = Columns(parts, {"real": torch.tensor([1]), "category": torch.tensor([0])})
         >>> px.mean, px.log_prob(torch.tensor([2.0, 0.0])).round(decimals=3)
         (tensor([1., 0.]), tensor([-1.4080, -0.9190]))
     """
@@ -66,21 +70,21 @@ class Columns(TorchDistribution):
 
     def __init__(
         self,
-        parts: Sequence[Any],
-        places: Sequence[Tensor],
+        parts: Mapping[str, Any],
+        places: Mapping[str, Tensor],
         order: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        widths = [part.batch_shape[-1] for part in parts if part.batch_shape]
-        if not parts or widths != [len(place) for place in places]:
-            raise ArgumentError(
-                f"Got parts of {widths} columns for {[len(place) for place in places]} places, expected as many of each."
-            )
-        lead = torch.broadcast_shapes(*(part.batch_shape[:-1] for part in parts))
-        self.parts = [p if p.batch_shape[:-1] == lead else p.expand((*lead, p.batch_shape[-1])) for p in parts]
-        self.places = list(places)
+        widths = {name: part.batch_shape[-1] if part.batch_shape else 0 for name, part in parts.items()}
+        told = {name: len(place) for name, place in places.items()}
+        if not parts or widths != told:
+            raise ArgumentError(f"Got parts of {widths} columns for places {told}, expected as many of each.")
+        lead = torch.broadcast_shapes(*(part.batch_shape[:-1] for part in parts.values()))
+        self.named_parts = {n: p if p.batch_shape[:-1] == lead else _spread(p, lead) for n, p in parts.items()}
+        self.named_places = dict(places)
+        self.parts, self.places = list(self.named_parts.values()), [places[name] for name in parts]
         self.order = torch.cat(self.places).argsort() if order is None else order
-        super().__init__(torch.Size((*lead, sum(widths))), validate_args=validate_args)
+        super().__init__(torch.Size((*lead, sum(widths.values()))), validate_args=validate_args)
 
     @property
     def support(self) -> Any:
@@ -119,11 +123,15 @@ class Columns(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Columns:
         """The same distribution with a larger batch shape."""
-        parts = [part.expand((*batch_shape[:-1], part.batch_shape[-1])) for part in self.parts]
-        return Columns(parts, self.places, self.order, validate_args=self._validate_args)
+        parts = {name: _spread(part, batch_shape[:-1]) for name, part in self.named_parts.items()}
+        return Columns(parts, self.named_places, self.order, validate_args=self._validate_args)
 
     def _join(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts), -1)[..., self.order]
+
+
+def _spread(part: Any, lead: Any) -> Any:
+    return part.expand((*lead, part.batch_shape[-1]))
 
 
 class _EachItsOwn(constraints.Constraint):

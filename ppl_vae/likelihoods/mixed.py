@@ -103,8 +103,8 @@ class Mixed(Likelihood):
             parts["category"] = self._levels("category", category[..., self.category_index])
         if "ordinal" in self.kinds:
             parts["ordinal"] = self._levels("ordinal", self._cumulative(ordinal))
-        places = [getattr(self, f"{kind}_places") for kind in self.kinds]
-        return Columns([parts[kind] for kind in self.kinds], places, self.order).to_event(1)
+        places = {kind: getattr(self, f"{kind}_places") for kind in self.kinds}
+        return Columns({kind: parts[kind] for kind in self.kinds}, places, self.order).to_event(1)
 
     def _levels(self, kind: str, logits: Tensor) -> Levels:
         count = getattr(self, f"{kind}_count")
