@@ -29,8 +29,8 @@ class Imputation:
     """Data without missing values.
 
     Attributes:
-        x: `(data, *shape)`, missing values in the place of which their mean given the others stands, of codes in a table
-            of mixed columns the most probable one; by site where the model observes several.
+        x: `(data, *shape)`, missing values in the place of which their mean given the others stands, of codes in a
+            table of mixed columns the most probable one; by site where the model observes several.
         draws: `(draws, data, *shape)`, drawn given the others in place of the mean (multiple imputation); None where
             none were asked for.
         is_missing: true for what was missing, as `x`.

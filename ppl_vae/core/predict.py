@@ -157,7 +157,7 @@ def expected(fn: Any) -> Tensor:
 
 
 def as_point(fn: Any, average: Tensor) -> Tensor:
-    """Give an average of what `predict` gave to be averaged as a value of a distribution: the mean, or the likeliest."""
+    """Give an average of what `predict` gave for it as a value of a distribution: a mean, or the likeliest."""
     point: Callable[[Tensor], Tensor] | None = getattr(innermost(fn), "point", None)
     return average if point is None else point(average)
 

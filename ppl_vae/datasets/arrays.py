@@ -61,8 +61,8 @@ def from_arrays(
         class_names: names of the labels 0, …, K − 1.
         feature_names: of the columns of a table.
         kinds: what columns of a table hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or
-            ``ordinal``, those with names as ``{"ordinal": ["low", "high"]}``; the others are found, see `kind_of`, where
-            there are columns that are no numbers, or some kind is said. Then support is ``mixed``.
+            ``ordinal``, those with names as ``{"ordinal": ["low", "high"]}``; the others are found (`columns.kind_of`)
+            where there are columns that are no numbers, or some kind is said. Then support is ``mixed``.
         how: see `Preparation`.
 
     Raises:
@@ -92,7 +92,9 @@ def from_arrays(
     xs = {key: channels_first(tensors[0], channels, key) for key, tensors in parts.items()}
     support, levels = ("mixed", None) if mixed else find_support(xs, how["support"], how["levels"])
     if mixed and (how["support"] not in (None, "mixed") or how["levels"] is not None):
-        raise DataError(f"Got support={how['support']!r}, levels={how['levels']} for a table of mixed columns: leave out.")
+        raise DataError(
+            f"Got support={how['support']!r}, levels={how['levels']} for a table of mixed columns: leave out."
+        )
     x = xs["train"]
     seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(given["train"], x)
     incomplete = any(map(has_nan, xs.values()))

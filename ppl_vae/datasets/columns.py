@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kinds = Mapping[Any, Any]
-"""Kinds of columns by their names, with names of values where they have an order or not all are there: ``{"age": "positive", "grade": {"ordinal": ["low", "high"]}}``."""
+"""Kinds of columns by name, with the names of values where they have an order or not all are there.
+
+So ``{"age": "positive", "grade": {"ordinal": ["low", "high"]}}``.
+"""
 
 CODED = ("binary", "category", "ordinal")
 
@@ -63,7 +66,7 @@ def kind_of(column: pd.Series[Any]) -> Kind | None:
 def as_numbers(
     x: Mapping[str, Any], kinds: Kinds | None, names: Sequence[str] | None
 ) -> tuple[dict[str, NDArray[np.float64]], tuple[ColumnKind, ...], tuple[str, ...]] | None:
-    """Give the tables of all splits as numbers, the kinds of their columns, and the names; None if all are plain numbers.
+    """Give the tables of all splits as numbers, the kinds of columns and their names; None if all are plain numbers.
 
     Args:
         x: tables or arrays by split, ``train`` among them.
@@ -81,8 +84,12 @@ def as_numbers(
     if not kinds and not (table and not all(is_number(train.iloc[:, i]) for i in range(train.shape[1]))):
         return None
     if not table and getattr(train, "ndim", None) != 2:
-        raise DataError(f"Got kinds of columns for {type(train).__name__}, expected a table in memory, (data, columns).")
-    frames = {key: value if isinstance(value, pd.DataFrame) else pd.DataFrame(np.asarray(value)) for key, value in x.items()}
+        raise DataError(
+            f"Got kinds of columns for {type(train).__name__}, expected a table in memory, (data, columns)."
+        )
+    frames = {
+        key: value if isinstance(value, pd.DataFrame) else pd.DataFrame(np.asarray(value)) for key, value in x.items()
+    }
     columns = [str(name) for name in (names if names is not None else frames["train"].columns)]
     for key, frame in frames.items():
         if len(frame.columns) != len(columns):
@@ -124,11 +131,13 @@ def _encode(name: str, column: pd.Series[Any], said: Any) -> tuple[ColumnKind, N
     if kind is None:
         first = str(column.dropna().iloc[0])[:40] if column.notna().any() else "nothing"
         raise DataError(
-            f"Got the column {name!r} with {first!r}, expected numbers, or text in which values recur: leave it out, or "
-            f"say what it is, such as kinds={{{name}: category}}."
+            f"Got the column {name!r} with {first!r}, expected numbers, or text in which values recur: leave it out, "
+            f"or say what it is, such as kinds={{{name}: category}}."
         )
     if kind not in KINDS:
-        raise DataError(f"Got {kind!r} as the kind of the column {name!r}, expected one of {', '.join(get_args(Kind))}.")
+        raise DataError(
+            f"Got {kind!r} as the kind of the column {name!r}, expected one of {', '.join(get_args(Kind))}."
+        )
     if kind not in CODED:
         numbers: NDArray[np.float64] = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
         lost = np.isnan(numbers) & column.notna().to_numpy()
@@ -139,9 +148,9 @@ def _encode(name: str, column: pd.Series[Any], said: Any) -> tuple[ColumnKind, N
         }[kind]
         _refuse(name, kind, column, lost | wrong, {"positive": "above 0", "count": "0, 1, 2, …"}.get(kind, "finite"))
         return ColumnKind(kind), numbers
-    if kind == "binary" and levels is None and is_number(column) and column.dtype.kind != "b":
-        if bool(column.dropna().isin([0, 1]).all()):
-            return ColumnKind("binary"), column.to_numpy(np.float64, na_value=np.nan)
+    plain = levels is None and is_number(column) and getattr(column.dtype, "kind", "O") != "b"
+    if kind == "binary" and plain and bool(column.dropna().isin([0, 1]).all()):
+        return ColumnKind("binary"), column.to_numpy(np.float64, na_value=np.nan)
     names = [_text(v) for v in (_levels(name, column, kind) if levels is None else levels)]
     if len(set(names)) != len(names):
         raise DataError(f"Got the names {names} of the column {name!r}, expected each once.")
@@ -182,9 +191,8 @@ def _refuse(name: str, kind: str, column: pd.Series[Any], wrong: NDArray[np.bool
     if number := int(wrong.sum()):
         row = int(wrong.argmax())
         raise DataError(
-            f"Got {number} value{'' if number == 1 else 's'} of the column {name!r} that {'is' if number == 1 else 'are'} "
-            f"no {kind}, the first {str(column.iloc[row])[:40]!r} in row {row + 1}, expected {expected}: mend it, or say "
-            f"another kind of column."
+            f"Got {number} value{'' if number == 1 else 's'} of the column {name!r} that cannot be {kind}, the first "
+            f"{str(column.iloc[row])[:40]!r} in row {row + 1}, expected {expected}: mend it, or say another kind."
         )
 
 

@@ -44,7 +44,9 @@ class ColumnKind:
             raise DataError(f"Got {self.kind!r} as the kind of a column, expected one of {', '.join(KINDS)}.")
         few = len(self.names) < 2 and self.kind in ("category", "ordinal")
         if few or (self.kind == "binary" and len(self.names) not in (0, 2)):
-            raise DataError(f"Got the names {list(self.names)} for a column of kind {self.kind!r}, expected two or more.")
+            raise DataError(
+                f"Got the names {list(self.names)} for a column of kind {self.kind!r}, expected two or more."
+            )
 
     @property
     def levels(self) -> int:

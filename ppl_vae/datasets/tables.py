@@ -38,9 +38,9 @@ class Table(Basics, total=False):
         exclude: names of columns to leave out.
         label: name of the column of labels, numbers or text, which is then no part of x.
         shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
-        kinds: what columns hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or ``ordinal``, as
-            ``{age: positive, grade: {ordinal: [low, middle, high]}}``; others are found, see `kind_of`, where columns are
-            text. All are plain numbers by default.
+        kinds: what columns hold, by name: real, positive, count, binary, category or ordinal, as
+            ``{age: positive, grade: {ordinal: [low, middle, high]}}``; by default all are plain numbers, and where some
+            are text, their values tell (`columns.kind_of`).
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
         binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``, for
@@ -228,7 +228,9 @@ def _from_table(
     x: Any
     if isinstance(frame, TableFile):
         if how["kinds"]:
-            raise DataError(f"Got kinds of columns with mmap=true for {file}, expected mmap=false: codes are made in memory.")
+            raise DataError(
+                f"Got kinds of columns with mmap=true for {file}, expected mmap=false: codes are made in memory."
+            )
         x, labels, names = select_unread(frame, columns, exclude, label, window)
     else:
         x, labels, names = select(frame, file, columns, exclude, label, first_line, how["kinds"])
@@ -267,7 +269,8 @@ def select(
         kinds: what the user says of columns.
 
     Returns:
-        x, ``(rows, columns)``, as a table still where columns are no plain numbers; the labels, ``(rows,)``, or None; the names of x's columns.
+        x, ``(rows, columns)``, still a table where columns are no plain numbers; the labels, ``(rows,)``, or None; the
+        names of x's columns.
 
     Raises:
         DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
@@ -370,8 +373,9 @@ def _no_numbers(row: int, value: str, text: Sequence[str], file: Path, first_lin
     hint = " (a decimal comma? use decimal points)" if decimal else ""
     others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
     return DataError(
-        f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: use "
-        f"label={text[0]} if it is the label, kinds={{{text[0]}: category}} if values of it recur, or leave the column out with exclude=[{', '.join(text[:6])}]."
+        f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: "
+        f"use label={text[0]} if it is the label, kinds={{{text[0]}: category}} if it holds categories, or leave "
+        f"the column out with exclude=[{', '.join(text[:6])}]."
     )
 
 

@@ -113,7 +113,9 @@ class Columns(TorchDistribution):
         most = [part.logits.shape[-1] if isinstance(part, Levels) else 0 for part in self.parts]
         pairs = list(zip(self.places, most, strict=True))
         cut = expectation.split([len(place) * (k or 1) for place, k in pairs], -1)
-        found = [e.unflatten(-1, (len(p), k)).argmax(-1).to(e) if k else e for e, (p, k) in zip(cut, pairs, strict=True)]
+        found = [
+            e.unflatten(-1, (len(p), k)).argmax(-1).to(e) if k else e for e, (p, k) in zip(cut, pairs, strict=True)
+        ]
         return self._join(found)
 
     @property

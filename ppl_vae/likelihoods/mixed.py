@@ -19,7 +19,7 @@ NUMBERS = ("real", "positive", "count")
 
 @final
 class Mixed(Likelihood):
-    r"""Independent columns: normal, log-normal, negative binomial, Bernoulli, categorical, ordinal by a cumulative logit.
+    r"""Independent columns: normal, log-normal, negative binomial, Bernoulli, categorical, ordinal (cumulative logit).
 
     Of a number the network gives η, and σ is learned; m and s are mean and standard deviation of the training data, of
     log x for positive x, of log(1 + x) for counts. Of an ordinal value it gives η, and thresholds θ are learned:
@@ -118,9 +118,9 @@ class Mixed(Likelihood):
         return torch.cat([first, first + gaps.cumsum(-1)], -1)
 
     def _cumulative(self, eta: Tensor) -> Tensor:
-        """log P(x = r) of every level, `(..., columns, most)`: log(logistic(b) − logistic(a)) without loss of digits."""
+        """Log P(x = r) of each level, `(..., columns, most)`: log(logistic(b) − logistic(a)) without loss of digits."""
         theta = self.thresholds - eta[..., None]
-        top = (self.ordinal_count - 2)[:, None]  # the threshold below the last level
+        top = (self.get_buffer("ordinal_count") - 2)[:, None]  # the threshold below the last level
         at = torch.arange(theta.shape[-1], device=eta.device)
         below = F.pad(F.logsigmoid(theta).masked_fill(at > top, 0.0), (0, 1))  # of x ≤ r; of the last level certain
         above = F.pad(F.logsigmoid(-theta), (1, 0))  # of x > r − 1; of the first level certain

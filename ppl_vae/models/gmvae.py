@@ -48,7 +48,7 @@ class GMVAE(nn.Module):
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent_dim))
         self.raw_scale = nn.Parameter(torch.full((components, latent_dim), inverse_softplus(1.0)))
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+        self.decoder: nn.Module = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; components `(data,)` at y, latents `(data, latent_dim)` at z."""
@@ -60,4 +60,5 @@ class GMVAE(nn.Module):
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """Latents `(..., latent_dim)` and components `(...)` to the likelihood's parameters; y acts through z alone."""
-        return self.decoder(z)
+        params: Tensor = self.decoder(z)
+        return params

@@ -51,4 +51,5 @@ class Tabular(GMVAE):
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """Latents `(..., latent_dim)` and components `(...)` to the likelihood's parameters."""
-        return self.decoder(z, y)
+        params: Tensor = self.decoder(z, y)
+        return params

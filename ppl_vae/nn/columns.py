@@ -12,7 +12,7 @@ from ppl_vae.nn.mlp import MLP, Activation, check_sizes
 
 
 class ColumnHeads(nn.Module):
-    r"""$\gamma_d = W_d\, g_d(z) + b_{d,y}$: a network g gives each column features, of which its own head makes parameters.
+    r"""$\gamma_d = W_d\, g_d(z) + b_{d,y}$: of features that a network g gives a column, its head makes parameters.
 
     The component y acts on the heads alone (Nazabal et al. 2020).
 

@@ -85,9 +85,9 @@ class Rescale(nn.Module):
 class ColumnFeatures(nn.Module):
     """Columns of a table, each by its kind, as numbers of order one.
 
-    Numbers are brought to mean 0 and standard deviation 1, positive ones as log x, counts as log(1 + x); missing ones are
-    0, and where some may be missing, a further feature of each says whether it is there. Categories are one-hot; of an
-    ordinal value each level up to it is 1. Codes that are missing are zeros.
+    Numbers are brought to mean 0 and standard deviation 1, positive ones as log x, counts as log(1 + x); missing ones
+    are 0, and where some may be missing, a further feature of each says whether it is there. Categories are one-hot; of
+    an ordinal value each level up to it is 1. Codes that are missing are zeros.
 
     Args:
         spec: the dataset's spec, of support `mixed`.
