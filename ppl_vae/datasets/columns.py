@@ -252,8 +252,8 @@ def to_frame(spec: Spec, x: Any) -> pd.DataFrame:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"age": [31.0, 47.0, None, 20.0], "town": ["Bonn", "Kiel", "Bonn", None]})
         >>> data = from_arrays(table, standardization="zscore")
-        >>> to_frame(data.spec, data.train.batch()[0]).round(1)["town"].tolist()
-        ['Bonn', 'Kiel', 'Bonn', None]
+        >>> to_frame(data.spec, data.train.batch()[0]).round(1)["town"].fillna("?").tolist()
+        ['Bonn', 'Kiel', 'Bonn', '?']
     """
     import pandas as pd
 

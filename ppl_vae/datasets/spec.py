@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What one column of a table holds, where columns differ.
+    """The kind of one column of a table whose columns differ, and what networks need to know of it.
 
     Args:
         kind: ``real``; ``positive`` (0, ∞); ``count`` {0, 1, …}; ``binary`` {0, 1}; ``category`` {0, …, K − 1};
@@ -50,7 +50,7 @@ class ColumnKind:
 
     @property
     def levels(self) -> int:
-        """How many values there are: 0 where they are numbers."""
+        """The number of values that there are: 0 where they are numbers."""
         return 2 if self.kind == "binary" else len(self.names)
 
 

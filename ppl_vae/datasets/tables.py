@@ -314,7 +314,7 @@ def select_unread(
     if labels is not None:
         _refuse_gaps(labels, file, None)
     if text := [name for name, dtype in dtypes(table, chosen).items() if dtype.kind not in NUMBERS]:
-        raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None)
+        raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None, "mmap=false")
     return RowGroups(table, chosen, window=window), None if labels is None else labels.to_numpy(), chosen
 
 
@@ -368,13 +368,16 @@ def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None) -> 
         )
 
 
-def _no_numbers(row: int, value: str, text: Sequence[str], file: Path, first_line: int | None) -> DataError:
+def _no_numbers(
+    row: int, value: str, text: Sequence[str], file: Path, first_line: int | None, remedy: str = ""
+) -> DataError:
     decimal = value.replace(",", ".").lstrip("+-").replace(".", "", 1).isdigit()
     hint = " (a decimal comma? use decimal points)" if decimal else ""
+    remedy = remedy or f"kinds={{{text[0]}: category}}"
     others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
     return DataError(
         f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: "
-        f"use label={text[0]} if it is the label, kinds={{{text[0]}: category}} if it holds categories, or leave "
+        f"use label={text[0]} if it is the label, {remedy} if it holds categories, or leave "
         f"the column out with exclude=[{', '.join(text[:6])}]."
     )
 

@@ -36,7 +36,8 @@ class Mixed(Likelihood):
         scale: of σ: `element` (a column's own, learned), `network` (per datum and column), `shared` or `fixed` at 1.
 
     References:
-        Nazabal et al. (2020), Handling Incomplete Heterogeneous Data using VAEs, https://arxiv.org/abs/1807.03653
+        Nazabal, Olmos, Ghahramani and Valera (2020), Handling Incomplete Heterogeneous Data using VAEs,
+            https://arxiv.org/abs/1807.03653
     """
 
     accepts = ("mixed",)

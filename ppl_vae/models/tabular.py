@@ -31,7 +31,8 @@ class Tabular(GMVAE):
         DataError: for data that are no table.
 
     References:
-        Nazabal et al. (2020), Handling Incomplete Heterogeneous Data using VAEs, https://arxiv.org/abs/1807.03653
+        Nazabal, Olmos, Ghahramani and Valera (2020), Handling Incomplete Heterogeneous Data using VAEs,
+            https://arxiv.org/abs/1807.03653
     """
 
     def __init__(
