@@ -28,6 +28,7 @@ GUIDES = {
     "gmvae": ["gmvae", "derived"],
     "hierarchical": ["bottom_up", "top_down"],
     "semi_supervised": ["semi_supervised"],
+    "tabular": ["tabular"],
     "topics": ["dirichlet"],
     "vae": ["amortized", "full_rank", "iaf", "conv", "derived"],
     "vamp": ["vamp"],

@@ -67,6 +67,7 @@ def new_data(run: Run, path: str) -> Split:
     """
     from ppl_vae.config.build import build_dataset
     from ppl_vae.config.targets import plan
+    from ppl_vae.datasets.columns import as_kinds
 
     config = run.plain_config
     node = config["dataset"]
@@ -84,6 +85,8 @@ def new_data(run: Run, path: str) -> Split:
             asked_for["dtype"] = "float64"  # digits of what is to be standardized are lost afterwards, not before
         if run.spec.feature_names and node.get("shape") is None:
             asked_for |= {"columns": list(run.spec.feature_names), "exclude": []}
+        if run.spec.columns is not None:  # a code means what it meant to the run
+            asked_for["kinds"] = as_kinds(run.spec)
         if not node.get("with_labels"):
             asked_for["label"] = None
         asked_for["categories"] = [field.name for field in run.spec.fields if field.classes]

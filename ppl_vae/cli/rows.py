@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ppl_vae import files
 from ppl_vae.cli.artifacts import save_arrays
+from ppl_vae.datasets.columns import named
 from ppl_vae.errors import DataError
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.tables import to_csv
@@ -66,7 +67,9 @@ def _columns(key: str, values: NDArray[Any], spec: Spec) -> list[tuple[str, NDAr
     if values.ndim == 1:
         return [(key, values)]
     if key == "x" and spec.feature_names and values.shape[1:] == spec.shape:
-        return [(name, values[:, i]) for i, name in enumerate(spec.feature_names)]
+        kinds = spec.columns or [None] * len(spec.feature_names)
+        pairs = enumerate(zip(spec.feature_names, kinds, strict=True))
+        return [(name, values[:, i] if kind is None else named(kind, values[:, i])) for i, (name, kind) in pairs]
     return [
         (f"{key}[{','.join(map(str, index))}]", values[(slice(None), *index)]) for index in np.ndindex(values.shape[1:])
     ]

@@ -13,6 +13,7 @@ from ppl_vae.codes.reconstruct import given_back
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import no_evidence, pareto_k, smooth
 from ppl_vae.core.generate import only
+from ppl_vae.core.predict import as_point
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
@@ -28,8 +29,8 @@ class Imputation:
     """Data without missing values.
 
     Attributes:
-        x: `(data, *shape)`, missing values in the place of which their mean given the others stands; by site where
-            the model observes several.
+        x: `(data, *shape)`, missing values in the place of which their mean given the others stands, of codes in a
+            table of mixed columns the most probable one; by site where the model observes several.
         draws: `(draws, data, *shape)`, drawn given the others in place of the mean (multiple imputation); None where
             none were asked for.
         is_missing: true for what was missing, as `x`.
@@ -168,6 +169,7 @@ def _fill(vae: "VAE", draw: Callable[..., "Terms"], block: Block, num_particles:
                     into = drawn.setdefault(name, seen[name].expand(draws, *seen[name].shape).clone())
                     _take(into, value.cpu(), chosen - start)
         start += chunk
+    means = {name: as_point(t.observed[name].fn, average) for name, average in means.items()}
     missing = {name: value.isnan() for name, value in seen.items()}
     return _Filled(
         {name: torch.where(m, means[name].to(seen[name]), seen[name]) for name, m in missing.items()},

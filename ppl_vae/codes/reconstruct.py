@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.generate import only
-from ppl_vae.core.predict import predict
+from ppl_vae.core.predict import as_point, predict
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.doors import checked
@@ -42,7 +42,8 @@ def reconstruct(
 
     Returns:
         x', `(data, *shape)`; by site where the model observes several, without those that depend on no latent (labels
-        with a prior), which are given. A likelihood without a mean (a category) gives averages of draws.
+        with a prior), which are given. A likelihood without a mean (a category) gives averages of draws; in a table
+        of mixed columns, those of codes have the most probable one.
 
     Raises:
         CheckError: if the pair has no data plate.
@@ -76,14 +77,15 @@ def reconstruct(
                         total = value.sum(0) if mean else value[0]
                         sums[name] = sums[name] + total if name in sums else total
             for name, total in sums.items():
-                parts.setdefault(name, []).append((total / particles if mean else total).cpu())
+                value = as_point(t.observed[name].fn, total / particles) if mean else total
+                parts.setdefault(name, []).append(value.cpu())
     return only({name: torch.cat(values) for name, values in parts.items()})
 
 
 def given_back(
     vae: "VAE", batch: tuple[Any, ...], t: Terms, held: Mapping[str, Tensor], *, mean: bool
 ) -> dict[str, Tensor]:
-    """E[x | z] or a draw of what each datum has, for the latents that were drawn: `(particles, data, *shape)`.
+    """E[x | z], to be averaged, or a draw of what each datum has, for the latents drawn: `(particles, data, *shape)`.
 
     Args:
         vae: the pair.
@@ -93,7 +95,7 @@ def given_back(
         mean: which.
     """
     latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
-    drawn, _ = predict(vae, batch, t.num_particles, values={**latents, **held}, mean=mean)
+    drawn, _ = predict(vae, batch, t.num_particles, values={**latents, **held}, mean=mean, to_average=mean)
     return {name: site.value for name, site in drawn.items() if site.is_local}
 
 

@@ -90,6 +90,8 @@ def inside(fn: Any, like: Tensor) -> Tensor:
         tensor(1.)
     """
     support = support_of(fn)
+    if isinstance(own := getattr(support, "inside", None), float):  # a support of our own says it itself
+        return like.new_tensor(own)
     if getattr(support, "is_discrete", False):
         return torch.as_tensor(getattr(support, "lower_bound", 0)).to(like)
     try:

@@ -152,6 +152,10 @@ class Runner:
     def _axes_of_draw(self, k: int, noise: dict[str, list[Tensor]], msg: Any) -> Axes:
         return self._axes(msg["cond_indep_stack"], k, noise.setdefault(msg["name"], []))
 
+    def axes_of(self, msg: Any) -> Axes:
+        """Where the axes of a site of a trace lie."""
+        return self._axes(msg["cond_indep_stack"])
+
     def released(self) -> Sites:
         """The sites of the model with its observations released, for latents of the guide; not for a loop."""
         latents = {n: site.raw for n, site in self.guide()[1].items() if not (site.is_observed or site.is_auxiliary)}

@@ -1,6 +1,6 @@
 """Draws from the model with its observations released: new data, given latents or not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare, prepare_released
 from ppl_vae.core.site import Site
+from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ Sites = dict[str, Site]
 
 
 def predict(
-    vae: "VAE", batch: Any, particles: int = 1, *, values: Mapping[str, Tensor] | None = None, mean: bool = False
+    vae: "VAE",
+    batch: Any,
+    particles: int = 1,
+    *,
+    values: Mapping[str, Tensor] | None = None,
+    mean: bool = False,
+    to_average: bool = False,
 ) -> tuple[Sites, Sites]:
     """Run the model with its observations released.
 
@@ -38,6 +45,8 @@ def predict(
         values: sites to hold, as `Site.raw` of as many particles of the guide; latents that are not among them are
             drawn from the prior. What is NaN is drawn: so the rest of a datum is held where some of it is missing.
         mean: give the mean of p(x | z) in place of a draw, where it has one.
+        to_average: give what may be averaged over draws of z in place of the mean, where a distribution has an
+            `expectation` (probabilities of categories); `as_point` makes values of the averages.
 
     Returns:
         The sites that were observed, now drawn, and the latent ones; values are `(particles, data, …)` if
@@ -49,7 +58,7 @@ def predict(
     batch = take_batch(vae, batch)
     try:
         with torch.no_grad():
-            return _predicted(vae, batch, particles, dict(values or {}), mean)
+            return _predicted(vae, batch, particles, dict(values or {}), mean, to_average)
     except NotImplementedError as error:
         raise CheckError(
             f"This model cannot generate: {_improper(vae, batch) or error}. Drawing new data takes a prior that can be "
@@ -58,7 +67,7 @@ def predict(
 
 
 def _predicted(
-    vae: "VAE", batch: tuple[Any, ...], particles: int, values: dict[str, Tensor], mean: bool
+    vae: "VAE", batch: tuple[Any, ...], particles: int, values: dict[str, Tensor], mean: bool, to_average: bool
 ) -> tuple[Sites, Sites]:
     prepared, strategy = prepare(vae, batch, particles, mode="draw"), "single"
     if particles > 1:
@@ -76,7 +85,7 @@ def _predicted(
             program = poutine.condition(program, data={n: v for n, v in held.items() if n not in in_part})
         with _InPart(in_part):
             trace = poutine.trace(runner.run).get_trace(program)
-        runs.append(_read(runner, trace, mean, held))
+        runs.append(_read(runner, trace, mean, held, to_average))
     drawn, latent = (runner.stack([run[i] for run in runs]) for i in (0, 1))
     return drawn, latent
 
@@ -110,7 +119,9 @@ def _merged(held: Tensor, other: Tensor) -> Tensor:
     return torch.where(held.isnan(), other, held.to(other.dtype))
 
 
-def _read(runner: Runner, trace: Trace, of_means: bool, held: Mapping[str, Tensor]) -> tuple[Sites, Sites]:
+def _read(
+    runner: Runner, trace: Trace, of_means: bool, held: Mapping[str, Tensor], to_average: bool
+) -> tuple[Sites, Sites]:
     sites = sample_sites(trace)
     observed = {n for n, s in sites.items() if s["infer"].get("was_observed")}
     for name in list(trace.nodes):
@@ -122,6 +133,11 @@ def _read(runner: Runner, trace: Trace, of_means: bool, held: Mapping[str, Tenso
             expectation = expected(node["fn"])
             node["value"] = _merged(held[name], expectation) if name in held else expectation.expand(value.shape)
     read = runner.read(trace)
+    for name in observed & read.keys() if to_average else ():
+        found = getattr(innermost(read[name].fn), "expectation", None)
+        if found is not None:
+            own = runner.axes_of(trace.nodes[name]).canonical(found, read[name].fn.event_dim)
+            read[name] = replace(read[name], value=own)
     return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
 
 
@@ -138,6 +154,12 @@ def expected(fn: Any) -> Tensor:
     except (NotImplementedError, AttributeError):
         return fn.sample()
     return fn.sample() if bool(torch.isnan(mean).any()) else mean
+
+
+def as_point(fn: Any, average: Tensor) -> Tensor:
+    """Give an average of what `predict` gave for it as a value of a distribution: a mean, or the likeliest."""
+    point: Callable[[Tensor], Tensor] | None = getattr(innermost(fn), "point", None)
+    return average if point is None else point(average)
 
 
 def expected_values(vae: "VAE", batch: Any, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Data: `Dataset`, its `Spec` and `Split`, `from_arrays`, and one function per source."""
 
 from ppl_vae.datasets.arrays import from_arrays
+from ppl_vae.datasets.columns import to_frame
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.digits import digits
 from ppl_vae.datasets.h5ad import h5ad
@@ -9,7 +10,7 @@ from ppl_vae.datasets.load import load
 from ppl_vae.datasets.mnist import fashion_mnist, mnist
 from ppl_vae.datasets.npz import npy, npz
 from ppl_vae.datasets.several import Several
-from ppl_vae.datasets.spec import Field, Spec
+from ppl_vae.datasets.spec import ColumnKind, Field, Spec
 from ppl_vae.datasets.split import Split
 from ppl_vae.datasets.sprites import sprites
 from ppl_vae.datasets.synthetic import Bars, LinearGaussian, bars, ppca
@@ -19,6 +20,7 @@ from ppl_vae.errors import DataError
 
 __all__ = [
     "Bars",
+    "ColumnKind",
     "Dataset",
     "Field",
     "LinearGaussian",
@@ -40,6 +42,7 @@ __all__ = [
     "parquet",
     "ppca",
     "sprites",
+    "to_frame",
 ]
 
 doors(__name__, DataError)

@@ -7,6 +7,7 @@ arrays → tensors (`convert`), alike in every split → support of x (`support`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Unpack
 
@@ -17,6 +18,7 @@ from torch.utils.data import TensorDataset
 from ppl_vae.datasets.annotated import is_annotated, of_anndata
 from ppl_vae.datasets.blocks import Column, numbered
 from ppl_vae.datasets.chosen import Chosen
+from ppl_vae.datasets.columns import Kinds, as_numbers, fitted
 from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, channels_first, encode_labels
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.fields import fields_of, named
@@ -48,6 +50,7 @@ def from_arrays(
     fields: Sequence[str] = (),
     categories: Sequence[str] = (),
     standardize_fields: Sequence[str] = (),
+    kinds: Kinds | None = None,
     **how: Unpack[Preparation],
 ) -> Dataset:
     """Make a data set of arrays.
@@ -73,6 +76,9 @@ def from_arrays(
         categories: names of arrays of integers that are categories, too.
         standardize_fields: names of arrays beside x of which ready-made networks see (value − mean) / standard
             deviation, over the training data; the data stay as they are.
+        kinds: what columns of a table hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or
+            ``ordinal``, those with names as ``{"ordinal": ["low", "high"]}``; the others are found (`columns.kind_of`)
+            where there are columns that are no numbers, or some kind is said. Then support is ``mixed``.
         how: see `Preparation`.
 
     Raises:
@@ -99,13 +105,24 @@ def from_arrays(
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     told = named({key: given[key] for key in given if key not in shares}, categories)
+    mixed = as_numbers(
+        {k: v[0] if isinstance(v, tuple) and v else v for k, v in told.arrays.items()}, kinds, feature_names
+    )
+    if mixed is not None:
+        tables, _, feature_names = mixed
+        given = {k: (x, *v[1:]) if isinstance(v := told.arrays[k], tuple) else x for k, x in tables.items()}
+        told = replace(told, arrays=given)
     exact = how["standardization"] != "none"
     parts = {
         key: as_tensors(arrays, key, dtype, exact_x=exact, fields=told.names) for key, arrays in told.arrays.items()
     }
     _check_alike(parts)
     xs = {key: channels_first(tensors[0], channels, key) for key, tensors in parts.items()}
-    support, levels = find_support(xs, how["support"], how["levels"])
+    support, levels = ("mixed", None) if mixed else find_support(xs, how["support"], how["levels"])
+    if mixed and (how["support"] not in (None, "mixed") or how["levels"] is not None):
+        raise DataError(
+            f"Got support={how['support']!r}, levels={how['levels']} for a table of mixed columns: leave out."
+        )
     x = xs["train"]
     seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(told.arrays["train"], x)
     incomplete = any(map(has_nan, xs.values()))
@@ -147,7 +164,8 @@ def from_arrays(
     splits = _carve(splits, shares, how["seed"])
     if incomplete:
         _refuse_empty(splits["train"])
-    splits, support, levels = prepare(splits, how, support, levels, seen_dtype)
+    real = torch.tensor([c.kind == "real" for c in mixed[1]]) if mixed else None
+    splits, support, levels = prepare(splits, how, support, levels, seen_dtype, real)
 
     batch = splits["train"][:1].batch()
     if how["with_labels"]:
@@ -167,6 +185,7 @@ def from_arrays(
         factor_sizes=factor_sizes,
         location=location,
         scale=scale,
+        columns=fitted(mixed[1], splits["train"]) if mixed else None,
         missing=incomplete if how["missing"] is None else how["missing"],
         mean=mean(splits["train"]),
     )

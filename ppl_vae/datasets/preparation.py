@@ -132,7 +132,12 @@ def check_policies(how: Preparation) -> dict[str, str]:
 
 
 def prepare(
-    splits: dict[str, Split], how: Preparation, support: Support, levels: int | None, dtype: torch.dtype
+    splits: dict[str, Split],
+    how: Preparation,
+    support: Support,
+    levels: int | None,
+    dtype: torch.dtype,
+    real: Tensor | None = None,
 ) -> tuple[dict[str, Split], Support, int | None]:
     """Give the splits with their transform, and the support and levels of what a model sees.
 
@@ -142,6 +147,7 @@ def prepare(
         support: of x as stored …
         levels: … and how many levels it has.
         dtype: of x in batches.
+        real: of mixed columns those that are standardized, ``(columns,)``; the others are left alone.
 
     Raises:
         DataError: where a policy does not fit the support.
@@ -172,7 +178,8 @@ def prepare(
     elif how["scaling"] == "unit" and pixels:
         steps, support, levels = (Scaling((levels or 0) - 1),), "unit", None
     if how["standardization"] != "none":
-        steps, support, levels = (*steps, _fit(splits["train"], Transform(steps, dtype, seed))), "real", None
+        fit = _fit(splits["train"], Transform(steps, dtype, seed), real)
+        steps, support, levels = (*steps, fit), "real" if real is None else "mixed", None
     transform = Transform(steps, dtype, seed)
     return {name: replace(split, transform=transform) for name, split in splits.items()}, support, levels
 
@@ -225,7 +232,7 @@ def _binary(x: Tensor, rows: Tensor, numbers: Column | None, peak: float, seed: 
     return static_binarization(x, numbers.values(rows), peak, seed)
 
 
-def _fit(train: Split, transform: Transform) -> Standardization:
+def _fit(train: Split, transform: Transform, real: Tensor | None = None) -> Standardization:
     """Take mean and standard deviation over the training data and all event axes but the first, NaN left out.
 
     Raises:
@@ -242,6 +249,8 @@ def _fit(train: Split, transform: Transform) -> Standardization:
 
     location = averaged(lambda x: x)
     scale = averaged(lambda x: (x - location).square()).sqrt()  # two passes: exact where location >> scale
+    if real is not None:
+        location, scale = torch.where(real, location, 0.0), torch.where(real, scale, 1.0)
     constant = (~(scale > 1e-12 * location.abs())).flatten().nonzero().flatten().tolist()
     if constant:
         shown = ", ".join(repr(train.columns[i]) if train.columns else str(i) for i in constant[:5])

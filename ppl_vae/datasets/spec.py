@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,8 +12,46 @@ from torch import Tensor
 
 from ppl_vae.errors import DataError
 
-Support = Literal["binary", "integers", "counts", "unit", "positive", "real"]
+Support = Literal["binary", "integers", "counts", "unit", "positive", "real", "mixed"]
 SUPPORTS: tuple[Support, ...] = get_args(Support)
+
+Kind = Literal["real", "positive", "count", "binary", "category", "ordinal"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class ColumnKind:
+    """The kind of one column of a table whose columns differ, and what networks need to know of it.
+
+    Args:
+        kind: ``real``; ``positive`` (0, ∞); ``count`` {0, 1, …}; ``binary`` {0, 1}; ``category`` {0, …, K − 1};
+            ``ordinal``, the same in an order that means something.
+        names: what the codes 0, …, K − 1 stand for; none where the table itself has 0 and 1.
+        location: mean over the training data, of log x for positive x, of log(1 + x) for counts …
+        scale: … and standard deviation, so that networks see, and give, numbers of order one.
+
+    Raises:
+        DataError: for an unknown kind, or fewer than two names where codes stand for some.
+    """
+
+    kind: Kind
+    names: tuple[str, ...] = ()
+    location: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise DataError(f"Got {self.kind!r} as the kind of a column, expected one of {', '.join(KINDS)}.")
+        few = len(self.names) < 2 and self.kind in ("category", "ordinal")
+        if few or (self.kind == "binary" and len(self.names) not in (0, 2)):
+            raise DataError(
+                f"Got the names {list(self.names)} for a column of kind {self.kind!r}, expected two or more."
+            )
+
+    @property
+    def levels(self) -> int:
+        """The number of values that there are: 0 where they are numbers."""
+        return 2 if self.kind == "binary" else len(self.names)
 
 
 @dataclass(frozen=True)
@@ -74,12 +112,13 @@ class Spec:
         shape: event shape of x, without the data axis: images ``(channels, height, width)``, tables
             ``(columns,)``.
         support: where x lives: ``binary`` {0, 1}; ``integers`` {0, …, levels − 1}; ``counts`` {0, 1, …};
-            ``unit`` [0, 1]; ``positive`` (0, ∞); ``real``.
+            ``unit`` [0, 1]; ``positive`` (0, ∞); ``real``; ``mixed`` where each column has its own, see `columns`.
         levels: how many integers there are, for ``integers``.
         fields: one per tensor of a batch, x first. Left out, it is x alone in float32.
         num_classes: how many classes the labels have, if they are classes.
         class_names: their names, in the order of the codes.
         feature_names: the columns of a table.
+        columns: the kind of each, for ``mixed``; x holds codes 0, 1, … where values have names.
         factor_names: the known generating factors, if there are any …
         factor_sizes: … and how many values each takes.
         location: where x was standardized: x = (original − location) / scale, one number per column or
@@ -90,7 +129,7 @@ class Spec:
         mean: training mean of x, ``shape``, for output biases.
 
     Raises:
-        DataError: for an unknown support, or ``integers`` without levels.
+        DataError: for an unknown support, ``integers`` without levels, or kinds of columns that do not fit it.
 
     Example:
         >>> spec = Spec(shape=(1, 8, 8), support="binary")
@@ -109,6 +148,7 @@ class Spec:
     factor_sizes: tuple[int, ...] | None = None
     location: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
+    columns: tuple[ColumnKind, ...] | None = None
     missing: bool = field(default=False, compare=False)
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
@@ -119,6 +159,12 @@ class Spec:
             raise DataError(
                 f"Got support 'integers' with levels={self.levels}, expected at least 2: say how many values "
                 "there are, such as levels=256."
+            )
+        kinds = None if self.columns is None else len(self.columns)
+        if (self.support == "mixed") != (kinds is not None) or (kinds is not None and self.shape != (kinds,)):
+            raise DataError(
+                f"Got support {self.support!r} and the kinds of {kinds} columns for x of shape {self.shape}, expected "
+                "one for each column with support 'mixed', and none with another."
             )
         if not self.fields:
             object.__setattr__(self, "fields", (Field("x", self.shape),))
@@ -148,6 +194,8 @@ class Spec:
             value = getattr(self, item.name)
             if item.name == "fields":
                 out["fields"] = [f.to_dict() for f in value]
+            elif item.name == "columns" and value is not None:
+                out["columns"] = [asdict(c) | {"names": list(c.names)} for c in value]
             elif item.name != "mean" and value is not None and value is not False:
                 out[item.name] = list(value) if isinstance(value, tuple) else value
         return out
@@ -166,4 +214,9 @@ class Spec:
             raise DataError(f"A saved spec lacks {missing}; expected at least a shape and a support.")
         kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
         kept["fields"] = tuple(map(Field.from_dict, values.get("fields", ())))
+        if values.get("columns") is not None:
+            kept["columns"] = tuple(
+                ColumnKind(c["kind"], tuple(map(str, c["names"])), float(c["location"]), float(c["scale"]))
+                for c in values["columns"]
+            )
         return cls(**kept)

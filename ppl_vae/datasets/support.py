@@ -99,6 +99,8 @@ def find_support(
     """
     if support is not None and support not in SUPPORTS:
         raise DataError(f"Got support={support!r}, expected one of {', '.join(SUPPORTS)}, or none to find it.")
+    if support == "mixed":
+        raise DataError("Got support='mixed' for plain numbers, expected the kinds of columns: kinds={age: positive}.")
     if levels is not None:
         if support not in (None, "integers") or levels < 2:
             raise DataError(

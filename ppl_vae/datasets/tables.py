@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from ppl_vae.datasets.columns import Kinds, kind_of
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import Bounded, available, check_fits, existing_file, reading
 from ppl_vae.datasets.keywords import perhaps, source
@@ -41,6 +42,9 @@ class Table(Basics, total=False):
         categories: names of those of them that are integers and categories, too.
         standardize_fields: names of those of them that networks see standardized, see `from_arrays`.
         shape: of a datum, ``(1, 28, 28)`` for rows of 784 pixels; one axis of columns by default.
+        kinds: what columns hold, by name: real, positive, count, binary, category or ordinal, as
+            ``{age: positive, grade: {ordinal: [low, middle, high]}}``; by default all are plain numbers, and where some
+            are text, their values tell (`columns.kind_of`).
         support: where x lives before it is standardized; by default its values tell, see `find_support`.
         levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
         binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``, for
@@ -57,6 +61,7 @@ class Table(Basics, total=False):
     categories: Sequence[str | int]
     standardize_fields: Sequence[str | int]
     shape: Sequence[int] | None
+    kinds: Kinds | None
     support: Support | None
     levels: int | None
     binarization: Binarization
@@ -74,6 +79,7 @@ TABLE: Table = {
     "categories": (),
     "standardize_fields": (),
     "shape": None,
+    "kinds": None,
     "support": None,
     "levels": None,
     "binarization": "none",
@@ -234,10 +240,16 @@ def _from_table(
 ) -> Dataset:
     x: Any
     if isinstance(frame, TableFile):
+        if how["kinds"]:
+            raise DataError(
+                f"Got kinds of columns with mmap=true for {file}, expected mmap=false: codes are made in memory."
+            )
         x, beside, names = select_unread(frame, columns, exclude, label, fields, window)
     else:
-        x, beside, names = select(frame, file, columns, exclude, label, fields, first_line)
+        x, beside, names = select(frame, file, columns, exclude, label, fields, first_line, how["kinds"])
     if shape is not None:
+        if not isinstance(x, np.ndarray | RowGroups) or how["kinds"]:
+            raise DataError(f"{file}: Got shape={list(shape)} for a table of mixed columns, expected shape=null.")
         if math.prod(shape) != x.shape[1] or min(shape, default=0) < 1:
             raise DataError(
                 f"{file}: Got shape={list(shape)} for rows of {x.shape[1]} values, expected sizes whose product is "
@@ -259,7 +271,8 @@ def select(
     label: str | int | None,
     fields: Sequence[str | int] = (),
     first_line: int | None = None,
-) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]], list[str]]:
+    kinds: Kinds | None = None,
+) -> tuple[Any, dict[str, np.ndarray[Any, Any]], list[str]]:
     """Take the chosen columns of a table as numbers, its labels and what else goes beside x.
 
     Args:
@@ -270,9 +283,11 @@ def select(
         label: name of the column of labels.
         fields: names of columns beside x.
         first_line: line in the file of the first row, where it has lines.
+        kinds: what the user says of columns.
 
     Returns:
-        x, ``(rows, columns)``; labels and fields by the names of their columns, ``(rows,)``; the names of x's columns.
+        x, ``(rows, columns)``, still a table where columns are no plain numbers; labels and fields by the names of
+        their columns, ``(rows,)``; the names of x's columns.
 
     Raises:
         DataError: for names that are not there, no rows or columns, missing labels, infinite values, and text.
@@ -281,8 +296,12 @@ def select(
     chosen, beside = _chosen(frame, len(frame), file, columns, exclude, label, fields)
     for name in beside:
         _refuse_gaps(frame[name], file, first_line)
-    if text := [name for name in chosen if frame[name].dtype.kind not in NUMBERS]:
-        raise _no_numbers(*_first_text(frame[text[0]]), text, file, first_line)
+    said = {str(name) for name in kinds or ()}
+    text = [name for name in chosen if frame[name].dtype.kind not in NUMBERS]
+    if bad := [name for name in text if name not in said and kind_of(frame[name]) is None]:
+        raise _no_numbers(*_first_text(frame[bad[0]]), bad, file, first_line)
+    if text or said:
+        return frame[chosen], {name: frame[name].to_numpy() for name in beside}, chosen
     values = numbers(frame[chosen])
     if values.dtype.kind == "f" and np.isinf(values).any():
         row, column = (int(i) for i in np.argwhere(np.isinf(values))[0])
@@ -314,7 +333,7 @@ def select_unread(
     for column in beside.values():
         _refuse_gaps(column, file, None)
     if text := [name for name, dtype in dtypes(table, chosen).items() if dtype.kind not in NUMBERS]:
-        raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None)
+        raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None, "mmap=false")
     return RowGroups(table, chosen, window=window), {k: column.to_numpy() for k, column in beside.items()}, chosen
 
 
@@ -371,13 +390,17 @@ def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None) -> 
         )
 
 
-def _no_numbers(row: int, value: str, text: Sequence[str], file: Path, first_line: int | None) -> DataError:
+def _no_numbers(
+    row: int, value: str, text: Sequence[str], file: Path, first_line: int | None, remedy: str = ""
+) -> DataError:
     decimal = value.replace(",", ".").lstrip("+-").replace(".", "", 1).isdigit()
     hint = " (a decimal comma? use decimal points)" if decimal else ""
+    remedy = remedy or f"kinds={{{text[0]}: category}}"
     others = f" (also {', '.join(text[1:6])})" if text[1:] else ""
     return DataError(
-        f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: use "
-        f"label={text[0]} if it is the label, or leave the column out with exclude=[{', '.join(text[:6])}]."
+        f"Got {value[:40]!r}{hint} in {file}, {_where(row, text[0], first_line)}{others}, expected numbers: "
+        f"use label={text[0]} if it is the label, {remedy} if it holds categories, or leave "
+        f"the column out with exclude=[{', '.join(text[:6])}]."
     )
 
 

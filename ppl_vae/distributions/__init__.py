@@ -1,5 +1,6 @@
 """Distributions that torch and Pyro lack, or that lose digits there; each is exact for every real parameter."""
 
+from ppl_vae.distributions.columns import Columns, Levels
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulliLogits
 from ppl_vae.distributions.counts import NegativeBinomialLog, PoissonLog, ZeroInflatedNegativeBinomialLog
 from ppl_vae.distributions.elementwise import Elementwise
@@ -10,10 +11,12 @@ from ppl_vae.distributions.open_beta import OpenBeta
 
 __all__ = [
     "BinomialLogits",
+    "Columns",
     "ContinuousBernoulliLogits",
     "DiscretizedLogisticLevels",
     "Elementwise",
     "Flat",
+    "Levels",
     "Multinomial",
     "NegativeBinomialLog",
     "OpenBeta",

@@ -5,6 +5,7 @@ from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.binary import Bernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from ppl_vae.likelihoods.integers import Binomial, Categorical, DiscretizedLogistic
+from ppl_vae.likelihoods.mixed import Mixed
 from ppl_vae.likelihoods.positive import Gamma, LogNormal
 from ppl_vae.likelihoods.real import Laplace, Normal, StudentT
 from ppl_vae.likelihoods.unit import Beta, ContinuousBernoulli
@@ -19,6 +20,7 @@ __all__ = [
     "Gamma",
     "Laplace",
     "LogNormal",
+    "Mixed",
     "NegativeBinomial",
     "Normal",
     "Poisson",

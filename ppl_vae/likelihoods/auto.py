@@ -7,6 +7,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.likelihoods.binary import Bernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial
 from ppl_vae.likelihoods.integers import DiscretizedLogistic
+from ppl_vae.likelihoods.mixed import Mixed
 from ppl_vae.likelihoods.positive import LogNormal
 from ppl_vae.likelihoods.real import Normal
 from ppl_vae.likelihoods.unit import ContinuousBernoulli
@@ -19,6 +20,7 @@ DEFAULTS: dict[str, Callable[[DataSpec], Any]] = {
     "unit": ContinuousBernoulli,
     "positive": LogNormal,
     "real": Normal,
+    "mixed": Mixed,
 }
 """Support of the data to the likelihood that `auto` takes."""
 

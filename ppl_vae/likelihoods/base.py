@@ -15,6 +15,7 @@ REMEDY = {
     "unit": "likelihood=continuous_bernoulli, beta or normal, or binarize with dataset.binarization=dynamic",
     "positive": "likelihood=gamma, log_normal or normal",
     "real": "likelihood=normal, student_t or laplace",
+    "mixed": "likelihood=mixed",
 }
 """The likelihoods that fit each support."""
 
@@ -23,7 +24,8 @@ class Likelihood(ABC, nn.Module):
     """p(x | parameters) for one dataset: refuses a support that its density does not fit.
 
     A convenience, not a requirement: any module that has `num_params` and whose forward takes
-    `(..., num_params, *shape)` to a distribution with event shape `shape` is a likelihood.
+    `(..., num_params, *shape)` to a distribution with event shape `shape` is a likelihood. One whose elements have
+    different numbers of parameters says `params_shape`.
 
     Args:
         spec: the dataset's spec.
@@ -46,6 +48,11 @@ class Likelihood(ABC, nn.Module):
         self.shape = tuple(spec.shape)
         # Only the first bias of a fresh decoder needs the mean: it is neither saved nor moved.
         self.mean = None if spec.mean is None else spec.mean.detach().cpu().double()
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """Shape of the parameters of one datum."""
+        return (self.num_params, *self.shape)
 
     @abstractmethod
     def forward(self, params: Tensor) -> Any:

@@ -48,12 +48,17 @@ class GMVAE(nn.Module):
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent_dim))
         self.raw_scale = nn.Parameter(torch.full((components, latent_dim), inverse_softplus(1.0)))
-        self.decoder = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
+        self.decoder: nn.Module = Decoder(spec, self.likelihood, latent_dim, hidden, activation)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; components `(data,)` at y, latents `(data, latent_dim)` at z."""
         with pyro.plate("data", x.shape[0]):
             y = pyro.sample("y", dist.Categorical(logits=self.logits))
             z = pyro.sample("z", dist.Normal(self.loc[y], positive(self.raw_scale)[y]).to_event(1))
-            px = self.likelihood(self.decoder(z))
+            px = self.likelihood(self.decode(z, y))
             pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
+
+    def decode(self, z: Tensor, y: Tensor) -> Tensor:
+        """Latents `(..., latent_dim)` and components `(...)` to the likelihood's parameters; y acts through z alone."""
+        params: Tensor = self.decoder(z)
+        return params

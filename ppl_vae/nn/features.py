@@ -22,7 +22,7 @@ class DataSpec(Protocol):
 
     @property
     def support(self) -> str:
-        """One of binary, integers, counts, unit, positive, real."""
+        """One of binary, integers, counts, unit, positive, real, mixed."""
 
     @property
     def levels(self) -> int | None:
@@ -82,8 +82,63 @@ class Rescale(nn.Module):
         return x.log1p() if self.log else x / self.top
 
 
+class ColumnFeatures(nn.Module):
+    """Columns of a table, each by its kind, as numbers of order one.
+
+    Numbers are brought to mean 0 and standard deviation 1, positive ones as log x, counts as log(1 + x); missing ones
+    are 0, and where some may be missing, a further feature of each says whether it is there. Categories are one-hot; of
+    an ordinal value each level up to it is 1. Codes that are missing are zeros.
+
+    Args:
+        spec: the dataset's spec, of support `mixed`.
+    """
+
+    numbers: Tensor
+    location: Tensor
+    scale: Tensor
+    is_positive: Tensor
+    is_count: Tensor
+    column: Tensor
+    level: Tensor
+    is_ordinal: Tensor
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        kinds = list(enumerate(getattr(spec, "columns", None) or ()))
+        numbers = [(i, c) for i, c in kinds if not c.levels]
+        # of two values one feature tells: the first level of a binary column is left away
+        codes = [(i, c, k) for i, c in kinds for k in range(c.kind == "binary", c.levels)]
+        held = {
+            "numbers": torch.tensor([i for i, _ in numbers], dtype=torch.int64),
+            "location": torch.tensor([float(c.location) for _, c in numbers]),
+            "scale": torch.tensor([float(c.scale) for _, c in numbers]),
+            "is_positive": torch.tensor([c.kind == "positive" for _, c in numbers], dtype=torch.bool),
+            "is_count": torch.tensor([c.kind == "count" for _, c in numbers], dtype=torch.bool),
+            "column": torch.tensor([i for i, _, _ in codes], dtype=torch.int64),
+            "level": torch.tensor([float(k) for _, _, k in codes]),
+            "is_ordinal": torch.tensor([c.kind == "ordinal" for _, c, _ in codes], dtype=torch.bool),
+        }
+        for name, value in held.items():
+            self.register_buffer(name, value, persistent=False)
+        self.missing = has_missing(spec)
+        self.out_features = len(numbers) * (1 + self.missing) + len(codes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Data `(..., columns)` to `(..., out_features)`."""
+        x = x.to(self.location.dtype)
+        values, codes = x[..., self.numbers], x[..., self.column]
+        gone = values.isnan()
+        # 1 is inside every kind: no NaN of a branch that is not taken comes into a gradient
+        safe = torch.where(gone, 1.0, values)
+        safe = torch.where(self.is_positive, torch.where(self.is_positive, safe, 1.0).log(), safe)
+        safe = torch.where(self.is_count, torch.where(self.is_count, safe, 1.0).log1p(), safe)
+        scaled = torch.where(gone, 0.0, (safe - self.location) / self.scale)
+        hot = torch.where(self.is_ordinal, codes >= self.level, codes == self.level).to(x.dtype)  # of NaN false
+        return torch.cat([scaled, *([(~gone).to(x.dtype)] if self.missing else []), hot], -1)
+
+
 class Features(nn.Module):
-    """Rescaled data with its event axes flattened into one.
+    """Rescaled data with its event axes flattened into one; of mixed columns `ColumnFeatures`.
 
     Args:
         spec: the dataset's spec.
@@ -91,6 +146,10 @@ class Features(nn.Module):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        if spec.support == "mixed":
+            self.rescale: nn.Module = ColumnFeatures(spec)
+            self.event_dim, self.out_features = 1, self.rescale.out_features
+            return
         self.rescale = Rescale(spec)
         self.event_dim = len(spec.shape)
         self.out_features = prod(spec.shape)

@@ -125,12 +125,12 @@ class Decoder(nn.Module):
         extra: int = 0,
     ) -> None:
         super().__init__()
-        self.out_shape = (likelihood.num_params, *spec.shape)
+        self.out_shape = getattr(likelihood, "params_shape", (likelihood.num_params, *spec.shape))
         self.net = MLP(features + extra, prod(self.out_shape), hidden=hidden, activation=activation)
         start_at_mean(self.net[-1], likelihood)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Inputs `(..., features)`, joined, to `(..., num_params, *shape)`."""
+        """Inputs `(..., features)`, joined, to the likelihood's parameters, `(..., num_params, *shape)`."""
         return self.net(join(*inputs)).unflatten(-1, self.out_shape)
 
 

@@ -17,6 +17,7 @@ from ppl_vae.core.generate import generate, of_data
 from ppl_vae.core.predict import expected_values
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import inference
+from ppl_vae.datasets.columns import value_names
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.errors import CheckError
 from ppl_vae.reports import figures as draw
@@ -89,6 +90,7 @@ def gallery(
         shown = _shown(terms(x), x[0])
     pixels = _Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
+    words = value_names(spec)
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)
@@ -96,7 +98,7 @@ def gallery(
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
-            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names)
+            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names, words)
     with inference(vae, x) as terms:
         torch.manual_seed(seed)
         with result.attempt("reconstructions"):
@@ -107,7 +109,9 @@ def gallery(
             if pixels.is_image:
                 result.figures["reconstructions"] = draw.reconstructions(pixels(shown[: len(head[0])]), pixels(rebuilt))
             else:
-                result.figures["reconstructions"] = draw.feature_reconstructions(pixels(shown), pixels(rebuilt), names)
+                result.figures["reconstructions"] = draw.feature_reconstructions(
+                    pixels(shown), pixels(rebuilt), names, words
+                )
         codes: list[Encoding] = []
         with result.attempt("latents"):
             codes = encodings(vae, split[:most], seed=seed)

@@ -16,6 +16,7 @@ from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.batch import take
 from ppl_vae.core.plates import run_pair, sample_sites
+from ppl_vae.distributions.columns import Columns
 from ppl_vae.distributions.elementwise import Elementwise
 from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import CheckError
@@ -110,7 +111,7 @@ def _middle(name: str, fn: Any) -> Tensor:
 
 
 def parameters(name: str, fn: Any) -> dict[str, Tensor]:
-    """The parameters of a distribution, as it was made: loc and scale, logits, concentration.
+    """The parameters of a distribution, as it was made: loc and scale, logits, concentration; of columns by their kind.
 
     Raises:
         CheckError: if it has none, as a flow.
@@ -123,6 +124,9 @@ def parameters(name: str, fn: Any) -> dict[str, Tensor]:
     base = innermost(fn)
     if isinstance(base, Elementwise):
         return dict(zip(base.names, base.parameters, strict=True))
+    if isinstance(base, Columns):
+        parts = base.named_parts.items()
+        return {f"{part}.{key}": value for part, fn in parts for key, value in parameters(name, fn).items()}
     keys = [key for key in base.arg_constraints if key in vars(base) or _is_property(base, key)]
     if "logits" in keys:
         keys = [key for key in keys if key != "probs"]  # either is worked out from the other

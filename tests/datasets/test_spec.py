@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppl_vae.datasets import Field, Spec
+from ppl_vae.datasets import ColumnKind, Field, Spec
 from ppl_vae.errors import DataError
 
 FULL = Spec(
@@ -21,7 +21,19 @@ FULL = Spec(
 )
 
 
-@pytest.mark.parametrize("spec", [FULL, Spec((7,), "real", feature_names=tuple("abcdefg"))])
+MIXED = Spec(
+    (3,),
+    "mixed",
+    feature_names=("age", "town", "grade"),
+    columns=(
+        ColumnKind("positive", location=1.5, scale=0.25),
+        ColumnKind("category", ("Bonn", "Kiel", "Hamm")),
+        ColumnKind("ordinal", ("low", "high")),
+    ),
+)
+
+
+@pytest.mark.parametrize("spec", [FULL, Spec((7,), "real", feature_names=tuple("abcdefg")), MIXED])
 def test_goes_through_json(spec):
     assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
@@ -52,6 +64,9 @@ def test_field_dtype_is_torchs():
     [
         ({"shape": (2,), "support": "grey"}, "support='grey', expected one of binary"),
         ({"shape": (2,), "support": "integers"}, "such as levels=256"),
+        ({"shape": (2,), "support": "mixed"}, "kinds of None columns"),
+        ({"shape": (2,), "support": "mixed", "columns": MIXED.columns}, "kinds of 3 columns for x of shape"),
+        ({"shape": (3,), "support": "real", "columns": MIXED.columns}, "none with another"),
     ],
 )
 def test_refuses(values, message):
@@ -66,3 +81,11 @@ def test_refuses(values, message):
 def test_from_dict_refuses(values, message):
     with pytest.raises(DataError, match=message):
         Spec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("money", ()), ("category", ("one",)), ("ordinal", ()), ("binary", ("a",))]
+)
+def test_kinds_that_there_are_not(kind, names):
+    with pytest.raises(DataError, match="kind"):
+        ColumnKind(kind, names)

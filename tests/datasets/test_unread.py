@@ -57,6 +57,9 @@ def parts(data):
 def assert_law(whole, unread):
     """Either both are the same data set, or both are refused alike."""
     one, other = told(whole), told(unread)
+    if isinstance(other, str) and "mmap=false if it holds categories" in other:  # their codes take memory
+        assert isinstance(one, str) or one.spec.support == "mixed"
+        return False
     if isinstance(one, str) or isinstance(other, str):
         assert one == other
         return False

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from ppl_vae import likelihoods
-from ppl_vae.datasets.spec import Spec
+from ppl_vae.datasets.spec import ColumnKind, Spec
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulliLogits
 from ppl_vae.distributions.counts import NegativeBinomialLog, PoissonLog, ZeroInflatedNegativeBinomialLog
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
@@ -39,6 +39,8 @@ named = pytest.mark.parametrize(("kind", "support"), LIKELIHOODS, ids=lambda v: 
 
 
 def spec_of(support: str, shape: tuple[int, ...] = (), mean: bool = False) -> Spec:
+    if support == "mixed":
+        return Spec((1,), support, columns=(ColumnKind("count"),))
     value = torch.full(shape, MEAN[support]) if mean else None
     return Spec(shape=shape, support=support, levels=LEVELS if support == "integers" else None, mean=value)
 

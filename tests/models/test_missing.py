@@ -59,6 +59,7 @@ FAMILIES = {
         lambda s, m: pv.guides.BottomUp(s, m, hidden=(8, 8)),
     ),
     "gmvae": (lambda s: pv.models.GMVAE(s, latent_dim=2, hidden=(8,), components=3), pv.guides.MixtureAmortized),
+    "tabular": (lambda s: pv.models.Tabular(s, latent_dim=2, hidden=(8,), components=3), pv.guides.MixtureAmortized),
     "derived guide": (
         lambda s: pv.models.VAE(s, latent_dim=2, hidden=(8,)),
         lambda s, m: pv.guides.Derived(m, s, hidden=(8,)),

@@ -77,6 +77,7 @@ PAIRS = {
     ),
     "conditional": Pair(pv.models.Conditional, pv.guides.ConditionalAmortized, labels=True),
     "gmvae": Pair(pv.models.GMVAE, pv.guides.MixtureAmortized, discrete=True),
+    "tabular": Pair(pv.models.Tabular, pv.guides.MixtureAmortized, "real", (6,), discrete=True),
     "gmvae, derived": Pair(pv.models.GMVAE, pv.guides.Derived, discrete=True),
     "semi-supervised, labelled": Pair(pv.models.SemiSupervised, pv.guides.SemiSupervisedAmortized, labels=True),
     "semi-supervised, unlabelled": Pair(pv.models.SemiSupervised, pv.guides.SemiSupervisedAmortized, discrete=True),

@@ -10,9 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.artifacts import save_arrays, save_figures
 from ppl_vae.cli.hydra import Context
+from ppl_vae.cli.new_data import Asked
 from ppl_vae.cli.open_run import conditions, opened, part
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt
+from ppl_vae.cli.rows import save_rows
 from ppl_vae.config.schema import near
 from ppl_vae.errors import DataError, UsageError
 
@@ -24,7 +26,10 @@ MOST = 400  # pictures on one sheet
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
-    """Draw n data into `DIR/samples.npz`, with what they were drawn for, and a picture of them into `DIR/figures`."""
+    """Draw n data into `DIR/samples.npz`, with what they were drawn for, and a picture of them into `DIR/figures`.
+
+    A table of mixed columns is `DIR/samples.csv`, too, in the words of its source.
+    """
     from ppl_vae.core.data import as_pair_takes
     from ppl_vae.core.generate import generate
 
@@ -38,6 +43,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
     arrays = {k: restored(run, v) for k, v in made.items()}
     arrays = {**{k: v for k, v in used(vae, like, given, cfg.n).items() if k not in made}, **arrays}
     path = save_arrays(run.directory / "samples.npz", arrays)
+    if run.spec.columns is not None and "x" in arrays:
+        asked = Asked(part(run, "train"), "samples", np.arange(cfg.n), "datum")
+        path = save_rows(run.directory, asked, {"x": arrays["x"]}, "csv", run.spec)
     pictures = []
     if cfg.figures:
         with attempt("generate", "figures"):
@@ -126,6 +134,7 @@ def restored(run: Run, value: Any) -> Any:
 
 def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: Any) -> dict[str, Any]:
     from ppl_vae.core.generate import generate, of_data
+    from ppl_vae.datasets.columns import value_names
     from ppl_vae.reports import figures
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
@@ -137,4 +146,5 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
     data = run.data.test if len(run.data.test) else run.data.train
     seen = restored(run, data.batch()[0])
     samples = of_data(drawn, like[0]) if isinstance(drawn, dict) else drawn
-    return {"samples": figures.sample_marginals(seen, restored(run, samples), run.spec.feature_names)}
+    names, words = run.spec.feature_names, value_names(run.spec)
+    return {"samples": figures.sample_marginals(seen, restored(run, samples), names, words)}

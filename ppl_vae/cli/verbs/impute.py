@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,5 +55,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
         record["draws"] = str(
             save_arrays(run.directory / "imputed" / f"{data.name}_draws.npz", {data.id: data.rows, "x": drawn})
         )
+        if run.spec.columns is not None:  # in words, one data set after the other
+            arrays = {"draw": np.repeat(np.arange(len(drawn)), len(data.rows)), "x": drawn.reshape(-1, drawn.shape[-1])}
+            every = replace(data, name=f"{data.name}_draws", rows=np.tile(data.rows, len(drawn)))
+            record["draws"] = str(save_rows(run.directory / "imputed", every, arrays, "csv", run.spec))
         lines.append(f"{cfg.draws} completed data sets: {record['draws']}")
     return Result(record=record, lines=lines)

@@ -1,6 +1,7 @@
 """Pictures of tables: the counterparts of samples, reconstructions and traversals for data without pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,14 +31,27 @@ def _panels(count: int, height: float = 1.9) -> tuple[Figure, list]:  # type: ig
     return figure, axes[:count]
 
 
+def _called(axis: Any, words: Sequence[Sequence[str]] | None, feature: int) -> None:
+    """Write the names of values at an axis, as many as can be read."""
+    own = () if words is None else words[feature]
+    if 0 < len(own) <= 6:
+        axis.set_ticks(range(len(own)), [word if len(word) <= 8 else f"{word[:7]}…" for word in own], fontsize=7)
+
+
 @styled
-def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequence[str] | None = None) -> Figure:
+def sample_marginals(
+    data: ArrayLike,
+    samples: ArrayLike,
+    feature_names: Sequence[str] | None = None,
+    words: Sequence[Sequence[str]] | None = None,
+) -> Figure:
     """Draw each feature's distribution in the data and in samples from the model; the first 12 features.
 
     Args:
         data: `(n, features)`; NaN is left out.
         samples: `(m, features)`.
         feature_names: names of the features.
+        words: of each feature what its values 0, 1, … are called, or nothing.
     """
     data, samples = _flat(data), _flat(samples)
     names = _names(feature_names, data.shape[1])
@@ -62,6 +76,7 @@ def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequenc
         )
         axes.set_title(names[i], fontsize=8.5)
         axes.set_yticks([])
+        _called(axes.xaxis, words, i)
         axes.spines["left"].set_visible(False)
     panels[0].legend(loc="upper right", fontsize=7.5)
     return figure
@@ -69,16 +84,28 @@ def sample_marginals(data: ArrayLike, samples: ArrayLike, feature_names: Sequenc
 
 @styled
 def feature_reconstructions(
-    data: ArrayLike, reconstructed: ArrayLike, feature_names: Sequence[str] | None = None
+    data: ArrayLike,
+    reconstructed: ArrayLike,
+    feature_names: Sequence[str] | None = None,
+    words: Sequence[Sequence[str]] | None = None,
 ) -> Figure:
-    """Draw the mean of p(x | z), z ~ q(z | x), against x for the first 12 features, `(n, features)` each."""
+    """Draw the mean of p(x | z), z ~ q(z | x), against x for the first 12 features, `(n, features)` each.
+
+    Args:
+        data: x; NaN is left out.
+        reconstructed: of each datum.
+        feature_names: names of the features.
+        words: of each feature what its values 0, 1, … are called, or nothing: these are drawn side by side.
+    """
     data, reconstructed = _flat(data), _flat(reconstructed)
     names = _names(feature_names, data.shape[1])
     figure, panels = _panels(min(data.shape[1], _MOST), height=2.1)
+    spread = np.random.default_rng(0).uniform(-0.2, 0.2, size=(2, len(data)))  # codes would lie upon one another
     for i, axes in enumerate(panels):
+        apart = spread if words is not None and words[i] else 0 * spread
         axes.scatter(
-            data[:, i],
-            reconstructed[:, i],
+            data[:, i] + apart[0],
+            reconstructed[:, i] + apart[1],
             s=float(np.clip(2_000 / len(data), 2, 12)),
             color=BLUE,
             alpha=0.5,
@@ -88,6 +115,8 @@ def feature_reconstructions(
         low, high = there.min(initial=np.inf), there.max(initial=-np.inf)
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         axes.set_title(names[i], fontsize=8.5)
+        _called(axes.xaxis, words, i)
+        _called(axes.yaxis, words, i)
         if i == 0:
             axes.set_xlabel("data", color=MUTED)
             axes.set_ylabel("reconstruction", color=MUTED)
