@@ -23,6 +23,7 @@ GUIDES = {
     "autoencoder": ["deterministic"],
     "conditional": ["conditional"],
     "conv": ["conv"],
+    "counts": ["counts", "amortized", "derived"],
     "discrete": ["discrete"],
     "gamma": ["gamma", "derived"],
     "gmvae": ["gmvae", "derived"],
@@ -40,6 +41,7 @@ GUIDES = {
 NEEDS = {
     "model=conditional": ["dataset.with_labels=true"],
     "model=semi_supervised": ["dataset.with_labels=true"],
+    "model=counts": ["dataset=npz", "dataset.path=counts.npz"],
     "model=topics": ["dataset=npz", "dataset.path=counts.npz"],
     "objective=tail_adaptive": ["estimator=pathwise"],
     "estimator=doubly_reparameterized": ["objective=iwae"],
