@@ -66,6 +66,7 @@ class Trainer:
     groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
     early_stopping: int | None = _of_fit("early_stopping")
     keep: str = _of_fit("keep")
+    ema: float | None = _of_fit("ema")
     accumulate: int = _of_fit("accumulate")
     precision: str = _of_fit("precision")
     nonfinite: str = _of_fit("nonfinite")
