@@ -23,6 +23,7 @@ GROUPS = (
     "objective",
     "optimizer",
     "scheduler",
+    "callbacks",
 )
 """The groups whose options name a `_target_`: their keys are checked against its signature."""
 
@@ -119,6 +120,7 @@ class Train:
         init: DIR of another run, whose best weights this one begins with: a run of its own, which names it.
         trust: of `resume=DIR` that was not made here, build whatever it names: read it first (docs/security.md).
         format: `json` prints one JSON object on standard output and nothing else.
+        callbacks: called with the row of each epoch; one may stop training (docs/training.md).
         results: what is made once training is done.
     """
 
@@ -139,6 +141,7 @@ class Train:
     trainer: Trainer = field(default_factory=Trainer)
     engine: Engine = field(default_factory=Engine)
     logger: Any = None
+    callbacks: Any = None
     results: Results = field(default_factory=Results)
 
 

@@ -113,7 +113,9 @@ def fit(
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
             CPU.
         progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
-        callbacks: each called after every epoch, with its row of metrics, in evaluation mode.
+        callbacks: each called after every epoch, with its row of metrics, in evaluation mode. One that answers True
+            stops training there; one that has a method `start` is told the rows so far before the first step
+            (`ppl_vae.training.callbacks`, which has some).
 
     Returns:
         The history: a row per epoch, in nats per datum.

@@ -21,7 +21,7 @@ from ppl_vae.compile.verify import fingerprint
 from ppl_vae.core.run import terms
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import PplVaeError
-from ppl_vae.training import nonfinite
+from ppl_vae.training import callbacks, nonfinite
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.group import RanksError
 from ppl_vae.training.history import Row, epochs_since_best
@@ -83,7 +83,7 @@ def is_done(training: Training) -> bool:
     """
     state = training.state
     at_end = state.step > training.steps or (state.step == training.steps and state.position == 0)
-    return at_end or _stops_early(training)
+    return at_end or state.stopped or _stops_early(training)
 
 
 def finish(training: Training) -> None:
@@ -347,21 +347,27 @@ def _record(training: Training, row: Row, saves: bool) -> None:
         if saves:
             save(training)
         process.reporter.epoch(row, is_best and training.validation is not None)
-        if training.callbacks:
-            _call_back(training, row)
+        if training.callbacks and (stopping := _call_back(training, row)):
+            state.stopped = True
+            process.reporter.note(f"stopped after epoch {state.epoch} by {', '.join(stopping)}")
+            if saves:
+                save(training)
+    if training.group.size > 1:
+        state.stopped = training.group.from_first(lambda: state.stopped)
     _agree_on_signals(training)
     if training.signals.stop is not None:
         interrupt(training, unsaved=not process.is_saved)
 
 
-def _call_back(training: Training, row: Row) -> None:
+def _call_back(training: Training, row: Row) -> list[str]:
+    """Call back; give the names of callbacks that stop training."""
     state, stepper = training.state, training.stepper
     before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
     with state.holding_weights(), evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
-        for callback in training.callbacks:
-            callback(dict(row))
+        stopping = callbacks.ask(training.callbacks, row)
     if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
         stepper.forget()
+    return stopping
 
 
 def _agree_on_signals(training: Training) -> None:

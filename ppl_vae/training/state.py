@@ -34,6 +34,7 @@ class State:
         spent: seconds spent on it.
         meter: its averages.
         average: of the weights over the steps; None where none is taken.
+        stopped: whether a callback has stopped training.
     """
 
     vae: Any
@@ -48,6 +49,7 @@ class State:
     spent: float = 0.0
     meter: Meter = field(default_factory=Meter)
     average: Average | None = None
+    stopped: bool = False
 
     def take(self) -> dict[str, Any]:
         """Plain values and the tensors that are in use, not copies."""
@@ -63,6 +65,7 @@ class State:
             "scheduler": None if self.scheduler is None else self.scheduler.state(),
             "meter": self.meter.state(),
             "average": None if self.average is None else self.average.take(),
+            "stopped": self.stopped,
             "rng": rng.capture(self.rng),
         }
 
@@ -77,7 +80,7 @@ class State:
             RunError: the tensors are not those of this pair and objective.
         """
         self.epoch, self.step, self.position = taken["epoch"], taken["step"], taken["position"]
-        self.spent = taken["spent"]
+        self.spent, self.stopped = taken["spent"], bool(taken.get("stopped", False))
         del self.rows[taken["rows"] :]
         if self.optimizer is not None and self.scheduler is not None:
             self.optimizer.load(taken["optimizer"])
