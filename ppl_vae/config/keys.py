@@ -419,7 +419,10 @@ class Export(OnRun):
 
     Attributes:
         seed: of the data they are verified on.
+        onnx: write encoder.onnx and decoder.onnx, too, compared in onnxruntime (needs ppl-vae[onnx]).
     """
+
+    onnx: bool = False
 
 
 SCHEMAS: dict[str, type] = {
