@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         objectives,
         reports,
         schedules,
+        sklearn,
         training,
     )
     from ppl_vae.citations import citation
@@ -86,6 +87,7 @@ _ROOMS = frozenset(
         "objectives",
         "reports",
         "schedules",
+        "sklearn",
         "training",
     }
 )
@@ -128,6 +130,7 @@ __all__ = [
     "refine",
     "reports",
     "schedules",
+    "sklearn",
     "terms",
     "training",
 ]

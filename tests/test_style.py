@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ppl_vae"
 FLOW = """
     version errors frames kinds doors reading files rng schedules citations datasets distributions nn likelihoods
     estimators core objectives linter models guides codes config inference_data mcmc compile runs diagnostics training
-    sweeps reports cli __main__
+    sklearn sweeps reports cli __main__
 """
 
 

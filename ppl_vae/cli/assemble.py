@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,12 @@ GIVEN = {
     "model": ("spec", "likelihood"),
     "guide": INJECTED,
     "logger": ("directory", "config"),
+    "callbacks": ("vae", "data", "directory"),
 }
 
+
+SEVERAL = ("estimator", "callbacks")
+"""Groups with one target, or with one by each name: an estimator a site, several callbacks."""
 
 REQUIRED = ("dataset", "model", "guide", "objective", "optimizer")
 
@@ -57,10 +61,10 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
             config[group] = None
         elif "_target_" in node:
             config[group] = _checked(group, group, node, context, trusted)
-        elif group == "estimator":  # one estimator a site
+        elif group in SEVERAL:
             config[group] = {
-                site: _checked(group, f"{group}.{site}", value, context, trusted)
-                for site, value in node.items()
+                name: _checked(group, f"{group}.{name}", value, context, trusted)
+                for name, value in node.items()
                 if value
             }
         else:
@@ -231,6 +235,25 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
     facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config), "device": str(device)}
     facts["threads"] = torch.get_num_threads()
     return Assembled(config, saved, facts, data.to(device), vae, objective, device, trusted)
+
+
+def called_back(node: Mapping[str, Any] | None, *, trusted: bool, **given: Any) -> list[Callable[..., Any]]:
+    """The callbacks of a checked config: `callbacks._target_`, or several by names, `callbacks.NAME._target_`.
+
+    Raises:
+        UsageError: for what cannot be called.
+    """
+    if not node:
+        return []
+    nodes = {"callbacks": node} if "_target_" in node else {f"callbacks.{name}": part for name, part in node.items()}
+    made = {where: build(where, part, trusted=trusted, **given) for where, part in nodes.items()}
+    for where, callback in made.items():
+        if not callable(callback):
+            raise UsageError(
+                f"{where}._target_: got a {type(callback).__name__}, expected what is called with the row of each "
+                "epoch: a class with __call__(self, row), or a function of row and keys"
+            )
+    return list(made.values())
 
 
 def _shared(config: dict[str, Any], loaded: dict[str, Dataset], trusted: bool) -> Dataset:

@@ -23,6 +23,7 @@ GROUPS = (
     "objective",
     "optimizer",
     "scheduler",
+    "callbacks",
 )
 """The groups whose options name a `_target_`: their keys are checked against its signature."""
 
@@ -66,6 +67,7 @@ class Trainer:
     groups: Any = _of_fit("groups")  # noqa: RUF009 - it gives a field
     early_stopping: int | None = _of_fit("early_stopping")
     keep: str = _of_fit("keep")
+    ema: float | None = _of_fit("ema")
     accumulate: int = _of_fit("accumulate")
     precision: str = _of_fit("precision")
     nonfinite: str = _of_fit("nonfinite")
@@ -118,6 +120,7 @@ class Train:
         init: DIR of another run, whose best weights this one begins with: a run of its own, which names it.
         trust: of `resume=DIR` that was not made here, build whatever it names: read it first (docs/security.md).
         format: `json` prints one JSON object on standard output and nothing else.
+        callbacks: called with the row of each epoch; one may stop training (docs/training.md).
         results: what is made once training is done.
     """
 
@@ -138,6 +141,7 @@ class Train:
     trainer: Trainer = field(default_factory=Trainer)
     engine: Engine = field(default_factory=Engine)
     logger: Any = None
+    callbacks: Any = None
     results: Results = field(default_factory=Results)
 
 
@@ -415,7 +419,10 @@ class Export(OnRun):
 
     Attributes:
         seed: of the data they are verified on.
+        onnx: write encoder.onnx and decoder.onnx, too, compared in onnxruntime (needs ppl-vae[onnx]).
     """
+
+    onnx: bool = False
 
 
 SCHEMAS: dict[str, type] = {

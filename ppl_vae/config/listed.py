@@ -60,6 +60,7 @@ PLACES = (
     Place("ppl_vae.estimators", ("ppl_vae.estimators.Estimator", "ppl_vae.estimators.Baseline")),
     Place("ppl_vae.schedules", names=("constant", "cosine", "cyclic", "exponential", "linear")),
     Place("ppl_vae.training.schedulers", names=("burda", "constant", "cosine", "plateau", "step", "warmup")),
+    Place("ppl_vae.training.callbacks", names=("TimeLimit", "Until")),
     Place(
         "ppl_vae.datasets",
         names=_DATASETS,

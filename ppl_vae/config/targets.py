@@ -234,10 +234,14 @@ def _shown(text: Any) -> str:
 PROGRAMS = ("model", "guide")
 
 
-def later(where: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-    """The argument that training gives: parameters to an optimizer, whatever it calls them, it to a scheduler."""
+def later(where: str, target: Any, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The argument that training gives: parameters to an optimizer, it to a scheduler, a row to a function called back.
+
+    They are the first ones, whatever they are called.
+    """
     first = next(iter(found), None)
-    if first is not None and (where == "optimizer" or (where == "scheduler" and first == "optimizer")):
+    called_back = where.partition(".")[0] == "callbacks" and where.count(".") < 2 and not isinstance(target, type)
+    if first is not None and (where == "optimizer" or (where == "scheduler" and first == "optimizer") or called_back):
         return (first,)
     return ()
 
@@ -296,7 +300,7 @@ class Part:
         bound = partial(self.target, **keys) if keys else self.target
         if self.where in PROGRAMS and not isinstance(self.target, type):
             return bound
-        if self.options.get("_partial_") or later(self.where, found) or self._is_likelihood(found):
+        if self.options.get("_partial_") or later(self.where, self.target, found) or self._is_likelihood(found):
             return bound
         return self.target(**keys)
 
@@ -360,7 +364,11 @@ def plan(
         if key not in found and (not open_ended or not isinstance(key, str) or key.startswith("_")):
             if name in loose:
                 continue
-            given_later = (*INJECTED, *later(where, found), *(n for n, p in found.items() if program and _needed(p)))
+            given_later = (
+                *INJECTED,
+                *later(where, target, found),
+                *(n for n, p in found.items() if program and _needed(p)),
+            )
             legal = [n for n in found if n not in given_later]
             hint = near(str(key), legal) or "it takes none"
             raise UsageError(f"{name}: {node['_target_']} has no such parameter; {hint}")
@@ -369,7 +377,12 @@ def plan(
         annotation = found[key].annotation if key in found else Any
         used[key] = _planned(name, value, annotation, loose=loose, given=given, trusted=trusted)
     for name, parameter in found.items():
-        if _needed(parameter) and not program and name not in used and name not in (*given, *later(where, found)):
+        if (
+            _needed(parameter)
+            and not program
+            and name not in used
+            and name not in (*given, *later(where, target, found))
+        ):
             if node.get("_partial_"):
                 continue
             hint = describe(parameter.annotation)

@@ -163,8 +163,8 @@ def export(vae: "VAE", batch: tuple[Any, ...]) -> "dict[str, ExportedProgram]":
         CheckError: if the pair cannot be captured, or the capture gives anything else than the pair.
     """
     with _quiet(), torch.no_grad():
-        batches = [take(batch, torch.arange(size)) for size in SIZES]
-        latents = [_latents(vae, b) for b in batches]
+        inputs = trials(vae, batch)
+        batches, latents = inputs["encoder"], [given[0] for given in inputs["decoder"]]
         axes = {n: _moving(latents[0][n].shape, latents[1][n].shape, SIZES[0], SIZES[1]) for n in latents[0]}
         local = next((n for n, axis in axes.items() if axis is not None), None)
         if local is None:
@@ -181,10 +181,16 @@ def export(vae: "VAE", batch: tuple[Any, ...]) -> "dict[str, ExportedProgram]":
         return {
             "encoder": _captured("encoder", Encoder(vae), batches, (tuple(shapes),)),
             "decoder": _captured(
-                "decoder", decoder, [(z, *b[1:]) for z, b in zip(latents, batches, strict=True)],
-                (named, tuple(shapes[1:])) if shapes[1:] else (named,),
+                "decoder", decoder, inputs["decoder"], (named, tuple(shapes[1:])) if shapes[1:] else (named,)
             ),
-        }  # fmt: skip
+        }
+
+
+def trials(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, list[tuple[Any, ...]]]:
+    """Inputs of the two halves, of `SIZES` data each, to verify them on; latents are draws."""
+    with _quiet(), torch.no_grad():
+        batches = [take(batch, torch.arange(size)) for size in SIZES]
+        return {"encoder": batches, "decoder": [(_latents(vae, b), *b[1:]) for b in batches]}
 
 
 def _refuse_data(decoder: Decoder, others: list[Decoder], latents: dict[str, Tensor], given: tuple[Any, ...]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -57,7 +58,11 @@ class HeldOut:
         for lane in lanes:
             settle(lane.training)
         found = {place: Meter() for place in places}
-        with self.stack.joined(places) as tensors, rng.forked(lanes[0].training.device, VALIDATION_SEED):
+        with (
+            _holding_weights(lanes),
+            self.stack.joined(places) as tensors,
+            rng.forked(lanes[0].training.device, VALIDATION_SEED),
+        ):
             streams = [torch.default_generator.get_state()] * len(tensors[0])
             for batch in self._batches:
                 program, names = self._program(batch, lanes[0], tensors)
@@ -104,6 +109,15 @@ class HeldOut:
             program = attempt("stacked", lambda: Program(graph, tensors, batch, calls, shared=True))
             self._programs[shape] = program, ("bound", *value.bound.names)
         return self._programs[shape]
+
+
+@contextlib.contextmanager
+def _holding_weights(lanes: Sequence[Lane]) -> Iterator[None]:
+    """Within, each pair holds the weights that its run keeps."""
+    with contextlib.ExitStack() as stack:
+        for lane in lanes:
+            stack.enter_context(lane.training.state.holding_weights())
+        yield
 
 
 class _Value(nn.Module):

@@ -182,7 +182,8 @@ class Store:
                 return None, f"{error} They are made anew."
             for state in (self.saved, checkpoints.before_last(self.directory)):
                 if state is not None and state.at_epoch and state.state.get("epoch") == epoch:
-                    return state.state["vae"], f"{error} They are taken from {state.path}."
+                    weights = {**state.state["vae"], **(state.state.get("average") or {})}
+                    return weights, f"{error} They are taken from {state.path}."
             raise DamagedError(f"{error} No checkpoint is of their epoch, which is {epoch}.") from None
 
     def mend(self) -> str:

@@ -54,6 +54,7 @@ def fit(
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     early_stopping: int | None = None,
     keep: str = "best",
+    ema: float | None = None,
     accumulate: int = 1,
     precision: str = "full",
     nonfinite: str = "raise",
@@ -94,6 +95,10 @@ def fit(
         groups: optimizer options per prefix of parameter names, such as `{"guide": {"lr": 1e-4}}`.
         early_stopping: stop when the validation bound has not risen for so many epochs.
         keep: the weights that the pair holds afterwards: `"best"` by validation bound, or `"last"`.
+        ema: validate with, and keep, the exponential moving average of the weights, of this decay, such as 0.999: each
+            step's weights count ema times as much as those of the step after it (`ppl_vae.training.average`). A step
+            that is skipped leaves the weights as they are, which count again. `train/` columns are of the weights of
+            each step. Callbacks meet the averages in the pair; what they make of these parameters is undone.
         accumulate: divide each batch into so many shares, whose gradients are added up before the step: memory is that
             of one. Noise is another than that of the whole batch; the objective must be a mean over data.
         precision: `"full"`, that of the pair; or `"bf16-mixed"`: in training, products of networks are taken in
@@ -108,7 +113,9 @@ def fit(
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
             CPU.
         progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
-        callbacks: each called after every epoch, with its row of metrics, in evaluation mode.
+        callbacks: each called after every epoch, with its row of metrics, in evaluation mode. One that answers True
+            stops training there; one that has a method `start` is told the rows so far before the first step
+            (`ppl_vae.training.callbacks`, which has some).
 
     Returns:
         The history: a row per epoch, in nats per datum.
@@ -148,6 +155,7 @@ def fit(
         grad_clip_value=grad_clip_value,
         early_stopping=early_stopping,
         keep=keep,
+        ema=ema,
         compile=compile,
         accumulate=accumulate,
         precision=precision,
@@ -319,6 +327,10 @@ def _refuse_nonsense(plan: Plan, directory: Any, resume: bool) -> None:
     for name, value in (("grad_clip", plan.grad_clip), ("grad_clip_value", plan.grad_clip_value)):
         if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
             raise ArgumentError(f"Got {name}={value!r}, expected a number above 0, or None not to clip.")
+    if plan.ema is not None and not (isinstance(plan.ema, float) and 0 < plan.ema < 1):
+        raise ArgumentError(
+            f"Got ema={plan.ema!r}, expected a decay between 0 and 1, such as 0.999; None for no average."
+        )
     if plan.keep not in ("best", "last"):
         raise ArgumentError(f"Got keep={plan.keep!r}, expected 'best' (validation bound) or 'last' weights.")
     if resume and directory is None:

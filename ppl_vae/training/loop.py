@@ -21,7 +21,7 @@ from ppl_vae.compile.verify import fingerprint
 from ppl_vae.core.run import terms
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import PplVaeError
-from ppl_vae.training import nonfinite
+from ppl_vae.training import callbacks, nonfinite
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.group import RanksError
 from ppl_vae.training.history import Row, epochs_since_best
@@ -83,7 +83,7 @@ def is_done(training: Training) -> bool:
     """
     state = training.state
     at_end = state.step > training.steps or (state.step == training.steps and state.position == 0)
-    return at_end or _stops_early(training)
+    return at_end or state.stopped or _stops_early(training)
 
 
 def finish(training: Training) -> None:
@@ -281,7 +281,7 @@ def validate(training: Training) -> Row:
 def _evaluate(training: Training, feed: Batches, prefix: str) -> Row:
     """Averages over a split with every schedule at its final value, so that epochs can be compared."""
     vae, objective, meter = training.state.vae, training.state.objective, Meter()
-    with evaluating(training.device, VALIDATION_SEED, vae, objective):
+    with training.state.holding_weights(), evaluating(training.device, VALIDATION_SEED, vae, objective):
         settle(training)
         for batch in feed.batches(training.plan.batch_size):
             bound = objective(vae, batch, total=len(training.train))
@@ -313,7 +313,10 @@ def _elbo(training: Training, feed: Batches) -> float:
     """The unweighted ELBO over a split, for an objective of the user's own that tells none: one draw a datum."""
     vae, meter = training.state.vae, Meter()
     try:
-        with evaluating(training.device, VALIDATION_SEED, vae, training.state.objective):
+        with (
+            training.state.holding_weights(),
+            evaluating(training.device, VALIDATION_SEED, vae, training.state.objective),
+        ):
             for batch in feed.batches(training.plan.batch_size):
                 elbo = terms(vae, batch, 1, total=len(training.train)).elbo
                 meter.add({"elbo": elbo.detach()}, length(batch))
@@ -339,26 +342,32 @@ def _record(training: Training, row: Row, saves: bool) -> None:
         training.history.rows.append(row)
         is_best = training.history.best is row
         if training.history.kept is row:
-            process.best, process.is_best_saved = copied(state.vae.state_dict()), False
+            process.best, process.is_best_saved = copied(state.weights()), False
         process.is_saved = False
         if saves:
             save(training)
         process.reporter.epoch(row, is_best and training.validation is not None)
-        if training.callbacks:
-            _call_back(training, row)
+        if training.callbacks and (stopping := _call_back(training, row)):
+            state.stopped = True
+            process.reporter.note(f"stopped after epoch {state.epoch} by {', '.join(stopping)}")
+            if saves:
+                save(training)
+    if training.group.size > 1:
+        state.stopped = training.group.from_first(lambda: state.stopped)
     _agree_on_signals(training)
     if training.signals.stop is not None:
         interrupt(training, unsaved=not process.is_saved)
 
 
-def _call_back(training: Training, row: Row) -> None:
+def _call_back(training: Training, row: Row) -> list[str]:
+    """Call back; give the names of callbacks that stop training."""
     state, stepper = training.state, training.stepper
     before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
-    with evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
-        for callback in training.callbacks:
-            callback(dict(row))
+    with state.holding_weights(), evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
+        stopping = callbacks.ask(training.callbacks, row)
     if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
         stepper.forget()
+    return stopping
 
 
 def _agree_on_signals(training: Training) -> None:
@@ -383,7 +392,7 @@ def interrupt(training: Training, *, unsaved: bool) -> NoReturn:
         training.state.meter = _join_meters(training)
         save_step(training)
     if training.store is not None and training.process.best is None:
-        training.store.save_best(training.state.vae.state_dict(), training.state.epoch)  # better than none
+        training.store.save_best(training.state.weights(), training.state.epoch)  # better than none
     raise Interrupted
 
 
@@ -391,3 +400,5 @@ def keep_weights(training: Training) -> None:
     """Let the pair hold the weights that are to be kept."""
     if training.plan.keep == "best" and training.process.best is not None:
         training.state.vae.load_state_dict(training.process.best)
+    elif training.state.average is not None:
+        training.state.vae.load_state_dict(training.state.weights())

@@ -201,6 +201,7 @@ def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 LATER: dict[str, Any] = {
     "accumulate": 1,
+    "ema": None,
     "precision": "full",
     "shares": 1,
     "nonfinite": "raise",

@@ -10,7 +10,7 @@ from typing import Any
 from ppl_vae import rng
 from ppl_vae.compile.meter import Meter
 from ppl_vae.nn.formerly import former_name
-from ppl_vae.training import nonfinite
+from ppl_vae.training import callbacks, nonfinite
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import require_same
 from ppl_vae.training.recipe import describe, describe_data, first_difference
@@ -31,6 +31,8 @@ def start(training: Training, resume: bool) -> None:
         require_same(group.gather(recipe), first_difference)
     with group.agreed():
         state = None if store is None else _load(training, store, recipe, resume)
+        if callbacks.start(training.callbacks, training.history.rows):
+            training.state.stopped = True
     if group.size > 1:
         _follow(training)
     if store is not None:

@@ -22,6 +22,7 @@ from ppl_vae.errors import PplVaeError
 from ppl_vae.runs import reference
 from ppl_vae.schedules import Schedule
 from ppl_vae.training import nonfinite
+from ppl_vae.training.average import Average
 from ppl_vae.training.batches import Batches
 from ppl_vae.training.checkpoint import Store
 from ppl_vae.training.group import Group
@@ -51,6 +52,7 @@ class Plan:
     grad_clip_value: float | None
     early_stopping: int | None
     keep: str
+    ema: float | None
     compile: str
     accumulate: int
     precision: str
@@ -200,6 +202,8 @@ def set_up(
         validated = given.validation is not None
         state.scheduler = Pacer(scheduler, made, steps=steps, epochs=epochs, validated=validated)
         stepper = _stepper(given, state, parameters, moving, steps)
+        if plan.ema is not None:
+            state.average = Average(vae, list(parameters.values()), plan.ema)
     return Training(
         **vars(given),
         per_epoch=per_epoch,

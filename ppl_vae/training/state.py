@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from ppl_vae import rng
 from ppl_vae.compile.adam import Updater
 from ppl_vae.compile.meter import Meter
 from ppl_vae.core.snapshot import put_tensors, take_tensors
+from ppl_vae.training.average import Average
 from ppl_vae.training.history import Row
 from ppl_vae.training.schedulers import Pacer
 
@@ -31,6 +33,8 @@ class State:
         position: steps in the epoch at hand.
         spent: seconds spent on it.
         meter: its averages.
+        average: of the weights over the steps; None where none is taken.
+        stopped: whether a callback has stopped training.
     """
 
     vae: Any
@@ -44,6 +48,8 @@ class State:
     position: int = 0
     spent: float = 0.0
     meter: Meter = field(default_factory=Meter)
+    average: Average | None = None
+    stopped: bool = False
 
     def take(self) -> dict[str, Any]:
         """Plain values and the tensors that are in use, not copies."""
@@ -58,6 +64,8 @@ class State:
             "optimizer": None if self.optimizer is None else self.optimizer.state(),
             "scheduler": None if self.scheduler is None else self.scheduler.state(),
             "meter": self.meter.state(),
+            "average": None if self.average is None else self.average.take(),
+            "stopped": self.stopped,
             "rng": rng.capture(self.rng),
         }
 
@@ -72,7 +80,7 @@ class State:
             RunError: the tensors are not those of this pair and objective.
         """
         self.epoch, self.step, self.position = taken["epoch"], taken["step"], taken["position"]
-        self.spent = taken["spent"]
+        self.spent, self.stopped = taken["spent"], bool(taken.get("stopped", False))
         del self.rows[taken["rows"] :]
         if self.optimizer is not None and self.scheduler is not None:
             self.optimizer.load(taken["optimizer"])
@@ -81,7 +89,17 @@ class State:
         self.meter.load(taken["meter"], self.rng)
         put_tensors(self.vae, taken["vae"], source)
         put_tensors(self.objective, taken["objective"], source)
+        if self.average is not None:
+            self.average.put(taken.get("average"), source)
         rng.restore(taken["rng"], self.rng)
+
+    def weights(self) -> dict[str, Any]:
+        """The weights to keep: the pair's own, or their averages; the tensors that are in use, not copies."""
+        return self.vae.state_dict() if self.average is None else self.average.weights()
+
+    def holding_weights(self) -> AbstractContextManager[None]:
+        """Within, the pair holds the weights to keep."""
+        return nullcontext() if self.average is None else self.average.held()
 
     def end_step(self) -> None:
         """One step is done, the update of the parameters included."""
@@ -89,6 +107,8 @@ class State:
             self.scheduler.after_step()
         self.step += 1
         self.position += 1
+        if self.average is not None:
+            self.average.update(self.step)
 
     def end_epoch(self) -> None:
         """One pass through the data is done."""

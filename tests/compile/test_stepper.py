@@ -516,6 +516,7 @@ def test_inductor_agrees_to_rounding(tmp_path, repository):
         agree("another optimizer", optimizer=SGD, grad_clip=0.5)
         agree("frozen", PAIRS["frozen decoder"], optimizer=functools.partial(Adam, weight_decay=0.1))
         agree("float64", lambda: pair().double(), optimizer=Adam)
+        agree("averaged weights", optimizer=Adam, ema=0.9)
         """,
     )
 

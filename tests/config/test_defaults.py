@@ -27,7 +27,7 @@ DOORS = {
 }
 """What the command line knows, and the function it calls."""
 
-OF_OTHER_MEANING = {"data", "objective", "optimizer", "scheduler", "resume"}
+OF_OTHER_MEANING = {"data", "objective", "optimizer", "scheduler", "resume", "callbacks"}
 """Names of both: a number of data and the data themselves, a group and an object, a path and a switch."""
 
 

@@ -110,7 +110,7 @@ def test_texts_of_our_own_parts_are_chosen_among():
             words = describe(p.annotation).split(" | ")
             if "text" in words and p.kind is not inspect.Parameter.VAR_KEYWORD:
                 free.add(name)
-    assert free == {"batch", "data_plate", "exposure", "site", "unit"}  # names of fields, of plates and sites
+    assert free == {"batch", "column", "data_plate", "exposure", "site", "unit"}  # names: of fields, columns, plates
 
 
 def test_the_page_names_every_place(repository):

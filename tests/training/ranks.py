@@ -96,6 +96,7 @@ def options(name: str) -> dict[str, Any]:
         "compile": draw.choice(("off", "export")),
         "seed": draw.randrange(100),
         "epochs": 3,
+        "ema": draw.choice((None, 0.9)),
     }
 
 

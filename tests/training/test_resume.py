@@ -236,6 +236,7 @@ CHANGES = {
     "clipping": ({"grad_clip": 1.0}, "grad_clip 1.0 .* expected None"),
     "weights to keep": ({"keep": "best"}, "keep best .* expected last"),
     "compile": ({"compile": "off"}, "compile off .* expected auto"),
+    "average of weights": ({"ema": 0.9}, "ema 0.9 .* expected None"),
 }
 
 

@@ -41,7 +41,13 @@ def test_what_is_taken_is_put_back(optimizer, monkeypatch):
 
     monkeypatch.setattr(loop, "train_on", twice)
     vae, plain = pair(dropout=True), pair(dropout=True)
-    options = {"epochs": 2, "batch_size": 16, "progress": False, "scheduler": pv.training.schedulers.cosine()}
+    options = {
+        "epochs": 2,
+        "batch_size": 16,
+        "progress": False,
+        "ema": 0.9,
+        "scheduler": pv.training.schedulers.cosine(),
+    }
     objective = pv.objectives.ELBO(beta=pv.schedules.linear(0.1, 1.0, over=5))
     pv.fit(vae, dataset("dynamic"), objective, lambda p: optimizer(p, lr=0.01), **options)
     assert len(found) == 8

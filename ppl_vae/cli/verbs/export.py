@@ -16,15 +16,24 @@ from ppl_vae.runs.run import Run
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
-    """Write `DIR/export/encoder.pt2` and `decoder.pt2`, verified against the pair."""
+    """Write `DIR/export/encoder.pt2` and `decoder.pt2`, with `onnx=true` as `.onnx`, too; verified against the pair."""
     import torch
 
-    from ppl_vae.runs.export import SIZES, export
+    from ppl_vae.runs.export import SIZES, export, trials
+    from ppl_vae.runs.to_onnx import require_onnx, to_onnx
 
+    if cfg.onnx:
+        require_onnx()
     run, vae = opened(cfg, context)
     batch = some_data(run, max(SIZES))
     programs = export(vae.cpu(), batch)
     encoded = programs["encoder"].module()(*batch)
+    inputs = [field.name for field in run.spec.fields]
+    written = {}
+    if cfg.onnx:
+        given = trials(vae, batch)
+        names = {"encoder": inputs, "decoder": [*given["decoder"][0][0], *inputs[1:]]}
+        written = {f"{n}.onnx": to_onnx(n, program, given[n], names[n]) for n, program in programs.items()}
     folder = files.folder(run.directory / "export")
     paths = {}
     for name, program in programs.items():
@@ -32,8 +41,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
         torch.export.save(program, buffer)
         paths[name] = folder / f"{name}.pt2"
         write_atomically(paths[name], buffer.getvalue())
+    for name, content in written.items():
+        paths[name] = folder / name
+        write_atomically(paths[name], content)
     latents = {site: sorted(values) for site, values in encoded.items()}
-    inputs = [field.name for field in run.spec.fields]
     record = {"run": str(run), **{k: str(p) for k, p in paths.items()}, "inputs": inputs, "latents": latents}
     more = "".join(f", {name}" for name in inputs[1:])
     lines = [
@@ -42,6 +53,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
         f'use: torch.export.load("{paths["encoder"].name}").module()({", ".join(inputs)}) gives {latents}; '
         f'torch.export.load("{paths["decoder"].name}").module()({{site: value}}{more})',
     ]
+    if written:
+        lines += [f"{name}: {paths[name]}" for name in written]
+        lines += [f"the same in onnxruntime: run(None, {{{', '.join(inputs)}}}) gives SITE.PARAMETER, such as z.loc"]
     return Result(record=record, lines=lines)
 
 

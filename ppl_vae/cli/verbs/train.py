@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from ppl_vae.cli import messages, ranks, sweep
 from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
-from ppl_vae.cli.assemble import Assembled, assemble, types_logger
+from ppl_vae.cli.assemble import Assembled, assemble, called_back, types_logger
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.cli.parent import begin_with
@@ -326,10 +326,12 @@ def _begin(
         own = made.trusted or types_logger(context)
         given = {"directory": context.directory, "config": made.saved}
         trackers.append(build("logger", made.config["logger"], trusted=own, **given))
+    given = {"vae": made.vae, "data": made.data, "directory": context.directory}
+    own_callbacks = called_back(made.config["callbacks"], trusted=made.trusted, **given)
     arguments |= {
         "directory": recorder,
         "resume": _resumes(cfg, context),
-        "callbacks": [CollapseAlarm(made.vae, watched), *trackers, *([] if watch is None else [watch])],
+        "callbacks": [CollapseAlarm(made.vae, watched), *own_callbacks, *trackers, *([] if watch is None else [watch])],
     }
     return Begun(cfg, made, arguments, recorder, trackers, context.number)
 
