@@ -129,7 +129,9 @@ def _encode(name: str, column: pd.Series[Any], said: Any) -> tuple[ColumnKind, N
             raise DataError(f"Got {levels!r} as the names of the values of {name!r}, expected a list of them.")
     kind = said or kind_of(column)
     if kind is None:
-        first = str(column.dropna().iloc[0])[:40] if column.notna().any() else "nothing"
+        if not column.notna().any():
+            raise DataError(f"Got no value in the column {name!r}, expected some: leave it out.")
+        first = str(column.dropna().iloc[0])[:40]
         raise DataError(
             f"Got the column {name!r} with {first!r}, expected numbers, or text in which values recur: leave it out, "
             f"or say what it is, such as kinds={{{name}: category}}."

@@ -165,6 +165,8 @@ def test_refusals(kinds, options, message):
 def test_other_refusals(tmp_path):
     with pytest.raises(DataError, match="'name' with 'p0', expected numbers, or text in which values recur"):
         from_arrays(frame().assign(name=[f"p{i}" for i in range(N)]))
+    with pytest.raises(DataError, match="no value in the column 'blank'"):
+        from_arrays(frame().assign(blank=None))
     with pytest.raises(DataError, match="1 different values of the column 'one'"):
         from_arrays(frame().assign(one="same"))
     with pytest.raises(DataError, match="support='mixed' for plain numbers"):
