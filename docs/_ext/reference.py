@@ -158,8 +158,8 @@ def api() -> Iterator[str]:
             yield markdown(inspect.getdoc(room) or "")
             inside = {n: getattr(room, n) for n in names(room)}
             for n, thing in inside.items():
-                if not isinstance(thing, ModuleType) and n not in found:
-                    yield entry(n, thing)
+                if not isinstance(thing, ModuleType) and found.get(n) is not thing:
+                    yield entry(f"{name}.{n}" if n in found else n, thing)
 
 
 def table(rows: list[tuple[str, str]], head: tuple[str, str]) -> str:

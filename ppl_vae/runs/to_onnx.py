@@ -34,7 +34,7 @@ def require_onnx() -> None:
         UsageError: with what to install.
     """
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UsageError(f"onnx=true needs {', '.join(missing)}, which is not installed: pip install 'ppl-vae[onnx]'")
+        raise UsageError(f"onnx=true needs {', '.join(missing)}, not installed: pip install 'ppl-vae[onnx]'")
 
 
 def to_onnx(half: str, program: ExportedProgram, trials: Sequence[Inputs], names: Sequence[str]) -> bytes:
@@ -123,7 +123,7 @@ def _told(run: Callable[..., Mapping[str, Mapping[str, Tensor]]]) -> Callable[[I
 
 
 def _run(session: Any, names: Sequence[str], inputs: Inputs) -> dict[str, Tensor]:
-    """What onnxruntime gives; inputs on which nothing depends are not in the file."""
+    """The results of onnxruntime; inputs on which nothing depends are not in the file."""
     tensors = [t for part in inputs for t in (part.values() if isinstance(part, Mapping) else (part,))]
     given = {name: tensor.detach().contiguous().numpy() for name, tensor in zip(names, tensors, strict=True)}
     found = session.run(None, {value.name: given[value.name] for value in session.get_inputs()})

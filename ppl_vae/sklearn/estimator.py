@@ -60,6 +60,7 @@ class VAE(TransformerMixin, BaseEstimator):
         batch_size: data per step; at most all.
         validation_fraction: of the training data, set aside to choose the best epoch by; 0 keeps the last.
         early_stopping: stop when the validation bound has not risen for so many epochs.
+        ema: decay of the average of the weights that is kept, as in `ppl_vae.fit`.
         compile: as in `ppl_vae.fit`.
         num_particles: K of `score`; draws of `impute`, and of `transform` where the guide does not know its means.
         random_state: of initial weights, order, noise and splits.
@@ -111,6 +112,7 @@ class VAE(TransformerMixin, BaseEstimator):
         batch_size: int = 128,
         validation_fraction: float = 0.0,
         early_stopping: int | None = None,
+        ema: float | None = None,
         compile: str = "auto",  # noqa: A002 - the name that torch gave it
         num_particles: int = 64,
         random_state: Any = None,
@@ -135,6 +137,7 @@ class VAE(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
+        self.ema = ema
         self.compile = compile
         self.num_particles = num_particles
         self.random_state = random_state
@@ -194,6 +197,7 @@ class VAE(TransformerMixin, BaseEstimator):
             batch_size=self.batch_size,
             seed=seed,
             early_stopping=self.early_stopping,
+            ema=self.ema,
             compile=self.compile,
             progress=None if self.verbose else False,
         )

@@ -27,7 +27,7 @@ class Average:
     References:
         Polyak and Juditsky (1992), Acceleration of Stochastic Approximation by Averaging,
             https://doi.org/10.1137/0330046
-        Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, section 7.2, https://arxiv.org/abs/1412.6980
+        Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, https://arxiv.org/abs/1412.6980, section 7.2
 
     Example:
         >>> line = nn.Linear(1, 1, bias=False)

@@ -147,5 +147,5 @@ def test_other_numbers_are_refused(monkeypatch):
 
 def test_packages_that_are_not_there_are_named(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"needs onnx, onnxscript, onnxruntime, .*ppl-vae\[onnx\]"):
+    with pytest.raises(UsageError, match=r"needs onnx, onnxscript, onnxruntime, not installed: .*ppl-vae\[onnx\]"):
         require_onnx()

@@ -156,6 +156,7 @@ ENDS: dict[str, Callable[[], dict[str, Any]]] = {
     "other data": lambda: {"data": pairs.dataset("dynamic", flip=(3, 2) if RANK else None)},
     "other settings": lambda: {"batch_size": 20 + RANK},
     "callback": lambda: {"callbacks": [lambda row: fail()]},
+    "stopped": lambda: {"callbacks": [lambda row: row["epoch"] == 2]},
     "more processes than shares": lambda: {"batch_size": 1},
     "no mean": lambda: {"objective": o.BetaTCVAE()},
     "killed": lambda: {"objective": once(9, only(1, lambda: os.kill(os.getpid(), signal.SIGKILL)))},

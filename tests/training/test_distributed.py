@@ -152,6 +152,12 @@ def test_what_fails_on_one_ends_all(done: Path, name: str, errors: list[str], wo
     assert not record.exists() or json.loads(record.read_text())["status"] == "failed"
 
 
+def test_a_callback_of_the_first_stops_all(done: Path) -> None:
+    assert [told["status"] for told in found(done, "stopped")] == ["stopped early"] * 2
+    state = Store(done / "stopped" / "run").load()
+    assert (state["epoch"], state["stopped"]) == (2, True)
+
+
 @pytest.mark.parametrize("name", ranks.SKIPPED)
 def test_all_skip_a_step_that_is_not_finite_on_one(done: Path, name: str) -> None:
     first, second = found(done, name)

@@ -55,7 +55,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
     ]
     if written:
         lines += [f"{name}: {paths[name]}" for name in written]
-        lines += [f"the same in onnxruntime: run(None, {{{', '.join(inputs)}}}) gives SITE.PARAMETER, such as z.loc"]
+        outputs = ", ".join(f"{site}.{key}" for site, keys in latents.items() for key in keys)
+        lines += [
+            f"in onnxruntime: InferenceSession(…).run(None, {{{', '.join(inputs)}}}) of the encoder gives {outputs}"
+        ]
     return Result(record=record, lines=lines)
 
 
