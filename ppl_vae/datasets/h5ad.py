@@ -16,7 +16,7 @@ from ppl_vae.datasets.npz import read_sparse
 from ppl_vae.datasets.preparation import Preparation
 from ppl_vae.datasets.reader import from_files
 from ppl_vae.errors import DataError
-from ppl_vae.files.hdf5 import require_contained
+from ppl_vae.files.hdf5 import require_contained, survives
 
 KIND = "h5ad file"
 
@@ -35,10 +35,16 @@ def read_h5ad(
     Raises:
         DataError: for a file that is missing, damaged or reaches out of itself, and what `of_anndata` refuses.
     """
-    import h5py
-
     file = existing_file(path, f"an {KIND}")
     require_contained(file, DataError, KIND, "Copy or download it again.")
+    if not survives(lambda: _read(file, layer, names, matrix=False)):
+        raise DataError(f"Got {file}, in whose texts HDF5 breaks down, expected a whole {KIND}: copy it again.")
+    return _read(file, layer, names, matrix=matrix)
+
+
+def _read(file: Path, layer: str | None, names: Sequence[str], *, matrix: bool) -> Annotated:
+    import h5py
+
     advice = "write it with anndata 0.8 or later"
     with reading(file, KIND, advice), h5py.File(file, "r") as content:
         if not isinstance(content.get("obs"), h5py.Group) or not isinstance(content.get("var"), h5py.Group):
@@ -48,7 +54,9 @@ def read_h5ad(
         if matrix and key not in content:
             layers = ", ".join(content.get("layers", ())) or "none"
             raise DataError(f"Got {file} without X, expected a layer: {layers}.")
-        x = _matrix(content[key], f"{file}[{key!r}]") if matrix else None
+        is_sparse = isinstance(content.get(key), h5py.Group)
+        kind = str(content[key].attrs["encoding-type"]) if is_sparse else ""  # a text, read without values, too
+        x = _matrix(content[key], kind, f"{file}[{key!r}]") if matrix else None
         obs, var = content["obs"], content["var"]
         there = [name for name in obs if name != obs.attrs["_index"]]
         for name in names:
@@ -108,13 +116,14 @@ def h5ad(
     return from_files("h5ad", path, arrays, [file], validation=validation or 0, test=test or 0, **told)
 
 
-def _matrix(stored: Any, what: str) -> Any:
-    if not hasattr(stored, "keys"):
+def _matrix(stored: Any, kind: str, what: str) -> Any:
+    if not kind:
         check_fits(stored.size * stored.dtype.itemsize, what, "Take a part of it, or write it as a sparse matrix.")
         return stored[()]
-    kind = str(stored.attrs["encoding-type"]).removesuffix("_matrix")
     parts = {key: stored[key][()] for key in ("data", "indices", "indptr")}
-    return read_sparse({**parts, "format": np.array(kind), "shape": np.asarray(stored.attrs["shape"])}, what)
+    return read_sparse(
+        {**parts, "format": np.array(kind.removesuffix("_matrix")), "shape": np.asarray(stored.attrs["shape"])}, what
+    )
 
 
 def _column(stored: Any) -> Any:

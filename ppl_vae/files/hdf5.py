@@ -4,7 +4,12 @@ A file of HDF5 may name other files, for its values and for whole groups, which 
 and a group may hold itself. Looked at before any reader follows. Imports no torch.
 """
 
+import faulthandler
 import mmap
+import os
+import signal
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +66,32 @@ def require_contained(
         raise error(f"{path} is no readable {what} ({said}). {advice}") from None
     if why:
         raise error(f"Got {path} with {why}, expected a file that holds all of its values itself.")
+
+
+def survives(read: Callable[[], object], seconds: int = 600) -> bool:
+    """Tell whether a process lives on after reading a file: one of its own is tried, where there is `fork`.
+
+    Damage in texts of any length, in their types or in the heap that they lie in, ends HDF5 by a signal, and with it
+    the process. Errors are no matter here: they come again.
+
+    Args:
+        read: reads; what it gives is lost.
+        seconds: after which it is taken for lost.
+    """
+    if not hasattr(os, "fork"):
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, none of which is needed there
+        child = os.fork()
+    if child:
+        return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    try:
+        faulthandler.disable()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
+        read()
+    finally:
+        os._exit(0)
 
 
 def _endless(path: Path) -> int:

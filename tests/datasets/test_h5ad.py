@@ -1,5 +1,8 @@
 """h5ad files as anndata 0.12 writes them, made here by h5py, and objects with the attributes of an AnnData."""
 
+import os
+import signal
+import time
 from types import SimpleNamespace
 
 import h5py
@@ -13,6 +16,7 @@ from ppl_vae.datasets import from_arrays, h5ad
 from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.h5ad import read_h5ad
 from ppl_vae.errors import DataError
+from ppl_vae.files.hdf5 import survives
 
 RNG = np.random.default_rng(0)
 X = RNG.poisson(0.7, (20, 6)).astype("float32")
@@ -166,3 +170,14 @@ def test_an_anndata_is_its_matrix_and_what_is_named():
 def test_what_an_anndata_lacks_is_told(train, options, message):
     with pytest.raises(DataError, match=message):
         from_arrays(train, **options)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="tried in a process of its own")
+def test_damage_that_ends_hdf5_by_a_signal_ends_no_process(path, monkeypatch):
+    """Found by mutating files (`tests.torture.mutate_data`): a byte of the type of a text."""
+    assert survives(lambda: 1 / 0)
+    assert not survives(lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    assert not survives(lambda: time.sleep(30), seconds=1)
+    monkeypatch.setattr("ppl_vae.datasets.h5ad._column", lambda stored: os.kill(os.getpid(), signal.SIGSEGV))
+    with pytest.raises(DataError, match=r"cells\.h5ad, in whose texts HDF5 breaks down"):
+        h5ad(path)

@@ -376,6 +376,25 @@ def _written(write: Callable[[Path], object], name: str) -> bytes:
         return path.read_bytes()
 
 
+def _cells(path: Path) -> None:
+    """Counts of cells as anndata writes them."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        matrix = scipy.sparse.csr_matrix(np.arange(60.0).reshape(20, 3) % 4)
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "shape": matrix.shape})
+        for part in ("data", "indices", "indptr"):
+            group[part] = getattr(matrix, part)
+        for name, size in (("obs", 20), ("var", 3)):
+            table = file.create_group(name)
+            table.attrs.update({"_index": "_index", "encoding-type": "dataframe"})
+            table["_index"] = [f"{name}{i}" for i in range(size)]
+        kind = file["obs"].create_group("kind")
+        kind.attrs["encoding-type"] = "categorical"
+        kind["categories"], kind["codes"] = ["B", "T"], (np.arange(20) % 2).astype("int8")
+
+
 def kinds() -> list[Kind]:
     """All kinds of files that are read, those of pyarrow where it is installed."""
     from ppl_vae.inference_data.groups import Dimensions, datatree, save
@@ -400,6 +419,13 @@ def kinds() -> list[Kind]:
         Kind("t.csv.gz", gzip.compress(csv), loads(d.csv), text, lambda rng: gzip.compress(csv_text(rng))),
         Kind("train-images-idx3-ubyte", IDX, loads(d.idx), ({}, {"binarization": "threshold"}), idx_header),
         Kind("t10k.gz", gzip.compress(IDX), loads(d.idx), ({},), lambda rng: gzip.compress(idx_header(rng))),
+        Kind(
+            "cells.h5ad",
+            _written(_cells, "c"),
+            loads(d.h5ad),
+            ({}, {"label": "kind"}, {"fields": ["kind"]}),
+            magic=4096,
+        ),
         Kind("posterior.nc", _written(lambda p: save(tree, p), "p.nc"), _posterior, magic=4096),
         Kind(
             "checkpoint.safetensors", _written(lambda p: state.save(p, whole), "s"), _state, ({},), safetensors_header
