@@ -113,7 +113,7 @@ def test_import_is_light(tmp_path: Path) -> None:
 
 SNAPSHOT = """
 import importlib, json, locale, logging, os, pkgutil, random, signal, sys, warnings
-import numpy, torch, pyro
+import numpy, torch, pyro, sklearn  # which change what they change
 
 def state():
     return dict(

@@ -110,7 +110,7 @@ class Several:
         return (next(feeds[place]) for place in order[done:])
 
     def _order(self, batch_size: int) -> list[int]:
-        """Which part each batch of an epoch is of."""
+        """The part that each batch of an epoch is of, by its place."""
         numbers = [part.num_batches(batch_size) for part in self.parts]
         places = [((i + 0.5) / n, place) for place, n in enumerate(numbers) for i in range(n)]
         return [place for _, place in sorted(places)]

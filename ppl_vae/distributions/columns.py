@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 
 
 class Levels(dist.Categorical):
@@ -20,10 +21,17 @@ class Levels(dist.Categorical):
     Args:
         logits: η, `(…, columns, most)`; −∞ from a column's K on.
         count: K, `(columns,)`.
+
+    Raises:
+        ArgumentError: they are no tensors, or have no axis of codes.
     """
 
     def __init__(self, logits: Tensor, count: Tensor) -> None:
-        super().__init__(logits=logits, validate_args=False)
+        _require(Tensor, logits=logits, count=count)
+        try:
+            super().__init__(logits=logits, validate_args=False)
+        except (ValueError, RuntimeError) as error:
+            raise ArgumentError(f"Got logits that make no codes ({error}), expected (…, columns, codes).") from None
         self.count = count
 
     @property
@@ -42,6 +50,13 @@ class Levels(dist.Categorical):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Levels:
         """The same distribution with a larger batch shape."""
         return Levels(self.logits.expand(*batch_shape, self.logits.shape[-1]), self.count)
+
+
+def _require(kind: type, **values: Any) -> None:
+    """Refuse what is of another kind; looked at here, as distributions are made at each step of training."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise ArgumentError(f"Got {name}={shown(value)}, expected a {kind.__name__}.")
 
 
 class Columns(TorchDistribution):
@@ -75,6 +90,13 @@ class Columns(TorchDistribution):
         order: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
+        _require(Mapping, parts=parts, places=places)
+        _require(dist.Distribution, **{f"parts[{name!r}]": part for name, part in parts.items()})
+        _require(Tensor, **{f"places[{name!r}]": place for name, place in places.items()})
+        if not (order is None or isinstance(order, Tensor)) or not (
+            validate_args is None or isinstance(validate_args, bool)
+        ):
+            raise ArgumentError(f"Got order={shown(order)}, validate_args={shown(validate_args)}: leave them out.")
         widths = {name: part.batch_shape[-1] if part.batch_shape else 0 for name, part in parts.items()}
         told = {name: len(place) for name, place in places.items()}
         if not parts or widths != told:

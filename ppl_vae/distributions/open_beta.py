@@ -6,6 +6,9 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from ppl_vae.distributions.elementwise import together
+from ppl_vae.errors import ArgumentError
+
 
 class OpenInterval(constraints.Constraint):
     """The numbers between two bounds, without these.
@@ -37,15 +40,25 @@ class OpenBeta(dist.Beta):
         concentration1: a.
         concentration0: b.
 
+    Raises:
+        ArgumentError: they are no tensors of numbers above 0 that go together.
+
     Example:
         >>> import torch
-        >>> OpenBeta(2.0, 1.0).log_prob(torch.tensor(0.5))
+        >>> OpenBeta(torch.tensor(2.0), torch.tensor(1.0)).log_prob(torch.tensor(0.5))
         tensor(0.)
         >>> OpenBeta.support.check(torch.tensor(1.0))
         tensor(False)
     """
 
     support: Any = OpenInterval(0.0, 1.0)
+
+    def __init__(self, concentration1: Tensor, concentration0: Tensor, validate_args: bool | None = None) -> None:
+        a, b = together(validate_args, concentration1=concentration1, concentration0=concentration0)
+        try:
+            super().__init__(a, b, validate_args=validate_args)
+        except (ValueError, RuntimeError) as error:
+            raise ArgumentError(f"Got concentrations that make no Beta ({error}), expected numbers above 0.") from None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same with a larger batch shape."""

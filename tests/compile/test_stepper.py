@@ -412,6 +412,12 @@ class Turns:
     def to(self, device):
         return self
 
+    def num_batches(self, size):
+        return len(self.x.split(size))
+
+    def firsts(self, size):
+        return [next(self.batches(size))]
+
     def batches(self, size, *_, **__):
         for i, part in enumerate(self.x.split(size)):
             yield (part if i % 2 else part[:, None],)

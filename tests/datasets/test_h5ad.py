@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from types import SimpleNamespace
 
@@ -178,6 +179,7 @@ def test_damage_that_ends_hdf5_by_a_signal_ends_no_process(path, monkeypatch):
     assert survives(lambda: 1 / 0)
     assert not survives(lambda: os.kill(os.getpid(), signal.SIGSEGV))
     assert not survives(lambda: time.sleep(30), seconds=1)
-    monkeypatch.setattr("ppl_vae.datasets.h5ad._column", lambda stored: os.kill(os.getpid(), signal.SIGSEGV))
+    module = sys.modules["ppl_vae.datasets.h5ad"]  # whose name is the function's, too
+    monkeypatch.setattr(module, "_column", lambda stored: os.kill(os.getpid(), signal.SIGSEGV))
     with pytest.raises(DataError, match=r"cells\.h5ad, in whose texts HDF5 breaks down"):
         h5ad(path)
