@@ -57,7 +57,7 @@ def test_true_stops_and_all_are_called(answer):
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("make", [lambda: at(3), Worse, lambda: Until(-3.2)], ids=["function", "state", "until"])
+@pytest.mark.parametrize("make", [lambda: at(3), Worse, lambda: Until(-3.3)], ids=["function", "state", "until"])
 @pytest.mark.parametrize("step", [2, 6, 8])
 def test_a_resumed_run_stops_where_the_uninterrupted_one_does(make, step, tmp_path):
     fast = functools.partial(torch.optim.Adam, lr=0.2)
