@@ -6,7 +6,7 @@ from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
-from ppl_vae.nn.priors import FlowPrior, GammaPrior, MixturePrior, StandardNormal
+from ppl_vae.nn.priors import FlowPrior, FullMixturePrior, GammaPrior, MixturePrior, StandardNormal
 
 __all__ = [
     "MLP",
@@ -23,6 +23,7 @@ __all__ = [
     "Encoder",
     "Flow",
     "FlowPrior",
+    "FullMixturePrior",
     "FullRankNormal",
     "Gamma",
     "GammaPrior",
