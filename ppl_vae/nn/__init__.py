@@ -2,6 +2,7 @@
 
 from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
@@ -12,8 +13,11 @@ __all__ = [
     "MLP",
     "Activation",
     "Autoregressive",
+    "AutoregressiveCodes",
     "AutoregressiveDecoder",
+    "CategoricalCodes",
     "Code",
+    "CodeDecoder",
     "ConvDecoder",
     "ConvEncoder",
     "Coupling",
@@ -29,7 +33,9 @@ __all__ = [
     "GammaPrior",
     "MixturePrior",
     "Point",
+    "Rounding",
     "StandardNormal",
+    "UniformCodes",
     "join",
 ]
 
