@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import ArgumentError
+from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes
 from ppl_vae.nn.priors import FlowPrior, FullMixturePrior
 from ppl_vae.rng import derive, forked
 
@@ -115,6 +116,30 @@ def fit_flow(z: Tensor, held_out: Tensor, epochs: int, seed: int) -> Fitted:
         module.loc.copy_(mean)
         module.log_scale.copy_(scale.log())
     return climb(module, {"dim": z.shape[1], "affine": True}, z, held_out, epochs, seed)
+
+
+def fit_categorical(z: Tensor, held_out: Tensor, levels: Sequence[int]) -> Fitted:
+    """Fit independent elements to codes by their frequencies, half a count added to each value."""
+    module = CategoricalCodes(levels).to(z)
+    with torch.no_grad():
+        module.logits.copy_(_log_counts(z, levels))
+    value = mean_log_prob(module, held_out)
+    return Fitted(module, {"levels": list(levels)}, value, {"frequencies": value})
+
+
+def _log_counts(z: Tensor, levels: Sequence[int]) -> Tensor:
+    counts = [torch.bincount(column, minlength=max(levels)) for column in z.long().T]
+    return (torch.stack(counts).to(z) + 0.5).log()
+
+
+def fit_autoregressive(z: Tensor, held_out: Tensor, levels: Sequence[int], epochs: int, seed: int) -> Fitted:
+    """Fit a masked network to codes by gradient, from independent elements on; see `climb`."""
+    with forked(torch.device("cpu"), seed=derive(seed, 1)):
+        module = AutoregressiveCodes(levels).to(z)
+    last: Any = module.net.layers[-1]
+    with torch.no_grad():
+        last.bias.copy_(_log_counts(z, levels).T.flatten())
+    return climb(module, {"levels": list(levels)}, z, held_out, epochs, seed)
 
 
 def climb(module: nn.Module, arguments: dict[str, Any], z: Tensor, held_out: Tensor, epochs: int, seed: int) -> Fitted:

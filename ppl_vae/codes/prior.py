@@ -9,9 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ppl_vae.codes.densities import Fitted, fit_flow, fit_mixture, mean_log_prob
+from ppl_vae.codes.densities import (
+    Fitted,
+    fit_autoregressive,
+    fit_categorical,
+    fit_flow,
+    fit_mixture,
+    mean_log_prob,
+)
 from ppl_vae.core.data import take_data
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.distributions.codes import Codes
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.unwrap import innermost, support_of
 from ppl_vae.doors import checked
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
     from ppl_vae.datasets import Dataset
 
-FittedName = Literal["normal", "mixture", "flow"]
+FittedName = Literal["normal", "mixture", "flow", "categorical", "autoregressive"]
 """Priors that are fitted after training."""
 
 
@@ -81,7 +89,8 @@ def fit_prior(
     components and of epochs are chosen by the codes of the validation data. The pair that is given stays as it is.
 
     `normal` is one normal with a full covariance, `mixture` several, both by EM; `flow` is a standard normal sent
-    through coupling layers, by gradient.
+    through coupling layers, by gradient. Of quantized codes (`pv.models.Quantized`), `categorical` has independent
+    elements, `autoregressive` a masked network that sees the elements before.
 
     A model of your own takes the prior of the site from a module that is called without arguments, and is named here:
     `self.prior = pv.nn.StandardNormal(2)`, and `pyro.sample("z", self.prior())` in `forward`. Ready-made models with
@@ -131,8 +140,9 @@ def fit_prior(
     refuse_no_place(vae.model, at)
     codes = _codes(vae, data.train, name, draws, memory, seed)
     held_out = _codes(vae, data.validation, name, draws, memory, seed + 1)
-    _refuse_support(name, prior, codes.support)
-    fitted = FITS[prior](codes.z, held_out.z, components=components, epochs=epochs, seed=seed)
+    _refuse_support(name, prior, codes)
+    given = {"components": components, "epochs": epochs, "seed": seed, "levels": codes.levels}
+    fitted = FITS[prior](codes.z, held_out.z, **given)
     module = fitted.module.eval().requires_grad_(True)
     new = copy.deepcopy(vae, {id(vae.prepared): {}})
     put_prior(new.model, at, module)
@@ -146,6 +156,10 @@ FITS: dict[str, Callable[..., Fitted]] = {
     "normal": lambda z, held_out, *, seed, **_: fit_mixture(z, held_out, 1, seed),
     "mixture": lambda z, held_out, *, components, seed, **_: fit_mixture(z, held_out, components, seed),
     "flow": lambda z, held_out, *, epochs, seed, **_: fit_flow(z, held_out, epochs, seed),
+    "categorical": lambda z, held_out, *, levels, **_: fit_categorical(z, held_out, levels),
+    "autoregressive": lambda z, held_out, *, levels, epochs, seed, **_: fit_autoregressive(
+        z, held_out, levels, epochs, seed
+    ),
 }
 """How each is fitted to codes and held-out ones."""
 
@@ -220,6 +234,7 @@ class _Codes:
     z: Tensor
     before: float | None
     support: Any
+    levels: tuple[int, ...] | None
 
 
 def _codes(vae: "VAE", data: Any, name: str, draws: int, memory: int | str, seed: int) -> _Codes:
@@ -238,10 +253,19 @@ def _codes(vae: "VAE", data: Any, name: str, draws: int, memory: int | str, seed
                 values.append(t.latents[name].value.flatten(0, 1))
                 total += float(t.model[name].log_prob.double().sum())
     z = torch.cat(values)
-    return _Codes(z, None if isinstance(innermost(prior), Flat) else total / len(z), support_of(prior))
+    kind = innermost(prior)
+    before = None if isinstance(kind, Flat) else total / len(z)
+    return _Codes(z, before, support_of(prior), kind.levels if isinstance(kind, Codes) else None)
 
 
-def _refuse_support(name: str, prior: str, support: Any) -> None:
+def _refuse_support(name: str, prior: str, codes: _Codes) -> None:
+    support, own = codes.support, (prior in ("categorical", "autoregressive"))
+    if own != (codes.levels is not None):
+        kinds = "quantized codes" if own else "reals"
+        here = "quantized: 'autoregressive' or 'categorical'" if codes.levels else "not quantized: such as 'mixture'"
+        raise CheckError(f"Got prior={prior!r}, which is over {kinds}, expected one for the latent {name!r}, {here}.")
+    if own:
+        return
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     if support is not constraints.real:

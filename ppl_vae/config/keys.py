@@ -303,6 +303,8 @@ class FittedKind(Enum):
     normal = "normal"
     mixture = "mixture"
     flow = "flow"
+    categorical = "categorical"
+    autoregressive = "autoregressive"
 
     def __str__(self) -> str:
         return str(self.value)  # as the name of a run's folder says it
@@ -314,7 +316,8 @@ class Prior(OnRun):
 
     Attributes:
         name: runs go into outputs/NAME/DATE_TIME_ID.
-        prior: `normal` and `mixture` (full covariances, by EM), or `flow` (by gradient).
+        prior: `normal` and `mixture` (full covariances, by EM), or `flow` (by gradient); of quantized codes
+            `categorical` or `autoregressive`.
         site: the latent; null where there is one.
         at: attribute of the model that gives its prior, a module called without arguments.
         components: of a mixture; null: chosen by the validation data.

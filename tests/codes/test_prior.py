@@ -151,6 +151,16 @@ def test_a_model_that_masks_or_scales_its_prior_is_refused():
         pv.fit_prior(pv.VAE(Halved(), guide), clusters(), at="parts.prior")
 
 
+def test_priors_over_reals_and_over_codes_are_told_apart():
+    data = pv.datasets.load("digits")
+    model = pv.models.Quantized(data.spec, levels=[3, 3], hidden=[8])
+    codes = pv.VAE(model, pv.guides.QuantizedAmortized(data.spec, model, hidden=[8]))
+    with pytest.raises(CheckError, match=r"'mixture', which is over reals.*'autoregressive' or 'categorical'"):
+        pv.fit_prior(codes, data)
+    with pytest.raises(CheckError, match=r"'categorical', which is over quantized codes.*such as 'mixture'"):
+        pv.fit_prior(pv.VAE(Model(), guide), clusters(), "categorical", at="parts.prior")
+
+
 @pytest.mark.slow
 def test_a_mixture_raises_the_test_evidence_of_a_trained_vae():
     # 359 test data; the gain per datum has a deviation of about 0.5 nats, so a standard error of 0.026, and is some

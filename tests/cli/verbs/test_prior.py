@@ -35,6 +35,21 @@ def test_the_new_run_is_the_pair_with_the_prior(cli, run_copy, prior):
     assert "FullMixturePrior" in page or "FlowPrior" in page
 
 
+def test_quantized_codes_and_a_prior_over_them(cli):
+    words = ["model=quantized", "guide=quantized", "model.levels=[4,3]", "model.hidden=[8]", "guide.hidden=[8]"]
+    few = ["trainer.epochs=1", "results.num_particles=2", "results.draws=2", "results.data=3", "results.figures=false"]
+    called = cli("train", *words, *few, "hydra.run.dir=run")
+    assert called.code == 0, called.err
+    assert "one code 'z' of all" in called.out
+    assert cli("encode", "run=run", "save=npz").code == 0
+    assert cli("prior", "run=run").code == 1  # a mixture of normals
+    called = cli("prior", "run=run", "prior=autoregressive", "epochs=2", "hydra.run.dir=new")
+    assert called.code == 0, called.err
+    assert type(pv.Run.load("new").vae.model.prior).__name__ == "AutoregressiveCodes"
+    for verb in ("generate", "report", "reconstruct"):
+        assert cli(verb, "run=new").code == 0, verb
+
+
 def test_the_latest_run_is_that_with_the_prior_and_a_prior_can_be_fitted_again(cli, train):
     assert train("hydra.run.dir=outputs/a/1").code == 0
     assert cli("prior", "run=latest", "prior=normal").code == 0
