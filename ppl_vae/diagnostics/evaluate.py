@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.core.all_codes import all_codes
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence, only_bound
 from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference, plan
@@ -145,7 +146,7 @@ def evaluate(
         - `pareto_k`: mean k̂ over data; `pareto_k_max`; `pareto_k_bad`: fraction of data above 0.7; `ess`: mean
           effective number of particles.
         - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None. Of quantized codes the ELBO is
-          there all the same.
+          there all the same, and the exact evidence, by the sum over all codes, where they are at most 4096.
 
     Raises:
         CheckError: if the pair has no data plate: then the batch is one joint observation.
@@ -184,9 +185,11 @@ def evaluate(
         tiling.seed_all(0, 0)
         held = {name: site.raw for name, site in draw(first).latents.items() if not site.is_local}
         reason = no_evidence(probe)
-        bounded = reason is not None and reason == only_bound(probe)
+        bounded, codes = reason is not None and reason == only_bound(probe), None
         if reason and not bounded:
             num_particles = 1  # the code is a function of x: further particles are the same
+        elif bounded and (codes := all_codes(probe)) is not None:
+            reason, bounded, num_particles = None, False, min(num_particles, 2)
         done, tiles = 0, len(tiling.chunks(num_particles)) * math.ceil(n / tiling.data)
         measure = Measure(vae, draw, tiles)
         for block in blocks(vae, split, tiling):
@@ -204,6 +207,12 @@ def evaluate(
                     progress(done, tiles)
             for name, column in tile.columns(evidence=not reason, bound=bounded).items():
                 columns.setdefault(name, []).append(column)
+            if codes is not None:
+                rows = tiling.data * tiling.particles
+                exact = codes.log_evidence(draw, block.batch, block.at.stop - block.at.start, rows).cpu()
+                columns["nll"][-1], columns["nll_se"][-1] = -exact, torch.zeros_like(exact)
+                for name in ("ess", "pareto_k"):
+                    columns[name][-1] = torch.full_like(exact, torch.nan)
             errors.append(tile.errors())
             for name, moments in tile.moments.items():
                 means.setdefault(name, []).append(moments.mean.cpu())
@@ -225,7 +234,9 @@ def evaluate(
     }
     shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
     nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
-    settings |= {"kl_global": shared_kl, "nll_se": math.nan if bounded else nll_se, "elbo_se": elbo_se}
+    settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
+    if bounded or codes is not None:
+        settings["nll_se"] = math.nan if bounded else 0.0
     return Evaluation(by_datum, per_unit, _summarize(by_datum, per_unit, settings), measure.how or "the program")
 
 
