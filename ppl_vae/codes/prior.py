@@ -18,6 +18,7 @@ from ppl_vae.codes.densities import (
     mean_log_prob,
 )
 from ppl_vae.core.data import take_data
+from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.codes import Codes
 from ppl_vae.distributions.improper import Flat
@@ -171,10 +172,11 @@ def refuse_no_place(model: nn.Module, at: str) -> None:
         CheckError: naming what to write instead.
     """
     place: Any = model
+    kind = "that is a function" if isinstance(model, FunctionProgram) else f"({type(model).__name__})"
     for part in at.split("."):
         place = getattr(place, part, None)
     if not callable(place):
-        raise CheckError(f"Got a model ({type(model).__name__}) without a module {at!r}, expected one {_WRITE}")
+        raise CheckError(f"Got a model {kind} without a module {at!r}, expected one {_WRITE}")
     try:
         with torch.no_grad():
             given = place()
@@ -182,7 +184,7 @@ def refuse_no_place(model: nn.Module, at: str) -> None:
         given = None
     if not hasattr(given, "log_prob"):
         raise CheckError(
-            f"Got a model ({type(model).__name__}) whose {at!r} gives no distribution when it is called without "
+            f"Got a model {kind} whose {at!r} gives no distribution when it is called without "
             f"arguments, expected a module {_WRITE}"
         )
 

@@ -125,6 +125,8 @@ def test_what_cannot_be_is_refused():
     ):
         with pytest.raises(error, match=words):
             pv.fit_prior(vae, data, **options)
+    with pytest.raises(CheckError, match="a model that is a function without a module 'prior'"):
+        pv.fit_prior(pv.VAE(lambda x: Model()(x), guide), data)
     with pytest.raises(DataError, match=r"validation=0\.1"):
         pv.fit_prior(vae, pv.datasets.from_arrays(torch.zeros(9, 2), validation=0, test=0), at="parts.prior")
 
