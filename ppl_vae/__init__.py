@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ppl_vae.codes.encode import Code, encode
     from ppl_vae.codes.impute import Imputation, impute
     from ppl_vae.codes.interpolate import interpolate
+    from ppl_vae.codes.prior import FittedPrior, fit_prior
     from ppl_vae.codes.reconstruct import reconstruct
     from ppl_vae.core.generate import generate
     from ppl_vae.core.pair import VAE
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Code": "ppl_vae.codes.encode",
+    "FittedPrior": "ppl_vae.codes.prior",
     "Imputation": "ppl_vae.codes.impute",
     "decode": "ppl_vae.codes.decode",
     "encode": "ppl_vae.codes.encode",
+    "fit_prior": "ppl_vae.codes.prior",
     "impute": "ppl_vae.codes.impute",
     "interpolate": "ppl_vae.codes.interpolate",
     "reconstruct": "ppl_vae.codes.reconstruct",
@@ -96,6 +99,7 @@ __all__ = [
     "VAE",
     "Code",
     "Evaluation",
+    "FittedPrior",
     "GradientReport",
     "History",
     "Imputation",
@@ -115,6 +119,7 @@ __all__ = [
     "estimators",
     "evaluate",
     "fit",
+    "fit_prior",
     "generate",
     "gradients",
     "guides",

@@ -25,6 +25,7 @@ GUIDES = {
     "conv": ["conv"],
     "counts": ["counts", "amortized", "derived"],
     "discrete": ["discrete"],
+    "quantized": ["quantized"],
     "gamma": ["gamma", "derived"],
     "gmvae": ["gmvae", "derived"],
     "hierarchical": ["bottom_up", "top_down"],

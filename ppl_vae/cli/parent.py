@@ -37,4 +37,9 @@ def begin_with(vae: VAE, data: Dataset, init: str) -> dict[str, Any]:
         raise RunError(
             f"init={init}: its weights are not those of this pair ({error}); give model and guide as there"
         ) from None
-    return {"parent": {"run": str(parent.directory.absolute()), "epochs": len(parent.metrics)}}
+    return parent_of(parent)
+
+
+def parent_of(run: Run) -> dict[str, Any]:
+    """Facts for `run.json` on the run that another one begins with."""
+    return {"parent": {"run": str(run.directory.absolute()), "epochs": len(run.metrics)}}

@@ -43,8 +43,11 @@ def build_dataset(config: Mapping[str, Any], trusted: bool = False) -> Dataset:
 def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -> VAE:
     """The pair of a config, for data of this spec; constructors that name them get what they name.
 
+    A `prior` that was fitted after training takes the place of the model's own, at its attribute `prior_at`.
+
     All of it is found and held to signatures before any of it is called, see `targets.plan`.
     """
+    from ppl_vae.codes.prior import put_prior
     from ppl_vae.core.pair import VAE
 
     def planned(group: str, *given: str) -> Part:
@@ -52,6 +55,7 @@ def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -
 
     parts = {"likelihood": planned("likelihood", "spec")} if config.get("likelihood") else {}
     parts |= {"model": planned("model", "spec", "likelihood"), "guide": planned("guide", *INJECTED)}
+    fitted = planned("prior") if config.get("prior") else None
     estimators = _estimators(config.get("estimator"), trusted)
     likelihood = parts["likelihood"].make({"spec": spec}) if parts.get("likelihood") else None
     model = parts["model"].make({"spec": spec, "likelihood": likelihood})
@@ -65,6 +69,8 @@ def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -
             f"guide {names[0]} does not go with model {names[1]} ({error}). Take {_guide_for(names[1])}guide=derived, "
             "which fits any model, or one of your own."
         ) from error
+    if fitted is not None:
+        put_prior(model, str(config.get("prior_at", "prior")), fitted.make({}))
     made = {site: part.make({}) for site, part in estimators.items()}
     return VAE(model, guide, estimators=made or None)
 

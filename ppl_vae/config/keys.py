@@ -297,6 +297,43 @@ class Impute(OnData):
     draws: int | None = None
 
 
+class FittedKind(Enum):
+    """A kind of prior that is fitted after training."""
+
+    normal = "normal"
+    mixture = "mixture"
+    flow = "flow"
+    categorical = "categorical"
+    autoregressive = "autoregressive"
+
+    def __str__(self) -> str:
+        return str(self.value)  # as the name of a run's folder says it
+
+
+@dataclass
+class Prior(OnRun):
+    """Keys of `ppl-vae prior`.
+
+    Attributes:
+        name: runs go into outputs/NAME/DATE_TIME_ID.
+        prior: `normal` and `mixture` (full covariances, by EM), or `flow` (by gradient); of quantized codes
+            `categorical` or `autoregressive`.
+        site: the latent; null where there is one.
+        at: attribute of the model that gives its prior, a module called without arguments.
+        components: of a mixture; null: chosen by the validation data.
+        draws: codes a datum.
+        epochs: of a fit by gradient, at most; the best on the validation data is kept.
+    """
+
+    name: str = MISSING
+    prior: FittedKind = FittedKind.mixture
+    site: str | None = None
+    at: str = "prior"
+    components: int | None = None
+    draws: int = 4
+    epochs: int = 200
+
+
 @dataclass
 class Interpolate(OnRun):
     """Keys of `ppl-vae interpolate`.
@@ -434,6 +471,7 @@ SCHEMAS: dict[str, type] = {
     "reconstruct": Reconstruct,
     "impute": Impute,
     "interpolate": Interpolate,
+    "prior": Prior,
     "report": Report,
     "export": Export,
     "compare": Compare,

@@ -250,8 +250,22 @@ class StreamingEvidence:
         )
 
 
+def only_bound(t: "Terms") -> str | None:
+    """Say why a pair has a bound on the evidence, and no estimate of it: its guide gives one code of many."""
+    from ppl_vae.distributions.codes import Rounded
+    from ppl_vae.distributions.unwrap import elements
+
+    for name, site in t.latents.items():
+        if site.is_local and isinstance(elements(site.fn), Rounded):
+            return (
+                f"the guide gives one code {name!r} of all that there are, so that draws of it see one term of "
+                "log Σ p(z) p(x | z); the ELBO is a bound on it"
+            )
+    return None
+
+
 def no_evidence(t: "Terms") -> str | None:
-    """Say why a pair has no evidence: its code has no density, or its prior is none."""
+    """Say why a pair has no evidence: its code has no density or is one of many, or its prior is none."""
     import pyro.distributions as dist
 
     from ppl_vae.distributions.improper import Flat
@@ -273,4 +287,4 @@ def no_evidence(t: "Terms") -> str | None:
                     f"the prior of {name!r} is improper (log density 0 everywhere), so the pair defines no density "
                     "of x; its reconstruction is reported. A proper prior, such as that of model=vae, has an evidence"
                 )
-    return None
+    return only_bound(t)

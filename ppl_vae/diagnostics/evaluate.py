@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.core.all_codes import all_codes
 from ppl_vae.core.data import take_data
-from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence
+from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence, only_bound
 from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
@@ -76,6 +77,7 @@ class Evaluation:
         lines = [("data", f"{s['n']}"), ("particles", f"{s['num_particles']}")]
         if s["reason"]:
             lines += [("−log p(x)", "none: " + s["reason"])]
+            lines += [(name, f"{s[key]:.4f}") for name, key in (("ELBO", "elbo"), ("KL", "kl")) if s[key] == s[key]]
         else:
             lines += [
                 ("−log p(x)", f"{s['nll']:.4f} ± {s['nll_se']:.4f} (particles) ± {s['nll_se_data']:.4f} (data)"),
@@ -143,7 +145,8 @@ def evaluate(
         - `active_units` of `num_units`: those with Var(E[z | x]) > 0.01.
         - `pareto_k`: mean k̂ over data; `pareto_k_max`; `pareto_k_bad`: fraction of data above 0.7; `ess`: mean
           effective number of particles.
-        - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None.
+        - `num_particles`, `n`, `seed`; `reason`: why there is no evidence, else None. Of quantized codes the ELBO is
+          there all the same, and the exact evidence, by the sum over all codes, where they are at most 4096.
 
     Raises:
         CheckError: if the pair has no data plate: then the batch is one joint observation.
@@ -182,8 +185,11 @@ def evaluate(
         tiling.seed_all(0, 0)
         held = {name: site.raw for name, site in draw(first).latents.items() if not site.is_local}
         reason = no_evidence(probe)
-        if reason:
+        bounded, codes = reason is not None and reason == only_bound(probe), None
+        if reason and not bounded:
             num_particles = 1  # the code is a function of x: further particles are the same
+        elif bounded and (codes := all_codes(probe)) is not None:
+            reason, bounded, num_particles = None, False, min(num_particles, 2)
         done, tiles = 0, len(tiling.chunks(num_particles)) * math.ceil(n / tiling.data)
         measure = Measure(vae, draw, tiles)
         for block in blocks(vae, split, tiling):
@@ -199,8 +205,14 @@ def evaluate(
                 done += 1
                 if progress is not None:
                     progress(done, tiles)
-            for name, column in tile.columns(evidence=not reason).items():
+            for name, column in tile.columns(evidence=not reason, bound=bounded).items():
                 columns.setdefault(name, []).append(column)
+            if codes is not None:
+                rows = tiling.data * tiling.particles
+                exact = codes.log_evidence(draw, block.batch, block.at.stop - block.at.start, rows).cpu()
+                columns["nll"][-1], columns["nll_se"][-1] = -exact, torch.zeros_like(exact)
+                for name in ("ess", "pareto_k"):
+                    columns[name][-1] = torch.full_like(exact, torch.nan)
             errors.append(tile.errors())
             for name, moments in tile.moments.items():
                 means.setdefault(name, []).append(moments.mean.cpu())
@@ -223,6 +235,8 @@ def evaluate(
     shared_kl = {name: float(torch.stack(parts).mean()) for name, parts in shared.items()}
     nll_se, elbo_se = (torch.stack(errors).sum(0).sqrt() / n).tolist()
     settings |= {"kl_global": shared_kl, "nll_se": nll_se, "elbo_se": elbo_se}
+    if bounded or codes is not None:
+        settings["nll_se"] = math.nan if bounded else 0.0
     return Evaluation(by_datum, per_unit, _summarize(by_datum, per_unit, settings), measure.how or "the program")
 
 
@@ -277,8 +291,8 @@ class _Tile:
         sums = torch.stack([(log_w - e.log_evidence.cpu()).exp().sum(1), elbo.sum(1)])
         return sums.var(1) / K if K > 1 else torch.full((2,), torch.nan, dtype=sums.dtype)
 
-    def columns(self, evidence: bool) -> dict[str, Tensor]:
-        """The columns of the table for this block of data."""
+    def columns(self, evidence: bool, bound: bool = False) -> dict[str, Tensor]:
+        """The columns of the table for this block of data; without an evidence there may be a bound all the same."""
         e, K = self.evidence.result(), self.evidence.num_particles
         judged = self.given_globals.result() if self.joint else e
         assert isinstance(self.log_likelihood, Tensor)
@@ -294,7 +308,8 @@ class _Tile:
             "ess": judged.ess,
             "pareto_k": judged.pareto_k,
         }
-        return result if evidence else {name: c if name == "log_likelihood" else nan for name, c in result.items()}
+        of_evidence = {"nll", "nll_se", "ess", "pareto_k"} if bound else result.keys() - {"log_likelihood"}
+        return result if evidence else {name: nan if name in of_evidence else c for name, c in result.items()}
 
 
 def _units(

@@ -1,5 +1,6 @@
 """Distributions that torch and Pyro lack, or that lose digits there; each is exact for every real parameter."""
 
+from ppl_vae.distributions.codes import Codes, Rounded
 from ppl_vae.distributions.columns import Columns, Levels
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulliLogits
 from ppl_vae.distributions.counts import NegativeBinomialLog, PoissonLog, ZeroInflatedNegativeBinomialLog
@@ -11,6 +12,7 @@ from ppl_vae.distributions.open_beta import OpenBeta
 
 __all__ = [
     "BinomialLogits",
+    "Codes",
     "Columns",
     "ContinuousBernoulliLogits",
     "DiscretizedLogisticLevels",
@@ -21,5 +23,6 @@ __all__ = [
     "NegativeBinomialLog",
     "OpenBeta",
     "PoissonLog",
+    "Rounded",
     "ZeroInflatedNegativeBinomialLog",
 ]

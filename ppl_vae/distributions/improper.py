@@ -47,5 +47,6 @@ class Flat(TorchDistribution):
         """
         raise CheckError(
             "a deterministic autoencoder has no p(z) to draw from: its prior is flat (log density 0 everywhere), "
-            "so it reconstructs but cannot generate. Train a VAE instead: model=vae guide=amortized."
+            "so it reconstructs but cannot generate. Fit a prior to its codes (ppl-vae prior run=DIR, pv.fit_prior), "
+            "or train a VAE instead: model=vae guide=amortized."
         )

@@ -10,6 +10,7 @@ from ppl_vae.guides.amortized import DiscreteAmortized as DiscreteAmortized
 from ppl_vae.guides.amortized import FlowAmortized as FlowAmortized
 from ppl_vae.guides.amortized import FullRank as FullRank
 from ppl_vae.guides.amortized import GammaAmortized as GammaAmortized
+from ppl_vae.guides.amortized import QuantizedAmortized as QuantizedAmortized
 from ppl_vae.guides.amortized import VampPosterior as VampPosterior
 from ppl_vae.guides.counts import CountsAmortized as CountsAmortized
 from ppl_vae.guides.derived import Derived as Derived

@@ -8,6 +8,7 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.core.call import require_call
+from ppl_vae.nn.codes import Rounding
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import Covariates, DataSpec
 from ppl_vae.nn.formerly import present_names
@@ -143,6 +144,26 @@ class DiscreteAmortized(Amortized):
         super().__init__(
             spec, model, hidden, activation, lambda h, _: Code(h, model.logits.shape, model.code_distribution)
         )
+
+
+class QuantizedAmortized(Amortized):
+    r"""$q(z \mid x)$ with all its mass on one code, the nearest to what an encoder gives; trained straight through.
+
+    Args:
+        spec: the dataset's spec.
+        model: gives the number of values of each element (`model.levels`).
+        hidden: widths of the encoder's hidden layers, from x to z.
+        activation: after each of them.
+
+    References:
+        Mentzer, Minnen, Agustsson and Tschannen (2024), Finite Scalar Quantization: VQ-VAE Made Simple,
+            https://arxiv.org/abs/2309.15505
+    """
+
+    def __init__(
+        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+    ) -> None:
+        super().__init__(spec, model, hidden, activation, lambda h, _: Rounding(h, model.levels))
 
 
 class ConvAmortized(Amortized):

@@ -44,7 +44,8 @@ class VAE(Latent):
 class Autoencoder(Latent):
     r"""$p(x \mid f(z))$ with a flat prior on z: with `guide=deterministic`, the bound is the reconstruction alone.
 
-    It learns codes, not a distribution over them: generating from it is refused.
+    It learns codes, not a distribution over them: generating from it is refused, until a prior is fitted to them
+    (`ppl-vae prior run=DIR`, `pv.fit_prior`).
 
     Args:
         spec: the dataset's spec.

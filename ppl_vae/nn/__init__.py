@@ -2,18 +2,22 @@
 
 from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
-from ppl_vae.nn.priors import FlowPrior, GammaPrior, MixturePrior, StandardNormal
+from ppl_vae.nn.priors import FlowPrior, FullMixturePrior, GammaPrior, MixturePrior, StandardNormal
 
 __all__ = [
     "MLP",
     "Activation",
     "Autoregressive",
+    "AutoregressiveCodes",
     "AutoregressiveDecoder",
+    "CategoricalCodes",
     "Code",
+    "CodeDecoder",
     "ConvDecoder",
     "ConvEncoder",
     "Coupling",
@@ -23,12 +27,15 @@ __all__ = [
     "Encoder",
     "Flow",
     "FlowPrior",
+    "FullMixturePrior",
     "FullRankNormal",
     "Gamma",
     "GammaPrior",
     "MixturePrior",
     "Point",
+    "Rounding",
     "StandardNormal",
+    "UniformCodes",
     "join",
 ]
 

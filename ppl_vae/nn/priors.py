@@ -6,10 +6,11 @@ from typing import Any, Literal
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions.transforms import AffineTransform
 
 from ppl_vae.errors import one_of
 from ppl_vae.nn.flows import Coupling
-from ppl_vae.nn.heads import inverse_softplus, positive
+from ppl_vae.nn.heads import MIN_SCALE, inverse_softplus, positive
 from ppl_vae.nn.mlp import check_layers, check_sizes
 
 PriorName = Literal["normal", "mixture", "flow"]
@@ -65,17 +66,59 @@ class FlowPrior(nn.Module):
         dim: size of z.
         layers: number of coupling layers; neighbours change complementary halves.
         hidden: width of their networks' hidden layer.
+        affine: end with a learned shift and scale of each element, for z of any location and size.
     """
 
-    def __init__(self, dim: int, layers: int = 4, hidden: int = 64) -> None:
+    def __init__(self, dim: int, layers: int = 4, hidden: int = 64, affine: bool = False) -> None:
         super().__init__()
         check_layers(layers)
         self.base = StandardNormal(dim)
         self.layers = nn.ModuleList(Coupling(dim, hidden=[hidden], flip=i % 2 == 1) for i in range(layers))
+        self.loc = nn.Parameter(torch.zeros(dim)) if affine else None
+        self.log_scale = nn.Parameter(torch.zeros(dim)) if affine else None
 
     def forward(self) -> Any:
         """The distribution over `(dim,)`."""
-        return dist.TransformedDistribution(self.base(), [layer() for layer in self.layers])
+        transforms = [layer() for layer in self.layers]
+        if self.loc is not None and self.log_scale is not None:
+            transforms.append(AffineTransform(self.loc, self.log_scale.exp(), event_dim=1))
+        return dist.TransformedDistribution(self.base(), transforms)
+
+
+class FullMixturePrior(nn.Module):
+    r"""A mixture of normals with full covariances, $p(z) = \sum_k \pi_k \mathrm{Normal}(z; \mu_k, L_k L_k^\top)$.
+
+    Args:
+        dim: size of z.
+        components: how many.
+
+    Example:
+        >>> prior = FullMixturePrior(2, components=3)
+        >>> prior().event_shape, sorted(name for name, _ in prior.named_parameters())
+        (torch.Size([2]), ['loc', 'logits', 'raw_tril'])
+    """
+
+    def __init__(self, dim: int, components: int = 10) -> None:
+        super().__init__()
+        check_sizes(dim=dim, components=components)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(torch.randn(components, dim))
+        self.raw_tril = nn.Parameter(torch.eye(dim).mul(inverse_softplus(1.0)).repeat(components, 1, 1))
+
+    def forward(self) -> Any:
+        """The distribution over `(dim,)`."""
+        diagonal = positive(self.raw_tril.diagonal(dim1=-2, dim2=-1))
+        component = dist.MultivariateNormal(self.loc, scale_tril=self.raw_tril.tril(-1) + diagonal.diag_embed())
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), component)
+
+    def set(self, weights: Tensor, loc: Tensor, scale_tril: Tensor) -> None:
+        r"""Take the parameters of a mixture: $\pi$ `(components,)`, $\mu$ `(components, dim)`, L, a matrix each."""
+        with torch.no_grad():
+            diagonal = (scale_tril.diagonal(dim1=-2, dim2=-1) - MIN_SCALE).clamp(min=MIN_SCALE)
+            raw = diagonal + torch.log(-torch.expm1(-diagonal))  # the inverse of softplus
+            self.logits.copy_(weights.log())
+            self.loc.copy_(loc)
+            self.raw_tril.copy_(scale_tril.tril(-1) + raw.diag_embed())
 
 
 class GammaPrior(nn.Module):

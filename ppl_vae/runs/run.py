@@ -212,7 +212,7 @@ class Run:
         else:
             from ppl_vae.config.build import build_vae
 
-            with self.building("likelihood", "model", "guide", "estimator"):
+            with self.building("likelihood", "model", "guide", "estimator", "prior"):
                 vae = build_vae(self.plain_config, self.spec, trusted=self.trusted)
                 self._prepare(vae)
         load_weights(path, vae)
@@ -281,7 +281,7 @@ class Run:
         except UsageError as error:
             if not self.trusted:
                 raise RunError(f"{self.directory}: {error}") from None
-            was = ", ".join(self._modules) or "an installed package"
+            was = ", ".join(self.modules) or "an installed package"
             raise RunError(
                 f"{self.directory}: {error}. Its code was in {was} when it was trained: put it back, or name its "
                 "folder in PYTHONPATH"
@@ -307,7 +307,7 @@ class Run:
         )
 
     @property
-    def _modules(self) -> tuple[str, ...]:
+    def modules(self) -> tuple[str, ...]:
         """The folders that modules of the user's own were imported from."""
         told = self.record.get("user_modules", []) if self.saved.why else self.saved.modules
         return tuple(p for p in told if isinstance(p, str)) if isinstance(told, (list, tuple)) else ()
@@ -321,7 +321,7 @@ class Run:
         """
         before = list(sys.path)
         if self.trusted:
-            folders = [p for p in self._modules if p not in before and Path(p).is_dir() and not _in_run(Path(p))]
+            folders = [p for p in self.modules if p not in before and Path(p).is_dir() and not _in_run(Path(p))]
             here = {"", os.getcwd()}  # noqa: PTH109 - sys.path holds strings
             sys.path[:] = [*(p for p in before if p not in here), *folders, *(p for p in before if p in here)]
         try:
@@ -430,7 +430,7 @@ def latest(root: Path, *, key: str = "run") -> Path:
     for run in runs:
         with contextlib.suppress(RunError):
             record = read_record(run)
-            if record.get("verb", "train") == "train":
+            if record.get("verb", "train") in ("train", "prior"):
                 started.append((str(record.get("started", "")), run))
     if not started:
         raise RunError(f"{key}=latest: there is no run under {root.absolute()}; make one with: ppl-vae train")

@@ -75,6 +75,7 @@ PAIRS = {
     "one-hot": Pair(
         pv.models.Discrete, pv.guides.DiscreteAmortized, options={"latent_dim": 3, "classes": 4}, discrete=True
     ),
+    "quantized": Pair(pv.models.Quantized, pv.guides.QuantizedAmortized),
     "conditional": Pair(pv.models.Conditional, pv.guides.ConditionalAmortized, labels=True),
     "gmvae": Pair(pv.models.GMVAE, pv.guides.MixtureAmortized, discrete=True),
     "tabular": Pair(pv.models.Tabular, pv.guides.MixtureAmortized, "real", (6,), discrete=True),
