@@ -11,9 +11,10 @@ from torch import Tensor
 from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.half import array_of, widened
-from ppl_vae.core.terms import analytic_kl
+from ppl_vae.core.series import seen
+from ppl_vae.core.terms import analytic_kl, same
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
-from ppl_vae.distributions.unwrap import factors
+from ppl_vae.distributions.unwrap import factors, mask_of
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -41,7 +42,9 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     if p is None or q.is_auxiliary:
         return None
     q_unit, p_unit = factors(q.fn), factors(p.fn)
-    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
+    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or not same(q.mask, p.mask):
+        return None
+    if q.mask is False or mask_of(q.fn) is not None or mask_of(p.fn) is not None:
         return None
     closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
     if closed is not None:
@@ -53,12 +56,17 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     event_dim = q.fn.event_dim
     kl = kl.expand(torch.broadcast_shapes(kl.shape, q.fn.batch_shape + q.fn.event_shape))
     kl = kl.flatten(kl.dim() - event_dim) if event_dim else kl.unsqueeze(-1)
+    if isinstance(q.mask, Tensor):
+        kl = torch.where(q.mask.unsqueeze(-1), kl, 0.0)
     return _expected(torch.vmap(q.reduce, in_dims=-1, out_dims=-1)(kl), t).mean(0)
 
 
 def unit_values(t: "Terms", name: str) -> Tensor:
-    """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site."""
-    value = t.latents[name].value.detach().double()
+    """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site.
+
+    They are NaN where the model masks them.
+    """
+    value = seen(t, name).detach().double()
     lead = t.latents[name].particle_axis + 2
     return _expected(value.flatten(lead) if value.dim() > lead else value[..., None], t)
 
