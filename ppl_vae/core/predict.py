@@ -137,7 +137,7 @@ def _read(
         found = getattr(innermost(read[name].fn), "expectation", None)
         if found is not None:
             own = runner.axes_of(trace.nodes[name]).canonical(found, read[name].fn.event_dim)
-            read[name] = replace(read[name], value=own)
+            read[name] = replace(read[name], value=own, shown=None)
     return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
 
 

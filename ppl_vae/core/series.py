@@ -64,7 +64,10 @@ def numbers(names: Iterable[str]) -> tuple[int, ...]:
 
 def series_of(t: "Terms") -> dict[str, tuple[str, ...]]:
     """The series among the sites that stand in the data plate, in the order of the model."""
-    return series({name: _kind(site) for name, site in {**t.model, **t.contracted}.items() if _is_step(site)})
+    known = {**t.model, **t.contracted}  # those that were summed out come last here
+    order = {name: place for place, name in enumerate(t.prepared.plates.parents)}
+    names = sorted(known, key=lambda name: order.get(name, len(order)))
+    return series({name: _kind(known[name]) for name in names if _is_step(known[name])})
 
 
 def _is_step(site: "Site") -> bool:
