@@ -352,6 +352,7 @@ def dimensions_of(
     Raises:
         DataError: for `dims` and `coords` of what is not there, or of another size.
     """
+    longest = getattr(spec, "time", None)
     known = {**t.latents, **t.model, **t.contracted}
     every = {name: site for name, site in known.items() if not site.stands_for}
     steps = {names[0]: stem for stem, names in series_of(t).items()}
@@ -359,7 +360,7 @@ def dimensions_of(
     sites = {steps.get(name, name): site for name, site in every.items() if name not in later}
     together = [key for key in log_likelihoods(t) if key not in sites]  # sites that have one density together
     plates = {plate for site in sites.values() for plate in site.plates}
-    pictured = {"channel", "height", "width", "feature", "factor"} | ({TIME} if steps else set())
+    pictured = {"channel", "height", "width", "feature", "factor"} | ({TIME} if steps or longest is not None else set())
     given = {dim for named in (dims or {}).values() for dim in ([named] if isinstance(named, str) else named)}
     variables = variable_names([*sites, *together], {*others, *plates, *pictured, *given, *(coords or {})})
     names: dict[str, Sequence[str]] = {}
@@ -367,6 +368,8 @@ def dimensions_of(
     sizes = {"chain": chains, DATUM: len(index)}
     observed = [name for name, site in t.observed.items() if site.is_local]
     times: dict[str, list[str]] = {}
+    if longest is not None:
+        labels[TIME] = tuple(range(longest))
     for stem, members in series_of(t).items():
         step = numbers(members)
         free = TIME not in plates and np.array_equal(labels.setdefault(TIME, step), step)
@@ -380,8 +383,8 @@ def dimensions_of(
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
         if observed[:1] == [site.name] and event == 3:
             own = ["channel", "height", "width"]
-        elif observed[:1] == [site.name] and event == 1:
-            own = ["feature"]
+        elif observed[:1] == [site.name] and (event == 1 or (event == 2 and longest is not None)):
+            own = ["feature"] if event == 1 else [TIME, "feature"]
             if spec is not None and spec.feature_names:
                 labels["feature"] = list(spec.feature_names)
         names[name] = [*time, *(plate.replace("/", ".") for plate in site.plates), *own]
