@@ -101,11 +101,14 @@ def whole(words: list[str]) -> list[str]:
 
 
 def data(directory: Path) -> None:
-    """Write the data that `digits` does not have: word counts and positive numbers."""
+    """Write the data that `digits` does not have: word counts, positive numbers, sequences."""
     import numpy as np
     from sklearn.datasets import load_digits
 
     counts = load_digits().data[:300].astype("int64")
+    random = np.random.default_rng(0)
+    walks = random.normal(size=(300, 6, 2)).cumsum(1)
+    np.savez(directory / "sequences.npz", x=walks, lengths=random.integers(3, 7, 300))
     np.savez(directory / "counts.npz", train=counts[:200], validation=counts[200:250], test=counts[250:])
     positive = counts.astype("float32") * 3 + 0.01
     np.savez(directory / "positive.npz", train=positive[:200], validation=positive[200:250], test=positive[250:])

@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.half import array_of, widened
-from ppl_vae.core.series import seen
+from ppl_vae.core.series import seen, series_of
 from ppl_vae.core.terms import analytic_kl, same
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.unwrap import factors, mask_of
@@ -159,6 +159,9 @@ class Encoding:
 def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[Encoding]:
     """Give posterior means and KL per unit of every continuous latent in the data plate.
 
+    A series of sites (`z_0`, `z_1`, …) is one latent: its mean is that over the steps of a datum, its KL a sum over
+    time, and its variance is over data and time.
+
     Args:
         vae: the pair.
         data: a `Split`, a tensor or a tuple of them.
@@ -178,6 +181,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
             units: dict[str, Tensor] = {}
             for _, chunk in block.chunks(draws):
                 t = draw(block.batch, chunk)
+                found = series_of(t)
                 for name, site in t.latents.items():
                     if not site.is_local or name not in t.model or not site.value.is_floating_point():
                         continue
@@ -191,7 +195,21 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
                 spread.setdefault(name, []).append(running.variance.cpu())
                 if name in units:
                     kl.setdefault(name, []).append(units[name])
-    return [
+    merged: dict[str, Encoding] = {}
+    for stem, names in found.items():
+        if names[0] not in moments:
+            continue
+        mean, variance = (torch.stack([torch.cat(of.pop(n)) for n in names], 1) for of in (moments, spread))
+        is_step = ~mean[..., 0].isnan()
+        sums = [torch.cat(kl.pop(n)).mean(0) for n in names if n in kl]
+        merged[stem] = Encoding(
+            stem,
+            array_of(mean.nanmean(1)),
+            array_of(torch.stack(sums).sum(0)) if len(sums) == len(names) else None,
+            array_of(variance_of_means(mean[is_step], variance[is_step], draws)),
+            shapes[names[0]],
+        )
+    alone = [
         Encoding(
             name,
             array_of(torch.cat(parts)),
@@ -201,6 +219,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
         )
         for name, parts in moments.items()
     ]
+    return [*merged.values(), *alone]
 
 
 def all_codes(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> Array:
