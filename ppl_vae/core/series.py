@@ -63,11 +63,16 @@ def numbers(names: Iterable[str]) -> tuple[int, ...]:
 
 
 def series_of(t: "Terms") -> dict[str, tuple[str, ...]]:
-    """The series among the sites that stand in the data plate, in the order of the model."""
+    """The series among the sites of a model that stand in the data plate."""
     known = {**t.model, **t.contracted}  # those that were summed out come last here
     order = {name: place for place, name in enumerate(t.prepared.plates.parents)}
     names = sorted(known, key=lambda name: order.get(name, len(order)))
-    return series({name: _kind(known[name]) for name in names if _is_step(known[name])})
+    return series_among({name: known[name] for name in names})
+
+
+def series_among(sites: "Mapping[str, Site]") -> dict[str, tuple[str, ...]]:
+    """The series among sites in the order of the model."""
+    return series({name: _kind(site) for name, site in sites.items() if _is_step(site)})
 
 
 def _is_step(site: "Site") -> bool:
@@ -75,7 +80,7 @@ def _is_step(site: "Site") -> bool:
 
 
 def _kind(site: "Site") -> Hashable:
-    """What the sites of a series have in common: the shape of a datum's value, plates, whether it is data."""
+    """The shape of a datum's value, plates, and whether it is data: equal for the sites of a series."""
     return tuple(site.value.shape[site.particle_axis + 2 :]), site.plates, site.is_observed
 
 

@@ -91,7 +91,8 @@ class StateSpace(nn.Module):
             path = torch.stack(torch.broadcast_tensors(*z), -2)
             params = self.emission(path).unflatten(-1, self.params).movedim(-2, -3)
             is_there = torch.stack(present, -1).unsqueeze(-1)
-            pyro.sample("x", masked(self.likelihood(params), is_there), obs=x)
+            infer: Any = {"padding": True}
+            pyro.sample("x", masked(self.likelihood(params), is_there), obs=x, infer=infer)
 
     def initial(self) -> Any:
         """p(z_0)."""

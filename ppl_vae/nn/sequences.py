@@ -14,7 +14,7 @@ _STEPS = "_ppl_vae_steps"
 
 
 def steps(lengths: Tensor, time: int) -> tuple[Any, ...]:
-    """Whether each datum has each step: `time` tensors of booleans, `(data,)`.
+    """True for the steps that a datum has: `time` tensors of booleans, `(data,)`.
 
     They are kept on `lengths`: a model and a guide that ask with the same lengths get the same tensors, from which
     alone it can be seen that they mask alike where a step is recorded and values are not known.

@@ -106,14 +106,15 @@ def test_series_of_other_numbers_have_a_dimension_of_their_own():
     assert drawn["observed_data"]["x"]["time_x"].values.tolist() == [1, 2, 3, 4]
 
 
-def test_a_draw_of_what_is_missing_stays_and_padding_goes():
-    """Missing values are what a predictive draw is for; padding is masked as they are, and is no data."""
+@pytest.mark.parametrize("is_padding", [True, False])
+def test_a_draw_of_what_is_missing_stays_and_padding_goes(is_padding):
+    """Missing values are what a predictive draw is for; padding is masked as they are, and a program tells it."""
 
     def model(x, present):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
             likelihood = dist.Normal(z[..., None], 1.0).expand([*z.shape, T]).mask(present & ~x.isnan())
-            pyro.sample("x", likelihood.to_event(1), obs=x)
+            pyro.sample("x", likelihood.to_event(1), obs=x, infer={"padding": True} if is_padding else {})
 
     def guide(x, present):
         with pyro.plate("data", x.shape[0]):
@@ -123,7 +124,7 @@ def test_a_draw_of_what_is_missing_stays_and_padding_goes():
     x[0, 0] = torch.nan
     drawn = _arviz.to_tree(pv.posterior(pv.VAE(model, guide), (x, PRESENT), draws=3))
     absent = drawn["posterior_predictive"]["x"].isnull().any(("chain", "draw")).values
-    assert (absent == ~PRESENT.numpy()).all()
+    assert (absent == (~PRESENT.numpy() if is_padding else False)).all()
     assert drawn["observed_data"]["x"].isnull().values[0, 0]
 
 
