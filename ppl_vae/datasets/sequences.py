@@ -116,6 +116,8 @@ def _apart(given: Any, lengths: Any, key: str) -> tuple[list[Tensor], dict[str, 
         if not isinstance(x, list):
             raise DataError(f"Got no lengths of {key}, expected them for a padded array: lengths=… beside it.")
         rows = [_row(as_tensor(one, f"sequence {i} of {key}"), f"sequence {i} of {key}") for i, one in enumerate(x)]
+    elif is_ragged(x):
+        raise DataError(f"Got lengths beside a list of sequences in {key}, which says them itself: leave them out.")
     else:
         whole, sizes = as_tensor(x, key), as_tensor(lengths, f"lengths of {key}")
         whole = whole.unsqueeze(-1) if whole.dim() == 2 else whole

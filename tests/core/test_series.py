@@ -7,6 +7,7 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae.core.run import terms
 from ppl_vae.core.series import series, series_of, summed
+from ppl_vae.diagnostics.latents import encodings
 from ppl_vae.inference_data import _arviz
 from tests.catalogue.case import CASES
 
@@ -162,3 +163,16 @@ def test_programs_of_the_catalogue(name):
     model, guide, batch, *_ = CASES[name].build()
     t = terms(pv.VAE(model, guide), batch)
     assert {len(names) for names in series_of(t).values()} == {5}
+
+
+def test_codes_of_a_series_are_means_over_its_steps(batch):
+    (code,) = encodings(pair(), batch, draws=2000)
+    assert (code.name, code.shape) == ("z", (D,))
+    x = batch[0].where(PRESENT[..., None], torch.nan)
+    assert torch.allclose(torch.tensor(code.mean).float(), (0.8 * x).nanmean(1), atol=0.06)  # 6 of 0.4/√2000
+    assert code.active.all()
+
+
+def test_check_tells_a_series_in_one_line(batch):
+    lines = str(pv.check(pair(), batch)).splitlines()
+    assert [line.split("  ")[1] for line in lines if line.startswith("  z_")] == ["z_0 … z_3"]

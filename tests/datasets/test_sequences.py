@@ -85,6 +85,7 @@ def test_arrays_beside_sequences_follow_the_lengths():
         (padded(), {"lengths": [0] + [5] * 7}, "whole numbers from 1"),
         (padded(), {"lengths": [5] * 7}, r"lengths of shape \(7,\)"),
         (ROWS, {"time": 4}, "up to 5 steps"),
+        (ROWS, {"lengths": LENGTHS}, "says them itself"),
         (padded(), {"time": 9}, "no sequences"),
         ([*ROWS[:2], np.zeros((3, 4))], {}, "features, expected the same"),
         ([np.full((2, 2), np.nan), *ROWS], {}, "missing values"),
