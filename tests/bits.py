@@ -30,6 +30,7 @@ GUIDES = {
     "gmvae": ["gmvae", "derived"],
     "hierarchical": ["bottom_up", "top_down"],
     "semi_supervised": ["semi_supervised"],
+    "state_space": ["state_space"],
     "tabular": ["tabular"],
     "topics": ["dirichlet"],
     "vae": ["amortized", "full_rank", "iaf", "conv", "derived"],
@@ -43,6 +44,7 @@ NEEDS = {
     "model=conditional": ["dataset.with_labels=true"],
     "model=semi_supervised": ["dataset.with_labels=true"],
     "model=counts": ["dataset=npz", "dataset.path=counts.npz"],
+    "model=state_space": ["dataset=npz", "dataset.path=sequences.npz", "dataset.lengths=lengths"],
     "model=topics": ["dataset=npz", "dataset.path=counts.npz"],
     "objective=tail_adaptive": ["estimator=pathwise"],
     "estimator=doubly_reparameterized": ["objective=iwae"],
@@ -100,11 +102,14 @@ def whole(words: list[str]) -> list[str]:
 
 
 def data(directory: Path) -> None:
-    """Write the data that `digits` does not have: word counts and positive numbers."""
+    """Write the data that `digits` does not have: word counts, positive numbers, sequences."""
     import numpy as np
     from sklearn.datasets import load_digits
 
     counts = load_digits().data[:300].astype("int64")
+    random = np.random.default_rng(0)
+    walks = random.normal(size=(300, 6, 2)).cumsum(1)
+    np.savez(directory / "sequences.npz", x=walks, lengths=random.integers(3, 7, 300))
     np.savez(directory / "counts.npz", train=counts[:200], validation=counts[200:250], test=counts[250:])
     positive = counts.astype("float32") * 3 + 0.01
     np.savez(directory / "positive.npz", train=positive[:200], validation=positive[200:250], test=positive[250:])

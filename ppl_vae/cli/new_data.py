@@ -89,6 +89,7 @@ def new_data(run: Run, path: str) -> Split:
             asked_for["kinds"] = as_kinds(run.spec)
         if not node.get("with_labels"):
             asked_for["label"] = None
+        asked_for["time"] = run.spec.time
         asked_for["categories"] = [field.name for field in run.spec.fields if field.classes]
         asked_for["standardize_fields"] = []  # by the run's numbers, not by those of the new data
         told = {k: v for k, v in asked_for.items() if k in known}
@@ -111,9 +112,9 @@ def _as_trained(run: Run, data: Dataset, path: str) -> Split:
     steps = tuple(step for step in whole.transform.steps if not isinstance(step, Standardization))
     dtype = run.spec.fields[0].torch_dtype
     if run.spec.location is not None and run.spec.scale is not None:
-        kind = (-1,) + (1,) * (len(shape) - 1)
-        of = (torch.tensor(values, dtype=torch.float64).reshape(kind) for values in (run.spec.location, run.spec.scale))
-        steps = (*steps, Standardization(*of))
+        kind, fitted = run.spec.aligned, (run.spec.location, run.spec.scale)
+        of = (torch.tensor(values, dtype=torch.float64).reshape(kind) for values in fitted)
+        steps = (Standardization(*of), *steps) if run.spec.time is not None else (*steps, Standardization(*of))
     whole = replace(whole, transform=replace(whole.transform, steps=steps, dtype=dtype))
     for place, (known, own) in enumerate(zip(run.spec.fields, data.spec.fields, strict=False)):
         if place and (own.shape, bool(own.classes)) != (known.shape, bool(known.classes)):
@@ -206,10 +207,14 @@ def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
 
 
 def raw(run: Run, split: Split) -> torch.Tensor:
-    """The x of a split in the units that `Spec.restore` gives back: as its source has it, unless it was rescaled."""
+    """The x of a split in the units that `Spec.restore` gives back: as its source has it, unless it was rescaled.
+
+    After the end of a sequence it is NaN.
+    """
+    from ppl_vae.datasets.sequences import Padding
     from ppl_vae.datasets.transform import Standardization
 
-    if any(not isinstance(step, Standardization) for step in split.transform.steps):
+    if any(not isinstance(step, Standardization | Padding) for step in split.transform.steps):
         return run.spec.restore(split.batch()[0])
     x: Any = split.tensors[0]
     return x if hasattr(x, "isnan") else x[: len(x)]

@@ -146,6 +146,11 @@ def _as_site(name: str, given: Any, site: Site) -> Tensor:
             f"Got latents {name!r} of shape {tuple(value.shape)}, expected {('n', *shape)}, as the model draws them."
         )
     support = support_of(site.fn)
+    if site.is_masked and bool(value.isnan().any()):
+        raise ArgumentError(
+            f"Got latents {name!r} with NaN, expected numbers: a step after the end of a sequence has no code. Take "
+            "data of full length."
+        )
     if bool(value.isnan().any()) or (support is not None and not bool(support.check(value).all())):
         raise ArgumentError(f"Got latents {name!r} outside of the support of their prior, expected {told(support)}.")
     return value

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.data import take_data
+from ppl_vae.core.series import seen
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
@@ -57,7 +58,8 @@ def encode(
     over `num_particles` draws: only what is not known is drawn (Rao and Blackwell). A distribution without moments,
     such as a flow, counts with the values that it draws.
 
-    A category has the probabilities of its values as `loc`, `(data, categories)`.
+    A category has the probabilities of its values as `loc`, `(data, categories)`. A latent that the model masks (a step
+    after the end of a sequence) is no part of the posterior: NaN.
 
     Args:
         vae: the pair.
@@ -120,13 +122,19 @@ def _codes(draw: Callable[..., Any], block: Block, num_particles: int) -> dict[s
     t = draw(block.batch, 2)
     above = t.prepared.plates.above
     codes = {name: _Moments(mixed=bool(above.get(name))).update(site).code() for name, site in _latents(t).items()}
-    if all(code.is_exact for code in codes.values()):
-        return codes
+    masked = {name: seen(t, name)[0].isnan().cpu() for name in codes if t.model[name].is_masked}
     mixtures: dict[str, _Moments] = {}
-    for _, chunk in block.chunks(num_particles):
+    for _, chunk in [] if all(code.is_exact for code in codes.values()) else block.chunks(num_particles):
         for name, site in _latents(draw(block.batch, chunk)).items():
             mixtures.setdefault(name, _Moments(mixed=True)).update(site)
-    return {name: code if code.is_exact else mixtures[name].code() for name, code in codes.items()}
+    found = {name: code if code.is_exact else mixtures[name].code() for name, code in codes.items()}
+    return {name: code if name not in masked else _hidden(code, masked[name]) for name, code in found.items()}
+
+
+def _hidden(code: Code, masked: Tensor) -> Code:
+    """A code with NaN where its latent is masked; that of a category has an axis more than its values."""
+    masked = masked.reshape(masked.shape + (1,) * (code.loc.dim() - masked.dim()))
+    return Code(code.loc.where(~masked, torch.nan), code.scale.where(~masked, torch.nan), code.is_exact)
 
 
 class _Moments:

@@ -170,7 +170,7 @@ def _fill(vae: "VAE", draw: Callable[..., "Terms"], block: Block, num_particles:
                     _take(into, value.cpu(), chosen - start)
         start += chunk
     means = {name: as_point(t.observed[name].fn, average) for name, average in means.items()}
-    missing = {name: value.isnan() for name, value in seen.items()}
+    missing = {name: value.isnan() & ~means[name].isnan() for name, value in seen.items()}  # not what is no data
     return _Filled(
         {name: torch.where(m, means[name].to(seen[name]), seen[name]) for name, m in missing.items()},
         {name: torch.where(missing[name], value, seen[name]) for name, value in drawn.items()},

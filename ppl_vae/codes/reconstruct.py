@@ -96,7 +96,7 @@ def given_back(
     """
     latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
     drawn, _ = predict(vae, batch, t.num_particles, values={**latents, **held}, mean=mean, to_average=mean)
-    return {name: site.value for name, site in drawn.items() if site.is_local}
+    return {name: site.seen for name, site in drawn.items() if site.is_local}
 
 
 def inputs_among(t: Terms) -> set[str]:

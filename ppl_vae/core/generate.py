@@ -129,7 +129,7 @@ def drawn(
             own = {site: inputs[place] for site, place in held.items()}
             codes = {} if coded is None else coded(first, min(size, n - first))
             made, _ = predict(vae, inputs, values={**codes, **own}, mean=mean)
-            parts.append({name: own.get(name, site.value[0]) for name, site in made.items()})
+            parts.append({name: own.get(name, site.seen[0]) for name, site in made.items()})
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 

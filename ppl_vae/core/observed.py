@@ -14,6 +14,10 @@ from ppl_vae.distributions.unwrap import layers, support_of
 Message = dict[str, Any]
 
 
+MISSING = "_missing"
+"""What of an observed value is missing, in the `infer` of its site: what else a mask hides is no data at all."""
+
+
 class Missing(Messenger):
     """Gives an observed value that is missing, where a mask hides it, a value inside the support.
 
@@ -30,6 +34,7 @@ class Missing(Messenger):
             # A mask may have axes of particles or of enumeration; data have none, and a site's value keeps its shape.
             unseen = value.isnan() & ~_any_to(looked_at, value.shape)
             msg["value"] = torch.where(unseen, inside(msg["fn"], value), value)
+            msg["infer"] = {**msg["infer"], MISSING: unseen}
 
 
 def _broadcast(a: Tensor, b: Tensor) -> bool:
@@ -58,6 +63,9 @@ def visible(msg: Message) -> Tensor | None:
 def hidden(msg: Message, axes: int) -> Tensor:
     """A site's value with NaN where the program does not look; whole numbers and booleans then become floats.
 
+    Data that were drawn anew (`uncondition`) are seen where the given ones are missing: that is what they are drawn
+    for. What else is masked is no data, such as the padding of a sequence.
+
     Args:
         msg: The site.
         axes: How many axes plates and an event may have; axes of a mask left of them are of particles or of
@@ -67,6 +75,8 @@ def hidden(msg: Message, axes: int) -> Tensor:
     looked_at = visible(msg)
     if looked_at is None:
         return value
+    if not msg["is_observed"] and (missing := msg["infer"].get(MISSING)) is not None:
+        looked_at = looked_at | missing
     value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
     looked_at = _any_to(looked_at, looked_at.shape[max(looked_at.dim() - axes, 0) :])
     return torch.where(looked_at, value, torch.nan)

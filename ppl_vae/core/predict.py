@@ -17,6 +17,7 @@ from ppl_vae.core.particles import Runner, particle_of
 from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.run import prepare, prepare_released
+from ppl_vae.core.series import series_among
 from ppl_vae.core.site import Site
 from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import CheckError
@@ -50,7 +51,8 @@ def predict(
 
     Returns:
         The sites that were observed, now drawn, and the latent ones; values are `(particles, data, …)` if
-        local, `(particles, …)` if global.
+        local, `(particles, …)` if global. `seen` is NaN after the end of a sequence: where a model masks a series of
+        sites, or a site with `infer={"padding": True}`, and nothing is missing.
 
     Raises:
         CheckError: if a latent has a prior that cannot be drawn from, as in a deterministic autoencoder.
@@ -137,7 +139,11 @@ def _read(
         found = getattr(innermost(read[name].fn), "expectation", None)
         if found is not None:
             own = runner.axes_of(trace.nodes[name]).canonical(found, read[name].fn.event_dim)
-            read[name] = replace(read[name], value=own)
+            read[name] = replace(read[name], value=own, shown=None)
+    # Elsewhere what is masked may be missing, and a draw of it is wanted.
+    found = series_among({n: s for n, s in read.items() if n in observed})
+    ends = {n for names in found.values() for n in names} | {n for n in observed if sites[n]["infer"].get("padding")}
+    read = {n: s if n in ends or n not in observed else replace(s, shown=None) for n, s in read.items()}
     return {n: s for n, s in read.items() if n in observed}, {n: s for n, s in read.items() if n not in observed}
 
 

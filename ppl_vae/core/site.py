@@ -47,8 +47,8 @@ class Site:
         reduce: Brings a tensor of the site's batch shape (a KL, say) to the shape of `log_prob`.
         estimator: The gradient estimator of a latent site of the guide.
         stands_for: The sites whose density this is, latent or observed ones, where others were summed out of it.
-        shown: Gives the value with NaN where it is masked, for an observed site.
-        raw_shown: The same, of `raw`.
+        shown: Gives the value with NaN where it is masked; of data that were drawn anew, but for what was missing.
+        raw_shown: The same, of `raw`, for an observed site.
         moments: Gives mean and variance of its distribution, each as `value`; None where it does not know them.
         placed: Puts values of n data, as `value` without the axis of particles, where a program has them (`raw`).
     """
@@ -193,7 +193,7 @@ def read_site(
         plates=tuple(f.name for f in axes.frames if f is not axes.data),
         reduce=reduce,
         estimator=estimator,
-        shown=(lambda: axes.canonical(hidden(msg, depth), event_dim)) if msg["is_observed"] else None,
+        shown=lambda: axes.canonical(hidden(msg, depth), event_dim),
         raw_shown=(lambda: hidden(msg, depth)) if msg["is_observed"] else None,
         moments=lambda: _moments(fn, axes),
         placed=lambda values: axes.placed(values, event_dim),
@@ -253,6 +253,7 @@ def stack_sites(sites: list[Site]) -> Site:
     shown = [s.raw_shown for s in sites if s.raw_shown is not None]
     return replace(
         first,
+        shown=lambda: torch.cat([s.seen for s in sites], first.particle_axis),
         raw_shown=(lambda: torch.stack([show() for show in shown])) if shown else None,
         value=torch.cat([s.value for s in sites], first.particle_axis),
         log_prob=torch.cat([s.log_prob for s in sites], axis),

@@ -24,6 +24,7 @@ from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.fields import fields_of, named
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
+from ppl_vae.datasets.sequences import Padding, is_ragged, require_plain, sequences
 from ppl_vae.datasets.several import some_labelled
 from ppl_vae.datasets.spec import Spec
 from ppl_vae.datasets.split import Split, held_out, split_indices
@@ -51,6 +52,8 @@ def from_arrays(
     categories: Sequence[str] = (),
     standardize_fields: Sequence[str] = (),
     kinds: Kinds | None = None,
+    lengths: Any = None,
+    time: int | None = None,
     **how: Unpack[Preparation],
 ) -> Dataset:
     """Make a data set of arrays.
@@ -79,6 +82,10 @@ def from_arrays(
         kinds: what columns of a table hold, by name: ``real``, ``positive``, ``count``, ``binary``, ``category`` or
             ``ordinal``, those with names as ``{"ordinal": ["low", "high"]}``; the others are found (`columns.kind_of`)
             where there are columns that are no numbers, or some kind is said. Then support is ``mixed``.
+        lengths: of sequences ``(data, time, features)``, one per datum; a tuple as for `labels`. A list of arrays
+            ``(steps, features)`` of different lengths says them itself. Batches are then ``(x, lengths, …)``: steps
+            after the end are zeros there, and no data: not in means, nor in the support.
+        time: steps that sequences are padded to; by default the longest there is.
         how: see `Preparation`.
 
     Raises:
@@ -102,6 +109,13 @@ def from_arrays(
     elif layer is not None or fields:
         raise DataError("Got layer or fields for data that are no AnnData: give arrays by name, {'x': …, 'age': …}.")
     shares = {key: value for key, value in given.items() if value is None or isinstance(value, Real)}
+    if lengths is not None or any(map(is_ragged, given.values())):
+        own = {key: value for key, value in given.items() if key not in shares}
+        found_sequences, time = sequences(own, _per_part(lengths, own, "lengths"), time)
+        given |= found_sequences
+        require_plain(how)
+    elif time is not None:
+        raise DataError(f"Got time={time} for data that are no sequences, expected lengths beside it.")
     if "train" in shares:
         raise DataError(f"Got train={train!r}, expected an array with a first axis over data, or a tuple of them.")
     told = named({key: given[key] for key in given if key not in shares}, categories)
@@ -126,7 +140,7 @@ def from_arrays(
     x = xs["train"]
     seen_dtype = kept_dtype(x.dtype, how, support) or dtype or _natural_dtype(told.arrays["train"], x)
     incomplete = any(map(has_nan, xs.values()))
-    if incomplete and how["missing"] is False:
+    if incomplete and how["missing"] is False and time is None:
         raise DataError("Got NaN in x with missing=False, expected no missing value: leave out these data, or missing.")
     if incomplete:
         if (how["binarization"], how["dequantization"]) != ("none", "none"):
@@ -162,10 +176,13 @@ def from_arrays(
         splits[key] = Split(tensors, y, factor, indices=indices, columns=columns)
         start += rows
     splits = _carve(splits, shares, how["seed"])
-    if incomplete:
+    if incomplete and time is None:
         _refuse_empty(splits["train"])
     real = torch.tensor([c.kind == "real" for c in mixed[1]]) if mixed else None
-    splits, support, levels = prepare(splits, how, support, levels, seen_dtype, real)
+    splits, support, levels = prepare(splits, how, support, levels, seen_dtype, real, is_sequence=time is not None)
+    if time is not None:
+        incomplete = False
+        splits = {key: split.then(Padding()) for key, split in splits.items()}
 
     batch = splits["train"][:1].batch()
     if how["with_labels"]:
@@ -187,6 +204,7 @@ def from_arrays(
         scale=scale,
         columns=fitted(mixed[1], splits["train"]) if mixed else None,
         missing=incomplete if how["missing"] is None else how["missing"],
+        time=time,
         mean=mean(splits["train"]),
     )
     sizes = {key: len(split) for key, split in splits.items()}

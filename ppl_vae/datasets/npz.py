@@ -174,6 +174,8 @@ def npz(
     fields: Sequence[str] = (),
     categories: Sequence[str] = (),
     standardize_fields: Sequence[str] = (),
+    lengths: str | None = None,
+    time: int | None = None,
     channels: Channels = "auto",
     validation: float | None = None,
     test: float | None = None,
@@ -197,6 +199,9 @@ def npz(
             has test data, those of `age` are `age_test`, and likewise of validation data.
         categories: names of those of them that are integers and categories, too.
         standardize_fields: names of those of them that networks see standardized, see `from_arrays`.
+        lengths: name of the lengths of sequences ``(data, time, features)``, whose further steps are no data; those of
+            test data are `lengths_test` if it is `lengths`, and likewise of validation data.
+        time: steps that sequences are padded to; by default the longest there is.
         channels: where the colour channels of images are, see `channels_first`.
         validation: fraction or number of training data; a tenth by default.
         test: fraction or number of training data; a tenth by default.
@@ -224,7 +229,19 @@ def npz(
             end = part.removeprefix("x")
             found = _find(archive, {f"fields, {name}": f"{name}{end}" for name in fields} | asked)
             arrays[part] = {"x": arrays[part], **{n: archive[found[f"fields, {n}"]] for n in fields}}
-    told: Any = {**how, "channels": channels, "categories": categories, "standardize_fields": standardize_fields}
+    sizes = None
+    if lengths is not None:
+        channels = "keep"
+        ends = [part.removeprefix("x") for part in ("x", "x_validation", "x_test") if part in arrays]
+        sizes = tuple(archive[_find(archive, {"lengths": f"{lengths}{end}"} | asked)["lengths"]] for end in ends)
+    told: Any = {
+        **how,
+        "lengths": sizes,
+        "time": time,
+        "channels": channels,
+        "categories": categories,
+        "standardize_fields": standardize_fields,
+    }
     return from_files("npz", path, arrays, [archive.file], validation=validation, test=test, **told)
 
 

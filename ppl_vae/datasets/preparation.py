@@ -138,6 +138,8 @@ def prepare(
     levels: int | None,
     dtype: torch.dtype,
     real: Tensor | None = None,
+    *,
+    is_sequence: bool = False,
 ) -> tuple[dict[str, Split], Support, int | None]:
     """Give the splits with their transform, and the support and levels of what a model sees.
 
@@ -148,6 +150,7 @@ def prepare(
         levels: … and how many levels it has.
         dtype: of x in batches.
         real: of mixed columns those that are standardized, ``(columns,)``; the others are left alone.
+        is_sequence: whether x is ``(data, time, features)``: standardized by feature, over data and time.
 
     Raises:
         DataError: where a policy does not fit the support.
@@ -178,7 +181,7 @@ def prepare(
     elif how["scaling"] == "unit" and pixels:
         steps, support, levels = (Scaling((levels or 0) - 1),), "unit", None
     if how["standardization"] != "none":
-        fit = _fit(splits["train"], Transform(steps, dtype, seed), real)
+        fit = _fit(splits["train"], Transform(steps, dtype, seed), real, is_sequence)
         steps, support, levels = (*steps, fit), "real" if real is None else "mixed", None
     transform = Transform(steps, dtype, seed)
     return {name: replace(split, transform=transform) for name, split in splits.items()}, support, levels
@@ -232,8 +235,10 @@ def _binary(x: Tensor, rows: Tensor, numbers: Column | None, peak: float, seed: 
     return static_binarization(x, numbers.values(rows), peak, seed)
 
 
-def _fit(train: Split, transform: Transform, real: Tensor | None = None) -> Standardization:
+def _fit(train: Split, transform: Transform, real: Tensor | None = None, is_sequence: bool = False) -> Standardization:
     """Take mean and standard deviation over the training data and all event axes but the first, NaN left out.
+
+    Of sequences it is the axis of time, the first, that is left out, and the second that stays.
 
     Raises:
         DataError: for a column or channel that never varies, whose density is infinite.
@@ -244,7 +249,7 @@ def _fit(train: Split, transform: Transform, real: Tensor | None = None) -> Stan
     view = replace(train, transform=replace(transform, dtype=dtype))
 
     def averaged(part: Callable[[Tensor], Tensor]) -> Tensor:
-        event = range(2, train.tensors[0].ndim)
+        event = [1] if is_sequence else range(2, train.tensors[0].ndim)
         return average((part(x.double()) for x, *_ in view.batches(4096)), [0, *event])
 
     location = averaged(lambda x: x)

@@ -124,6 +124,8 @@ class Spec:
         location: where x was standardized: x = (original − location) / scale, one number per column or
             channel.
         scale: see `location`.
+        time: the steps that sequences of varying length are padded to, whose x is ``(time, features)`` and whose length
+            is the field ``lengths``; None where x is no such sequence.
         missing: whether values of x may be missing (NaN), which ready-made pairs then mask; not compared, since specs
             of earlier versions do not say it.
         mean: training mean of x, ``shape``, for output biases.
@@ -149,6 +151,7 @@ class Spec:
     location: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
     columns: tuple[ColumnKind, ...] | None = None
+    time: int | None = None
     missing: bool = field(default=False, compare=False)
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
@@ -166,6 +169,8 @@ class Spec:
                 f"Got support {self.support!r} and the kinds of {kinds} columns for x of shape {self.shape}, expected "
                 "one for each column with support 'mixed', and none with another."
             )
+        if self.time is not None and (len(self.shape) != 2 or self.shape[0] != self.time):
+            raise DataError(f"Got time={self.time} for x of shape {self.shape}, expected the shape (time, features).")
         if not self.fields:
             object.__setattr__(self, "fields", (Field("x", self.shape),))
 
@@ -183,9 +188,13 @@ class Spec:
         """Bring standardized x, ``(…, *shape)``, back to the units of the source: location + scale · x."""
         if self.location is None or self.scale is None:
             return x
-        trailing = (-1,) + (1,) * (len(self.shape) - 1)
         location, scale = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.location, self.scale))
-        return location.reshape(trailing) + scale.reshape(trailing) * x
+        return location.reshape(self.aligned) + scale.reshape(self.aligned) * x
+
+    @property
+    def aligned(self) -> tuple[int, ...]:
+        """The shape in which location and scale go with x: by column, channel, or feature of a sequence."""
+        return (-1,) if self.time is not None else (-1,) + (1,) * (len(self.shape) - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain lists, numbers and strings, without `mean` and without what is not set."""

@@ -100,6 +100,10 @@ class Split:
         labels, factors = (None if t is None else change(t) for t in (self.labels, self.factors))
         return replace(self, tensors=tensors, labels=labels, factors=factors, indices=change(self.indices))
 
+    def then(self, step: Any) -> Split:
+        """Give the split with a further step in its transform, after those that there are."""
+        return replace(self, transform=replace(self.transform, steps=(*self.transform.steps, step)))
+
     @property
     def in_memory(self) -> bool:
         """True if no tensor is read when a batch is taken."""

@@ -59,7 +59,10 @@ class Evaluation:
 
     @cached_property
     def units(self) -> "pd.DataFrame":
-        """A row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`."""
+        """A row per latent unit: `site`, `unit`, `kl`, `variance` of the posterior mean, `active`.
+
+        A series of sites (`z_0`, `z_1`, …) is one site: its KL is a sum over time, its variance over data and time.
+        """
         import pandas as pd
 
         return pd.DataFrame(dict(self.by_unit))
@@ -321,7 +324,11 @@ def _units(
 ) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {"site": [], "unit": [], "kl": [], "variance": [], "active": []}
     for name, parts in means.items():
-        variance = variance_of_means(torch.cat(parts), torch.cat(variances[name]), particles)
+        mean, spread = torch.cat(parts), torch.cat(variances[name])
+        if mean.dim() == 3:  # of a series: each step of each datum counts, where it is no padding
+            is_step = ~mean[:, 0].isnan()
+            mean, spread = (moment.movedim(1, -1)[is_step] for moment in (mean, spread))
+        variance = variance_of_means(mean, spread, particles)
         known = torch.cat(kl[name]).mean(0) if name in kl and with_kl else torch.full((1,), torch.nan)
         known = known if len(known) == len(variance) else known.new_full(variance.shape, torch.nan)
         found["site"] += [name] * len(variance)

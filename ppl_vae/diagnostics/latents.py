@@ -11,9 +11,10 @@ from torch import Tensor
 from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.data import as_split, take_data
 from ppl_vae.core.half import array_of, widened
-from ppl_vae.core.terms import analytic_kl
+from ppl_vae.core.series import seen, series_of
+from ppl_vae.core.terms import analytic_kl, same
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
-from ppl_vae.distributions.unwrap import factors
+from ppl_vae.distributions.unwrap import factors, mask_of
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -41,7 +42,9 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     if p is None or q.is_auxiliary:
         return None
     q_unit, p_unit = factors(q.fn), factors(p.fn)
-    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or q.is_masked or p.is_masked:
+    if q_unit.event_dim or p_unit.event_dim or q.fn.event_dim != p.fn.event_dim or not same(q.mask, p.mask):
+        return None
+    if q.mask is False or mask_of(q.fn) is not None or mask_of(p.fn) is not None:
         return None
     closed = closed_kl(q_unit, p_unit) if analytic_kl(t, name) is not None else None
     if closed is not None:
@@ -53,12 +56,17 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
     event_dim = q.fn.event_dim
     kl = kl.expand(torch.broadcast_shapes(kl.shape, q.fn.batch_shape + q.fn.event_shape))
     kl = kl.flatten(kl.dim() - event_dim) if event_dim else kl.unsqueeze(-1)
+    if isinstance(q.mask, Tensor):
+        kl = torch.where(q.mask.unsqueeze(-1), kl, 0.0)
     return _expected(torch.vmap(q.reduce, in_dims=-1, out_dims=-1)(kl), t).mean(0)
 
 
 def unit_values(t: "Terms", name: str) -> Tensor:
-    """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site."""
-    value = t.latents[name].value.detach().double()
+    """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site.
+
+    They are NaN where the model masks them.
+    """
+    value = seen(t, name).detach().double()
     lead = t.latents[name].particle_axis + 2
     return _expected(value.flatten(lead) if value.dim() > lead else value[..., None], t)
 
@@ -151,6 +159,9 @@ class Encoding:
 def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[Encoding]:
     """Give posterior means and KL per unit of every continuous latent in the data plate.
 
+    A series of sites (`z_0`, `z_1`, …) is one latent: its mean is that over the steps of a datum, its KL a sum over
+    time, and its variance is over data and time.
+
     Args:
         vae: the pair.
         data: a `Split`, a tensor or a tuple of them.
@@ -170,6 +181,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
             units: dict[str, Tensor] = {}
             for _, chunk in block.chunks(draws):
                 t = draw(block.batch, chunk)
+                found = series_of(t)
                 for name, site in t.latents.items():
                     if not site.is_local or name not in t.model or not site.value.is_floating_point():
                         continue
@@ -183,7 +195,21 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
                 spread.setdefault(name, []).append(running.variance.cpu())
                 if name in units:
                     kl.setdefault(name, []).append(units[name])
-    return [
+    merged: dict[str, Encoding] = {}
+    for stem, names in found.items():
+        if names[0] not in moments:
+            continue
+        mean, variance = (torch.stack([torch.cat(of.pop(n)) for n in names], 1) for of in (moments, spread))
+        is_step = ~mean[..., 0].isnan()
+        sums = [torch.cat(kl.pop(n)).mean(0) for n in names if n in kl]
+        merged[stem] = Encoding(
+            stem,
+            array_of(mean.nanmean(1)),
+            array_of(torch.stack(sums).sum(0)) if len(sums) == len(names) else None,
+            array_of(variance_of_means(mean[is_step], variance[is_step], draws)),
+            shapes[names[0]],
+        )
+    alone = [
         Encoding(
             name,
             array_of(torch.cat(parts)),
@@ -193,6 +219,7 @@ def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[
         )
         for name, parts in moments.items()
     ]
+    return [*merged.values(), *alone]
 
 
 def all_codes(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> Array:

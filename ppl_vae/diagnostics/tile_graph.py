@@ -13,6 +13,7 @@ from ppl_vae.compile.kernels.products import mkl_is_slow, with_onednn
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.data import pair_dtype
+from ppl_vae.core.series import series_of, summed
 from ppl_vae.diagnostics.latents import unit_kl, unit_values
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ class TileStatistics:
         log_weights: `(particles, data)`.
         local_elbo: What the ELBO averages, `(particles, data)`.
         log_likelihood: Its mean over particles, `(data,)`.
-        local_kl: Per local site, its mean over particles, `(data,)`.
+        local_kl: Per local site, or series of sites, its mean over particles, `(data,)`.
         shared_kl: Per other site, its mean over particles, 0-d.
-        unit_kl: Per site, `(data, units)`.
-        values: Per site, the draws, `(particles, data, units)`.
+        unit_kl: Per site, `(data, units)`; of a series summed over time.
+        values: Per site, the draws, `(particles, data, units)`; `(particles, data, units, time)` of a series, NaN where
+            a step is masked.
     """
 
     log_weights: Tensor
@@ -48,7 +50,8 @@ class TileStatistics:
         local_kl: dict[str, Tensor] = {}
         shared_kl: dict[str, Tensor] = {}
         units, values = {}, {}
-        for name, kl in t.kl().items():
+        found = series_of(t)
+        for name, kl in summed(t, t.kl()).items():
             local = name not in t.latents or t.latents[name].is_local
             (local_kl if local and kl.dim() == 2 else shared_kl)[name] = kl.double().mean(0)
         for name, site in t.latents.items():
@@ -58,6 +61,13 @@ class TileStatistics:
                 units[name] = unit.double()
             if site.value.is_floating_point():
                 values[name] = unit_values(t, name)
+        for stem, names in found.items():
+            if names[0] in values:
+                values[stem] = torch.stack([values.pop(name) for name in names], -1)
+            if all(name in units for name in names):
+                units[stem] = torch.stack([units[name] for name in names]).sum(0)
+            for name in names:
+                units.pop(name, None)
         mean = t.log_likelihood.double().mean(0)
         return TileStatistics(t.log_weights, t.local_elbo, mean, local_kl, shared_kl, units, values)
 

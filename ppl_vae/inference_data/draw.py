@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import biject_to, constraints
@@ -15,6 +16,7 @@ from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
 from ppl_vae.core.half import array_of
 from ppl_vae.core.inputs import place_of
 from ppl_vae.core.predict import predict
+from ppl_vae.core.series import TIME, numbers, seen, series_of, stacked
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.datasets.files import check_fits
@@ -58,8 +60,11 @@ def posterior(
     inputs), and `unconstrained_posterior` where a latent does not range over all reals.
 
     Dimensions: `chain`, `draw`, `datum` (labelled by the data's numbers), plates by their names, a latent's own
-    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. A site whose name is a
-    dimension's, or holds a slash, is renamed (see `variable_names`). Observed data hold NaN where they are masked.
+    as `<site>_dim`, pixels as `channel`, `height`, `width`, columns of a table as `feature`. A series of sites (`z_0`,
+    `z_1`, …: at least three in the data plate, of one shape, drawn by the model in this order) is one variable `z` with
+    the dimension `time`, labelled by their numbers; its density is a sum over time. A site whose name is a dimension's,
+    or holds a slash, is renamed (see `variable_names`). What is masked is NaN: missing data, and the steps after the
+    end of a sequence, of latents and of new data, too.
     Draws of a guide are independent: chains only divide them, and r̂ says nothing (use `az.summary(…, kind="stats")`).
 
     Args:
@@ -131,6 +136,7 @@ def posterior(
         kept = _predictive_draws(probe, size, draws, chains, parse_bytes(memory), predictive_draws)
         local = {name for program in (probe.guide, probe.model) for name, s in program.items() if s.is_local}
         local |= {name for name, s in probe.contracted.items() if s.is_local} | log_likelihoods(probe).keys()
+        local |= series_of(probe).keys()
         inputs = constants(split, probe, spec)
         dimensions, variables = dimensions_of(probe, spec, dims, coords, index, chains, inputs.keys())
         index = np.asarray(dimensions.coords[DATUM])
@@ -212,9 +218,10 @@ def _draws(
                 continue
             if not site.is_local:
                 shared.setdefault(number, {})[name] = site.raw
-            put("posterior", name, site.value)
+            put("posterior", name, seen(t, name))
             real = _unconstrained(site)
             if real is not None:
+                real = real if (shown := seen(t, name)).shape != real.shape else real.where(~shown.isnan(), torch.nan)
                 put("unconstrained_posterior", name, real)
         for name, log_prob in log_likelihoods(t).items():
             put("log_likelihood", name, log_prob)
@@ -225,15 +232,18 @@ def _draws(
             latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
             drawn, _ = predict(vae, block.batch, chunk, values=latents)
             for name, site in drawn.items():
-                put("posterior_predictive", name, site.value[: kept - done])
+                put("posterior_predictive", name, site.seen[: kept - done])
             if with_density:
                 drawn, latent = predict(vae, block.batch, chunk)
                 for name, site in drawn.items():
-                    put("prior_predictive", name, site.value[: kept - done])
+                    put("prior_predictive", name, site.seen[: kept - done])
                 for name, site in latent.items():
-                    put("prior", name, site.value[: kept - done])
+                    put("prior", name, site.seen[: kept - done])
         done += chunk
-    result = {g: {n: np.concatenate(values) for n, values in part.items()} for g, part in parts.items()}
+    found = series_of(t)
+    result = {
+        g: stacked({n: np.concatenate(values) for n, values in part.items()}, found, 2) for g, part in parts.items()
+    }
     if with_density:
         e = evidence.result()
         result["sample_stats"] |= {"pareto_k": e.pareto_k.numpy(), "ess": e.ess.cpu().numpy()}
@@ -242,21 +252,21 @@ def _draws(
 
 
 def observations(t: Terms, array: Callable[[Tensor], NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
-    """Give the data that the model observes, by site; NaN where it masks them."""
-    return {
-        name: (array or _small)(site.seen[0]) for name, site in t.observed.items() if site.is_local and _has_value(site)
-    }
+    """Give the data that the model observes, by site or series of sites; NaN where it masks them."""
+    shown = {n: site.seen[0] for n, site in t.observed.items() if site.is_local and _has_value(site)}
+    return stacked({name: (array or _small)(value) for name, value in shown.items()}, series_of(t), 1)
 
 
 def log_likelihoods(t: Terms) -> dict[str, Tensor]:
     """Log p(x | z) of each observed local site, `(particles, data)`.
 
-    Sites with which others are summed out have one together, by their names.
+    Sites with which others are summed out have one together, by their names, and so have those of a series.
     """
     found: dict[str, Tensor] = {}
+    stems = {name: stem for stem, names in series_of(t).items() for name in names}
     for name, site in t.model.items():
         if site.is_observed and not site.is_deterministic and site.is_local:
-            key = ", ".join(site.stands_for) or name
+            key = ", ".join(site.stands_for) or stems.get(name, name)
             found[key] = found[key] + site.log_prob if key in found else site.log_prob
     return found
 
@@ -342,38 +352,50 @@ def dimensions_of(
     Raises:
         DataError: for `dims` and `coords` of what is not there, or of another size.
     """
+    longest = getattr(spec, "time", None)
     known = {**t.latents, **t.model, **t.contracted}
-    sites = {name: site for name, site in known.items() if not site.stands_for}
+    every = {name: site for name, site in known.items() if not site.stands_for}
+    steps = {names[0]: stem for stem, names in series_of(t).items()}
+    later = {name for names in series_of(t).values() for name in names[1:]}
+    sites = {steps.get(name, name): site for name, site in every.items() if name not in later}
     together = [key for key in log_likelihoods(t) if key not in sites]  # sites that have one density together
     plates = {plate for site in sites.values() for plate in site.plates}
-    pictured = {"channel", "height", "width", "feature", "factor"}
+    pictured = {"channel", "height", "width", "feature", "factor"} | ({TIME} if steps or longest is not None else set())
     given = {dim for named in (dims or {}).values() for dim in ([named] if isinstance(named, str) else named)}
     variables = variable_names([*sites, *together], {*others, *plates, *pictured, *given, *(coords or {})})
     names: dict[str, Sequence[str]] = {}
     labels: dict[str, Any] = {DATUM: index}
     sizes = {"chain": chains, DATUM: len(index)}
     observed = [name for name, site in t.observed.items() if site.is_local]
+    times: dict[str, list[str]] = {}
+    if longest is not None:
+        labels[TIME] = tuple(range(longest))
+    for stem, members in series_of(t).items():
+        step = numbers(members)
+        free = TIME not in plates and np.array_equal(labels.setdefault(TIME, step), step)
+        times[stem] = [TIME if free else f"{TIME}_{variables[stem]}"]
+        labels[times[stem][0]] = step
     for site_name, site in sites.items():
-        name = variables[site_name]
+        name, time = variables[site_name], times.get(site_name, [])
         event = site.value.dim() - 1 - site.is_local - len(site.plates)
-        if site_name in t.contracted and not site.is_observed:
+        if site.name in t.contracted and not site.is_observed:
             event = len(site.fn.event_shape)  # its value has axes of the sum
         own = [f"{name}_dim"] if event == 1 else [f"{name}_dim_{i}" for i in range(event)]
-        if observed[:1] == [site_name] and event == 3:
+        if observed[:1] == [site.name] and event == 3:
             own = ["channel", "height", "width"]
-        elif observed[:1] == [site_name] and event == 1:
-            own = ["feature"]
+        elif observed[:1] == [site.name] and (event == 1 or (event == 2 and longest is not None)):
+            own = ["feature"] if event == 1 else [TIME, "feature"]
             if spec is not None and spec.feature_names:
                 labels["feature"] = list(spec.feature_names)
-        names[name] = [*(plate.replace("/", ".") for plate in site.plates), *own]
+        names[name] = [*time, *(plate.replace("/", ".") for plate in site.plates), *own]
     names |= {variables[key]: [] for key in together}
     by_site = {site: names[name] for site, name in variables.items()}
     check_dims(dims, {**by_site, **names})
     names |= {variables.get(name, name): list(named) for name, named in (dims or {}).items()}
     for site_name, site in sites.items():
-        if site_name in t.contracted and not site.is_observed:
+        if site.name in t.contracted and not site.is_observed:
             continue
-        shape = site.value.shape[1 + site.is_local :]
+        shape = [len(labels[time]) for time in times.get(site_name, [])] + [*site.value.shape[1 + site.is_local :]]
         sizes |= dict(zip(names[variables[site_name]], map(int, shape), strict=True))
     if spec is not None and spec.factor_names:
         labels["factor"] = list(spec.factor_names)

@@ -24,6 +24,19 @@ def of_known(px: Any, x: Tensor) -> Any:
         >>> round(of_known(dist.Normal(torch.zeros(1, 2), 1.0).to_event(1), x).log_prob(x.nan_to_num()).item(), 3)
         -0.919
     """
+    return masked(px, ~x.isnan())
+
+
+def masked(px: Any, is_there: Tensor) -> Any:
+    """A distribution of independent elements, of which only those that are there have a density.
+
+    Args:
+        px: independent elements.
+        is_there: booleans that broadcast with `(data, *shape)`.
+
+    Raises:
+        DataError: the elements have one density together, of which no part can be masked.
+    """
     elements = factors(px)
     if elements.event_dim:
         raise DataError(
@@ -31,4 +44,4 @@ def of_known(px: Any, x: Tensor) -> Any:
             "values cannot be left out; expected independent elements. Fill in the missing values, or take another "
             "likelihood."
         )
-    return elements.mask(~x.isnan()).to_event(px.event_dim)
+    return elements.mask(is_there).to_event(px.event_dim)

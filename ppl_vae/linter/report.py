@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ppl_vae.core.series import series
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -55,9 +57,16 @@ class Report:
     def __str__(self) -> str:
         plates = ", ".join(map(repr, sorted(self.data_plates))) or "none: the batch is one joint observation"
         lines = [f"data plate: {plates}", "estimators:"]
-        width = max(map(len, self.estimators), default=0)
-        lines += [f"  {site:<{width}}  {name}: {why}" for site, (name, why) in self.estimators.items()] or ["  none"]
+        told = self._told()
+        width = max(map(len, told), default=0)
+        lines += [f"  {site:<{width}}  {name}: {why}" for site, (name, why) in told.items()] or ["  none"]
         lines.append(f"particles: {self.strategy}")
         lines += [f"  not {name}: {why}" for name, why in self.reasons.items()]
         lines += [str(warning) for warning in self.warnings] or ["no warnings"]
         return "\n".join(lines)
+
+    def _told(self) -> dict[str, tuple[str, str]]:
+        """The estimators by site, those of a series that are alike in one line."""
+        found = series(self.estimators)
+        names = {n: f"{sites[0]} … {sites[-1]}" for sites in found.values() for n in sites}
+        return {names.get(site, site): why for site, why in self.estimators.items()}

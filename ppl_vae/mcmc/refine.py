@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ppl_vae.core.data import take_data
 from ppl_vae.core.half import array_of
 from ppl_vae.core.run import terms
+from ppl_vae.core.series import seen, series_of, stacked
 from ppl_vae.core.tiles import blocks, first_data, inference, plan_rows
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
@@ -128,12 +129,12 @@ def _chains(
             for name, u in point.items():
                 shape = (chains, t.batch_size, *t.latents[name].value.shape[2:])
                 z = path.transform[name](u).movedim(path.axis[name], 0)
-                kept[name].append(array_of(z.reshape(shape)))
+                kept[name].append(array_of(z.reshape(shape).where(~seen(t, name)[:1].isnan(), torch.nan)))
             rates.append(array_of(rate.reshape(chains, -1)))
         tick(i + 1)
     steps = np.broadcast_to(array_of(size.reshape(chains, 1, -1)), (chains, draws, t.batch_size))
     return {
-        "posterior": {name: np.stack(values, axis=1) for name, values in kept.items()},
+        "posterior": stacked({name: np.stack(values, axis=1) for name, values in kept.items()}, series_of(t), 3),
         "sample_stats": {"acceptance_rate": np.stack(rates, axis=1), "step_size": steps},
         "observed_data": observations(t),
     }

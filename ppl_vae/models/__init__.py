@@ -9,6 +9,7 @@ from ppl_vae.models.hierarchical import Hierarchical as Hierarchical
 from ppl_vae.models.latent import Latent as Latent
 from ppl_vae.models.quantized import Quantized as Quantized
 from ppl_vae.models.semi_supervised import SemiSupervised as SemiSupervised
+from ppl_vae.models.state_space import StateSpace as StateSpace
 from ppl_vae.models.tabular import Tabular as Tabular
 from ppl_vae.models.topics import Topics as Topics
 from ppl_vae.models.vae import VAE as VAE

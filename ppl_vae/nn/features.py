@@ -42,7 +42,16 @@ class DataSpec(Protocol):
 
 
 def has_missing(spec: DataSpec) -> bool:
-    """True if values of x may be missing; specs need not say so."""
+    """True if values of x may be missing, which a model then has to mask; specs need not say so.
+
+    Raises:
+        DataError: x are sequences of varying length: another model would take their padding for data.
+    """
+    if getattr(spec, "time", None) is not None:
+        raise DataError(
+            "Got sequences of varying length for a model that would take their padding for data; expected "
+            "model=state_space guide=state_space, or a program of your own that takes (x, lengths)."
+        )
     return bool(getattr(spec, "missing", False))
 
 
@@ -71,7 +80,7 @@ class Rescale(nn.Module):
         super().__init__()
         self.log = spec.support in ("counts", "positive")
         self.top = float(spec.levels - 1) if spec.support == "integers" and spec.levels else 1.0
-        self.missing = has_missing(spec)
+        self.missing = bool(getattr(spec, "missing", False))
         self.register_buffer("one", torch.ones(()), persistent=False)  # carries dtype
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from ppl_vae.core.series import summed
 from ppl_vae.core.terms import Terms, analytic_kl, same, squeezed
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.schedules import Schedule
@@ -121,10 +122,10 @@ def advance(objective: "nn.Module", step: int, epoch: float) -> None:
 
 
 def metrics(t: Terms) -> dict[str, Tensor]:
-    """The unweighted ELBO, log p(x | z) and KL per site, on the same draws, nats per datum, detached."""
+    """The unweighted ELBO, log p(x | z) and KL per site (or series of sites), on the same draws, nats per datum."""
     scale = t.data_scale / t.total
     result = {"elbo": t.elbo.detach(), "log_likelihood": t.log_likelihood.detach().sum(-1).mean() * scale}
-    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in t.kl().items()}
+    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in summed(t, t.kl()).items()}
 
 
 def per_datum(t: Terms, kl: Tensor) -> Tensor:

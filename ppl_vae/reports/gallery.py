@@ -98,7 +98,9 @@ def gallery(
         if pixels.is_image:
             result.figures["samples"] = draw.samples_grid(pixels(new))
         else:
-            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), pixels(new), names, words)
+            drawn = pixels(new)
+            drawn = drawn[~np.isnan(drawn).any(-1)]  # not what is after the end of a sequence
+            result.figures["sample_marginals"] = draw.sample_marginals(pixels(shown), drawn, names, words)
     with inference(vae, x) as terms:
         torch.manual_seed(seed)
         with result.attempt("reconstructions"):
@@ -162,6 +164,8 @@ def _traversals(
 
     Quantiles of draws lie in the latent's support, whatever that is.
     """
+    if code.name not in t.latents:  # a series of sites
+        return None
     site = t.latents[code.name]
     if site.raw.numel() != site.value.numel() or len(t.latents) > 1:
         return None  # other latents would have to follow: which way, only the model knows
@@ -197,6 +201,11 @@ def _is_simplex(support: Any) -> bool:
     return isinstance(support, type(constraints.simplex))
 
 
+def rows(x: Array, spec: Any) -> Array:
+    """Data `(data, …)` as the rows of a table: of sequences each step is one, of others each datum."""
+    return x.reshape(-1, x.shape[-1]) if getattr(spec, "time", None) is not None else x.reshape(len(x), -1)
+
+
 class _Pixels:
     """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source."""
 
@@ -215,5 +224,5 @@ class _Pixels:
     def __call__(self, x: Tensor) -> Array:
         shown = self._restored(x)
         if not self.is_image:
-            return shown.reshape(len(shown), -1)
+            return rows(shown, self.spec)
         return np.clip((shown - self.low) / max(self.high - self.low, 1e-12), 0, 1)

@@ -15,23 +15,32 @@ from ppl_vae.cli.rows import save_rows
 
 
 def run(cfg: DictConfig, context: Context) -> Result:
-    """Write means and scales of the latents, by site, into `DIR/encoded/NAME.csv` (or `.parquet`, `.npz`)."""
+    """Write means and scales of the latents into `DIR/encoded/NAME.csv` (or `.parquet`, `.npz`).
+
+    They are by site; those of a series of sites (`z_0`, `z_1`, …) are one array, `(data, time, …)`.
+    """
     from ppl_vae.codes.encode import encode
     from ppl_vae.core.half import array_of
+    from ppl_vae.core.run import terms
+    from ppl_vae.core.series import series_of, stacked
 
     run, vae = opened(cfg, context)
     data = asked(cfg, run)
     with bar("codes") as progress:
         codes = encode(vae, data.split, num_particles=cfg.num_particles, seed=cfg.seed, progress=progress)
+    found = series_of(terms(vae, data.split[:1].batch(), mode="draw"))
+    locs, scales = ({n: array_of(getattr(c, part)) for n, c in codes.items()} for part in ("loc", "scale"))
+    locs, scales = stacked(locs, found, 1), stacked(scales, found, 1)
+    exact = {n: all(codes[step].is_exact for step in found.get(n, [n])) for n in locs}
     arrays: dict[str, Any] = {}
-    for name, code in codes.items():
-        arrays |= {name: array_of(code.loc), f"{name}_scale": array_of(code.scale)}
+    for name in locs:
+        arrays |= {name: locs[name], f"{name}_scale": scales[name]}
     path = save_rows(run.directory / "encoded", data, arrays, cfg.save.name, run.spec)
-    sites = {n: {"shape": list(code.loc.shape[1:]), "is_exact": code.is_exact} for n, code in codes.items()}
+    sites = {n: {"shape": list(loc.shape[1:]), "is_exact": exact[n]} for n, loc in locs.items()}
     record = {"run": str(run), "encoded": str(path), "data": len(data.split), "sites": sites}
     lines = [
-        f"{name} {tuple(code.loc.shape[1:])}: "
-        + ("the guide's own means and scales" if code.is_exact else f"averages over {cfg.num_particles} draws")
-        for name, code in codes.items()
+        f"{name} {tuple(loc.shape[1:])}: "
+        + ("the guide's own means and scales" if exact[name] else f"averages over {cfg.num_particles} draws")
+        for name, loc in locs.items()
     ]
     return Result(record=record, lines=[*lines, f"codes of {len(data.split)} data: {path}"])

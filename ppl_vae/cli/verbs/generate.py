@@ -134,8 +134,10 @@ def restored(run: Run, value: Any) -> Any:
 
 def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: Any) -> dict[str, Any]:
     from ppl_vae.core.generate import generate, of_data
+    from ppl_vae.core.half import array_of
     from ppl_vae.datasets.columns import value_names
     from ppl_vae.reports import figures
+    from ppl_vae.reports.gallery import rows
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
         few = min(cfg.n, MOST)
@@ -145,6 +147,11 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
         return {"samples": figures.samples_grid(np.clip(restored(run, means), 0, 1))}
     data = run.data.test if len(run.data.test) else run.data.train
     seen = restored(run, data.batch()[0])
+    if run.spec.time is not None:
+        there = np.arange(run.spec.time) < array_of(data.batch()[1])[:, None]
+        seen = np.where(there[..., None], seen, np.nan)
     samples = of_data(drawn, like[0]) if isinstance(drawn, dict) else drawn
     names, words = run.spec.feature_names, value_names(run.spec)
-    return {"samples": figures.sample_marginals(seen, restored(run, samples), names, words)}
+    made = rows(restored(run, samples), run.spec)
+    made = made[~np.isnan(made).any(-1)]  # not what is after the end of a sequence
+    return {"samples": figures.sample_marginals(rows(seen, run.spec), made, names, words)}
