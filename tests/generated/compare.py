@@ -32,7 +32,7 @@ from .program import BINARY, INDEX, ONE_HOT, Program, tidy
 
 FIRST, SECOND, GROSS = 4.0, 5.0, 15.0
 EXACT = 1e-5
-"""Rounding, and the quadrature of the oracle in two dimensions (3e-6 seen, where ours has no noise), relative to 1 + |number|."""
+"""Rounding, and quadrature in two dimensions (3e-6 seen, where closed KLs leave no noise), relative to 1 + |number|."""
 
 REFUSALS = (PplVaeError, ValueError, TypeError)
 
