@@ -103,9 +103,14 @@ def stacked(arrays: Mapping[str, NDArray[Any]], found: Series, axis: int) -> dic
 
 
 def seen(t: "Terms", name: str) -> Tensor:
-    """A latent's values with NaN where the model masks it: there it is no part of the posterior."""
+    """A latent's values; of a step of a series with NaN where the model masks it, which is no part of the posterior.
+
+    Any other masked latent keeps its law: what is masked is its cost.
+    """
     q, p = t.latents[name], t.model.get(name)
-    return q.value if p is None or not p.is_masked or p.value.shape != q.value.shape else p.seen
+    if p is None or not p.is_masked or p.value.shape != q.value.shape:
+        return q.value
+    return p.seen if any(name in names for names in series_of(t).values()) else q.value
 
 
 def summed(t: "Terms", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
