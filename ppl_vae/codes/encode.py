@@ -58,8 +58,8 @@ def encode(
     over `num_particles` draws: only what is not known is drawn (Rao and Blackwell). A distribution without moments,
     such as a flow, counts with the values that it draws.
 
-    A category has the probabilities of its values as `loc`, `(data, categories)`. A latent that the model masks (a step
-    after the end of a sequence) is no part of the posterior: NaN.
+    A category has the probabilities of its values as `loc`, `(data, categories)`. A step of a series of sites that the
+    model masks (after the end of a sequence) is no part of the posterior: NaN.
 
     Args:
         vae: the pair.

@@ -64,7 +64,7 @@ def unit_kl(t: "Terms", name: str) -> Tensor | None:
 def unit_values(t: "Terms", name: str) -> Tensor:
     """Values of a local site, `(particles, data, units)`; expected ones where they depend on an enumerated site.
 
-    They are NaN where the model masks them.
+    Steps of a series are NaN where the model masks them.
     """
     value = seen(t, name).detach().double()
     lead = t.latents[name].particle_axis + 2
