@@ -36,6 +36,12 @@ _GENERATED = ("<frozen", "<string>", "<eval_with_key>", "<__array_function__")
 """Names of sources that Python, torch and numpy give to code they write themselves."""
 
 
+def module_of(thing: object) -> str:
+    """The module that a function, a class or a frame's globals say they are of; empty for code that `exec` runs."""
+    name = thing.get("__name__") if isinstance(thing, dict) else getattr(thing, "__module__", None)
+    return name if isinstance(name, str) else ""
+
+
 def is_library(module: str) -> bool:
     """True for a module of the standard library, of a package that calls a user's programs, or of ours."""
     root = module.split(".")[0]
@@ -51,7 +57,7 @@ def in_known_lines(error: BaseException) -> bool:
 
 
 def _is_known(frame: FrameType) -> bool:
-    module = frame.f_globals.get("__name__") or ""
+    module = module_of(frame.f_globals)
     if is_library(module) or module.split(".")[0] in DEPENDENCIES:
         return True
     return not module and frame.f_code.co_filename.startswith(_GENERATED)  # `python -c` is a user's, and has a module
@@ -59,7 +65,7 @@ def _is_known(frame: FrameType) -> bool:
 
 def is_users(frame: FrameType, ours: tuple[str, ...] = ()) -> bool:
     """True for code that a user wrote, and for the modules of `ours`."""
-    module = frame.f_globals.get("__name__") or ""
+    module = module_of(frame.f_globals)
     root = module.split(".")[0]
     if root == "ppl_vae":
         return module.startswith(ours)

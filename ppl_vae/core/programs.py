@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
 from ppl_vae.errors import ArgumentError
-from ppl_vae.frames import is_library
+from ppl_vae.frames import is_library, module_of
 
 P = ParamSpec("P")
 
@@ -206,7 +206,7 @@ def _borrowed(program: Any) -> Iterator[tuple[str, nn.Module]]:
     while isinstance(program, nn.Module) and todo:
         name = todo.pop()
         method = getattr(type(program), name, None)
-        if name in seen or not isinstance(method, types.FunctionType) or is_library(method.__module__):
+        if name in seen or not isinstance(method, types.FunctionType) or is_library(module_of(method)):
             continue
         seen.add(name)
         yield from _modules_behind(method)
@@ -252,7 +252,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
             yield from walk("self", value.__self__, depth + 1)
             yield from walk(name, value.__func__, depth + 1)
         elif isinstance(value, types.FunctionType):
-            module = value.__module__ or ""
+            module = module_of(value)
             if is_library(module) and not module.startswith("ppl_vae"):
                 # A library's wrapper (a handler used as a decorator) holds the user's function in its closure.
                 named = []
@@ -272,7 +272,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
         elif isinstance(value, dict):
             for key, part in list(value.items())[:1000]:
                 yield from walk(f"{name}_{key}", part, depth + 1)
-        elif not isinstance(value, (type, types.ModuleType, Tensor)) and not is_library(type(value).__module__):
+        elif not isinstance(value, (type, types.ModuleType, Tensor)) and not is_library(module_of(type(value))):
             for key, part in getattr(value, "__dict__", {}).items():
                 yield from walk(key, part, depth + 1)
             call = vars(type(value)).get("__call__")

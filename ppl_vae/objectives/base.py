@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ppl_vae.core.series import summed
 from ppl_vae.core.terms import Terms, analytic_kl, same, squeezed
 from ppl_vae.errors import ArgumentError, CheckError
+from ppl_vae.frames import module_of
 from ppl_vae.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def as_objective(objective: Any) -> Objective:
     expected = "expected an objective of ppl_vae, or a function of (vae, batch, total) that returns a Bound"
     if isinstance(objective, type):
         raise ArgumentError(f"Got the class {objective.__name__}, {expected}. Make one of it: {objective.__name__}().")
-    if type(objective).__module__.split(".")[0] == "pyro":
+    if module_of(type(objective)).split(".")[0] == "pyro":
         raise ArgumentError(
             f"Got {type(objective).__name__} of Pyro, {expected}. Use pv.objectives.ELBO(): it takes what Trace_ELBO, "
             "TraceMeanField_ELBO, TraceGraph_ELBO and TraceEnum_ELBO are for, by the estimators of the sites."

@@ -14,6 +14,7 @@ from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.programs import Parameters
 from ppl_vae.errors import DamagedError, RunError
 from ppl_vae.files import manifest
+from ppl_vae.frames import module_of
 from ppl_vae.runs import state as serialize
 from ppl_vae.runs.recorder import REFERENCE
 
@@ -36,7 +37,7 @@ def choose(batch: tuple[Any, ...], vae: nn.Module) -> tuple[Any, ...]:
 def _made(vae: nn.Module) -> Iterator[Tensor]:
     """The parameters that programs have made when first run: those of `pyro.param`, and of autoguides."""
     for module in vae.modules():
-        names = {cls.__module__ for cls in type(module).__mro__}
+        names = {module_of(cls) for cls in type(module).__mro__}
         if isinstance(module, Parameters) or any(n.startswith(("pyro.infer.autoguide", "pyro.contrib")) for n in names):
             yield from module.parameters()
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import ArgumentError, RunError
+from ppl_vae.frames import module_of
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ def require_bare(*modules: Any) -> None:
 
 
 def _sharded(module: nn.Module) -> bool:
-    inside = type(module).__module__.startswith("torch.distributed.")
+    inside = module_of(type(module)).startswith("torch.distributed.")
     return inside or any(type(p).__name__ == "DTensor" for p in module.parameters(recurse=False))
 
 

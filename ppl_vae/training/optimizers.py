@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ppl_vae.errors import ArgumentError, CheckError, PplVaeError
+from ppl_vae.frames import module_of
 
 EXAMPLE = "such as optimizer=functools.partial(torch.optim.Adam, lr=1e-3)"
 
@@ -119,7 +120,7 @@ def _refuse_kinds(factory: Any) -> None:
             f"Got an {made} that is made already, expected what makes it: pairs may make parameters when they first "
             f"run, and it is to train them all. Pass a function of parameters, {EXAMPLE}."
         )
-    if type(factory).__module__.startswith("pyro.") or getattr(factory, "__module__", "").startswith("pyro.optim"):
+    if module_of(type(factory)).startswith("pyro.") or module_of(factory).startswith("pyro.optim"):
         raise ArgumentError(
             "Got an optimizer of Pyro, which keeps one for every parameter of its global store; expected one of "
             f"torch.optim, {EXAMPLE}."

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 import multiprocessing
 import threading
 
@@ -315,3 +316,31 @@ def test_modules_that_a_module_borrows_are_owned():
         before = net.weight.detach().clone()
         step(vae, torch.randn(4, D))
         assert not torch.equal(net.weight, before)
+
+
+NAMELESS = """
+class Linear(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(self.linear(x), 1.0).to_event(1))
+
+
+def model(x):
+    with pyro.plate("data", x.shape[0]):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(torch.cat([z, -z], -1), 1.0).to_event(1), obs=x)
+"""
+
+
+@pytest.mark.parametrize("name", [{}, {"__name__": None}, {"__name__": 3}, {"__name__": "nowhere"}], ids=str)
+def test_programs_run_by_exec_say_no_module_and_are_a_users(name):
+    made = {"torch": torch, "pyro": pyro, "dist": dist, **name}
+    exec(NAMELESS, made)
+    vae = pv.VAE(made["model"], made["Linear"]())
+    history = pv.fit(vae, pv.datasets.from_arrays(torch.zeros(20, 4)), epochs=1, batch_size=10, seed=0)
+    assert len(history.rows) == 1
+    assert math.isfinite(pv.evaluate(vae, torch.zeros(3, 4), num_particles=2).summary["elbo"])
