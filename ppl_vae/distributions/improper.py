@@ -37,7 +37,9 @@ class Flat(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same with a larger batch shape."""
-        return type(self)(self.event_shape[0], batch_shape)
+        wider = self.__new__(type(self))  # sizes of a captured program are symbols, which checks would bind
+        super(Flat, wider).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        return wider
 
     def sample(self, sample_shape: Any = torch.Size()) -> NoReturn:  # noqa: B008 - torch's own signature
         """Refused.

@@ -174,3 +174,12 @@ def test_a_saved_program_loads(tmp_path):
     torch.export.save(export(vae, (x,))["encoder"], buffer)
     buffer.seek(0)
     assert torch.export.load(buffer).module()(x[:1])["z"]["scale_tril"].shape == (1, 8, 8)
+
+
+def test_an_autoencoder_has_both_halves_though_no_prior():
+    vae, (x,) = pair("Autoencoder", "Deterministic")
+    programs = export(vae, (x,))
+    code = programs["encoder"].module()(x[:3])["z"]["v"]
+    logits = programs["decoder"].module()({"z": code})["x"]["logits"]
+    with torch.no_grad():
+        torch.testing.assert_close(logits, vae.model.likelihood(vae.model.decoder(code)).base_dist.logits)
