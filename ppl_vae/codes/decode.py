@@ -69,8 +69,8 @@ def decode(
     n, batch = count(latents), as_pair_takes(reference_batch(vae, like), vae)
 
     def held(few: tuple[Any, ...]) -> Callable[[int, int], dict[str, Tensor]]:
-        sites = latent_sites(vae, few)
-        values, shared = as_latents(latents, sites), shared_latents(vae, few)
+        sites, shared = latents_of(vae, few)
+        values = as_latents(latents, sites)
 
         def part(first: int, size: int) -> dict[str, Tensor]:
             own = {name: placed(value[first : first + size], sites[name]) for name, value in values.items()}
@@ -97,15 +97,16 @@ def count(latents: Any) -> int:
     return lengths.pop()
 
 
-def latent_sites(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, Site]:
-    """The latents of a datum, as the model draws them."""
-    return {name: site for name, site in predict(vae, batch)[1].items() if site.is_local}
+def latents_of(vae: "VAE", batch: tuple[Any, ...]) -> tuple[dict[str, Site], dict[str, Tensor]]:
+    """The latents of a datum where the model has them, and a draw from the guide of those that all data share.
 
-
-def shared_latents(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, Tensor]:
-    """One draw from the guide of the latents that all data share, as the programs take them."""
+    The guide draws what it has, so that a prior need not be one that can be drawn from.
+    """
     t = terms(vae, batch, mode="draw")
-    return {name: site.raw for name, site in t.latents.items() if not site.is_local and name in t.model}
+    guided = {name: site for name, site in t.latents.items() if name in t.model}
+    held = {name: site.raw for name, site in guided.items()}
+    sites = {name: site for name, site in predict(vae, batch, values=held)[1].items() if site.is_local}
+    return sites, {name: held[name] for name, site in guided.items() if not site.is_local}
 
 
 def placed(value: Tensor, site: Site) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from ppl_vae.codes.decode import decode, latent_sites
+from ppl_vae.codes.decode import decode, latents_of
 from ppl_vae.codes.encode import encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
@@ -88,7 +88,7 @@ def interpolate(
     t = torch.linspace(0, 1, steps)
     few = first_data(vae, first)
     with inference(vae, few):
-        sites = latent_sites(vae, few)
+        sites, _ = latents_of(vae, few)
     latents: dict[str, Tensor] = {}
     for name in ends[0]:
         support = support_of(sites[name].fn)

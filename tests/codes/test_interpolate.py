@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.datasets import Spec
 from ppl_vae.errors import ArgumentError, DataError
 from tests.codes.test_decode import conditional
 
@@ -70,3 +71,15 @@ def test_what_cannot_be_meant_is_refused():
     coins = echo(lambda: dist.Bernoulli(0.5), lambda x: dist.Bernoulli(torch.sigmoid(x)))
     with pytest.raises(ArgumentError, match="between whose values nothing lies"):
         pv.interpolate(coins, A, B)
+
+
+def test_an_autoencoder_has_ways_between_its_codes_though_no_prior():
+    spec = Spec((6,), "real")
+    model = pv.models.Autoencoder(spec, latent_dim=2)
+    vae = pv.VAE(model, pv.guides.Deterministic(spec, model))
+    start, end = torch.randn(3, 6), torch.randn(3, 6)
+    way = pv.interpolate(vae, start, end, 3)
+    middle = (pv.encode(vae, start)["z"].loc + pv.encode(vae, end)["z"].loc) / 2
+    torch.testing.assert_close(way[:, 1], pv.decode(vae, middle, like=start))
+    with torch.no_grad():
+        torch.testing.assert_close(way[:, 1], model.likelihood(model.decoder(middle)).mean)
