@@ -191,13 +191,11 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., A
     import torch._inductor
 
     from ppl_vae.compile.kernels.decompositions import decompositions
-    from ppl_vae.compile.kernels.products import has_own, with_own_products
+    from ppl_vae.compile.kernels.products import with_faster
 
     on_cpu = all(t.device.type == "cpu" for t in inputs)
     if on_cpu:
-        graph = record(graph, inputs, decompositions())
-        if has_own():
-            graph = with_own_products(graph)
+        graph = with_faster(record(graph, inputs, decompositions()))
     options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": on_cpu}
     log = logging.getLogger("torch._inductor")
     level = log.level

@@ -19,12 +19,6 @@ log = logging.getLogger(__name__)
 Opener = Callable[[str], IO[bytes]]
 
 
-def cache_folder(name: str) -> Path:
-    """Give the user's folder for a downloaded data set: ``$XDG_CACHE_HOME/ppl_vae/name``, or below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ppl_vae" / name
-
-
 def open_url(url: str) -> IO[bytes]:
     """Open an address for reading; a server that says nothing for half a minute is given up."""
     stream: IO[bytes] = urlopen(url, timeout=30)

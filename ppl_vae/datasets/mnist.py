@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Unpack
 
 from ppl_vae.datasets.dataset import Dataset
-from ppl_vae.datasets.download import Opener, cache_folder, fetch_all, open_url
+from ppl_vae.datasets.download import Opener, fetch_all, open_url
 from ppl_vae.datasets.idx import load_idx
 from ppl_vae.datasets.keywords import source
 from ppl_vae.datasets.preparation import PIXELS, Pixels
 from ppl_vae.errors import DataError
+from ppl_vae.files.cache import cache_folder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ppl_vae.compile import cost
 from ppl_vae.compile.capture import compiled, record
-from ppl_vae.compile.kernels.products import mkl_is_slow, with_onednn
+from ppl_vae.compile.kernels.products import takes_onednn, with_onednn
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.data import pair_dtype
@@ -156,7 +156,7 @@ class Measure:
         ways: dict[str, tuple[str, Callable[[], Callable[..., list[Tensor]]]]] = {}
         if self.tiles > cost.runs_to_pay(graph, self.vae.device):
             ways["its graph, compiled"] = "compiled", lambda: compiled(graph, batch)
-        if mkl_is_slow():
+        if takes_onednn():
             ways["its graph, products by oneDNN"] = "with products by oneDNN", lambda: with_onednn(graph)
         run: Callable[..., Any] = graph
         told_of: list[str] = []

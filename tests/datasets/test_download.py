@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from ppl_vae.datasets.download import cache_folder, fetch, fetch_all, open_url
+from ppl_vae.datasets.download import fetch, fetch_all, open_url
 from ppl_vae.errors import DataError
 
 CONTENT = b"images" * 1000
@@ -79,11 +79,3 @@ def test_real_addresses_are_opened(tmp_path):
     (tmp_path / "source" / "f").write_bytes(CONTENT)
     fetch("f", SUM, [(tmp_path / "source").as_uri()], tmp_path, open_url)
     assert (tmp_path / "f").read_bytes() == CONTENT
-
-
-def test_the_cache_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder("mnist") == tmp_path / "ppl_vae" / "mnist"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder("mnist") == tmp_path / ".cache" / "ppl_vae" / "mnist"

@@ -86,7 +86,7 @@ def test_what_pays_compiling_is_compiled_unless_it_cannot_be(monkeypatch):
     vae = pv.VAE(Model(), Guide())
     x = (torch.rand(7, 6) < 0.5).float()
     monkeypatch.setattr(tiles, "TILE", 5_000)
-    monkeypatch.setattr(pieces, "mkl_is_slow", lambda: False)
+    monkeypatch.setattr(pieces, "takes_onednn", lambda: False)
     expected = pv.evaluate(vae, x, 300)
     assert expected.how == "its graph"
     monkeypatch.setattr(cost, "compile_seconds", lambda graph: 0.0)

@@ -1,9 +1,10 @@
-"""Matrix products where torch's own choice, MKL, leaves half of a processor idle."""
+"""Matrix products by what is faster on this processor than torch's own choice, MKL."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,42 @@ import torch
 from torch import Tensor, fx
 from torch.torch_version import TorchVersion
 
+from ppl_vae.compile.kernels.choice import is_faster
+
 aten = torch.ops.aten
 
 LARGE = 8_000_000
 """Operations (two per multiplication) from which oneDNN pays when Python calls it: below, calls cost what it saves."""
 
+_CODE = Path(__file__).with_name("product.cpp")
+
 SMALL = 10_000
 """Operations below which generated code, too, has nothing to win."""
 
 
-@functools.cache
-def mkl_is_slow() -> bool:
-    """True if this processor has AVX-512 that MKL does not use, because Intel did not make it.
-
-    Told by what the machine is, not by timing it: equal runs give equal numbers.
-    """
-    if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()[:1000]
-    except OSError:
-        return False
+def is_possible() -> bool:
+    """True if `product.cpp` is written for this processor, and for the interface that this torch has."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and TorchVersion(torch.__version__) >= "2.10"
 
 
-def has_own() -> bool:
-    """True if `product` is worth having, and this torch has the interface that it is written for."""
-    return mkl_is_slow() and TorchVersion(torch.__version__) >= "2.10"
+def takes_onednn() -> bool:
+    """True if oneDNN is the faster one for large products."""
+    return torch.backends.mkldnn.is_available() and is_faster("large", _by_onednn)
+
+
+def takes_own() -> bool:
+    """True if `product` is the faster one for small products; it is compiled to be measured."""
+    return is_possible() and is_faster("small", _by_own, _CODE.read_text(encoding="utf-8"))
+
+
+def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
+    done: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right.t(), None, "none", [], "")
+    return done
+
+
+def _by_own(left: Tensor, right: Tensor) -> Tensor:
+    done: Tensor = product()(left, right.t(), None)
+    return done
 
 
 @functools.cache
@@ -47,7 +58,7 @@ def product() -> Any:
     """
     from torch._inductor.codecache import CppCodeCache
 
-    CppCodeCache.load(Path(__file__).with_name("product.cpp").read_text())
+    CppCodeCache.load(_CODE.read_text(encoding="utf-8"))
     torch.library.register_fake(
         "ppl_vae::product", lambda left, weight, bias: left.new_empty(left.shape[0], weight.shape[0])
     )
@@ -56,18 +67,26 @@ def product() -> Any:
 
 def with_onednn(graph: fx.GraphModule) -> fx.GraphModule:
     """The same graph with its large float32 products done by oneDNN; equal to rounding."""
-    return _with_products(graph, LARGE, torch.ops.mkldnn._linear_pointwise.default, "none", [], "")
+    return _with_products(graph, range(LARGE, sys.maxsize), torch.ops.mkldnn._linear_pointwise.default, "none", [], "")
 
 
-def with_own_products(graph: fx.GraphModule) -> fx.GraphModule:
-    """The same graph with its float32 products done by `product`, for a compiler; equal to rounding."""
-    return _with_products(graph, SMALL, product())
+def with_faster(graph: fx.GraphModule) -> fx.GraphModule:
+    """The same graph with what is faster here for its float32 products, for a compiler; equal to rounding.
+
+    `product` does the small ones, and passes large ones on to oneDNN.
+    """
+    if not is_possible():
+        return graph
+    for taken, sizes in ((takes_own, range(SMALL, LARGE)), (takes_onednn, range(LARGE, sys.maxsize))):
+        if any(operations(node) in sizes for node in graph.graph.nodes) and taken():
+            graph = _with_products(graph, sizes, product())
+    return graph
 
 
-def _with_products(graph: fx.GraphModule, least: int, operation: Any, *options: Any) -> fx.GraphModule:
+def _with_products(graph: fx.GraphModule, sizes: range, operation: Any, *options: Any) -> fx.GraphModule:
     graph = copy.deepcopy(graph)
     for node in list(graph.graph.nodes):
-        if operations(node) >= least and _fits(node, graph):
+        if operations(node) in sizes and _fits(node, graph):
             *bias, left, right = node.args
             with graph.graph.inserting_before(node):
                 weight = graph.graph.call_function(aten.t.default, (right,))
