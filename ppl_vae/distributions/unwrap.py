@@ -7,6 +7,7 @@ import pyro.distributions as dist
 from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch.distributions import Independent, constraints
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 
 def layers(fn: Any) -> Iterator[Any]:
@@ -88,6 +89,6 @@ def support_of(fn: Any) -> Any:
         support = fn.support
     except (NotImplementedError, AttributeError):
         return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    while isinstance(support, (constraints.independent, MixtureSameFamilyConstraint)):
+        support = support.base_constraint  # that of a mixture is that of its components
     return support

@@ -83,3 +83,26 @@ def test_an_autoencoder_has_ways_between_its_codes_though_no_prior():
     torch.testing.assert_close(way[:, 1], pv.decode(vae, middle, like=start))
     with torch.no_grad():
         torch.testing.assert_close(way[:, 1], model.likelihood(model.decoder(middle)).mean)
+
+
+@pytest.mark.parametrize("event", [0, 1])
+def test_latents_of_a_mixture_have_the_ways_of_its_components(event):
+    def mixture():
+        means, weights = torch.tensor([-1.0, 1.0]), dist.Categorical(torch.ones(2))
+        if not event:
+            return dist.MixtureSameFamily(weights, dist.LogNormal(means, 1.0)).expand([2]).to_event(1)
+        return dist.MixtureSameFamily(weights, dist.LogNormal(means[:, None].expand(2, 2), 1.0).to_event(1))
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", mixture())
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.LogNormal(x, 0.1).to_event(1))
+
+    vae, start, end = pv.VAE(model, guide), torch.zeros(1, 2), torch.ones(1, 2)
+    ends = [pv.encode(vae, x)["z"].loc for x in (start, end)]
+    way = pv.interpolate(vae, start, end, 3)
+    torch.testing.assert_close(way[:, 1], (ends[0] * ends[1]).sqrt())  # halfway between the logarithms
