@@ -33,8 +33,12 @@ def _versions(python: str) -> dict[str, str]:
 
 
 def _machine() -> str:
+    """The processor: its name, and what tells it from others of that name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
         return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
+    told = {key.strip(): value.strip() for key, value in lines.items()}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    return f"{name}, family {told['cpu family']}, model {told['model']}" if "cpu family" in told else name

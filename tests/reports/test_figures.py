@@ -52,6 +52,10 @@ CASES = {
         )
     ),
     "marginals": lambda: draw.sample_marginals(RNG.normal(size=(30, 14)), RNG.normal(size=(20, 14))),
+    "samples that have ended": lambda: draw.sample_marginals(
+        RNG.normal(size=(30, 3)), np.array([[0.1, np.nan, np.nan], [0.2, 1e9, np.nan]])
+    ),
+    "nothing there": lambda: draw.sample_marginals(np.full((3, 1), np.nan), np.full((2, 1), np.nan)),
     "constant column": lambda: draw.sample_marginals(np.zeros((30, 1)), np.zeros((20, 1)), ["c"]),
     "table rebuilt": lambda: draw.feature_reconstructions(RNG.normal(size=(30, 5)), RNG.normal(size=(30, 5))),
     "table traversed": lambda: draw.feature_traversals(

@@ -49,7 +49,7 @@ def sample_marginals(
 
     Args:
         data: `(n, features)`; NaN is left out.
-        samples: `(m, features)`.
+        samples: `(m, features)`; NaN is left out.
         feature_names: names of the features.
         words: of each feature what its values 0, 1, … are called, or nothing.
     """
@@ -58,22 +58,19 @@ def sample_marginals(
     count = min(data.shape[1], _MOST)
     figure, panels = _panels(count)
     for i, axes in enumerate(panels):
-        column = data[~np.isnan(data[:, i]), i]
-        low, high = np.quantile(np.concatenate([column, samples[:, i]]), [0.002, 0.998])
+        column, drawn = (values[~np.isnan(values[:, i]), i] for values in (data, samples))
+        both = np.concatenate([column, drawn])
+        low, high = np.quantile(both, [0.002, 0.998]) if both.size else (0.0, 0.0)
         whole = np.all(column == np.round(column)) and high - low < 40
         bins = np.arange(np.floor(low) - 0.5, np.ceil(high) + 1) if whole else np.linspace(low, high, 31)
         if high <= low:
             bins = np.array([low - 0.5, low + 0.5])
-        axes.hist(column, bins=bins, density=True, color=BLUE, alpha=0.45, label="data")
-        axes.hist(
-            samples[:, i],
-            bins=bins,
-            density=True,
-            color=VERMILION,
-            histtype="step",
-            linewidth=1.5,
-            label="model",
-        )
+        seen = {"color": BLUE, "alpha": 0.45, "label": "data"}
+        made = {"color": VERMILION, "histtype": "step", "linewidth": 1.5, "label": "model"}
+        for values, style in ((column, seen), (drawn, made)):
+            # A density needs something within its bins: a few sequences may all have ended before this step.
+            density = bool(np.any((values >= bins[0]) & (values <= bins[-1])))
+            axes.hist(values, bins=bins, density=density, **style)
         axes.set_title(names[i], fontsize=8.5)
         axes.set_yticks([])
         _called(axes.xaxis, words, i)
