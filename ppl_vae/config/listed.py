@@ -127,13 +127,17 @@ def find(path: Any, where: str) -> Any | None:
 @cache
 def _listed(package: str) -> Listed:
     """All that is listed, or all of one package that is imported on demand."""
+    from torch.distributions import Distribution
+
     places: dict[int, tuple[Any, str]] = {}
     homes: set[str] = set()
     for place in PLACES:
         root = place.module.partition(".")[0]
         if (root in ON_DEMAND) != bool(package) or (package and (root != package or not _is_there(package))):
             continue
+        checks = Distribution._validate_args
         module = importlib.import_module(place.module)
+        Distribution.set_default_validate_args(checks)  # zuko switches the checks of all distributions off
         for found in _of(place, module):
             places[id(found)] = found, place.module
             homes |= {place.module, found.__module__} & sys.modules.keys()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.functional import call_with
 from ppl_vae.core.observed import Missing
 from ppl_vae.core.programs import FunctionProgram, Parameters, SizedPlates, allow_local_params, as_module
@@ -76,7 +77,7 @@ class VAE(nn.Module):
     def forward(self, program: str, *batch: Any) -> Any:
         """Run `"model"` or `"guide"` on a batch, with the pair's own parameters."""
         try:
-            with self.params.owned(), SizedPlates(), Missing():
+            with self.params.owned(), SizedPlates(), Missing(), Adapters():
                 result = getattr(self, program)(*batch)
         except Exception:
             _forget_plates(self)

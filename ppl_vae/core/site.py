@@ -12,9 +12,9 @@ from ppl_vae.core.axes import Axes, Scale
 from ppl_vae.core.half import wide_log_prob, widened
 from ppl_vae.core.moments import moments
 from ppl_vae.core.observed import hidden
-from ppl_vae.core.supports import family, refusal
+from ppl_vae.core.supports import refusal
 from ppl_vae.distributions.relaxed import relaxed_log_prob
-from ppl_vae.distributions.unwrap import is_masked, unmasked
+from ppl_vae.distributions.unwrap import family, is_masked, unmasked
 from ppl_vae.errors import CheckError, DataError
 
 

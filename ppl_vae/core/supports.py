@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae.core.observed import Message, outside
 from ppl_vae.distributions.open_beta import OpenBeta
-from ppl_vae.distributions.unwrap import innermost, layers, support_of
+from ppl_vae.distributions.unwrap import family, innermost, layers, support_of
 from ppl_vae.errors import DataError
 
 
@@ -65,11 +65,6 @@ def advice(fn: Any, value: Tensor) -> str:
     if isinstance(base, (dist.Bernoulli, dist.ContinuousBernoulli, dist.Beta)):
         return "Rescale the data (x / 255 for bytes), or take a likelihood that fits their range."
     return "Rescale the data, or take a likelihood that fits their range."
-
-
-def family(fn: Any) -> str:
-    """The name of a distribution without what is wrapped around it."""
-    return type(innermost(fn)).__name__
 
 
 def told(support: Any) -> str:

@@ -9,6 +9,8 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch.distributions import Independent, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
+from ppl_vae.distributions.adapted import Adapted
+
 
 def layers(fn: Any) -> Iterator[Any]:
     """The distribution, and one after the other those that it is wrapped around."""
@@ -70,6 +72,17 @@ def is_masked(fn: Any) -> bool:
 def mask_of(fn: Any) -> Any:
     """The outermost mask of a distribution; None without one."""
     return next((layer._mask for layer in layers(fn) if isinstance(layer, MaskedDistribution)), None)
+
+
+def family(fn: Any) -> str:
+    """The name of a distribution without what is wrapped around it.
+
+    Example:
+        >>> family(dist.Normal(0.0, 1.0).mask(False))
+        'Normal'
+    """
+    last = innermost(fn)
+    return type(last.base if isinstance(last, Adapted) else last).__name__
 
 
 def is_detached(fn: Any) -> bool:

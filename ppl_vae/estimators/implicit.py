@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.distributions.unwrap import elements
+from ppl_vae.distributions.unwrap import elements, family, support_of
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
 
@@ -49,7 +49,7 @@ def has_implicit(q: Any) -> bool:
     q = elements(q)
     if isinstance(q, dist.VonMises):
         return True
-    if q.event_shape or getattr(q.support, "is_discrete", True):
+    if q.event_shape or getattr(support_of(q), "is_discrete", True):
         return False
     try:
         with torch.enable_grad():
@@ -90,7 +90,7 @@ def implicit_draw(q: Any) -> Tensor:
         value = base.cdf(z)
     except NotImplementedError:
         raise ArgumentError(
-            f"{type(q).__name__} has no distribution function that can be differentiated. "
+            f"{family(q)} has no distribution function that can be differentiated. "
             "Use Pathwise() where it has rsample, else ScoreFunction()."
         ) from None
     density = base.log_prob(z).detach().exp()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
+from ppl_vae.distributions.unwrap import family
 from ppl_vae.errors import ArgumentError
 from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.implicit import has_implicit, implicit_draw
@@ -34,12 +35,12 @@ class Reparameterized(Estimator):
         if transport is None:
             if self.antithetic or self.common:
                 raise ArgumentError(
-                    f"Antithetic and common noise need an explicit z = g(ε; φ); {type(q).__name__} has none. "
+                    f"Antithetic and common noise need an explicit z = g(ε; φ); {family(q)} has none. "
                     "Use Pathwise() at this site."
                 )
             if not q.has_rsample and not has_implicit(q):
                 raise ArgumentError(
-                    f"{type(q).__name__} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
+                    f"{family(q)} has no reparameterized draws. Use ScoreFunction(), or Enumerate() or "
                     "Concrete() for a discrete site."
                 )
             return q() if q.has_rsample else implicit_draw(q)  # called: adapters of flows have no rsample of their own

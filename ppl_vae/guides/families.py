@@ -10,7 +10,7 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.distributions.counts import PoissonLog
-from ppl_vae.distributions.unwrap import innermost
+from ppl_vae.distributions.unwrap import family, innermost
 from ppl_vae.errors import PplVaeError
 from ppl_vae.nn.features import one_hot
 from ppl_vae.nn.heads import inverse_softplus, positive
@@ -183,8 +183,13 @@ def family_for(name: str, fn: Any) -> Family:
         return Binary(fn)
     if isinstance(base, torch.distributions.OneHotCategorical):
         return OneHot(fn)
-    support = _innermost(support_of(fn))
-    if support.is_discrete:
+    try:
+        support = _innermost(support_of(fn))
+    except NotImplementedError:  # a distribution of another library may not tell it
+        support = None
+    if support is None:
+        pass
+    elif support.is_discrete:
         if base.has_enumerate_support and not base.event_shape:
             values = base.enumerate_support(expand=False).flatten()
             if torch.equal(values.long(), torch.arange(len(values), device=values.device)):
@@ -197,7 +202,7 @@ def family_for(name: str, fn: Any) -> Family:
         except NotImplementedError:
             pass
     raise PplVaeError(
-        f"site {name!r}: no variational family is known for {type(base).__name__} with support {fn.support}. "
+        f"site {name!r}: no variational family is known for {family(fn)} with support {support}. "
         "Write this site's guide by hand, or leave the site out and have the model sum over it."
     )
 

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.programs import SizedPlates
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.families import Family, family_for
@@ -126,7 +127,8 @@ def prototype(
 
 def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     """The unobserved sites of one run, unseen by any handler outside."""
-    with poutine.block(hide_fn=lambda site: site["type"] == "sample"), poutine.trace() as tracer, SizedPlates():
+    hidden = poutine.block(hide_fn=lambda site: site["type"] == "sample")
+    with hidden, poutine.trace() as tracer, SizedPlates(), Adapters():
         model(*batch)
     nodes = tracer.trace.nodes
     return {n: nodes[n] for n in tracer.trace.stochastic_nodes if not is_subsample(nodes[n])}

@@ -6,7 +6,7 @@ from ppl_vae import rng
 from ppl_vae.core.data import take_batch
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
-from ppl_vae.core.supports import family
+from ppl_vae.distributions.unwrap import family
 from ppl_vae.errors import CheckError
 from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding, Report

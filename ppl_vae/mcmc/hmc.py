@@ -13,6 +13,7 @@ from ppl_vae.core.evidence import no_evidence
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms
+from ppl_vae.distributions.unwrap import family, support_of
 from ppl_vae.errors import CheckError, one_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ class AnnealedPath:
         t = terms(vae, self.batch, mode="draw")
         one_of("start", start, ("guide", "prior"))
         for name, site in t.latents.items():
+            if support_of(site.fn) is None:
+                raise CheckError(
+                    f"Annealing moves all latents by HMC, on the support of each; {family(site.fn)} at {name!r} does "
+                    "not tell its own. Give the distribution a `support`, or use evaluate, whose importance sampling "
+                    "takes any latent."
+                )
             if not site.is_local or site.is_auxiliary or site.fn.support.is_discrete or name not in t.model:
                 raise CheckError(
                     f"Annealing moves all latents by HMC, but {name!r} is global, discrete or auxiliary. Use evaluate, "

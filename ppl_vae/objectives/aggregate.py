@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.core.run import terms
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
+from ppl_vae.distributions.unwrap import family
 from ppl_vae.errors import CheckError
 from ppl_vae.objectives.base import Bound
 
@@ -80,7 +81,7 @@ def moments(site: Site) -> tuple[Tensor, Tensor]:
         mean, variance = site.fn.mean, site.fn.variance
     except (NotImplementedError, AttributeError):
         raise CheckError(
-            f"Site {site.name!r} is drawn from {type(site.fn).__name__}, whose mean and variance are not known. "
+            f"Site {site.name!r} is drawn from {family(site.fn)}, whose mean and variance are not known. "
             "Use a distribution that has both, such as Normal(…).to_event(1)."
         ) from None
     return by_datum(site, mean), by_datum(site, variance)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ppl_vae.core.half import widened
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms
-from ppl_vae.distributions.unwrap import factors
+from ppl_vae.distributions.unwrap import factors, family
 from ppl_vae.errors import CheckError, one_of
 from ppl_vae.estimators import Pathwise
 from ppl_vae.objectives.aggregate import averaged, code_site, plus
@@ -120,7 +120,7 @@ def pairwise_log_q(site: Site) -> Tensor:
     if base.event_dim or site.mask is not None:
         raise CheckError(
             f"Total correlation needs the density of each dimension of a code, but site {site.name!r} is drawn from "
-            f"{type(site.fn).__name__}{', with a mask' if site.mask is not None else ''}. Use a distribution that "
+            f"{family(site.fn)}{', with a mask' if site.mask is not None else ''}. Use a distribution that "
             "factorizes, such as Normal(…).to_event(1), or FactorVAE, which needs draws alone."
         )
     assert site.data_dim is not None

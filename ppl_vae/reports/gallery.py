@@ -19,6 +19,7 @@ from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import inference
 from ppl_vae.datasets.columns import value_names
 from ppl_vae.diagnostics.latents import Encoding, encodings
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
 from ppl_vae.reports import figures as draw
 
@@ -173,6 +174,8 @@ def _traversals(
     levels = 0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5)).numpy()
     drawn = site.raw.detach().double().cpu().reshape(t.batch_size, -1).numpy()
     values = np.quantile(drawn[:, order], levels, axis=0).T
+    if support_of(site.fn) is None:
+        return None  # where its values may be moved is not known
     support = site.fn.support
     grid = np.tile(code.mean[0], (len(order), steps, 1))
     for row, unit in enumerate(order):

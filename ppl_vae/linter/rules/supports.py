@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.observed import outside
-from ppl_vae.core.supports import advice, describe, family, told
-from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.core.supports import advice, describe, told
+from ppl_vae.distributions.unwrap import family, support_of
 from ppl_vae.linter.report import Finding
 from ppl_vae.linter.trace import PairTrace
 
