@@ -104,10 +104,11 @@ class PowerSpherical(TorchDistribution):
     $$p(z) = \frac{(1 + \mu^\top z)^\kappa}{2^{\alpha + \beta} \pi^\beta\, \Gamma(\alpha) / \Gamma(\alpha + \beta)},
     \qquad \alpha = \beta + \kappa,\ \beta = \tfrac{d - 1}{2}$$
 
-    A draw is $z = t \mu + \sqrt{1 - t^2}\, v$ with $(1 + t) / 2 \sim \mathrm{Beta}(\alpha, \beta)$ and v uniform among the
-    directions at right angles to μ; its gradient goes through both. The KL to `UniformSphere` is closed:
+    A draw is $z = t \mu + \sqrt{1 - t^2}\, v$ with $(1 + t) / 2 \sim \mathrm{Beta}(\alpha, \beta)$ and v uniform among
+    the directions at right angles to μ; its gradient goes through both. The KL to `UniformSphere` is closed:
 
-    $$\mathrm{KL} = \kappa\, (\log 2 + \psi(\alpha) - \psi(\alpha + \beta)) - \log N + \log \frac{2 \pi^{d/2}}{\Gamma(d/2)}.$$
+    $$\mathrm{KL} = \kappa\, (\log 2 + \psi(\alpha) - \psi(\alpha + \beta)) - \log N + \log A_d,
+    \qquad A_d = 2 \pi^{d/2} / \Gamma(d/2).$$
 
     Args:
         loc: μ, of length 1, `(..., d)` with d at least 2.
