@@ -9,6 +9,7 @@ from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.distributions.open_beta import OpenBeta
+from ppl_vae.distributions.sphere import PowerSpherical, UniformSphere
 
 __all__ = [
     "BinomialLogits",
@@ -23,6 +24,8 @@ __all__ = [
     "NegativeBinomialLog",
     "OpenBeta",
     "PoissonLog",
+    "PowerSpherical",
     "Rounded",
+    "UniformSphere",
     "ZeroInflatedNegativeBinomialLog",
 ]

@@ -70,7 +70,7 @@ class AnnealedPath:
             raise CheckError(f"There is no evidence to anneal to: {reason}.")
         self.axis = {name: (s.data_dim or -1) - s.fn.event_dim for name, s in t.latents.items()}
         self.shape = {name: tuple(s.raw.shape) for name, s in t.latents.items()}
-        self.transform = {name: biject_to(s.fn.support) for name, s in t.latents.items()}
+        self.transform = {name: _to_support(name, s.fn) for name, s in t.latents.items()}
 
     @property
     def size(self) -> int:
@@ -116,6 +116,16 @@ class AnnealedPath:
         shape = [1] * like.dim()
         shape[like.dim() + self.axis[name]] = -1
         return rows.reshape(shape).to(like)
+
+
+def _to_support(name: str, fn: Any) -> Any:
+    try:
+        return biject_to(fn.support)
+    except NotImplementedError:
+        raise CheckError(
+            f"Annealing moves latents on all reals, and no bijection leads from there to the support of {family(fn)} "
+            f"at {name!r} ({fn.support}). Use evaluate, whose importance sampling takes any latent."
+        ) from None
 
 
 def hmc(

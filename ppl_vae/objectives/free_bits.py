@@ -1,9 +1,10 @@
 """A KL below which nothing is gained, or one held at a capacity that training raises."""
 
-from typing import TYPE_CHECKING, Any, Literal, final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from ppl_vae.core.half import widened
@@ -11,7 +12,7 @@ from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms, analytic_kl
 from ppl_vae.distributions.unwrap import factors
 from ppl_vae.errors import ArgumentError, CheckError, one_of
-from ppl_vae.estimators import Pathwise
+from ppl_vae.estimators import Concrete, Enumerate, Pathwise
 from ppl_vae.objectives.base import Bound, Objective, alike, charged_kl, describe, positive, require
 from ppl_vae.objectives.elbo import ELBO
 from ppl_vae.schedules import Schedule, as_schedule
@@ -104,10 +105,11 @@ class Capacity(Objective):
     $$\mathcal{L} = \mathbb{E}[\log p(x \mid z)] - \gamma\, \Big|\frac1B \sum_i \mathrm{KL}_i - C\Big|$$
 
     The KL is that of all latent sites, analytic where that is known and legal, else sampled; that of global sites
-    counts by its share per datum.
+    counts by its share per datum. With a capacity for each site (JointVAE: continuous codes and discrete ones) there
+    is such a term for each of them; a site that is not named keeps the KL of the ELBO.
 
     Args:
-        capacity: C, in nats per datum: a number or a schedule.
+        capacity: C, in nats per datum: a number or a schedule; or one for each latent site, by name.
         gamma: γ: a number or a schedule.
         num_particles: Draws per datum.
 
@@ -115,29 +117,49 @@ class Capacity(Objective):
         `objective(vae, batch, total=N)` gives 0-d tensors in nats per datum.
 
     Raises:
-        CheckError: A site is not pathwise.
+        CheckError: A site is drawn by a score function or sticks the landing; a capacity names no latent site.
 
     References:
         Burgess et al. (2018), Understanding disentangling in β-VAE, https://arxiv.org/abs/1804.03599
+        Dupont (2018), Learning Disentangled Joint Continuous and Discrete Representations,
+            https://arxiv.org/abs/1804.00104
     """
 
-    legal = (Pathwise,)
+    legal = (Pathwise, Enumerate, Concrete)
 
     def __init__(
-        self, capacity: float | Schedule = 25.0, gamma: float | Schedule = 10.0, num_particles: int = 1
+        self,
+        capacity: float | Schedule | Mapping[str, float | Schedule] = 25.0,
+        gamma: float | Schedule = 10.0,
+        num_particles: int = 1,
     ) -> None:
         super().__init__()
         self.num_particles = positive("num_particles", num_particles)
-        self.capacity, self.gamma = as_schedule(capacity, "capacity"), as_schedule(gamma, "gamma")
+        self.sites = tuple(capacity) if isinstance(capacity, Mapping) else None
+        if self.sites == ():
+            raise ArgumentError("Got no capacity, expected one for each of some latent sites, or one for all together.")
+        self.capacity: nn.Module = (
+            nn.ModuleList(as_schedule(c, "capacity") for c in capacity.values())  # in a list: names may have dots
+            if isinstance(capacity, Mapping)
+            else as_schedule(capacity, "capacity")
+        )
+        self.gamma = as_schedule(gamma, "gamma")
 
     def forward(self, vae: "VAE", batch: Any, total: float | None = None) -> Bound:
         """The bound on one batch of a data set of `total` data."""
         t = terms(vae, batch, self.num_particles, total=total)
         require(t, self.legal, "Capacity", "the KL is compared with a capacity, and needs a gradient of its own")
-        kl = torch.stack(list(charged_kl(t).values())).sum()
-        excess = self.gamma.like(kl) * (kl - self.capacity.like(kl)).abs()
+        kl = charged_kl(t)
+        if self.sites is None:
+            kl = {"": torch.stack(list(kl.values())).sum()}
+        elif unknown := set(self.sites) - set(kl):
+            raise CheckError(f"capacity names {sorted(unknown)}; the sites that have a KL are {sorted(kl)}.")
+        charged = torch.stack([kl.pop(name) for name in self.sites or ("",)])
+        limits = [self.capacity] if self.sites is None else list(self.capacity.children())
+        aims = torch.stack([cast(Schedule, c).like(charged) for c in limits])
+        excess = self.gamma.like(charged) * (charged - aims).abs().sum() + sum(kl.values())
         bound = ELBO().of(t, beta=0.0)
         return Bound(bound.value - excess.detach(), bound.surrogate - excess, bound.metrics)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return describe(num_particles=self.num_particles)
+        return describe(num_particles=self.num_particles, **({} if self.sites is None else {"sites": self.sites}))

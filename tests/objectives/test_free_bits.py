@@ -101,3 +101,57 @@ def test_grows_while_training() -> None:
         value, _, metrics = run(objective)
         kl = metrics["log_likelihood"] - run(ELBO(kl="analytic"))[0]
         torch.testing.assert_close(value, metrics["log_likelihood"] - (kl - capacity).abs())
+
+
+def joint(estimator: pv.estimators.Estimator) -> tuple[pv.VAE, Tensor, Tensor, Tensor]:
+    """A continuous and a discrete code, of which the continuous one follows the discrete one."""
+    logits, loc = torch.nn.Parameter(torch.tensor([0.5, -0.2, 0.1])), torch.nn.Parameter(torch.tensor([1.0, -1.0, 0.3]))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.OneHotCategorical(logits=torch.zeros(3)))
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + (c * torch.arange(3.0)).sum(-1), 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.OneHotCategorical(logits=logits + x[:, None]))
+            pyro.sample("z", dist.Normal((c * loc).sum(-1), 0.5))
+
+    vae = pv.VAE(model, guide, estimators={"c": estimator})
+    return vae, torch.tensor([0.3, -1.0, 2.0]), logits, loc
+
+
+def test_each_site_has_a_capacity_of_its_own() -> None:
+    """Exact KLs of an enumerated code and of a normal that follows it; the site without one keeps its KL as it is."""
+    vae, x, logits, loc = joint(pv.estimators.Enumerate())
+    q = torch.softmax(logits + x[:, None], -1)
+    kl_c = (q * (q.log() + torch.tensor(3.0).log())).sum(-1).mean()
+    kl_z = (q * (0.5 * (loc.square() + 0.25 - 1) - torch.tensor(0.5).log())).sum(-1).mean()
+    for capacity, cost in (
+        ({"z": 0.1, "c": 4.0}, 3.0 * ((kl_z - 0.1).abs() + (kl_c - 4.0).abs())),
+        ({"c": linear(2.0, 9.0, 10)}, 3.0 * (kl_c - 2.0).abs() + kl_z),
+        (1.0, 3.0 * (kl_z + kl_c - 1.0).abs()),
+    ):
+        pyro.set_rng_seed(0)
+        bound = Capacity(capacity, gamma=3.0)(vae, x)
+        torch.testing.assert_close(bound.metrics["log_likelihood"] - bound.value, cost.detach(), rtol=1e-5, atol=1e-5)
+        pyro.set_rng_seed(0)
+        free = ELBO(beta=0.0)(vae, x)
+        for ours, plain, exact in zip(
+            torch.autograd.grad(bound.surrogate, [logits, loc]),
+            torch.autograd.grad(free.surrogate, [logits, loc]),
+            torch.autograd.grad(cost, [logits, loc], retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(plain - ours, exact, rtol=1e-4, atol=1e-5)
+    bound = Capacity({"z": 0.1, "c": 4.0})(*joint(pv.estimators.Concrete())[:2])
+    assert bool(bound.value.isfinite())
+
+
+def test_a_capacity_of_no_site_is_refused() -> None:
+    vae, x, *_ = joint(pv.estimators.Enumerate())
+    with pytest.raises(CheckError, match=r"capacity names \['w'\]; the sites that have a KL are \['c', 'z'\]"):
+        Capacity({"w": 1.0})(vae, x)
+    with pytest.raises(pv.errors.ArgumentError, match="Got no capacity"):
+        Capacity({})
