@@ -49,7 +49,8 @@ class Table(Basics, total=False):
         levels: x are grey levels 0, …, levels − 1; 256 for 8-bit pixels.
         binarization: ``none``, ``static`` (one draw for ever), ``dynamic`` (a draw per visit) or ``threshold``, for
             grey levels or values in [0, 1]; only with standardization=none.
-        standardization: ``zscore`` (per column) or ``none``.
+        standardization: ``zscore`` (per column), after which x are reals, or ``none``; by default what is said to be
+            something else than reals, by `support` or `binarization`, is left as it is, and the rest is ``zscore``.
         validation: fraction or number of rows.
         test: fraction or number of rows.
     """
@@ -65,7 +66,7 @@ class Table(Basics, total=False):
     support: Support | None
     levels: int | None
     binarization: Binarization
-    standardization: Standardize
+    standardization: Standardize | None
     validation: float
     test: float
 
@@ -83,7 +84,7 @@ TABLE: Table = {
     "support": None,
     "levels": None,
     "binarization": "none",
-    "standardization": "zscore",
+    "standardization": None,
     "validation": 0.1,
     "test": 0.1,
 }
@@ -260,6 +261,9 @@ def _from_table(
     arrays = {"x": x if not fields else {"x": x, **{str(f): beside[str(f)] for f in fields}}, "labels": labels}
     coded, scaled = ([*map(str, names)] for names in (categories, standardize_fields))
     how = {"feature_names": names, "categories": coded, "standardize_fields": scaled, **how}
+    if how["standardization"] is None:
+        is_real = how["support"] in (None, "real", "mixed") and how["binarization"] == "none"
+        how["standardization"] = "zscore" if is_real else "none"
     return from_files(name, file, arrays, [file], validation=validation or 0, test=test or 0, **how)
 
 

@@ -65,6 +65,12 @@ def require_whole(spec: DataSpec, what: str) -> None:
         raise DataError(f"Got data with missing values for {what}; expected none. Use model=vae, or fill them in.")
 
 
+def instead_of_counts(spec: DataSpec) -> str:
+    """What to do with data that are no vectors of counts, or are not known to be."""
+    known = "" if spec.support in ("counts", "integers") else "If these are counts, say so: support='counts'. "
+    return f"{known}Otherwise use model=vae guide=amortized."
+
+
 class Rescale(nn.Module):
     """Data of any support as floats of order one: x/(levels-1), log(1+x) for counts, else x itself.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ppl_vae as pv
 from ppl_vae.datasets.tables import select
 from ppl_vae.errors import DataError
 
@@ -69,3 +70,25 @@ def test_refuses(table, options, message):
     options = {"columns": None, "exclude": [], "label": None, "first_line": 2, **options}
     with pytest.raises(DataError, match=message):
         select(table, FILE, **options)
+
+
+@pytest.mark.parametrize(
+    ("said", "support"),
+    [
+        ({}, "real"),
+        ({"support": "counts"}, "counts"),
+        ({"support": "integers", "levels": 10}, "unit"),  # grey levels, which are scaled
+        ({"support": "real"}, "real"),
+        ({"support": "counts", "standardization": "zscore"}, "real"),
+        ({"standardization": "none"}, "counts"),
+        ({"levels": 10, "binarization": "static", "support": "integers"}, "binary"),
+    ],
+    ids=str,
+)
+def test_what_is_said_to_be_no_reals_is_not_standardized_unasked(tmp_path, said, support):
+    np.savetxt(
+        tmp_path / "t.csv", np.random.default_rng(0).integers(10, size=(40, 3)), "%d", ",", header="a,b,c", comments=""
+    )
+    data = pv.datasets.csv(tmp_path / "t.csv", **said)
+    assert data.spec.support == support
+    assert (data.spec.location is None) == (support != "real")
