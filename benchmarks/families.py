@@ -85,7 +85,7 @@ def _spent() -> float:
 
 def _parameters(run: Path) -> int:
     """Numbers that are trained, each once where model and guide share it."""
-    from ppl_vae.runs import Run
+    from ppl_vae import Run
 
     return sum(p.numel() for p in Run.load(run).vae.parameters())
 

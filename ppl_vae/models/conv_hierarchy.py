@@ -57,7 +57,7 @@ class ConvHierarchy(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_shape) if start is None else start.float())
 
     def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, C, H, W)`, observed at site x; latents `(data, latent_channels[l], height, width)` at z1, z2, …"""
+        """Data `(data, C, H, W)`, at site x; latents `(data, latent_channels[l], h, w)` at z1, z2 and so on."""
         h: Tensor = self.groups.top
         with pyro.plate("data", x.shape[0]):
             for level in range(len(self.latent_channels), 0, -1):

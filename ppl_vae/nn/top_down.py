@@ -39,9 +39,8 @@ class Group(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, latent_channels=latent_channels, depth=depth)
-        self.prior = nn.Sequential(
-            Residual(channels, activation), act(plain(activation)), at_zero(channels, latent_channels)
-        )
+        smooth = plain(activation)
+        self.prior = nn.Sequential(Residual(channels, smooth), act(smooth), at_zero(channels, latent_channels))
         self.z = nn.Conv2d(latent_channels, channels, 1)
         even = (1 - size[0] % 2, 1 - size[1] % 2)  # an even side is one longer than 2n - 1
         self.net = nn.Sequential(
