@@ -12,10 +12,12 @@ from ppl_vae.guides.amortized import FullRank as FullRank
 from ppl_vae.guides.amortized import GammaAmortized as GammaAmortized
 from ppl_vae.guides.amortized import QuantizedAmortized as QuantizedAmortized
 from ppl_vae.guides.amortized import VampPosterior as VampPosterior
+from ppl_vae.guides.conv_ladder import ConvLadder as ConvLadder
 from ppl_vae.guides.counts import CountsAmortized as CountsAmortized
 from ppl_vae.guides.derived import Derived as Derived
 from ppl_vae.guides.gmvae import MixtureAmortized as MixtureAmortized
 from ppl_vae.guides.ladder import BottomUp as BottomUp
+from ppl_vae.guides.ladder import Ladder as Ladder
 from ppl_vae.guides.ladder import TopDown as TopDown
 from ppl_vae.guides.semi_supervised import SemiSupervisedAmortized as SemiSupervisedAmortized
 from ppl_vae.guides.state_space import Recurrent as Recurrent

@@ -2,6 +2,7 @@
 
 from ppl_vae.doors import doors as _doors
 from ppl_vae.models.conditional import Conditional as Conditional
+from ppl_vae.models.conv_hierarchy import ConvHierarchy as ConvHierarchy
 from ppl_vae.models.counts import Counts as Counts
 from ppl_vae.models.discrete import Discrete as Discrete
 from ppl_vae.models.gmvae import GMVAE as GMVAE

@@ -7,7 +7,10 @@ from pyro import poutine
 
 from tests.models.test_pairs import PAIRS
 
-CAPTURED = ["vae", "conv", "hierarchical, top down", "hierarchical, derived", "gmvae, derived", "iaf", "gamma"]
+CAPTURED = [
+    *("vae", "conv", "hierarchical, top down", "hierarchical, ladder", "conv hierarchy"),
+    *("hierarchical, derived", "gmvae, derived", "iaf", "gamma"),
+]
 
 
 class Evidence(torch.nn.Module):

@@ -70,6 +70,26 @@ PAIRS = {
         options={"latent_dim": [5, 4, 3], "hidden": [32, 16, 8], "depth": 2},
         guide_options={"hidden": [32, 16, 8]},
     ),
+    "hierarchical, ladder": Pair(
+        pv.models.Hierarchical,
+        pv.guides.Ladder,
+        options={"latent_dim": [5, 4, 3], "hidden": [32, 16, 8]},
+        guide_options={"hidden": [32, 16, 8]},
+    ),
+    "conv hierarchy": Pair(
+        pv.models.ConvHierarchy,
+        pv.guides.ConvLadder,
+        options={"latent_channels": [2, 3], "channels": 8},
+        guide_options={"channels": 6},
+    ),
+    "conv hierarchy, grey": Pair(
+        pv.models.ConvHierarchy,
+        pv.guides.ConvLadder,
+        "unit",
+        (3, 9, 6),
+        options={"latent_channels": [1, 2, 3, 4], "channels": 4, "activation": "glu"},
+        guide_options={"channels": 3, "activation": "glu"},
+    ),
     "hierarchical, derived": Pair(pv.models.Hierarchical, pv.guides.Derived),
     "bits": Pair(pv.models.Discrete, pv.guides.DiscreteAmortized, options={"code": "bernoulli"}, discrete=True),
     "one-hot": Pair(
