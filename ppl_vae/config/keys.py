@@ -462,6 +462,25 @@ class Export(OnRun):
     onnx: bool = False
 
 
+@dataclass
+class Explore(OnData):
+    """Keys of `ppl-vae explore`.
+
+    Attributes:
+        site: the latent that is explored; by default the one that says most of the data.
+        data: how many data the page shows.
+        num_particles: draws per datum, for its evidence.
+        chains: of how many data draws of p(z | x) are made by HMC.
+        units: how many units of the latent have a slider.
+    """
+
+    site: str | None = None
+    data: int = 1000
+    num_particles: int = 100
+    chains: int = 12
+    units: int = 10
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
@@ -473,6 +492,7 @@ SCHEMAS: dict[str, type] = {
     "interpolate": Interpolate,
     "prior": Prior,
     "report": Report,
+    "explore": Explore,
     "export": Export,
     "compare": Compare,
     "sweeps": Sweeps,

@@ -89,7 +89,7 @@ def gallery(
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
     with inference(vae, x) as terms:
         shown = _shown(terms(x), x[0])
-    pixels = _Pixels(spec, shown)
+    pixels = Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
     with result.attempt("samples"):
@@ -159,7 +159,7 @@ def _shown(t: Terms, x: Tensor) -> Tensor:
 
 
 def _traversals(
-    vae: "VAE", t: Terms, code: Encoding, pixels: "_Pixels", names: Sequence[str] | None, units: int, steps: int
+    vae: "VAE", t: Terms, code: Encoding, pixels: "Pixels", names: Sequence[str] | None, units: int, steps: int
 ) -> Figure | None:
     """Move one unit at a time through its own quantiles, the rest at the first datum's posterior mean.
 
@@ -209,7 +209,7 @@ def rows(x: Array, spec: Any) -> Array:
     return x.reshape(-1, x.shape[-1]) if getattr(spec, "time", None) is not None else x.reshape(len(x), -1)
 
 
-class _Pixels:
+class Pixels:
     """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source."""
 
     def __init__(self, spec: Any, x: Tensor) -> None:
@@ -225,6 +225,7 @@ class _Pixels:
         return (x if self.spec is None else self.spec.restore(x.float())).double().numpy()
 
     def __call__(self, x: Tensor) -> Array:
+        """X as it is shown: `(n, C, H, W)` in [0, 1], or `(n, columns)`."""
         shown = self._restored(x)
         if not self.is_image:
             return rows(shown, self.spec)

@@ -67,15 +67,15 @@ class Decoder(nn.Module):
 
     def forward(self, latents: dict[str, Tensor], *conditions: Tensor) -> Parameters:
         """Latents `(data, *event)` by site; what a batch holds beside x."""
+        return {name: parameters(name, fn) for name, fn in self.distributions(latents, *conditions).items()}
+
+    def distributions(self, latents: dict[str, Tensor], *conditions: Tensor) -> dict[str, Any]:
+        r"""$p(x \mid z)$ by observed site."""
         x = self.like.expand(self.data(latents), *self.like.shape[1:])
         program = poutine.condition(poutine.uncondition(self.vae.run_model), data=latents)
         with _Still():
             trace = poutine.trace(program).get_trace(x, *conditions)
-        return {
-            name: parameters(name, site["fn"])
-            for name, site in sample_sites(trace).items()
-            if site["infer"].get("was_observed")
-        }
+        return {n: site["fn"] for n, site in sample_sites(trace).items() if site["infer"].get("was_observed")}
 
 
 def _half(vae: "VAE", without: str) -> "VAE":
