@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, get_type_hints
 
 import hydra._internal.hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -24,6 +25,7 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.cli import launchers
 from ppl_vae.cli.replaced import replaced
+from ppl_vae.config.keys import SCHEMAS
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.config.signature import additions
@@ -65,6 +67,19 @@ class Loader(ConfigLoaderImpl):
             if kept.loose:
                 cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
         return cfg
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        """A key that a verb declares with names of its own, as `prior` of `ppl-vae prior`, is no group to that verb."""
+        parsed, repo = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        schema = SCHEMAS.get(config_name or "")
+        kinds = get_type_hints(schema) if schema else {}
+        is_group = repo.group_exists
+        names = {key for key, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Enum)}
+        held: Any = repo
+        held.group_exists = lambda group: group not in names and is_group(group)
+        return parsed, repo
 
     def _composed(self, *arguments: Any) -> DictConfig:
         """As Hydra composes, the layers of this composition alone remembered."""
