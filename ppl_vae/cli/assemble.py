@@ -79,7 +79,7 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
         own = trusted or types_logger(context)
         config["logger"] = _checked("logger", node, context, own, GIVEN["logger"]) if node else None
     config["dataset"] = absolute_paths(config["dataset"], context.started_in, trusted=trusted)
-    for group in (*PROGRAMS, *chosen(config)):
+    for group in PROGRAMS:
         _refuse_empty_networks(group, config[group])
     return config
 

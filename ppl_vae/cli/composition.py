@@ -37,6 +37,9 @@ OVERLAYS = ("experiment", "hparams_search")
 OPEN = frozenset({"given"})
 """Keys whose own keys are the user's to name."""
 
+NAMED = frozenset({"model.prior"})
+"""Keys that were once of ready-made models, see `config.parts.with_parts`."""
+
 LOOSE = "keys given to another target"
 """Under `hydra.runtime.choices`, open and travelling with a job: names of keys that its targets may do without."""
 
@@ -90,7 +93,7 @@ class Loader(ConfigLoaderImpl):
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         layers = [(Layer(Source.package, additions(layer.values, plain)), layer) for layer in self._layers]
-        for beneath, _ in layers:  # before what was typed: `model.prior=flow` is a key of the signature, if of no file
+        for beneath, _ in layers:  # before what was typed: `model.hidden=[9]` is a key of the signature, if of no file
             cfg.merge_with(_without_targets(beneath.values))
         self._layers = [layer for pair in layers for layer in pair]
         return cfg
@@ -187,7 +190,7 @@ def with_open_targets(overrides: Sequence[str]) -> list[str]:
     """
     keys = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
     replaced = {key.split(".", 1)[0] for key in keys if key.endswith(f".{TARGET}")} | OPEN
-    opened = [key.split(".", 1)[0] in replaced and ("." in key or key in OPEN) for key in keys]
+    opened = [key in NAMED or (key.split(".", 1)[0] in replaced and ("." in key or key in OPEN)) for key in keys]
     return [f"++{o}" if is_open and o[0] not in "+~" else o for o, is_open in zip(overrides, opened, strict=True)]
 
 

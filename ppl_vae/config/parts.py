@@ -17,6 +17,12 @@ PROGRAMS = ("model", "guide")
 FORMERLY = {"mixture": "ppl_vae.nn.MixturePrior", "flow": "ppl_vae.nn.FlowPrior"}
 """Priors that ready-made models once took by these names, `model.prior=mixture`; `normal` was their own."""
 
+ELSEWHERE = {
+    ("prior", "vamp"): "a VampPrior is made of the guide's own networks: model=vamp guide=vamp",
+    ("prior", "normal"): "the standard normal is prior=standard",
+}
+"""What is said of options that one may look for."""
+
 Takes = Callable[[inspect.Parameter], bool]
 
 
