@@ -215,6 +215,8 @@ def shown(value: Any) -> str:
         >>> shown([1] * 1000), shown(int)
         ('[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1…', 'the class int')
     """
+    if isinstance(value, functools.partial):
+        return shown(value.func)
     if inspect.isclass(value):
         return f"the class {value.__name__}"
     if isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
 from ppl_vae.config.keys import GROUPS
 from ppl_vae.config.locate import locate
+from ppl_vae.config.parts import chosen, require_taken, with_parts
 from ppl_vae.config.signature import INJECTED
-from ppl_vae.config.targets import PROGRAMS, build, check, is_path, parameters
+from ppl_vae.config.targets import PROGRAMS, build, check, is_path, parameters, takes_function
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import whole_path
 
@@ -51,8 +52,10 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
     Raises:
         UsageError: for a key or value that a target does not take.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    plain: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    config = with_parts(plain)
     trusted = is_trusted(cfg, context)
+    given = {**GIVEN, **{group: (*GIVEN[group], *chosen(config)) for group in PROGRAMS}}
     for group in (g for g in GROUPS if g in config):
         node = config[group]
         if not node:
@@ -60,19 +63,21 @@ def checked(cfg: DictConfig, context: Context) -> dict[str, Any]:
                 raise UsageError(f"{group} is needed: choose an option ({group}=…) or name {group}._target_=…")
             config[group] = None
         elif "_target_" in node:
-            config[group] = _checked(group, group, node, context, trusted)
+            config[group] = _checked(group, node, context, trusted, given.get(group, ()))
         elif group in SEVERAL:
             config[group] = {
-                name: _checked(group, f"{group}.{name}", value, context, trusted)
+                name: _checked(f"{group}.{name}", value, context, trusted, given.get(group, ()))
                 for name, value in node.items()
                 if value
             }
         else:
             raise UsageError(f"{group} has no _target_; name a class or function: {group}._target_=my_module.name")
+    programs = {group: locate(config[group]["_target_"], group, trusted=trusted) for group in PROGRAMS}
+    require_taken(config, {group: parameters(target) for group, target in programs.items()}, takes_function)
     if "logger" in config:
         node = config["logger"]
         own = trusted or types_logger(context)
-        config["logger"] = _checked("logger", "logger", node, context, own) if node else None
+        config["logger"] = _checked("logger", node, context, own, GIVEN["logger"]) if node else None
     config["dataset"] = absolute_paths(config["dataset"], context.started_in, trusted=trusted)
     for group in PROGRAMS:
         _refuse_empty_networks(group, config[group])
@@ -109,13 +114,15 @@ def _refuse_empty_networks(group: str, node: Mapping[str, Any]) -> None:
             raise PplVaeError(f"{group}.{key}: got {value}, expected whole numbers of at least 1")
 
 
-def _checked(group: str, where: str, node: Mapping[str, Any], context: Context, trusted: bool) -> dict[str, Any]:
-    if group == "optimizer" and str(node["_target_"]).startswith("pyro.optim"):
+def _checked(
+    where: str, node: Mapping[str, Any], context: Context, trusted: bool, given: Sequence[str]
+) -> dict[str, Any]:
+    if where == "optimizer" and str(node["_target_"]).startswith("pyro.optim"):
         raise UsageError(
             f"optimizer._target_: got {node['_target_']}, which keeps one for every parameter of Pyro's store, "
             "expected one of torch.optim: optimizer=adam, or optimizer._target_=torch.optim.NAdam"
         )
-    return check(where, node, loose=context.loose, given=GIVEN.get(group, ()), trusted=trusted)
+    return check(where, node, loose=context.loose, given=given, trusted=trusted)
 
 
 def absolute_paths(node: dict[str, Any], started_in: str, *, trusted: bool = True) -> dict[str, Any]:

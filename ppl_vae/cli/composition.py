@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, get_type_hints
 
 import hydra._internal.hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -24,6 +25,7 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.cli import launchers
 from ppl_vae.cli.replaced import replaced
+from ppl_vae.config.keys import SCHEMAS
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.config.signature import additions
@@ -34,6 +36,9 @@ OVERLAYS = ("experiment", "hparams_search")
 
 OPEN = frozenset({"given"})
 """Keys whose own keys are the user's to name."""
+
+NAMED = frozenset({"model.prior"})
+"""Keys that were once of ready-made models, see `config.parts.with_parts`."""
 
 LOOSE = "keys given to another target"
 """Under `hydra.runtime.choices`, open and travelling with a job: names of keys that its targets may do without."""
@@ -66,6 +71,19 @@ class Loader(ConfigLoaderImpl):
                 cfg.hydra.runtime.choices[LOOSE] = sorted(kept.loose)
         return cfg
 
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        """A key that a verb declares with names of its own, as `prior` of `ppl-vae prior`, is no group to that verb."""
+        parsed, repo = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        schema = SCHEMAS.get(config_name or "")
+        kinds = get_type_hints(schema) if schema else {}
+        is_group = repo.group_exists
+        names = {key for key, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Enum)}
+        held: Any = repo
+        held.group_exists = lambda group: group not in names and is_group(group)
+        return parsed, repo
+
     def _composed(self, *arguments: Any) -> DictConfig:
         """As Hydra composes, the layers of this composition alone remembered."""
         self._layers: list[Layer] = []
@@ -75,7 +93,7 @@ class Loader(ConfigLoaderImpl):
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         layers = [(Layer(Source.package, additions(layer.values, plain)), layer) for layer in self._layers]
-        for beneath, _ in layers:  # before what was typed: `model.prior=flow` is a key of the signature, if of no file
+        for beneath, _ in layers:  # before what was typed: `model.hidden=[9]` is a key of the signature, if of no file
             cfg.merge_with(_without_targets(beneath.values))
         self._layers = [layer for pair in layers for layer in pair]
         return cfg
@@ -172,7 +190,7 @@ def with_open_targets(overrides: Sequence[str]) -> list[str]:
     """
     keys = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
     replaced = {key.split(".", 1)[0] for key in keys if key.endswith(f".{TARGET}")} | OPEN
-    opened = [key.split(".", 1)[0] in replaced and ("." in key or key in OPEN) for key in keys]
+    opened = [key in NAMED or (key.split(".", 1)[0] in replaced and ("." in key or key in OPEN)) for key in keys]
     return [f"++{o}" if is_open and o[0] not in "+~" else o for o, is_open in zip(overrides, opened, strict=True)]
 
 

@@ -14,7 +14,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
+from ppl_vae.config.parts import ELSEWHERE
 from ppl_vae.config.schema import near, type_error
+from ppl_vae.config.signature import PARTS
 from ppl_vae.errors import PplVaeError, UsageError, out_of_memory
 from ppl_vae.frames import user_frame
 
@@ -100,7 +102,9 @@ def _remedy(error: OSError) -> str:
 def _hydra(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={option}: no such option; {near(option, error.options)}"
+        elsewhere = ELSEWHERE.get((group, option))
+        also = f"; {elsewhere}" if elsewhere else ""
+        return f"{group}={option}: no such option; {near(option, error.options)}{also}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}; expected key=value (quote a value with spaces, commas or brackets)"
     cause = error.__cause__
@@ -120,7 +124,9 @@ def _unknown_key(error: BaseException, cause: ConfigKeyError | ConfigAttributeEr
     legal = [str(k) for k in parent if k not in ("hydra", "_target_")] if hasattr(parent, "keys") else []
     typed = re.search(r"Could not override '([^']+)'", str(error))
     path = typed.group(1) if typed else str(getattr(cause, "full_key", None) or cause.key)
-    hint = near(str(cause.key), legal) or f"{path.rpartition('.')[0] or 'it'} holds no keys"
+    group = path.rpartition(".")[0]
+    until = f" until one is chosen, {group}=OPTION" if group in PARTS else ""
+    hint = near(str(cause.key), legal) or f"{group or 'it'} holds no keys{until}"
     said = f"{path}: no such key; {hint}"
     if hasattr(parent, "keys") and "_target_" in parent:
         said += f" (+{path}=VALUE passes another parameter of {parent['_target_']})"

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.config.parts import chosen, require_taken
 from ppl_vae.config.schema import conf_dir
 from ppl_vae.config.signature import INJECTED, defaults, is_ours
-from ppl_vae.config.targets import Part, build, plan
+from ppl_vae.config.targets import Part, build, plan, takes_function
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def build_dataset(config: Mapping[str, Any], trusted: bool = False) -> Dataset:
 def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -> VAE:
     """The pair of a config, for data of this spec; constructors that name them get what they name.
 
-    A `prior` that was fitted after training takes the place of the model's own, at its attribute `prior_at`.
+    So do parts (`prior`, `encoder`, `decoder`), which go to the model and the guide. A `prior` that was fitted after
+    training (there is a `prior_at`) takes the place of the model's own, at that attribute.
 
     All of it is found and held to signatures before any of it is called, see `targets.plan`.
     """
@@ -54,20 +56,25 @@ def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -
         return plan(group, config[group], given=given, trusted=trusted)
 
     parts = {"likelihood": planned("likelihood", "spec")} if config.get("likelihood") else {}
-    parts |= {"model": planned("model", "spec", "likelihood"), "guide": planned("guide", *INJECTED)}
-    fitted = planned("prior") if config.get("prior") else None
+    names = chosen(config)
+    parts |= {name: planned(name) for name in names}
+    programs = {"model": planned("model", "spec", "likelihood", *names), "guide": planned("guide", *INJECTED, *names)}
+    parts |= programs
+    require_taken(config, {group: part.parameters for group, part in programs.items()}, takes_function)
+    fitted = plan("fitted prior", config["prior"], trusted=trusted) if config.get("prior_at") else None
     estimators = _estimators(config.get("estimator"), trusted)
     likelihood = parts["likelihood"].make({"spec": spec}) if parts.get("likelihood") else None
-    model = parts["model"].make({"spec": spec, "likelihood": likelihood})
+    given = {"spec": spec, "likelihood": likelihood, **{name: parts[name].make({}) for name in names}}
+    model = parts["model"].make(given)
     try:
-        guide = parts["guide"].make({"spec": spec, "likelihood": likelihood, "model": model})
+        guide = parts["guide"].make({**given, "model": model})
     except (AttributeError, TypeError) as error:  # a size it reads from the model is not there, or another kind
-        names = [config[group]["_target_"] for group in ("guide", "model")]
-        if not names[0].startswith("ppl_vae."):
+        targets = [config[group]["_target_"] for group in ("guide", "model")]
+        if not targets[0].startswith("ppl_vae."):
             raise
         raise CheckError(
-            f"guide {names[0]} does not go with model {names[1]} ({error}). Take {_guide_for(names[1])}guide=derived, "
-            "which fits any model, or one of your own."
+            f"guide {targets[0]} does not go with model {targets[1]} ({error}). Take {_guide_for(targets[1])}"
+            "guide=derived, which fits any model, or one of your own."
         ) from error
     if fitted is not None:
         put_prior(model, str(config.get("prior_at", "prior")), fitted.make({}))

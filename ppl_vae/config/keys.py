@@ -17,6 +17,9 @@ from ppl_vae.config.signature import defaults
 GROUPS = (
     "dataset",
     "likelihood",
+    "prior",
+    "encoder",
+    "decoder",
     "model",
     "guide",
     "estimator",
@@ -132,6 +135,9 @@ class Train:
     format: Format = Format.table
     dataset: Any = MISSING
     likelihood: Any = None
+    prior: Any = None
+    encoder: Any = None
+    decoder: Any = None
     model: Any = MISSING
     guide: Any = MISSING
     estimator: Any = None
@@ -413,6 +419,9 @@ class Check:
     batch_size: int = 128
     dataset: Any = MISSING
     likelihood: Any = None
+    prior: Any = None
+    encoder: Any = None
+    decoder: Any = None
     model: Any = MISSING
     guide: Any = MISSING
     estimator: Any = None

@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 INJECTED = ("spec", "likelihood", "model")
 """Parameters that the builder fills in, whatever their defaults."""
 
+PARTS = ("prior", "encoder", "decoder")
+"""Groups of their own whose option is given by name, as a function, to the model and the guide that take it."""
+
 
 class Unknown(Enum):
     """A default that there is not, or that is no number, text, switch, None or list of these."""
@@ -80,7 +83,8 @@ def additions(values: Mapping[str, Any], whole: Mapping[str, Any] | None = None)
 def defaults(target: str) -> dict[str, Any]:
     """The keys of a target that a config can hold, with the signature's defaults."""
     found = parameters(target).items()
-    return {k: _copied(p.default) for k, p in found if p.default is not UNKNOWN and k not in INJECTED}
+    own = ((k, p.default) for k, p in found if k not in INJECTED and not (k in PARTS and p.default is None))
+    return {k: _copied(default) for k, default in own if default is not UNKNOWN}
 
 
 def _copied(value: Any) -> Any:

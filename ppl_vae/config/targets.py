@@ -4,7 +4,8 @@ Hydra's own `instantiate` checks neither names nor types and refuses what Pyro's
 the one door from names to code: `locate` finds what is typed and what runs of this machine say, and of all others only
 what is listed (`listed`); nothing is called before all of a group, whatever is nested in it, was found and checked.
 A class is constructed with its keys. A function is, for models and guides, the Pyro program itself with its keys bound;
-elsewhere it is called. Constructors that name `spec`, `likelihood` or `model` receive them.
+elsewhere it is called. Constructors that name `spec`, `likelihood`, `model` or a part (`prior`, `encoder`, `decoder`)
+receive them; a part is a function of what they give it, with its keys bound.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, Unpack, get_args, ge
 from ppl_vae.config import listed
 from ppl_vae.config.locate import locate
 from ppl_vae.config.schema import near
-from ppl_vae.config.signature import INJECTED
+from ppl_vae.config.signature import INJECTED, PARTS
 from ppl_vae.errors import PplVaeError, UntrustedError, UsageError
 
 
@@ -134,6 +135,15 @@ def _require(fits: bool, value: Any) -> Any:
     if not fits:
         raise AnnotationMismatch
     return value
+
+
+def takes_function(parameter: inspect.Parameter) -> bool:
+    """True for a parameter whose annotation a function fits."""
+    try:
+        fit_value(takes_function, parameter.annotation)
+    except AnnotationMismatch:
+        return False
+    return True
 
 
 def options(hint: Any) -> list[str]:
@@ -296,11 +306,16 @@ class Part:
         """The object that the part stands for; `given` goes to the targets that name it, at any depth."""
         found = self.parameters
         keys = {key: _made(value, found.get(key), given) for key, value in self.keys.items()}
-        keys |= {name: value for name, value in given.items() if name in found and name not in keys}
+        keys |= {name: value for name, value in given.items() if name in found and keys.get(name) is None}
         bound = partial(self.target, **keys) if keys else self.target
         if self.where in PROGRAMS and not isinstance(self.target, type):
             return bound
-        if self.options.get("_partial_") or later(self.where, self.target, found) or self._is_likelihood(found):
+        if (
+            self.where in PARTS
+            or self.options.get("_partial_")
+            or later(self.where, self.target, found)
+            or self._is_likelihood(found)
+        ):
             return bound
         return self.target(**keys)
 
@@ -383,7 +398,7 @@ def plan(
             and name not in used
             and name not in (*given, *later(where, target, found))
         ):
-            if node.get("_partial_"):
+            if where in PARTS or node.get("_partial_"):
                 continue
             hint = describe(parameter.annotation)
             raise UsageError(f"{where}.{name} is needed by {node['_target_']}: add {where}.{name}=VALUE ({hint})")

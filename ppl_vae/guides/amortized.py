@@ -8,12 +8,16 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.core.call import require_call
+from ppl_vae.nn.beside import Beside
 from ppl_vae.nn.codes import Rounding
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import Covariates, DataSpec
 from ppl_vae.nn.formerly import present_names
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FlowName, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import Activation, Encoder
+
+MakesEncoder = Callable[[DataSpec], Any]
+"""From the spec to a module from x to features, whose size is its `out_features`."""
 
 
 class Amortized(nn.Module):
@@ -47,7 +51,7 @@ class Amortized(nn.Module):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
         head: Callable[[int, int], Callable[[Tensor], Any]] = DiagonalNormal,
-        encoder: Callable[[DataSpec], Any] | None = None,
+        encoder: MakesEncoder | None = None,
     ) -> None:
         super().__init__()
         if encoder is not None:
@@ -79,9 +83,14 @@ class Deterministic(Amortized):
     FORMERLY: ClassVar = {"loc": "z.linear"}  # its state dicts had this name once
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(spec, model, hidden, activation, Point)
+        super().__init__(spec, model, hidden, activation, Point, encoder)
 
 
 class DirichletAmortized(Amortized):
@@ -94,9 +103,14 @@ class DirichletAmortized(Amortized):
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(spec, model, hidden, activation, Dirichlet)
+        super().__init__(spec, model, hidden, activation, Dirichlet, encoder)
 
 
 class GammaAmortized(Amortized):
@@ -109,9 +123,14 @@ class GammaAmortized(Amortized):
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(spec, model, hidden, activation, Gamma)
+        super().__init__(spec, model, hidden, activation, Gamma, encoder)
 
 
 class FullRank(Amortized):
@@ -121,9 +140,14 @@ class FullRank(Amortized):
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(spec, model, hidden, activation, FullRankNormal)
+        super().__init__(spec, model, hidden, activation, FullRankNormal, encoder)
 
 
 class DiscreteAmortized(Amortized):
@@ -134,16 +158,23 @@ class DiscreteAmortized(Amortized):
         model: gives the code's shape and kind (`model.logits`, `model.code_distribution`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
+        encoder: as of `Amortized`.
     """
 
     FORMERLY: ClassVar = {"logits": "z.linear"}
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(
-            spec, model, hidden, activation, lambda h, _: Code(h, model.logits.shape, model.code_distribution)
-        )
+        def head(features: int, _: int) -> Code:
+            return Code(features, model.logits.shape, model.code_distribution)
+
+        super().__init__(spec, model, hidden, activation, head, encoder)
 
 
 class QuantizedAmortized(Amortized):
@@ -154,6 +185,7 @@ class QuantizedAmortized(Amortized):
         model: gives the number of values of each element (`model.levels`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
+        encoder: as of `Amortized`.
 
     References:
         Mentzer, Minnen, Agustsson and Tschannen (2024), Finite Scalar Quantization: VQ-VAE Made Simple,
@@ -161,9 +193,14 @@ class QuantizedAmortized(Amortized):
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
-        super().__init__(spec, model, hidden, activation, lambda h, _: Rounding(h, model.levels))
+        super().__init__(spec, model, hidden, activation, lambda h, _: Rounding(h, model.levels), encoder)
 
 
 class ConvAmortized(Amortized):
@@ -205,6 +242,7 @@ class FlowAmortized(Amortized):
         model: gives the size of z (`model.latent_dim`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
+        encoder: as of `Amortized`.
         flow: `iaf` (inverse autoregressive) or `coupling` (affine).
         layers: number of flows; neighbours run through z in opposite order.
         flow_hidden: widths of the hidden layers of each flow's network.
@@ -225,9 +263,10 @@ class FlowAmortized(Amortized):
         flow: FlowName = "iaf",
         layers: int = 2,
         flow_hidden: Sequence[int] = (64,),
+        encoder: MakesEncoder | None = None,
     ) -> None:
         head = partial(Flow, flow=flow, layers=layers, hidden=flow_hidden)
-        super().__init__(spec, model, hidden, activation, head)
+        super().__init__(spec, model, hidden, activation, head, encoder)
 
 
 class ConditionalAmortized(Amortized):
@@ -238,17 +277,29 @@ class ConditionalAmortized(Amortized):
         model: gives the size of z (`model.latent_dim`).
         hidden: widths of the encoder's hidden layers, from x to z.
         activation: after each of them.
+        encoder: as of `Amortized`, of x alone; its features and y go through layers of `hidden` then.
 
     Raises:
         DataError: batches hold x alone.
     """
 
     def __init__(
-        self, spec: DataSpec, model: Any, hidden: Sequence[int] = (256,), activation: Activation = "relu"
+        self,
+        spec: DataSpec,
+        model: Any,
+        hidden: Sequence[int] = (256,),
+        activation: Activation = "relu",
+        encoder: MakesEncoder | None = None,
     ) -> None:
         covariates = Covariates(spec)
-        encoder = partial(Encoder, hidden=hidden, activation=activation, extra=covariates.out_features)
-        super().__init__(spec, model, encoder=encoder)
+        extra = covariates.out_features
+        own = partial(Encoder, hidden=hidden, activation=activation, extra=extra)
+
+        def told(spec: DataSpec) -> Beside:
+            assert encoder is not None
+            return Beside(encoder(spec), extra, hidden, activation)
+
+        super().__init__(spec, model, encoder=own if encoder is None else told)
         self.covariates = covariates
 
     def forward(self, x: Tensor, *covariates: Tensor) -> None:

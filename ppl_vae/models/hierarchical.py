@@ -6,9 +6,11 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
+from ppl_vae.core.call import require_call
 from ppl_vae.errors import PplVaeError
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
+from ppl_vae.models.latent import MakesPrior
 from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
@@ -25,6 +27,7 @@ class Hierarchical(nn.Module):
         hidden: widths of the networks between x and z1, z1 and z2, …; as many as `latent_dim`.
         depth: number of hidden layers in each of them.
         activation: after each hidden layer.
+        prior: p of the last latent, as of `Latent`.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519
@@ -38,6 +41,7 @@ class Hierarchical(nn.Module):
         hidden: Sequence[int] = (256, 128),
         depth: int = 1,
         activation: Activation = "relu",
+        prior: MakesPrior = StandardNormal,
     ) -> None:
         super().__init__()
         check_lengths(latent_dim, hidden)
@@ -45,7 +49,8 @@ class Hierarchical(nn.Module):
         self.latent_dim = tuple(latent_dim)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)
-        self.prior = StandardNormal(latent_dim[-1])
+        require_call("prior", prior, latent_dim=latent_dim[-1])
+        self.prior = prior(latent_dim[-1])
         self.layers = nn.ModuleList(
             nn.Sequential(MLP(above, None, [width] * depth, activation), DiagonalNormal(width, dim))
             for dim, above, width in zip(latent_dim, latent_dim[1:], hidden[1:], strict=False)

@@ -14,6 +14,12 @@ from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.mlp import Decoder
 from ppl_vae.nn.priors import StandardNormal
 
+MakesPrior = Callable[[int], Callable[..., Any]]
+"""From the size of z to a module that gives p(z)."""
+
+MakesDecoder = Callable[[DataSpec, Any, int], Callable[..., Any]]
+"""From the spec, the likelihood and the number of features to a module from these to the likelihood's parameters."""
+
 
 class Latent(nn.Module):
     r"""$p(x, z) = p(z)\, p(x \mid f(z))$, for any prior p(z) and any network f.
@@ -43,8 +49,8 @@ class Latent(nn.Module):
         spec: DataSpec,
         likelihood: Any = None,
         latent_dim: int = 8,
-        prior: Callable[[int], Callable[[], Any]] = StandardNormal,
-        decoder: Callable[[DataSpec, Any, int], Callable[[Tensor], Any]] = Decoder,
+        prior: MakesPrior = StandardNormal,
+        decoder: MakesDecoder = Decoder,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
@@ -60,9 +66,12 @@ class Latent(nn.Module):
         self.sample(x)
 
     def sample(self, x: Tensor, *given: Tensor) -> None:
-        """The program; f is told what is given, features `(data, features)`, after z."""
+        """The program; f is told what is given, features `(data, features)`, after z.
+
+        A prior whose attribute `given` says how many of them it takes is told, too.
+        """
         with pyro.plate("data", x.shape[0]):
-            prior = self.prior()
+            prior = self.prior(*given) if getattr(self.prior, "given", 0) else self.prior()
             z = pyro.sample("z", prior).flatten(-max(prior.event_dim, 1))
             h = self.decoder(z, *given)
             px: Any = h if isinstance(h, dist.Distribution) else self.likelihood(h)

@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any
 
 from ppl_vae.distributions.improper import Flat
-from ppl_vae.models.latent import Latent
+from ppl_vae.models.latent import Latent, MakesDecoder, MakesPrior
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.conv import ConvDecoder
 from ppl_vae.nn.features import DataSpec, require_whole
 from ppl_vae.nn.mlp import Activation, Decoder
-from ppl_vae.nn.priors import GammaPrior, PriorName, prior_for
+from ppl_vae.nn.priors import GammaPrior, StandardNormal
 
 
 class VAE(Latent):
@@ -22,7 +22,8 @@ class VAE(Latent):
         latent_dim: size of z.
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
-        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
+        decoder: f, as of `Latent`; None takes the fully connected one, to which alone `hidden` and `activation` apply.
+        prior: p(z), as of `Latent`.
 
     References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
@@ -35,10 +36,11 @@ class VAE(Latent):
         latent_dim: int = 8,
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
-        prior: PriorName = "normal",
+        prior: MakesPrior = StandardNormal,
+        decoder: MakesDecoder | None = None,
     ) -> None:
-        decoder = partial(Decoder, hidden=hidden, activation=activation)
-        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
+        decoder = decoder or partial(Decoder, hidden=hidden, activation=activation)
+        super().__init__(spec, likelihood, latent_dim, prior, decoder)
 
 
 class Autoencoder(Latent):
@@ -53,6 +55,7 @@ class Autoencoder(Latent):
         latent_dim: size of z.
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
+        decoder: f, as of `Latent`; None takes the fully connected one, to which alone `hidden` and `activation` apply.
 
     References:
         Hinton and Salakhutdinov (2006), Reducing the Dimensionality of Data with Neural Networks,
@@ -66,8 +69,9 @@ class Autoencoder(Latent):
         latent_dim: int = 8,
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
+        decoder: MakesDecoder | None = None,
     ) -> None:
-        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        decoder = decoder or partial(Decoder, hidden=hidden, activation=activation)
         super().__init__(spec, likelihood, latent_dim, lambda dim: partial(Flat, dim), decoder)
 
 
@@ -82,7 +86,7 @@ class ConvVAE(Latent):
         hidden: widths of the fully connected layers before them.
         activation: after each layer.
         residual: add a residual block before each transposed convolution.
-        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
+        prior: p(z), as of `Latent`.
 
     Raises:
         DataError: x is no image.
@@ -97,10 +101,10 @@ class ConvVAE(Latent):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
         residual: bool = False,
-        prior: PriorName = "normal",
+        prior: MakesPrior = StandardNormal,
     ) -> None:
         decoder = partial(ConvDecoder, channels=channels, hidden=hidden, activation=activation, residual=residual)
-        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
+        super().__init__(spec, likelihood, latent_dim, prior, decoder)
 
 
 class GammaVAE(Latent):
@@ -112,6 +116,7 @@ class GammaVAE(Latent):
         latent_dim: size of z.
         hidden: widths of the decoder's hidden layers, from z to x.
         activation: after each of them.
+        decoder: f, as of `Latent`; None takes the fully connected one, to which alone `hidden` and `activation` apply.
         concentration: a of the prior; below 1 most components are near 0.
         rate: b of the prior.
     """
@@ -125,9 +130,10 @@ class GammaVAE(Latent):
         activation: Activation = "relu",
         concentration: float = 1.0,
         rate: float = 1.0,
+        decoder: MakesDecoder | None = None,
     ) -> None:
         prior = partial(GammaPrior, concentration=concentration, rate=rate)
-        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        decoder = decoder or partial(Decoder, hidden=hidden, activation=activation)
         super().__init__(spec, likelihood, latent_dim, prior, decoder)
 
 
@@ -139,7 +145,7 @@ class AutoregressiveVAE(Latent):
         likelihood: of one element of x; None takes the one that fits the data.
         latent_dim: size of z.
         hidden: widths of the masked network's hidden layers.
-        prior: p(z): `normal` (standard), `mixture` or `flow` (both learned).
+        prior: p(z), as of `Latent`.
 
     References:
         Chen et al. (2017), Variational Lossy Autoencoder, https://arxiv.org/abs/1611.02731
@@ -151,8 +157,8 @@ class AutoregressiveVAE(Latent):
         likelihood: Any = None,
         latent_dim: int = 8,
         hidden: Sequence[int] = (256,),
-        prior: PriorName = "normal",
+        prior: MakesPrior = StandardNormal,
     ) -> None:
         require_whole(spec, "model=autoregressive, whose elements depend on those before them")
         decoder = partial(AutoregressiveDecoder, hidden=hidden)
-        super().__init__(spec, likelihood, latent_dim, prior_for(prior), decoder)
+        super().__init__(spec, likelihood, latent_dim, prior, decoder)

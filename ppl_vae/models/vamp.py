@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.models.latent import Latent
+from ppl_vae.models.latent import Latent, MakesDecoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import Activation, Decoder, Encoder
@@ -26,6 +26,7 @@ class Vamp(Latent):
         hidden: widths of the decoder's hidden layers, from z to x; the encoder has them from x to z, reversed.
         activation: after each of them.
         components: number of pseudo-inputs.
+        decoder: f, as of `Latent`; None takes the fully connected one.
 
     References:
         Tomczak and Welling (2018), VAE with a VampPrior, https://arxiv.org/abs/1705.07120
@@ -39,8 +40,9 @@ class Vamp(Latent):
         hidden: Sequence[int] = (256,),
         activation: Activation = "relu",
         components: int = 50,
+        decoder: MakesDecoder | None = None,
     ) -> None:
-        decoder = partial(Decoder, hidden=hidden, activation=activation)
+        decoder = decoder or partial(Decoder, hidden=hidden, activation=activation)
         super().__init__(spec, likelihood, latent_dim, lambda _: self.mixture, decoder)
         self.encoder = Encoder(spec, list(hidden)[::-1], activation)
         self.z = DiagonalNormal(self.encoder.out_features, latent_dim)

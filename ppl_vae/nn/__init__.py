@@ -4,10 +4,13 @@ from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
+from ppl_vae.nn.dependent_priors import AutoregressivePrior, ConditionalPrior
 from ppl_vae.nn.flows import Autoregressive, Coupling
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder, join
 from ppl_vae.nn.priors import FlowPrior, FullMixturePrior, GammaPrior, MixturePrior, StandardNormal
+from ppl_vae.nn.recurrent import RecurrentDecoder, RecurrentEncoder
+from ppl_vae.nn.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "MLP",
@@ -15,9 +18,11 @@ __all__ = [
     "Autoregressive",
     "AutoregressiveCodes",
     "AutoregressiveDecoder",
+    "AutoregressivePrior",
     "CategoricalCodes",
     "Code",
     "CodeDecoder",
+    "ConditionalPrior",
     "ConvDecoder",
     "ConvEncoder",
     "Coupling",
@@ -33,8 +38,12 @@ __all__ = [
     "GammaPrior",
     "MixturePrior",
     "Point",
+    "RecurrentDecoder",
+    "RecurrentEncoder",
     "Rounding",
     "StandardNormal",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "UniformCodes",
     "join",
 ]

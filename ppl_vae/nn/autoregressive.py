@@ -50,13 +50,14 @@ class AutoregressiveDistribution(TorchDistribution):
     """The distribution that an `AutoregressiveDecoder` gives for one h.
 
     Args:
-        decoder: gives the distribution of each element.
+        decoder: gives the distribution of each element, `elements(value, h)`; it has `shape`, `num_params` and
+            `likelihood`, from parameters to independent elements.
         h: features `(..., features)`.
     """
 
     arg_constraints: Any = {}  # noqa: RUF012 - torch's own form
 
-    def __init__(self, decoder: AutoregressiveDecoder, h: Tensor) -> None:
+    def __init__(self, decoder: Any, h: Tensor) -> None:
         self.decoder, self.h = decoder, h
         super().__init__(h.shape[:-1], torch.Size(decoder.shape), validate_args=False)
 

@@ -144,7 +144,7 @@ def image_shape(spec: DataSpec) -> tuple[int, int, int]:
     if len(spec.shape) != 3:
         raise DataError(
             f"a convolution needs images (channels, height, width), this dataset's x has shape {spec.shape}. "
-            "Use model=vae guide=amortized."
+            "Use model=vae guide=amortized, with encoder=mlp decoder=mlp."
         )
     channels, height, width = spec.shape
     return channels, height, width

@@ -1,19 +1,15 @@
 """Priors over a latent vector: modules without input whose forward returns a distribution."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform
 
-from ppl_vae.errors import one_of
 from ppl_vae.nn.flows import Coupling
 from ppl_vae.nn.heads import MIN_SCALE, inverse_softplus, positive
 from ppl_vae.nn.mlp import check_layers, check_sizes
-
-PriorName = Literal["normal", "mixture", "flow"]
 
 
 class StandardNormal(nn.Module):
@@ -142,21 +138,3 @@ class GammaPrior(nn.Module):
     def forward(self) -> Any:
         """The distribution over positive `(dim,)`."""
         return dist.Gamma(self.concentration, self.rate).to_event(1)
-
-
-PRIORS: dict[PriorName, Callable[[int], nn.Module]] = {
-    "normal": StandardNormal,
-    "mixture": MixturePrior,
-    "flow": FlowPrior,
-}
-"""Priors by name, each made from the size of z."""
-
-
-def prior_for(name: PriorName) -> Callable[[int], nn.Module]:
-    """The prior of a name, from the size of z.
-
-    Raises:
-        ArgumentError: there is none of that name.
-    """
-    one_of("prior", name, PRIORS)
-    return PRIORS[name]

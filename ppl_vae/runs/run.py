@@ -212,7 +212,7 @@ class Run:
         else:
             from ppl_vae.config.build import build_vae
 
-            with self.building("likelihood", "model", "guide", "estimator", "prior"):
+            with self.building("likelihood", "model", "guide", "estimator", "prior", "encoder", "decoder"):
                 vae = build_vae(self.plain_config, self.spec, trusted=self.trusted)
                 self._prepare(vae)
         load_weights(path, vae)

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ppl_vae.config.parts import with_parts
 from ppl_vae.config.targets import with_present_names
 from ppl_vae.errors import RunError
 
 MIGRATIONS: tuple[Callable[[Any], Any], ...] = (
     with_present_names,  # 0: likelihoods lay in `ppl_vae.conditionals`, loggers in `ppl_vae.loggers`
+    with_parts,  # 1: `model.prior` was a name
 )
 """The n-th leads from schema n to schema n + 1; each may be applied to what it has been applied to."""
 

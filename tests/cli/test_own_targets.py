@@ -177,7 +177,7 @@ FILES = {
         "      model._target_: mine.Model\n      model.depth: 1,2\n"
     ),
 }
-VAE = {"_target_": "ppl_vae.models.VAE", "latent_dim": 8, "hidden": [256], "activation": "relu", "prior": "normal"}
+VAE = {"_target_": "ppl_vae.models.VAE", "latent_dim": 8, "hidden": [256], "activation": "relu"}
 TOPICS = {"_target_": "ppl_vae.models.Topics", "latent_dim": 20, "alpha": 0.5, "mixing": "product"}
 WAYS = {
     "an option of their own": (["model=deep"], {**VAE, "hidden": [7, 7]}),
@@ -208,8 +208,8 @@ WAYS = {
     "another of ours": (["model=conv", "model._target_=ppl_vae.models.VAE"], VAE),
     "another of ours, named by their experiment": (["model=burda_1layer", "experiment=of_ours"], TOPICS),
     "a key of their option that only the signature names": (
-        ["model=short", "model.prior=flow"],
-        {**VAE, "latent_dim": 3, "prior": "flow"},
+        ["model=short", "model.activation=tanh"],
+        {**VAE, "latent_dim": 3, "activation": "tanh"},
     ),
     "another target over their option of ours": (
         ["model=short", "model._target_=mine.Model"],

@@ -56,8 +56,8 @@ class Pair:
 
 PAIRS = {
     "vae": Pair(pv.models.VAE, pv.guides.Amortized),
-    "vae, mixture prior": Pair(pv.models.VAE, pv.guides.Amortized, options={"prior": "mixture"}),
-    "vae, flow prior": Pair(pv.models.VAE, pv.guides.Amortized, options={"prior": "flow"}),
+    "vae, mixture prior": Pair(pv.models.VAE, pv.guides.Amortized, options={"prior": pv.nn.MixturePrior}),
+    "vae, flow prior": Pair(pv.models.VAE, pv.guides.Amortized, options={"prior": pv.nn.FlowPrior}),
     "vae, grey": Pair(pv.models.VAE, pv.guides.Amortized, "unit"),
     "vae, table": Pair(pv.models.VAE, pv.guides.Amortized, "real", (6,)),
     "vae, integers": Pair(pv.models.VAE, pv.guides.Amortized, "integers"),

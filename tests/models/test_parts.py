@@ -119,7 +119,7 @@ def test_parts_make_a_pair_that_trains(parts):
 
 FAMILIES = {
     "VAE": (
-        lambda: pv.models.VAE(SPEC, latent_dim=3, hidden=[5], activation="tanh", prior="mixture"),
+        lambda: pv.models.VAE(SPEC, latent_dim=3, hidden=[5], activation="tanh", prior=MixturePrior),
         lambda: pv.models.Latent(
             SPEC, latent_dim=3, prior=MixturePrior, decoder=partial(Decoder, hidden=[5], activation="tanh")
         ),

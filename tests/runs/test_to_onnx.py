@@ -86,7 +86,7 @@ FAMILIES = {
     "a mixture": ("GMVAE", "MixtureAmortized", {}),
     "bits": ("Discrete", "DiscreteAmortized", {}),
     "missing values": ("VAE", "Amortized", {"spec": TABLE}),
-    "a learned prior": ("VAE", "Amortized", {"prior": "mixture"}),
+    "a learned prior": ("VAE", "Amortized", {"prior": pv.nn.MixturePrior}),
 }
 
 
