@@ -16,8 +16,8 @@ BINARY = {"binarization": "static", "validation": 0, "test": 300}
 
 PAIRS = {
     "vae": (pv.models.VAE, pv.guides.Amortized),
-    "mixture prior": (partial(pv.models.VAE, prior="mixture"), pv.guides.Amortized),
-    "flow prior": (partial(pv.models.VAE, prior="flow"), pv.guides.Amortized),
+    "mixture prior": (partial(pv.models.VAE, prior=pv.nn.MixturePrior), pv.guides.Amortized),
+    "flow prior": (partial(pv.models.VAE, prior=pv.nn.FlowPrior), pv.guides.Amortized),
     "full rank": (pv.models.VAE, pv.guides.FullRank),
     "iaf": (pv.models.VAE, pv.guides.FlowAmortized),
     "coupling": (pv.models.VAE, partial(pv.guides.FlowAmortized, flow="coupling")),

@@ -26,7 +26,11 @@ window.explorer = (() => {
     elu: v => (v > 0 ? v : Math.expm1(v)), gelu: v => 0.5 * v * (1 + erf(v / Math.SQRT2)),
     leaky_relu: v => (v > 0 ? v : 0.01 * v), sin: Math.sin, cos: Math.cos,
   };
-  const double = { add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b };
+  const several = {
+    add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b, gt: (a, b) => +(a > b),
+    ge: (a, b) => +(a >= b), lt: (a, b) => +(a < b), le: (a, b) => +(a <= b), where: (c, a, b) => (c ? a : b),
+    maximum: Math.max, minimum: Math.min,
+  };
 
   function linear([x, weight, bias]) {  // weight: (elements of x, elements of the result)
     const out = Float32Array.from(bias), wide = out.length;
@@ -95,7 +99,7 @@ window.explorer = (() => {
       values[step.name] =
         step.does in whole ? whole[step.does](of, step)
         : step.does in single ? of[0].map(single[step.does])
-        : of[0].map((v, i) => double[step.does](v, of[1][i]));
+        : of[0].map((_, i) => several[step.does](...of.map(part => part[i])));
     }
     return values[data.program.out];
   }

@@ -37,7 +37,11 @@ DEFAULTS: dict[Any, tuple[Any, ...]] = {
     aten.softplus: (1, 20), aten.elu: (1, 1, 1), aten.gelu: ("none",), aten.leaky_relu: (0.01,),
 }  # fmt: skip
 
-DOUBLE = {aten.add: "add", aten.sub: "sub", aten.mul: "mul", aten.div: "div"}
+SEVERAL = {
+    aten.add: "add", aten.sub: "sub", aten.mul: "mul", aten.div: "div", aten.gt: "gt", aten.ge: "ge", aten.lt: "lt",
+    aten.le: "le", aten.where: "where", aten.maximum: "maximum", aten.minimum: "minimum",
+}  # fmt: skip
+"""Functions of two numbers or three; a comparison gives 1 or 0."""
 
 
 class NotInPage(Exception):  # noqa: N818 - an answer, not a failure
@@ -131,8 +135,8 @@ class _Translation(fx.Interpreter):
             if n.kwargs or tuple(args[1:]) != DEFAULTS.get(target, ())[: len(args) - 1]:
                 raise NotInPage(f"{n.target} with {args[1:]} is not one of its operations")
             return self._add(n, SINGLE[target], [first], {})
-        if target in DOUBLE and not n.kwargs:
-            return self._add(n, DOUBLE[target], [self._wide(a, value) for a in args[:2]], {})
+        if target in SEVERAL and not n.kwargs:
+            return self._add(n, SEVERAL[target], [self._wide(a, value) for a in args], {})
         if target is aten.addmm and not n.kwargs:
             return self._add(n, "linear", [args[1], args[2], self._wide(args[0], value)], {})
         if target is aten.mm:
