@@ -9,6 +9,7 @@ from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.distributions.open_beta import OpenBeta
+from ppl_vae.distributions.root_normal import RootNormal
 
 __all__ = [
     "BinomialLogits",
@@ -23,6 +24,7 @@ __all__ = [
     "NegativeBinomialLog",
     "OpenBeta",
     "PoissonLog",
+    "RootNormal",
     "Rounded",
     "ZeroInflatedNegativeBinomialLog",
 ]

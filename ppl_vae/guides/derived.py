@@ -1,8 +1,8 @@
 """An amortized guide for any model, derived from the model itself: `guide=derived`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
@@ -10,6 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.guides.families import FamilyName
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
 from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
 from ppl_vae.nn.conv import ConvEncoder
@@ -24,12 +25,13 @@ NARROW = inverse_softplus(0.1) - inverse_softplus(1.0)
 class Derived(nn.Module):
     r"""The model, run up to its last latent, with each latent's prior replaced by a learned distribution.
 
-    $$q(z \mid x) = \prod_s q_s(z_s \mid h(x), z_{<s}) \prod_g q_g(w_g)$$
+    $$q(z, w \mid x) = \prod_g q_g(w_g) \prod_s q_s(z_s \mid h(x), z_{<s}, w_{<s})$$
 
     Sites s inside the data plate get a network each, fed with an encoding h of the batch and with the latents
-    drawn before, in the model's own order; sites g outside get parameters (mean field). Each has the
-    support, the shape and the plates of its site: a normal on the unconstrained space for continuous ones
-    (so the KL of a normal prior is analytic), categorical, Bernoulli or Poisson for discrete ones.
+    drawn before, global ones among them, in the model's own order; sites g outside get parameters (mean field).
+    Each has the support that its site has in the present run, its shape and its plates: a normal on the
+    unconstrained space for continuous ones (so the KL of a normal prior is analytic), categorical, Bernoulli or, for
+    counts without end, a normal over their root, which may be narrower than Poisson's (`distributions.RootNormal`).
 
     As it runs the model's own code, plates, masks, scales and control flow agree by construction, and whatever
     follows the last latent (the decoder) costs nothing. Sites that the model marks for enumeration and
@@ -44,13 +46,17 @@ class Derived(nn.Module):
         head_hidden: widths of the hidden layers of each latent's network.
         activation: after each hidden layer.
         channels: encode images by convolutions with these channels first; needs a spec.
-        condition: let a local latent depend on the local latents before it.
+        condition: let a local latent depend on the latents before it.
         data_plate: name of the data plate, where it cannot be told from its size.
         encoder: a module of your own for h, called with the batch, giving `(data, features)`.
         hide: names of latents to leave out, for the model to sum over.
+        family: of continuous vectors, `diagonal`, `full_rank` (covariances within the vector, on the unconstrained
+            space) or `flow` (inverse autoregressive); `poisson` of counts. For all sites for which it is one, or by
+            site, `{"z": "full_rank"}`.
 
     Raises:
-        PplVaeError: no data plate is found, or a support for which no family is known.
+        PplVaeError: no data plate is found, a support for which no family is known, or a family that is none for
+            the site that it is chosen for.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist
@@ -80,6 +86,7 @@ class Derived(nn.Module):
         data_plate: str | None = None,
         encoder: nn.Module | None = None,
         hide: Sequence[str] = (),
+        family: FamilyName | Mapping[str, FamilyName] = "diagonal",
     ) -> None:
         super().__init__()
         object.__setattr__(self, "model", model)  # run here, owned by its pair: no submodule of the guide
@@ -87,24 +94,29 @@ class Derived(nn.Module):
         self.spec, self.hidden, self.head_hidden, self.activation = spec, hidden, head_hidden, activation
         self.channels, self.condition = channels, condition
         self.data_plate, self.hide = data_plate, frozenset(hide)
+        self.family = one_of("family", family, get_args(FamilyName)) if isinstance(family, str) else dict(family)
         self.encoder = encoder
         self.heads = nn.ModuleDict()
         self.prototype: Prototype | None = None
 
     def build(self, *batch: Any) -> None:
         """Create all networks from the model's run on a batch."""
-        self.prototype = proto = prototype(self.model, batch, self.data_plate, self.hide)
+        self.prototype = proto = prototype(self.model, batch, self.data_plate, self.hide, self.family)
         local = [site for site in proto.sites if site.is_local]
         if local and self.encoder is None:
             self.encoder = self._default_encoder(batch)
         with torch.no_grad():
             features = self.encoder(*batch).shape[-1] if local and self.encoder is not None else 0
+        of_globals: list[int] = []  # which features are values of global latents
         for site in proto.sites:
-            if not site.is_local:
+            if site.is_local:
+                self.heads[site.key] = Head(site, features, self.head_hidden, self.activation, of_globals)
+            else:
                 self.heads[site.key] = Constant(site)
-                continue
-            self.heads[site.key] = Head(site, features, self.head_hidden, self.activation)
-            features += site.num_features if self.condition else 0
+            if self.condition and local:
+                if not site.is_local:
+                    of_globals = [*of_globals, *range(features, features + site.num_features)]
+                features += site.num_features
         for t in batch[:1]:  # device and dtype follow the data
             if isinstance(t, Tensor):
                 self.to(device=t.device, dtype=t.dtype if t.is_floating_point() else None)
@@ -146,29 +158,65 @@ class Head(nn.Module):
         features: size of its input.
         hidden: widths of its hidden layers.
         activation: after each of them.
+        of_globals: which of its inputs are values of global latents.
     """
 
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, site: Site, features: int, hidden: Sequence[int], activation: Activation) -> None:
+    def __init__(
+        self,
+        site: Site,
+        features: int,
+        hidden: Sequence[int],
+        activation: Activation,
+        of_globals: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.site = site
+        self.site, self.family = site, site.family
+        self.of_globals, self.kept = of_globals, None
         self.register_buffer("loc", site.loc)
         self.register_buffer("scale", site.scale)
-        self.net = MLP(features, site.family.num_params * prod(site.param_shape), hidden, activation)
+        self.net = MLP(features, _outputs(site, site.family), hidden, activation)
+        self.flows = nn.ModuleList(site.family.flows(local=True))
+        if rest := self.family.num_rest * prod(site.others):
+            with torch.no_grad():  # random correlations of order one make a poor first guess
+                self.net[-1].weight[-rest:].mul_(0.1)
+                self.net[-1].bias[-rest:].zero_()
+
+    kept: Tensor | None
+    """Inputs that weights of an earlier version know; None for all."""
 
     def forward(self, h: Tensor, fn: Any) -> Any:
         """Features `(*particles, data, features)` to a distribution over all axes of the site's plates."""
-        family, axis = self.site.family, self.site.data_axis
+        family, axis, particles = self.family, self.site.data_axis, h.ndim - 2
         assert axis is not None
-        particles = h.ndim - 2
-        raw = self.net(h).unflatten(-1, (family.num_params, *self.site.param_shape)).movedim(particles + 1, 0)
-        params = family.in_prior_units(raw.unbind(), self.loc, self.scale)
-        params = tuple(p.movedim(particles, particles + axis) for p in params)
-        if not particles:  # plates of other sites are no axes of this one
-            params = tuple(p.reshape(p.shape[self.site.excess :]) for p in params)
-        return family.distribution(params, fn)
+        out = self.net(h if self.kept is None else h[..., self.kept])
+        raw, rest = out.split([out.shape[-1] - (n := family.num_rest * prod(self.site.others)), n], -1)
+        raw = raw.unflatten(-1, (family.num_params, *self.site.others, *family.shape)).movedim(particles + 1, 0)
+        rest = rest.unflatten(-1, (*self.site.others, family.num_rest))
+        # Where there are no particles, plates of other sites are no axes of this one.
+        excess = 0 if particles else self.site.excess
+        *params, rest = (_without(p.movedim(particles, particles + axis), excess) for p in (*raw.unbind(), rest))
+        return family.joint(tuple(params), self._start(axis, excess), rest, self.flows, fn)
+
+    def _start(self, axis: int, excess: int) -> tuple[Tensor, Tensor]:
+        loc, scale = (_without(t.unsqueeze(axis), excess) for t in (self.loc, self.scale))
+        return loc, scale
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        first, last = self.net[0], self.net[-1]
+        weight = state.get(f"{prefix}net.0.weight")
+        if weight is not None and self.of_globals and weight.shape[1] == first.in_features - len(self.of_globals):
+            inputs = range(first.in_features)
+            self.kept = torch.tensor([i for i in inputs if i not in set(self.of_globals)], device=first.weight.device)
+            _resize(first, first.out_features, weight.shape[1])
+        weight, former = state.get(f"{prefix}net.{len(self.net) - 1}.weight"), self.site.formerly
+        if weight is not None and former is not None and weight.shape[0] != last.out_features:
+            if weight.shape[0] == _outputs(self.site, former):
+                self.family = former
+                _resize(last, weight.shape[0], last.in_features)
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 class Constant(nn.Module):
@@ -183,18 +231,45 @@ class Constant(nn.Module):
 
     def __init__(self, site: Site) -> None:
         super().__init__()
-        self.site = site
+        self.site, self.family = site, site.family
         self.register_buffer("loc", site.loc)
         self.register_buffer("scale", site.scale)
         raw = torch.zeros(site.family.num_params, *site.param_shape)
         raw[1:] = NARROW
         self.raw = nn.Parameter(raw)
+        self.flows = nn.ModuleList(site.family.flows(local=False))
+        if site.family.num_rest and not len(self.flows):
+            self.rest = nn.Parameter(torch.zeros(*site.others, site.family.num_rest))
 
     def forward(self, fn: Any) -> Any:
         """A distribution over all axes of the site's plates."""
-        params = self.site.family.in_prior_units(self.raw.unbind(), self.loc, self.scale)
-        params = tuple(p.reshape(p.shape[self.site.excess :]) for p in params)
-        return self.site.family.distribution(params, fn)
+        rest = self.rest if hasattr(self, "rest") else self.raw.new_zeros(*self.site.others, 0)
+        excess = self.site.excess
+        *params, rest, loc, scale = (_without(p, excess) for p in (*self.raw.unbind(), rest, self.loc, self.scale))
+        return self.family.joint(tuple(params), (loc, scale), rest, self.flows, fn)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        raw, former = state.get(f"{prefix}raw"), self.site.formerly
+        if raw is not None and former is not None and len(raw) == former.num_params < len(self.raw):
+            self.family = former
+            self.raw.data = torch.empty_like(raw, dtype=self.raw.dtype, device=self.raw.device)
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def _outputs(site: Site, family: Any) -> int:
+    return prod(site.others) * (family.num_params * prod(family.shape) + family.num_rest)
+
+
+def _without(t: Tensor, excess: int) -> Tensor:
+    """A tensor without its first axes, which have length one."""
+    return t.reshape(t.shape[excess:])
+
+
+def _resize(layer: Any, out_features: int, in_features: int) -> None:
+    """Make room for weights of an earlier version; the parameters stay the same objects, for their optimizer."""
+    layer.weight.data = layer.weight.data.new_empty(out_features, in_features)
+    layer.bias.data = layer.bias.data.new_empty(out_features)
+    layer.out_features, layer.in_features = out_features, in_features
 
 
 class _Done(BaseException):
@@ -242,13 +317,13 @@ class _Replace(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]
         if is_subsample(msg):
-            if msg["name"] == self.proto.data_plate and self.h is not None and value.shape[0] != self.h.shape[0]:
-                self.h = self.h[value]  # the model draws its minibatch from the data itself
+            if msg["name"] == self.proto.data_plate and self.h is not None and len(value) != self.h.shape[-2]:
+                self.h = self.h[..., value, :]  # the model draws its minibatch from the data itself
             return
         site = self.left.pop(msg["name"], None)
         if site is None:
             return
-        if site.is_local and self.guide.condition and self.h is not None:
+        if self.guide.condition and self.h is not None:
             self.h = join(self.h, site.as_features(value).to(self.h.dtype))
         # A capture keeps account of modules entered and left; the rest of the model is dead code in its graph.
         if not self.left and not torch.compiler.is_compiling():
