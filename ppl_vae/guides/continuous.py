@@ -39,7 +39,8 @@ class Continuous(Family):
 
     def distribution(self, params: tuple[Tensor, ...], fn: Any) -> Any:
         """Location and scale on the unconstrained space."""
-        return self._onto_support(dist.Normal(*params).to_event(len(self.shape)), fn)
+        loc, scale = params
+        return self._onto_support(dist.Normal(loc, scale).to_event(len(self.shape)), fn)
 
     def _onto_support(self, base: Any, fn: Any) -> Any:
         if is_real(fn):
@@ -74,7 +75,9 @@ class _Vector(Continuous):
 
     def _from_vectors(self, base: Any, fn: Any) -> Any:
         if len(self.shape) > 1:
-            base = dist.TransformedDistribution(base, [ReshapeTransform((self.dim,), self.shape)])
+            base = dist.TransformedDistribution(
+                base, [ReshapeTransform(torch.Size((self.dim,)), torch.Size(self.shape))]
+            )
         return self._onto_support(base, fn)
 
 
@@ -99,7 +102,7 @@ class FullRank(_Vector):
 
 
 class Flow(_Vector):
-    r"""$z = f_2(f_1(\mu + \sigma\epsilon))$ with inverse autoregressive flows, in the prior's units, then onto the support.
+    r"""$z = f_2(f_1(\mu + \sigma\epsilon))$ with inverse autoregressive flows, then onto the support.
 
     References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow,
@@ -117,7 +120,8 @@ class Flow(_Vector):
         """What is left is the context of the flows; a global latent has none."""
         loc, scale = self._vectors(raw[0], positive(raw[1] + INVERSE_SOFTPLUS_1))
         context = (rest,) if rest.shape[-1] else ()
-        units = AffineTransform(*self._vectors(*start), event_dim=1)
+        unit_loc, unit_scale = self._vectors(*start)
+        units = AffineTransform(unit_loc, unit_scale, event_dim=1)
         base = dist.Normal(loc, scale).to_event(1)
         flown = dist.TransformedDistribution(base, [*(flow(*context) for flow in flows), units])
         return self._from_vectors(flown, fn)

@@ -180,9 +180,10 @@ class Head(nn.Module):
         self.net = MLP(features, _outputs(site, site.family), hidden, activation)
         self.flows = nn.ModuleList(site.family.flows(local=True))
         if rest := self.family.num_rest * prod(site.others):
+            last: Any = self.net[-1]
             with torch.no_grad():  # random correlations of order one make a poor first guess
-                self.net[-1].weight[-rest:].mul_(0.1)
-                self.net[-1].bias[-rest:].zero_()
+                last.weight[-rest:].mul_(0.1)
+                last.bias[-rest:].zero_()
 
     kept: Tensor | None
     """Inputs that weights of an earlier version know; None for all."""
@@ -205,17 +206,17 @@ class Head(nn.Module):
         return loc, scale
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        first, last = self.net[0], self.net[-1]
+        first: Any = self.net[0]
+        last: Any = self.net[-1]
         weight = state.get(f"{prefix}net.0.weight")
         if weight is not None and self.of_globals and weight.shape[1] == first.in_features - len(self.of_globals):
             inputs = range(first.in_features)
             self.kept = torch.tensor([i for i in inputs if i not in set(self.of_globals)], device=first.weight.device)
             _resize(first, first.out_features, weight.shape[1])
         weight, former = state.get(f"{prefix}net.{len(self.net) - 1}.weight"), self.site.formerly
-        if weight is not None and former is not None and weight.shape[0] != last.out_features:
-            if weight.shape[0] == _outputs(self.site, former):
-                self.family = former
-                _resize(last, weight.shape[0], last.in_features)
+        if weight is not None and former is not None and len(weight) == _outputs(self.site, former):
+            self.family = former
+            _resize(last, len(weight), last.in_features)
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -250,7 +251,7 @@ class Constant(nn.Module):
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         raw, former = state.get(f"{prefix}raw"), self.site.formerly
-        if raw is not None and former is not None and len(raw) == former.num_params < len(self.raw):
+        if raw is not None and former is not None and len(raw) == former.num_params:
             self.family = former
             self.raw.data = torch.empty_like(raw, dtype=self.raw.dtype, device=self.raw.device)
         super()._load_from_state_dict(state, prefix, *args)
