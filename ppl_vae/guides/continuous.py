@@ -42,10 +42,10 @@ class Continuous(Family):
         loc, scale = params
         return self._onto_support(dist.Normal(loc, scale).to_event(len(self.shape)), fn)
 
-    def _onto_support(self, base: Any, fn: Any) -> Any:
+    def _onto_support(self, base: Any, fn: Any, cache_size: int = 0) -> Any:
         if is_real(fn):
             return base  # closed forms of the KL know this one
-        out = dist.TransformedDistribution(base, [bijection(fn)])
+        out = dist.TransformedDistribution(base, [bijection(fn).with_cache(cache_size)])
         return out.to_event(len(self.event_shape) - out.event_dim)
 
     def in_prior_units(self, raw: tuple[Tensor, ...], loc: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
@@ -74,11 +74,12 @@ class _Vector(Continuous):
         return tuple(p.flatten(-len(self.shape)) for p in parts)
 
     def _from_vectors(self, base: Any, fn: Any) -> Any:
+        # With caches, as the flow below could undo its own draw in as many passes only as there are elements.
         if len(self.shape) > 1:
             base = dist.TransformedDistribution(
-                base, [ReshapeTransform(torch.Size((self.dim,)), torch.Size(self.shape))]
+                base, [ReshapeTransform(torch.Size((self.dim,)), torch.Size(self.shape), cache_size=1)]
             )
-        return self._onto_support(base, fn)
+        return self._onto_support(base, fn, cache_size=1)
 
 
 class FullRank(_Vector):
@@ -121,7 +122,7 @@ class Flow(_Vector):
         loc, scale = self._vectors(raw[0], positive(raw[1] + INVERSE_SOFTPLUS_1))
         context = (rest,) if rest.shape[-1] else ()
         unit_loc, unit_scale = self._vectors(*start)
-        units = AffineTransform(unit_loc, unit_scale, event_dim=1)
+        units = AffineTransform(unit_loc, unit_scale, event_dim=1, cache_size=1)
         base = dist.Normal(loc, scale).to_event(1)
         flown = dist.TransformedDistribution(base, [*(flow(*context) for flow in flows), units])
         return self._from_vectors(flown, fn)

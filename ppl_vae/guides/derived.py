@@ -121,6 +121,25 @@ class Derived(nn.Module):
             if isinstance(t, Tensor):
                 self.to(device=t.device, dtype=t.dtype if t.is_floating_point() else None)
 
+    def describe(self) -> str:
+        """A table of the sites: the family of each, what it depends on, its plates and the shape of a draw."""
+        if self.prototype is None:
+            return "A derived guide, without networks before it has seen a batch: call pv.prepare(vae, batch)."
+        rows, before = [("site", "family", "sees", "plates", "event shape")], list[Site]()
+        for site in self.prototype.sites:
+            head: Any = self.heads[site.key]
+            seen = [s.name for s in before if s.is_local or head.kept is None] if site.is_local else []
+            sees = ", ".join(["the batch", *seen]) if site.is_local else "nothing"
+            plates = [*([self.prototype.data_plate] if site.is_local else []), *site.plates]
+            family = head.family.label
+            rows.append((site.name, family, sees, ", ".join(map(str, plates)) or "none", str(site.family.event_shape)))
+            before += [site] if self.condition else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def __str__(self) -> str:
+        return self.describe()
+
     def _default_encoder(self, batch: tuple[Any, ...]) -> nn.Module:
         if not self.channels:
             return BatchEncoder(batch, self.spec, self.hidden, self.activation)

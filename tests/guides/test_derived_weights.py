@@ -109,3 +109,21 @@ def test_weights_of_an_earlier_version():
     torch.testing.assert_close(n["fn"].mean, guide.heads["n"].net(h)[..., 0].exp())
     torch.testing.assert_close(m["fn"].mean.flatten()[0], old["heads.m.raw"].exp()[0])
     assert {k: v.shape for k, v in guide.state_dict().items()} == {k: v.shape for k, v in old.items()}
+
+
+def test_it_prints_a_table_of_its_sites():
+    def model(x):
+        w = pyro.sample("w", dist.Gamma(2.0, 1.0))
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), w).to_event(1))
+            n = pyro.sample("n", dist.Poisson(z.exp().sum(-1)))
+            pyro.sample("x", dist.Normal(n, 1.0), obs=x)
+
+    guide = Derived(model, family="full_rank")
+    assert "pv.prepare(vae, batch)" in str(guide)
+    guide(torch.zeros(4))
+    assert [line.split("  ")[0] for line in str(guide).splitlines()] == ["site", "w", "z", "n"]
+    table = " ".join(guide.describe().split())
+    assert "w diagonal nothing none ()" in table
+    assert "z full_rank the batch, w data (2,)" in table
+    assert "n root_normal the batch, w, z data ()" in table
