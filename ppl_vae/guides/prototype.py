@@ -17,6 +17,7 @@ from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.families import family_for, formerly
 from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
+from ppl_vae.guides.supports import stated_support
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""
@@ -38,6 +39,7 @@ class Site:
         loc: where its prior lies on the unconstrained space, `(*batch_shape without data, *family.shape)`.
         scale: how wide it is there.
         handled: whether the model masks or scales it.
+        support: of one element, as its distribution says; None where that is not the whole truth.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Site:
     loc: Tensor
     scale: Tensor
     handled: bool
+    support: Any
 
     @property
     def is_local(self) -> bool:
@@ -241,4 +244,6 @@ def _describe(
     plates = {f.name: f.size for f in frames if f.vectorized and f.name != data_plate}
     handled = node["mask"] is not None or is_masked(fn) or _scaled(node["scale"])
     excess = depth - len(fn.batch_shape)
-    return Site(name, key, family, formerly(fn), batch_shape, excess, axis, plates, loc, scale, handled)
+    return Site(
+        name, key, family, formerly(fn), batch_shape, excess, axis, plates, loc, scale, handled, stated_support(fn)
+    )

@@ -60,7 +60,12 @@ def elementary(support: Any) -> Any:
 
 def is_real(fn: Any) -> bool:
     """True if every real number, or vector, is in the support."""
-    return elementary(support_of(fn)) in REAL and _sound(fn)
+    return stated_support(fn) in REAL
+
+
+def stated_support(fn: Any) -> Any:
+    """The support of one element, as its distribution says; None where that is not the whole truth."""
+    return elementary(support_of(fn)) if _sound(fn) else None
 
 
 def _sound(fn: Any) -> bool:
