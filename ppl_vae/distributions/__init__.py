@@ -9,6 +9,7 @@ from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.distributions.open_beta import OpenBeta
+from ppl_vae.distributions.root_normal import RootNormal
 from ppl_vae.distributions.sphere import PowerSpherical, UniformSphere
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "OpenBeta",
     "PoissonLog",
     "PowerSpherical",
+    "RootNormal",
     "Rounded",
     "UniformSphere",
     "ZeroInflatedNegativeBinomialLog",

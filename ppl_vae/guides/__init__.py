@@ -20,6 +20,7 @@ from ppl_vae.guides.ladder import BottomUp as BottomUp
 from ppl_vae.guides.ladder import Ladder as Ladder
 from ppl_vae.guides.ladder import TopDown as TopDown
 from ppl_vae.guides.semi_supervised import SemiSupervisedAmortized as SemiSupervisedAmortized
+from ppl_vae.guides.source import source as source
 from ppl_vae.guides.state_space import Recurrent as Recurrent
 
 _doors(__name__)

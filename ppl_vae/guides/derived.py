@@ -1,8 +1,7 @@
 """An amortized guide for any model, derived from the model itself: `guide=derived`."""
 
-from collections.abc import Sequence
-from math import prod
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
@@ -10,26 +9,25 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError, one_of
+from ppl_vae.guides.families import FamilyName
+from ppl_vae.guides.heads import Constant, Head
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
 from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec
-from ppl_vae.nn.heads import inverse_softplus
-from ppl_vae.nn.mlp import ACTIVATIONS, MLP, Activation, join
-
-NARROW = inverse_softplus(0.1) - inverse_softplus(1.0)
-"""Raw scale at which a global latent starts with a tenth of its prior's width, as Pyro's own guides do."""
+from ppl_vae.nn.mlp import ACTIVATIONS, Activation, join
 
 
 class Derived(nn.Module):
     r"""The model, run up to its last latent, with each latent's prior replaced by a learned distribution.
 
-    $$q(z \mid x) = \prod_s q_s(z_s \mid h(x), z_{<s}) \prod_g q_g(w_g)$$
+    $$q(z, w \mid x) = \prod_g q_g(w_g) \prod_s q_s(z_s \mid h(x), z_{<s}, w_{<s})$$
 
     Sites s inside the data plate get a network each, fed with an encoding h of the batch and with the latents
-    drawn before, in the model's own order; sites g outside get parameters (mean field). Each has the
-    support, the shape and the plates of its site: a normal on the unconstrained space for continuous ones
-    (so the KL of a normal prior is analytic), categorical, Bernoulli or Poisson for discrete ones.
+    drawn before, global ones among them, in the model's own order; sites g outside get parameters (mean field).
+    Each has the support that its site has in the present run, its shape and its plates: a normal on the
+    unconstrained space for continuous ones (so the KL of a normal prior is analytic), categorical, Bernoulli or, for
+    counts without end, a normal over their root, which may be narrower than Poisson's (`distributions.RootNormal`).
 
     As it runs the model's own code, plates, masks, scales and control flow agree by construction, and whatever
     follows the last latent (the decoder) costs nothing. Sites that the model marks for enumeration and
@@ -44,13 +42,17 @@ class Derived(nn.Module):
         head_hidden: widths of the hidden layers of each latent's network.
         activation: after each hidden layer.
         channels: encode images by convolutions with these channels first; needs a spec.
-        condition: let a local latent depend on the local latents before it.
+        condition: let a local latent depend on the latents before it.
         data_plate: name of the data plate, where it cannot be told from its size.
         encoder: a module of your own for h, called with the batch, giving `(data, features)`.
         hide: names of latents to leave out, for the model to sum over.
+        family: of continuous vectors, `diagonal`, `full_rank` (covariances within the vector, on the unconstrained
+            space) or `flow` (inverse autoregressive); `poisson` of counts. For all sites for which it is one, or by
+            site, `{"z": "full_rank"}`.
 
     Raises:
-        PplVaeError: no data plate is found, or a support for which no family is known.
+        PplVaeError: no data plate is found, a support for which no family is known, or a family that is none for
+            the site that it is chosen for.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist
@@ -80,6 +82,7 @@ class Derived(nn.Module):
         data_plate: str | None = None,
         encoder: nn.Module | None = None,
         hide: Sequence[str] = (),
+        family: FamilyName | Mapping[str, FamilyName] = "diagonal",
     ) -> None:
         super().__init__()
         object.__setattr__(self, "model", model)  # run here, owned by its pair: no submodule of the guide
@@ -87,27 +90,51 @@ class Derived(nn.Module):
         self.spec, self.hidden, self.head_hidden, self.activation = spec, hidden, head_hidden, activation
         self.channels, self.condition = channels, condition
         self.data_plate, self.hide = data_plate, frozenset(hide)
+        self.family = one_of("family", family, get_args(FamilyName)) if isinstance(family, str) else dict(family)
         self.encoder = encoder
         self.heads = nn.ModuleDict()
         self.prototype: Prototype | None = None
 
     def build(self, *batch: Any) -> None:
         """Create all networks from the model's run on a batch."""
-        self.prototype = proto = prototype(self.model, batch, self.data_plate, self.hide)
+        self.prototype = proto = prototype(self.model, batch, self.data_plate, self.hide, self.family)
         local = [site for site in proto.sites if site.is_local]
         if local and self.encoder is None:
             self.encoder = self._default_encoder(batch)
         with torch.no_grad():
             features = self.encoder(*batch).shape[-1] if local and self.encoder is not None else 0
+        of_globals: list[int] = []  # which features are values of global latents
         for site in proto.sites:
-            if not site.is_local:
+            if site.is_local:
+                self.heads[site.key] = Head(site, features, self.head_hidden, self.activation, of_globals)
+            else:
                 self.heads[site.key] = Constant(site)
-                continue
-            self.heads[site.key] = Head(site, features, self.head_hidden, self.activation)
-            features += site.num_features if self.condition else 0
+            if self.condition and local:
+                if not site.is_local:
+                    of_globals = [*of_globals, *range(features, features + site.num_features)]
+                features += site.num_features
         for t in batch[:1]:  # device and dtype follow the data
             if isinstance(t, Tensor):
                 self.to(device=t.device, dtype=t.dtype if t.is_floating_point() else None)
+
+    def describe(self) -> str:
+        """A table of the sites: the family of each, what it depends on, its plates and the shape of a draw."""
+        if self.prototype is None:
+            return "A derived guide, without networks before it has seen a batch: call pv.prepare(vae, batch)."
+        rows, before = [("site", "family", "sees", "plates", "event shape")], list[Site]()
+        for site in self.prototype.sites:
+            head: Any = self.heads[site.key]
+            seen = [s.name for s in before if s.is_local or head.kept is None] if site.is_local else []
+            sees = ", ".join(["the batch", *seen]) if site.is_local else "nothing"
+            plates = [*([self.prototype.data_plate] if site.is_local else []), *site.plates]
+            family = head.family.label
+            rows.append((site.name, family, sees, ", ".join(map(str, plates)) or "none", str(site.family.event_shape)))
+            before += [site] if self.condition else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def _default_encoder(self, batch: tuple[Any, ...]) -> nn.Module:
         if not self.channels:
@@ -136,65 +163,6 @@ class Derived(nn.Module):
                 self.model(*batch)
         except _Done:
             pass
-
-
-class Head(nn.Module):
-    """The network of a local latent.
-
-    Args:
-        site: the latent.
-        features: size of its input.
-        hidden: widths of its hidden layers.
-        activation: after each of them.
-    """
-
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, site: Site, features: int, hidden: Sequence[int], activation: Activation) -> None:
-        super().__init__()
-        self.site = site
-        self.register_buffer("loc", site.loc)
-        self.register_buffer("scale", site.scale)
-        self.net = MLP(features, site.family.num_params * prod(site.param_shape), hidden, activation)
-
-    def forward(self, h: Tensor, fn: Any) -> Any:
-        """Features `(*particles, data, features)` to a distribution over all axes of the site's plates."""
-        family, axis = self.site.family, self.site.data_axis
-        assert axis is not None
-        particles = h.ndim - 2
-        raw = self.net(h).unflatten(-1, (family.num_params, *self.site.param_shape)).movedim(particles + 1, 0)
-        params = family.in_prior_units(raw.unbind(), self.loc, self.scale)
-        params = tuple(p.movedim(particles, particles + axis) for p in params)
-        if not particles:  # plates of other sites are no axes of this one
-            params = tuple(p.reshape(p.shape[self.site.excess :]) for p in params)
-        return family.distribution(params, fn)
-
-
-class Constant(nn.Module):
-    """The parameters of a global latent.
-
-    Args:
-        site: the latent.
-    """
-
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, site: Site) -> None:
-        super().__init__()
-        self.site = site
-        self.register_buffer("loc", site.loc)
-        self.register_buffer("scale", site.scale)
-        raw = torch.zeros(site.family.num_params, *site.param_shape)
-        raw[1:] = NARROW
-        self.raw = nn.Parameter(raw)
-
-    def forward(self, fn: Any) -> Any:
-        """A distribution over all axes of the site's plates."""
-        params = self.site.family.in_prior_units(self.raw.unbind(), self.loc, self.scale)
-        params = tuple(p.reshape(p.shape[self.site.excess :]) for p in params)
-        return self.site.family.distribution(params, fn)
 
 
 class _Done(BaseException):
@@ -235,6 +203,11 @@ class _Replace(Messenger):
                     "batch from which the derived guide was built. Pad the data to one size and mask it in the model."
                 )
         fn = msg["fn"]
+        if tuple(fn.event_shape) != site.family.event_shape:
+            raise PplVaeError(
+                f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from which "
+                "the derived guide was built. Draw it at its largest shape, and use or mask what is there."
+            )
         head = self.guide.heads[site.key]
         replacement = head(self.h, fn) if site.is_local else head(fn)
         msg["fn"] = replacement.mask(fn._mask) if isinstance(fn, MaskedDistribution) else replacement
@@ -242,13 +215,13 @@ class _Replace(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]
         if is_subsample(msg):
-            if msg["name"] == self.proto.data_plate and self.h is not None and value.shape[0] != self.h.shape[0]:
-                self.h = self.h[value]  # the model draws its minibatch from the data itself
+            if msg["name"] == self.proto.data_plate and self.h is not None and len(value) != self.h.shape[-2]:
+                self.h = self.h[..., value, :]  # the model draws its minibatch from the data itself
             return
         site = self.left.pop(msg["name"], None)
         if site is None:
             return
-        if site.is_local and self.guide.condition and self.h is not None:
+        if self.guide.condition and self.h is not None:
             self.h = join(self.h, site.as_features(value).to(self.h.dtype))
         # A capture keeps account of modules entered and left; the rest of the model is dead code in its graph.
         if not self.left and not torch.compiler.is_compiling():

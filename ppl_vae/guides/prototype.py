@@ -1,6 +1,6 @@
 """The facts that a guide learns from one run of a model: its latents, their families and their plates."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.programs import SizedPlates
+from ppl_vae.distributions.unwrap import is_masked
 from ppl_vae.errors import PplVaeError
-from ppl_vae.guides.families import Family, family_for
+from ppl_vae.guides.families import family_for, formerly
+from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
+from ppl_vae.guides.supports import stated_support
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""
@@ -27,34 +30,36 @@ class Site:
 
     Args:
         name: of the site.
+        key: its name, as `nn.ModuleDict` allows one, and as no other site has.
         family: the variational family that fits it.
+        formerly: the family that weights saved by an earlier version are of, if another one.
         batch_shape: of its distribution, filled up with ones on the left to the depth of the whole model.
         excess: number of ones that were filled in.
         data_axis: where in `batch_shape` the data are; None for a global latent.
         plates: sizes of the other plates around it.
         loc: where its prior lies on the unconstrained space, `(*batch_shape without data, *family.shape)`.
         scale: how wide it is there.
+        handled: whether the model masks or scales it.
+        support: of one element, as its distribution says; None where that is not the whole truth.
     """
 
     name: str
+    key: str
     family: Family
+    formerly: Family | None
     batch_shape: tuple[int, ...]
     excess: int
     data_axis: int | None
     plates: dict[str, int]
     loc: Tensor
     scale: Tensor
+    handled: bool
+    support: Any
 
     @property
     def is_local(self) -> bool:
         """True if it lies in the data plate."""
         return self.data_axis is not None
-
-    @property
-    def key(self) -> str:
-        """Its name, as `nn.ModuleDict` allows one."""
-        key = self.name.replace(".", "/")
-        return key + "_" if hasattr(nn.ModuleDict, key) else key
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -75,14 +80,18 @@ class Site:
     def as_features(self, value: Tensor) -> Tensor:
         """A value `(*particles, *batch_shape, *event_shape)` as `(*particles, data, features)`.
 
-        Enumerated and unexpanded values, of length one along a plate, are expanded along all but the data.
+        Of a global latent as `(*particles, 1, features)`. Enumerated and unexpanded values, of length one along a
+        plate, are expanded along all but the data.
         """
-        assert self.data_axis is not None
         event_shape, depth = self.family.event_shape, len(self.batch_shape)
         own = tuple(value.shape[: value.ndim - len(event_shape)])
         lead = (1,) * (depth - len(own)) + own
         particles = len(lead) - depth
-        value = value.reshape(*lead, *event_shape).movedim(particles + self.data_axis, particles)
+        value = value.reshape(*lead, *event_shape)
+        if self.data_axis is None:
+            value = value.unsqueeze(particles)
+        else:
+            value = value.movedim(particles + self.data_axis, particles)
         value = value.expand(*value.shape[: particles + 1], *self.others, *event_shape)
         return self.family.features(value).flatten(particles + 1)
 
@@ -97,7 +106,11 @@ class Prototype:
 
 
 def prototype(
-    model: Any, batch: tuple[Any, ...], data_plate: str | None = None, hide: Collection[str] = ()
+    model: Any,
+    batch: tuple[Any, ...],
+    data_plate: str | None = None,
+    hide: Collection[str] = (),
+    family: str | Mapping[str, str] = "diagonal",
 ) -> Prototype:
     """Run a model once and describe its latents; parameters and random state stay as they are.
 
@@ -106,6 +119,7 @@ def prototype(
         batch: its arguments.
         data_plate: name of the data plate, where it cannot be told from its size.
         hide: names of latents to leave out, besides those that the model marks for enumeration.
+        family: of all sites for which it is one, or by site.
 
     Raises:
         PplVaeError: no data plate is found, or a support for which no family is known.
@@ -121,7 +135,10 @@ def prototype(
         for name, node in nodes.items():
             _require_plates(name, node, longer.get(name, node), data_plate)
         depth = max((len(node["fn"].batch_shape) for node in nodes.values()), default=0)
-        sites = tuple(_describe(name, node, depth, data_plate) for name, node in nodes.items())
+        for name in sorted(set(family) - set(nodes)) if not isinstance(family, str) else ():
+            raise PplVaeError(f"Got family=… for site {name!r}, expected one of {', '.join(map(repr, nodes))}.")
+        keys = _keys(nodes)
+        sites = tuple(_describe(name, keys[name], node, depth, data_plate, family) for name, node in nodes.items())
     return Prototype(sites, data_plate, hidden)
 
 
@@ -189,14 +206,37 @@ def _require_plates(name: str, node: dict[str, Any], longer: dict[str, Any], dat
             )
 
 
-def _describe(name: str, node: dict[str, Any], depth: int, data_plate: str | None) -> Site:
+def _scaled(scale: Any) -> bool:
+    return isinstance(scale, Tensor) or scale != 1
+
+
+def _keys(names: Collection[str]) -> dict[str, str]:
+    """By name, a key that `nn.ModuleDict` takes; a name that is one keeps it, whatever else there is."""
+    taken, keys = set(dir(nn.ModuleDict())), {}
+    for name in sorted(names, key=lambda name: name.replace(".", "/") != name):
+        key = name.replace(".", "/")
+        while key in taken or not key:
+            key += "_"
+        taken.add(key)
+        keys[name] = key
+    return keys
+
+
+def _describe(
+    name: str,
+    key: str,
+    node: dict[str, Any],
+    depth: int,
+    data_plate: str | None,
+    chosen: str | Mapping[str, str],
+) -> Site:
     fn, frames = node["fn"], node["cond_indep_stack"]
     if any(not f.vectorized and f.name == data_plate for f in frames):
         raise PplVaeError(
             f"site {name!r} lies in the sequential plate {data_plate!r}, where every datum has a site of its own. "
             f"Write the plate vectorized: `with pyro.plate({data_plate!r}, x.shape[0]):`."
         )
-    family = family_for(name, fn)
+    family = family_for(name, fn, chosen)
     batch_shape = (1,) * (depth - len(fn.batch_shape)) + tuple(fn.batch_shape)
     dims = {f.name: f.dim for f in frames if f.vectorized}
     axis = depth + dims[data_plate] if data_plate in dims else None
@@ -204,4 +244,8 @@ def _describe(name: str, node: dict[str, Any], depth: int, data_plate: str | Non
     if axis is not None:
         loc, scale = loc.mean(axis), scale.mean(axis)
     plates = {f.name: f.size for f in frames if f.vectorized and f.name != data_plate}
-    return Site(name, family, batch_shape, depth - len(fn.batch_shape), axis, plates, loc, scale)
+    handled = node["mask"] is not None or is_masked(fn) or _scaled(node["scale"])
+    excess = depth - len(fn.batch_shape)
+    return Site(
+        name, key, family, formerly(fn), batch_shape, excess, axis, plates, loc, scale, handled, stated_support(fn)
+    )
