@@ -9,6 +9,7 @@ from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.integers import BinomialLogits, DiscretizedLogisticLevels
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.distributions.open_beta import OpenBeta
+from ppl_vae.distributions.vector_quantized import Nearest, StraightThrough
 
 __all__ = [
     "BinomialLogits",
@@ -20,9 +21,11 @@ __all__ = [
     "Flat",
     "Levels",
     "Multinomial",
+    "Nearest",
     "NegativeBinomialLog",
     "OpenBeta",
     "PoissonLog",
     "Rounded",
+    "StraightThrough",
     "ZeroInflatedNegativeBinomialLog",
 ]

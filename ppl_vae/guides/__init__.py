@@ -19,5 +19,6 @@ from ppl_vae.guides.ladder import BottomUp as BottomUp
 from ppl_vae.guides.ladder import TopDown as TopDown
 from ppl_vae.guides.semi_supervised import SemiSupervisedAmortized as SemiSupervisedAmortized
 from ppl_vae.guides.state_space import Recurrent as Recurrent
+from ppl_vae.guides.vector_quantized import VectorQuantizedAmortized as VectorQuantizedAmortized
 
 _doors(__name__)

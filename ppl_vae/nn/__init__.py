@@ -2,6 +2,7 @@
 
 from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.flows import Autoregressive, Coupling
@@ -18,6 +19,7 @@ __all__ = [
     "CategoricalCodes",
     "Code",
     "CodeDecoder",
+    "Codebook",
     "ConvDecoder",
     "ConvEncoder",
     "Coupling",
