@@ -26,6 +26,7 @@ GUIDES = {
     "counts": ["counts", "amortized", "derived"],
     "discrete": ["discrete"],
     "quantized": ["quantized"],
+    "vq": ["vq"],
     "gamma": ["gamma", "derived"],
     "gmvae": ["gmvae", "derived"],
     "hierarchical": ["bottom_up", "top_down"],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -22,7 +23,7 @@ from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.distributions.codes import Codes
 from ppl_vae.distributions.improper import Flat
-from ppl_vae.distributions.unwrap import innermost, support_of
+from ppl_vae.distributions.unwrap import elements, innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError, DataError, one_of
 
@@ -216,7 +217,7 @@ def _site(vae: "VAE", data: "Dataset", site: str | None) -> str:
     first = first_data(vae, take_data(vae, data.train))
     with inference(vae, first) as draw:
         t = draw(first)
-    found = [name for name, s in t.latents.items() if s.is_local and name in t.model]
+    found = [name for name, s in t.latents.items() if s.is_local and name in t.model and not _follows(t.model[name])]
     if site is None and len(found) != 1:
         raise ArgumentError(
             f"Got a pair with {len(found)} latents in the data plate ({', '.join(found) or 'none'}), expected one, or "
@@ -229,6 +230,11 @@ def _site(vae: "VAE", data: "Dataset", site: str | None) -> str:
             f"{list(t.model[name].plates)}, expected a vector for each datum: .to_event(1), in the data plate alone."
         )
     return name
+
+
+def _follows(site: Any) -> bool:
+    """True for a site of the model that is a function of others."""
+    return isinstance(elements(site.fn), dist.Delta)
 
 
 @dataclass(frozen=True)

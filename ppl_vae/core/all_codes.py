@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae.core.batch import take
-from ppl_vae.distributions.codes import Codes, Rounded
+from ppl_vae.distributions.codes import Codes, OneCode
 from ppl_vae.distributions.unwrap import elements
+from ppl_vae.distributions.vector_quantized import StraightThrough
 
 if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
@@ -53,12 +54,13 @@ class AllCodes:
 
 def all_codes(t: "Terms") -> AllCodes | None:
     """The codes of a pair whose one latent is quantized, if they are at most `MOST`; else None."""
-    latents = {name: site for name, site in t.latents.items() if name in t.model}
-    if len(latents) != 1 or len(t.latents) != 1 or t.contracted or not all(site.is_local for site in t.model.values()):
+    codes = {name: site for name, site in t.latents.items() if not isinstance(elements(site.fn), StraightThrough)}
+    latents = {name: site for name, site in codes.items() if name in t.model}  # vectors of a codebook follow
+    if len(latents) != 1 or len(codes) != 1 or t.contracted or not all(site.is_local for site in t.model.values()):
         return None
     ((name, site),) = latents.items()
     prior = elements(t.model[name].fn)
-    if not isinstance(elements(site.fn), Rounded) or not isinstance(prior, Codes) or prod(prior.levels) > MOST:
+    if not isinstance(elements(site.fn), OneCode) or not isinstance(prior, Codes) or prod(prior.levels) > MOST:
         return None
     if site.placed is None or t.model[name].plates:
         return None

@@ -252,11 +252,11 @@ class StreamingEvidence:
 
 def only_bound(t: "Terms") -> str | None:
     """Say why a pair has a bound on the evidence, and no estimate of it: its guide gives one code of many."""
-    from ppl_vae.distributions.codes import Rounded
+    from ppl_vae.distributions.codes import OneCode
     from ppl_vae.distributions.unwrap import elements
 
     for name, site in t.latents.items():
-        if site.is_local and isinstance(elements(site.fn), Rounded):
+        if site.is_local and isinstance(elements(site.fn), OneCode):
             return (
                 f"the guide gives one code {name!r} of all that there are, so that draws of it see one term of "
                 "log Σ p(z) p(x | z); the ELBO is a bound on it"
@@ -270,10 +270,13 @@ def no_evidence(t: "Terms") -> str | None:
 
     from ppl_vae.distributions.improper import Flat
     from ppl_vae.distributions.unwrap import elements
+    from ppl_vae.distributions.vector_quantized import StraightThrough
 
     if any(site.is_auxiliary for site in t.guide.values()):
         return None  # autoguides carry their density in an auxiliary site
     for name, site in t.latents.items():
+        if isinstance(elements(site.fn), StraightThrough):
+            continue  # a function of codes, in model and guide
         known = t.model.get(name) or t.contracted.get(name)
         prior = known.fn if known is not None else None
         for fn in (elements(site.fn), elements(prior)):

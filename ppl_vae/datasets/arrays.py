@@ -23,6 +23,7 @@ from ppl_vae.datasets.convert import Channels, as_dtype, as_tensor, as_tensors, 
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.fields import fields_of, named
 from ppl_vae.datasets.keywords import source
+from ppl_vae.datasets.known_labels import KNOWN, encode_known, known_or_none
 from ppl_vae.datasets.preparation import Preparation, check_policies, kept_dtype, mean, prepare, statistics
 from ppl_vae.datasets.sequences import Padding, is_ragged, require_plain, sequences
 from ppl_vae.datasets.several import some_labelled
@@ -151,7 +152,8 @@ def from_arrays(
     elif support == "binary" or (support == "integers" and (levels or 0) <= 256):
         xs = {key: x.to(torch.uint8) for key, x in xs.items()}
 
-    codes, classes, num_classes = encode_labels(_per_part(labels, parts, "labels"), class_names)
+    encode = encode_known if how["labelled"] == KNOWN else encode_labels
+    codes, classes, num_classes = encode(_per_part(labels, parts, "labels"), class_names)
     if how["with_labels"] and codes[0] is None:
         raise DataError("Got with_labels=True without labels, expected labels: say which they are.")
     if how["with_labels"] and how["labelled"] is not None:
@@ -213,6 +215,7 @@ def from_arrays(
     if how["labelled"] is None:
         return Dataset(name, spec, train_data, **splits, provenance=provenance)
     some = some_labelled(train_data, how["labelled"], how["seed"])
+    splits = {key: known_or_none(split) for key, split in splits.items()}
     return Dataset(name, spec, some, **splits, provenance={**provenance, "labelled": len(some.parts[1])})
 
 

@@ -51,7 +51,8 @@ class Basics(TypedDict, total=False):
         with_labels: true hands the labels to the model too, as the last tensor of a batch: model(x, y).
         labelled: hand the labels of so many training data to the model (a fraction or a number, evenly from all
             classes), and none of the others: batches with labels, model(x, y), and without, model(x), take turns.
-            Validation and test data come without.
+            Validation and test data come without. `known` where some have a label and others none (None, NaN, empty
+            text; −1 among whole numbers): the labels that are there.
         dtype: of floating-point values in batches; float32 by default, see `as_tensor`. Other integers than 8-bit
             ones, and booleans, stay what they are where no policy makes them floats.
         seed: of the splits and of static binarization; apart from a run's seed, so that a sweep over seeds keeps them.
@@ -60,7 +61,7 @@ class Basics(TypedDict, total=False):
     """
 
     with_labels: bool
-    labelled: float | None
+    labelled: float | Literal["known"] | None
     dtype: torch.dtype | str | None
     seed: int
     missing: bool | None

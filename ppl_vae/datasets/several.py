@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.datasets.known_labels import KNOWN, NONE
 from ppl_vae.datasets.split import Split, count
 from ppl_vae.errors import DataError
 
@@ -121,32 +122,45 @@ def structures(split: Any) -> tuple[Any, ...]:
     return split.parts if isinstance(split, Several) else (split,)
 
 
-def some_labelled(split: Split, labelled: float, seed: int) -> Several:
+def some_labelled(split: Split, labelled: float | str, seed: int) -> Several:
     """Give the labels of some data to the programs, `model(x, y)`, and of the others none, `model(x)`.
 
     Args:
         split: with labels.
-        labelled: how many, a fraction or a number, evenly from all classes as far as these go.
+        labelled: how many, a fraction or a number, evenly from all classes as far as these go; `known` for those that
+            there are, where others are missing.
         seed: of the choice.
 
     Raises:
         DataError: there are no labels; or a share that leaves none, or all.
     """
+    if labelled == KNOWN and split.labels is not None:
+        chosen = (split.labels.cpu() != NONE).nonzero().flatten()
+        if len(chosen) in (0, len(split)):
+            have = "none" if not len(chosen) else "all"
+            raise DataError(
+                f"Got labelled=known where {have} of the {len(split)} training data have a label, expected some with "
+                "and some without: with_labels=true hands labels of all to the model, leaving out both hands none."
+            )
+        return _parted(split, chosen, rest_labels=False)
     if isinstance(labelled, bool) or not isinstance(labelled, Real):
-        raise DataError(f"Got labelled={labelled!r}, expected a fraction or a number of data.")
+        raise DataError(f"Got labelled={labelled!r}, expected a fraction or a number of data, or 'known'.")
     if split.labels is None:
         raise DataError(f"Got labelled={labelled:g} without labels, expected labels: say which they are.")
     number = count(float(labelled) if isinstance(labelled, float) else labelled, len(split), "labelled")
     if not number:
         raise DataError("Got labelled=0, expected at least one datum with a label: leave it out for none.")
-    chosen = _evenly(split.labels.cpu(), number, seed)
+    return _parted(split, _evenly(split.labels.cpu(), number, seed), rest_labels=True)
+
+
+def _parted(split: Split, chosen: Tensor, *, rest_labels: bool) -> Several:
     rest = torch.ones(len(split), dtype=torch.bool)
     rest[chosen] = False
     some, others = split[chosen], split[rest]
     labels = some.labels
     assert labels is not None
     with_labels = Split((*some.tensors, labels), labels, some.factors, some.transform, some.indices, some.columns)
-    return Several((others, with_labels))
+    return Several((others if rest_labels else replace(others, labels=None), with_labels))
 
 
 def _evenly(labels: Tensor, number: int, seed: int) -> Tensor:

@@ -20,6 +20,7 @@ from ppl_vae.datasets.columns import Kinds, kind_of
 from ppl_vae.datasets.dataset import Dataset
 from ppl_vae.datasets.files import Bounded, available, check_fits, existing_file, reading
 from ppl_vae.datasets.keywords import perhaps, source
+from ppl_vae.datasets.known_labels import KNOWN
 from ppl_vae.datasets.preparation import BASICS, Basics, Binarization, Standardize
 from ppl_vae.datasets.reader import UNREAD, from_files, only_unread
 from ppl_vae.datasets.row_groups import RowGroups, TableFile, dtypes, infinite, numbers, open_arrow
@@ -240,14 +241,15 @@ def _from_table(
     **how: Any,
 ) -> Dataset:
     x: Any
+    gaps = [] if label is None or how["labelled"] != KNOWN else [str(label)]
     if isinstance(frame, TableFile):
         if how["kinds"]:
             raise DataError(
                 f"Got kinds of columns with mmap=true for {file}, expected mmap=false: codes are made in memory."
             )
-        x, beside, names = select_unread(frame, columns, exclude, label, fields, window)
+        x, beside, names = select_unread(frame, columns, exclude, label, fields, window, gaps=gaps)
     else:
-        x, beside, names = select(frame, file, columns, exclude, label, fields, first_line, how["kinds"])
+        x, beside, names = select(frame, file, columns, exclude, label, fields, first_line, how["kinds"], gaps=gaps)
     if shape is not None:
         if not isinstance(x, np.ndarray | RowGroups) or how["kinds"]:
             raise DataError(f"{file}: Got shape={list(shape)} for a table of mixed columns, expected shape=null.")
@@ -276,6 +278,7 @@ def select(
     fields: Sequence[str | int] = (),
     first_line: int | None = None,
     kinds: Kinds | None = None,
+    gaps: Sequence[str] = (),
 ) -> tuple[Any, dict[str, np.ndarray[Any, Any]], list[str]]:
     """Take the chosen columns of a table as numbers, its labels and what else goes beside x.
 
@@ -288,6 +291,7 @@ def select(
         fields: names of columns beside x.
         first_line: line in the file of the first row, where it has lines.
         kinds: what the user says of columns.
+        gaps: names of columns beside x where values may be missing.
 
     Returns:
         x, ``(rows, columns)``, still a table where columns are no plain numbers; labels and fields by the names of
@@ -299,7 +303,7 @@ def select(
     frame = frame.rename(columns=str)
     chosen, beside = _chosen(frame, len(frame), file, columns, exclude, label, fields)
     for name in beside:
-        _refuse_gaps(frame[name], file, first_line)
+        _refuse_gaps(frame[name], file, first_line, name in gaps, name == str(label))
     said = {str(name) for name in kinds or ()}
     text = [name for name in chosen if frame[name].dtype.kind not in NUMBERS]
     if bad := [name for name in text if name not in said and kind_of(frame[name]) is None]:
@@ -320,6 +324,7 @@ def select_unread(
     label: str | int | None,
     fields: Sequence[str | int],
     window: int | None,
+    gaps: Sequence[str] = (),
 ) -> tuple[RowGroups, dict[str, np.ndarray[Any, Any]], list[str]]:
     """Do the same as `select` without reading more of a table than what goes beside x, 8 bytes each a row.
 
@@ -330,12 +335,13 @@ def select_unread(
         label: see `select`.
         fields: see `select`.
         window: row groups in memory.
+        gaps: see `select`.
     """
     file = table.file
     chosen, names = _chosen(table.empty(), sum(table.rows), file, columns, exclude, label, fields)
     beside = {name: table.column(name) for name in names}
-    for column in beside.values():
-        _refuse_gaps(column, file, None)
+    for name, column in beside.items():
+        _refuse_gaps(column, file, None, name in gaps, name == str(label))
     if text := [name for name, dtype in dtypes(table, chosen).items() if dtype.kind not in NUMBERS]:
         raise _no_numbers(*_first_text_unread(table, text[0]), text, file, None, "mmap=false")
     return RowGroups(table, chosen, window=window), {k: column.to_numpy() for k, column in beside.items()}, chosen
@@ -384,13 +390,14 @@ def _chosen(
     return chosen, beside
 
 
-def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None) -> None:
+def _refuse_gaps(labels: pd.Series[Any], file: Path, first_line: int | None, may: bool, label: bool) -> None:
     missing, name = labels.isna().to_numpy(), str(labels.name)
-    if number := int(missing.sum()):
+    if (number := int(missing.sum())) and not may:
+        hint = "; or take the labels that there are, labelled=known (model=semi_supervised)" if label else ""
         raise DataError(
             f"Got {number} missing value{'' if number == 1 else 's'} in column {name!r} of {file}, the first in "
             f"{_where(int(missing.argmax()), name, first_line)}, expected none: fill them, drop the rows, or leave the "
-            f"column out with exclude=[{name}]."
+            f"column out with exclude=[{name}]{hint}."
         )
 
 

@@ -11,6 +11,7 @@ from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.distributions.open_beta import OpenBeta
 from ppl_vae.distributions.root_normal import RootNormal
 from ppl_vae.distributions.sphere import PowerSpherical, UniformSphere
+from ppl_vae.distributions.vector_quantized import Nearest, StraightThrough
 
 __all__ = [
     "BinomialLogits",
@@ -22,12 +23,14 @@ __all__ = [
     "Flat",
     "Levels",
     "Multinomial",
+    "Nearest",
     "NegativeBinomialLog",
     "OpenBeta",
     "PoissonLog",
     "PowerSpherical",
     "RootNormal",
     "Rounded",
+    "StraightThrough",
     "UniformSphere",
     "ZeroInflatedNegativeBinomialLog",
 ]

@@ -99,7 +99,34 @@ class Codes(_OnCodes):
         return type(self)(self.levels, self.logits, batch_shape)
 
 
-class Rounded(_OnCodes):
+class OneCode(_OnCodes):
+    """All mass on one code, `mean`; abstract."""
+
+    has_rsample = True
+
+    @property
+    def mean(self) -> Tensor:
+        """The code, `(..., dim)`."""
+        raise NotImplementedError
+
+    @property
+    def variance(self) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(self.mean)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 - torch's own signature
+        """The code, with the gradient that it has."""
+        code = self.mean
+        return code.expand(torch.Size(sample_shape) + code.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0 where value is the code, else −∞."""
+        code = self.mean
+        same = (value == code).all(-1)
+        return torch.zeros_like(same, dtype=code.dtype).masked_fill(~same, -torch.inf)
+
+
+class Rounded(OneCode):
     r"""All mass on one code, $z_d = \mathrm{round}(L_d\, \sigma(h_d) - \tfrac12)$: each value has an equal share of σ.
 
     A draw carries the gradient of $L_d\, \sigma(h_d)$, as if it had not been rounded (straight through).
@@ -117,8 +144,6 @@ class Rounded(_OnCodes):
         tensor([0., 2., 7.])
     """
 
-    has_rsample = True
-
     def __init__(self, raw: Tensor, levels: Sequence[int]) -> None:
         self.levels, self.raw = check_levels(levels), raw
         if raw.dim() == 0 or raw.shape[-1] != len(self.levels):
@@ -132,20 +157,6 @@ class Rounded(_OnCodes):
         place = levels * self.raw.sigmoid()
         code = torch.minimum((place.detach() - 0.5).round().clamp(min=0), levels - 1)
         return code + (place - place.detach())  # exactly the code
-
-    @property
-    def variance(self) -> Tensor:
-        """Zero."""
-        return torch.zeros_like(self.raw)
-
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 - torch's own signature
-        """The code, with a gradient."""
-        return self.mean.expand(torch.Size(sample_shape) + self.raw.shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """0 where value is the code, else −∞."""
-        same = (value == self.mean).all(-1)
-        return torch.zeros_like(same, dtype=self.raw.dtype).masked_fill(~same, -torch.inf)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same with a larger batch shape."""

@@ -11,6 +11,7 @@ from ppl_vae.estimators.concrete import Concrete
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import Implicit
 from ppl_vae.estimators.pathwise import DoublyReparameterized, Pathwise, StickingTheLanding
+from ppl_vae.estimators.quantize import Quantize
 from ppl_vae.estimators.score_function import ScoreFunction
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Neural",
     "OtherDraws",
     "Pathwise",
+    "Quantize",
     "ScoreFunction",
     "StickingTheLanding",
 ]

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from ppl_vae.distributions.unwrap import is_detached
+from ppl_vae.distributions.unwrap import elements, is_detached
+from ppl_vae.distributions.vector_quantized import StraightThrough
 from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.implicit import has_implicit
 from ppl_vae.estimators.pathwise import Pathwise
+from ppl_vae.estimators.quantize import Quantize
 from ppl_vae.estimators.reparameterize import is_finite, support_size
 from ppl_vae.estimators.score_function import ScoreFunction
 
@@ -26,6 +28,8 @@ def default_estimator(site: dict[str, Any], configurations: int = 1, escapes: bo
         escapes: Whether a site outside one of its plates depends on it, so that it has no sum of its own.
     """
     q, infer = site["fn"], site["infer"]
+    if isinstance(elements(q), StraightThrough):
+        return Quantize()
     if infer.get("enumerate"):
         return Enumerate()
     if not is_detached(q) and (getattr(q, "has_rsample", False) or has_implicit(q)):
@@ -43,6 +47,7 @@ def resolve(name: str, site: dict[str, Any], named: Any, configurations: int = 1
     """
     if name in named:
         return named[name]
-    if "*" in named and not (is_detached(site["fn"]) or "enumerate" in site["infer"]):
+    own = is_detached(site["fn"]) or isinstance(elements(site["fn"]), StraightThrough) or "enumerate" in site["infer"]
+    if "*" in named and not own:
         return named["*"]
     return default_estimator(site, configurations, escapes)

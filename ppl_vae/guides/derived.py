@@ -205,8 +205,8 @@ class _Replace(Messenger):
         fn = msg["fn"]
         if tuple(fn.event_shape) != site.family.event_shape:
             raise PplVaeError(
-                f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from which "
-                "the derived guide was built. Draw it at its largest shape, and use or mask what is there."
+                f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from "
+                "which the derived guide was built. Draw it at its largest shape, and use or mask what is there."
             )
         head = self.guide.heads[site.key]
         replacement = head(self.h, fn) if site.is_local else head(fn)

@@ -8,6 +8,7 @@ from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.distributions.unwrap import family
 from ppl_vae.errors import CheckError
+from ppl_vae.estimators.quantize import Quantize
 from ppl_vae.frames import place_of
 from ppl_vae.linter.report import Finding, Report
 from ppl_vae.linter.rules import amortization, data_axis, parameters, plates, scales, sites, supports
@@ -124,6 +125,8 @@ def _why(seen: PairTrace, name: str, estimator: Any) -> str:
     if getattr(estimator, "enumerates", False):
         asked = site["infer"].get("enumerate")
         return "the program asks for it" if asked else f"{kind} has a small finite support, which is summed exactly"
+    if isinstance(estimator, Quantize):
+        return "the gradient goes straight through to what is quantized, and the codebook learns"
     if getattr(estimator, "score", False):
         return f"draws of {kind} cannot be differentiated, and its support is not small and finite; add a baseline"
     return f"draws of {kind} can be differentiated"

@@ -19,5 +19,6 @@ from ppl_vae.models.vae import AutoregressiveVAE as AutoregressiveVAE
 from ppl_vae.models.vae import ConvVAE as ConvVAE
 from ppl_vae.models.vae import GammaVAE as GammaVAE
 from ppl_vae.models.vamp import Vamp as Vamp
+from ppl_vae.models.vector_quantized import VectorQuantized as VectorQuantized
 
 _doors(__name__)

@@ -2,6 +2,7 @@
 
 from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
+from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
 from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
 from ppl_vae.nn.dependent_priors import AutoregressivePrior, ConditionalPrior
@@ -22,6 +23,7 @@ __all__ = [
     "CategoricalCodes",
     "Code",
     "CodeDecoder",
+    "Codebook",
     "ConditionalPrior",
     "ConvDecoder",
     "ConvEncoder",

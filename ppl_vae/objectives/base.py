@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ppl_vae.core.series import summed
 from ppl_vae.core.terms import Terms, analytic_kl, same, squeezed
+from ppl_vae.distributions.unwrap import elements
+from ppl_vae.distributions.vector_quantized import StraightThrough
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.frames import module_of
 from ppl_vae.schedules import Schedule
@@ -123,10 +125,15 @@ def advance(objective: "nn.Module", step: int, epoch: float) -> None:
 
 
 def metrics(t: Terms) -> dict[str, Tensor]:
-    """The unweighted ELBO, log p(x | z) and KL per site (or series of sites), on the same draws, nats per datum."""
+    """The unweighted ELBO, log p(x | z) and KL per site (or series of sites), on the same draws, nats per datum.
+
+    Beside them, for a site of vectors of a codebook, how many codes the batch takes, as the exponential of an entropy.
+    """
     scale = t.data_scale / t.total
     result = {"elbo": t.elbo.detach(), "log_likelihood": t.log_likelihood.detach().sum(-1).mean() * scale}
-    return result | {f"kl/{name}": per_datum(t, kl).detach() for name, kl in summed(t, t.kl()).items()}
+    result |= {f"kl/{name}": per_datum(t, kl).detach() for name, kl in summed(t, t.kl()).items()}
+    books = {name: q for name, site in t.guide.items() if isinstance(q := elements(site.fn), StraightThrough)}
+    return result | {f"perplexity/{name}": q.codebook.perplexity(q.z) for name, q in books.items()}
 
 
 def per_datum(t: Terms, kl: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from ppl_vae.core.run import terms
 from ppl_vae.core.site import Site
 from ppl_vae.core.terms import Terms, analytic_kl
 from ppl_vae.errors import CheckError, one_of
-from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, ScoreFunction, StickingTheLanding
+from ppl_vae.estimators import Concrete, Enumerate, Implicit, Pathwise, Quantize, ScoreFunction, StickingTheLanding
 from ppl_vae.objectives.base import (
     Bound,
     Objective,
@@ -58,7 +58,7 @@ class ELBO(Objective):
             https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    legal = (Pathwise, Implicit, Concrete, StickingTheLanding, ScoreFunction, Enumerate)
+    legal = (Pathwise, Implicit, Concrete, StickingTheLanding, Quantize, ScoreFunction, Enumerate)
     mean_over_data = True
 
     def __init__(

@@ -96,6 +96,7 @@ PAIRS = {
         pv.models.Discrete, pv.guides.DiscreteAmortized, options={"latent_dim": 3, "classes": 4}, discrete=True
     ),
     "quantized": Pair(pv.models.Quantized, pv.guides.QuantizedAmortized),
+    "vq": Pair(pv.models.VectorQuantized, pv.guides.VectorQuantizedAmortized),
     "conditional": Pair(pv.models.Conditional, pv.guides.ConditionalAmortized, labels=True),
     "gmvae": Pair(pv.models.GMVAE, pv.guides.MixtureAmortized, discrete=True),
     "tabular": Pair(pv.models.Tabular, pv.guides.MixtureAmortized, "real", (6,), discrete=True),
