@@ -63,14 +63,16 @@ def trained(words: Sequence[str], seed: int) -> dict[str, Any]:
         run = Path(folder) / "run"
         quiet = ["results.figures=false", "results.posterior=false", "format=json"]
         before = _spent()
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "ppl_vae", *words, f"seed={seed}", f"hydra.run.dir={run}", *quiet],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=sys.stderr,
+            check=False,
+            capture_output=True,
+            text=True,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+        if done.returncode:
+            raise SystemExit(f"ppl-vae {shlex.join(words)}\n{done.stderr}")
         seconds = _spent() - before
         with (run / "evaluation" / "test" / "table.csv").open() as file:
             nll = [float(row["nll"]) for row in csv.DictReader(file)]

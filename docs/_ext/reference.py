@@ -4,6 +4,7 @@ Docstrings are Markdown with sections (Args, Raises, Example, References): the M
 """
 
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import ppl_vae
 from ppl_vae.config.keys import GROUPS
 from ppl_vae.config.schema import about, conf_dir, verbs
 
+ROOT = Path(__file__).parents[2]
 SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",
     re.MULTILINE,
@@ -195,7 +197,7 @@ def classes(module: ModuleType) -> str:
 
 def catalogue() -> str:
     """The programs that every test of the catalogue runs over."""
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(ROOT))
     try:
         from tests.catalogue import CASES
     finally:
@@ -208,6 +210,17 @@ def catalogue() -> str:
         f"## {name.capitalize()}\n\n{table(rows, ('program', 'note'))}"
         for name, rows in groups.items()
     )
+
+
+def families() -> str:
+    """What `python -m benchmarks.families` found on digits."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks.families import table as rendered
+    finally:
+        sys.path.pop(0)
+    path = ROOT / "benchmarks" / "results" / "families_digits.json"
+    return rendered(json.loads(path.read_text(encoding="utf-8"))["results"])
 
 
 def write(app: Sphinx) -> None:
@@ -227,6 +240,7 @@ def write(app: Sphinx) -> None:
         "objectives": classes(ppl_vae.objectives),
         "api": "\n\n".join(api()),
         "catalogue": catalogue(),
+        "families": families(),
     }
     for name, text in lists.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")

@@ -171,6 +171,7 @@ def merged(p: Any, eta: Tensor, precision: Tensor) -> Any:
         precision: λ, positive, `(..., dim)`.
 
     Example:
+        >>> import torch
         >>> q = merged(dist.Normal(torch.zeros(1), 1.0).to_event(1), torch.tensor([2.0]), torch.ones(1))
         >>> round(q.mean.item(), 4), round(q.variance.item(), 4)
         (1.0, 0.5)

@@ -76,7 +76,7 @@ def test_a_guide_that_reads_other_sizes_than_the_model_has(cli):
     called = cli("train", *DATA, *TRAINING, "model=hierarchical")
     assert called.code == 1
     assert "does not go with model ppl_vae.models.Hierarchical" in called.err
-    assert "Take guide=bottom_up or top_down, guide=derived" in called.err
+    assert "Take guide=ladder or top_down, guide=derived" in called.err
     assert called.left == []
 
 

@@ -87,7 +87,7 @@ PAIRS = {
         pv.guides.ConvLadder,
         "unit",
         (3, 9, 6),
-        options={"latent_channels": [1, 2, 3, 4], "channels": 4, "activation": "glu"},
+        options={"latent_channels": [1, 2, 3], "channels": 4, "activation": "glu"},
         guide_options={"channels": 3, "activation": "glu"},
     ),
     "hierarchical, derived": Pair(pv.models.Hierarchical, pv.guides.Derived),
