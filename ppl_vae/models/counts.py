@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import DataError, one_of
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from ppl_vae.nn.features import Covariates, DataSpec, covariate, require_whole
+from ppl_vae.nn.features import Covariates, DataSpec, covariate, instead_of_counts, require_whole
 from ppl_vae.nn.mlp import MLP, Activation, join
 from ppl_vae.nn.priors import StandardNormal
 
@@ -71,7 +71,7 @@ class Counts(nn.Module):
         if len(spec.shape) != 1 or not isinstance(likelihood, kinds):
             raise DataError(
                 f"model=counts is for vectors of counts with likelihood=negative_binomial, zinb or poisson, got x of "
-                f"shape {spec.shape} with {type(likelihood).__name__}. Use model=vae guide=amortized."
+                f"shape {spec.shape} with {type(likelihood).__name__}. {instead_of_counts(spec)}"
             )
         require_whole(spec, "model=counts, which needs the sum of all counts")
         self.prior = StandardNormal(latent_dim)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.errors import DataError, one_of
-from ppl_vae.nn.features import DataSpec, require_whole
+from ppl_vae.nn.features import DataSpec, instead_of_counts, require_whole
 
 Mixing = Literal["product", "mixture"]
 
@@ -42,7 +42,7 @@ class Topics(nn.Module):
         if spec.support not in ("counts", "integers") or len(spec.shape) != 1:
             raise DataError(
                 f"model=topics is for vectors of counts, this dataset's x has support {spec.support!r} and "
-                f"shape {spec.shape}. Use model=vae guide=amortized."
+                f"shape {spec.shape}. {instead_of_counts(spec)}"
             )
         require_whole(spec, "model=topics, which needs the number of all words")
         self.latent_dim, self.mixing = latent_dim, mixing

@@ -55,6 +55,13 @@ def has_missing(spec: DataSpec) -> bool:
     return bool(getattr(spec, "missing", False))
 
 
+def instead_of_counts(spec: DataSpec) -> str:
+    """What to do where a model of counts meets other data: tables are standardized unless one says otherwise."""
+    if getattr(spec, "location", None) is not None:
+        return "These data were standardized: standardization='none' (dataset.standardization=none) keeps counts."
+    return "Use model=vae guide=amortized."
+
+
 def require_whole(spec: DataSpec, what: str) -> None:
     """Refuse data with missing values.
 

@@ -88,7 +88,7 @@ def gallery(
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
     with inference(vae, x) as terms:
         shown = _shown(terms(x), x[0])
-    pixels = _Pixels(spec, shown)
+    pixels = Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
     with result.attempt("samples"):
@@ -158,7 +158,7 @@ def _shown(t: Terms, x: Tensor) -> Tensor:
 
 
 def _traversals(
-    vae: "VAE", t: Terms, code: Encoding, pixels: "_Pixels", names: Sequence[str] | None, units: int, steps: int
+    vae: "VAE", t: Terms, code: Encoding, pixels: "Pixels", names: Sequence[str] | None, units: int, steps: int
 ) -> Figure | None:
     """Move one unit at a time through its own quantiles, the rest at the first datum's posterior mean.
 
@@ -206,14 +206,26 @@ def rows(x: Array, spec: Any) -> Array:
     return x.reshape(-1, x.shape[-1]) if getattr(spec, "time", None) is not None else x.reshape(len(x), -1)
 
 
-class _Pixels:
-    """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source."""
+class Pixels:
+    """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source.
+
+    Grey levels 0, …, levels − 1 are shown as level / (levels − 1); other numbers than those in [0, 1] by the range of
+    the data.
+
+    Args:
+        spec: of the data; None where there is none.
+        x: some data, `(data, *shape)`, which tell the range.
+    """
 
     def __init__(self, spec: Any, x: Tensor) -> None:
         self.spec = spec
         self.is_image = x.dim() == 4 and x.shape[1] in (1, 2, 3)
-        shown = self._restored(x)
         self.low, self.high = 0.0, 1.0
+        levels = getattr(spec, "levels", None)
+        if levels is not None and spec.support == "integers":
+            self.high = float(levels - 1)
+            return
+        shown = self._restored(x)
         if self.is_image and (np.nanmin(shown) < 0 or np.nanmax(shown) > 1):
             self.low, self.high = (float(v) for v in np.nanquantile(shown, [0.001, 0.999]))
 
@@ -222,6 +234,7 @@ class _Pixels:
         return (x if self.spec is None else self.spec.restore(x.float())).double().numpy()
 
     def __call__(self, x: Tensor) -> Array:
+        """Data `(data, *shape)` as pixels `(data, C, H, W)` in [0, 1], else as rows."""
         shown = self._restored(x)
         if not self.is_image:
             return rows(shown, self.spec)
