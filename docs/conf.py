@@ -16,7 +16,9 @@ release = __version__
 extensions = ["myst_parser", "reference", "live", "mathml"]
 exclude_patterns = ["_run", "_ext"]
 if find_spec("lda") is None:  # the data of one page, which have no wheel for Python 3.13
-    print("documents.md is left out: its data are in the package lda, which is not installed")
+    print(
+        "documents.md is left out: its data are in the package lda, which is not installed"
+    )
     exclude_patterns.append("documents.md")
     suppress_warnings = ["toc.excluded"]
 
