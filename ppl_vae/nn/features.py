@@ -56,7 +56,7 @@ def has_missing(spec: DataSpec) -> bool:
 
 
 def instead_of_counts(spec: DataSpec) -> str:
-    """What to do where a model of counts meets other data: tables are standardized unless one says otherwise."""
+    """Advice where a model of counts meets other data: tables are standardized unless one says otherwise."""
     if getattr(spec, "location", None) is not None:
         return "These data were standardized: standardization='none' (dataset.standardization=none) keeps counts."
     return "Use model=vae guide=amortized."
