@@ -71,7 +71,7 @@ def as_batch(batch: Any) -> tuple[Any, ...]:
         ['Tensor', 'NoneType', 'Tensor']
     """
     batch = _opened(batch)
-    if hasattr(batch, "batch"):
+    if hasattr(type(batch), "batch"):
         return tuple(batch.batch())
     if isinstance(batch, tuple):
         names = ["data"] if len(batch) == 1 else [f"data[{i}]" for i in range(len(batch))]
@@ -97,7 +97,7 @@ def as_split(data: Any) -> Split:
         Split(4 data: float64 (4, 2), int64 (4,))
     """
     data = _opened(data)
-    split = data if hasattr(data, "batch") else Split(as_tensors(data, "data", exact=True))
+    split = data if hasattr(type(data), "batch") else Split(as_tensors(data, "data", exact=True))
     if len(split) == 0:
         raise DataError("Got no data, expected at least one datum: was a share of the data set reserved for it?")
     return split
@@ -213,7 +213,7 @@ def _kept(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _opened(data: Any) -> Any:
     """The content of known containers; containers that say too little are refused."""
-    if hasattr(data, "splits"):
+    if hasattr(type(data), "splits"):  # of the type: a table has its columns as attributes, whatever they are called
         raise DataError("Got a whole data set, expected one part of it: data.test, data.validation or data.train.")
     if isinstance(data, Several):
         data.batch()
@@ -226,7 +226,7 @@ def _opened(data: Any) -> Any:
         )
     if isinstance(data, torch.utils.data.Dataset):
         return Split(as_tensors(data, "data", exact=True))
-    if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not hasattr(data, "batch"):
+    if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not hasattr(type(data), "batch"):
         held = next((type(part).__name__ for part in data if isinstance(part, Tensor | np.ndarray)), None)
         if held is not None:
             raise DataError(
@@ -240,7 +240,8 @@ def _argument(part: Any, what: str) -> Any:
     """Arrays as tensors; anything else as it is."""
     if isinstance(part, Tensor) and part.layout == torch.strided and not part.is_complex():
         return part
-    is_array = isinstance(part, Tensor | np.ndarray) or hasattr(part, "toarray") or hasattr(part, "to_numpy")
+    kind = type(part)
+    is_array = isinstance(part, Tensor | np.ndarray) or hasattr(kind, "toarray") or hasattr(kind, "to_numpy")
     return as_tensor(part, what, exact=True) if is_array or _is_numbers(part) else part
 
 

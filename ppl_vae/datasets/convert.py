@@ -47,7 +47,7 @@ def as_tensor(array: Any, what: str, dtype: torch.dtype | None = None, *, exact:
                 [3, 4]])
     """
     chosen = isinstance(array, Tensor | np.memmap)
-    if array.layout != torch.strided if isinstance(array, Tensor) else hasattr(array, "toarray"):
+    if array.layout != torch.strided if isinstance(array, Tensor) else hasattr(type(array), "toarray"):
         size = math.prod(array.shape) * array.dtype.itemsize
         check_fits(size, f"a sparse {what}", "Take fewer columns, or fewer data.")
         array = array.to_dense() if isinstance(array, Tensor) else array.toarray()
@@ -79,7 +79,7 @@ def _from_numpy(values: np.ndarray[Any, Any]) -> Tensor:
 
 def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
     """Give an array of numbers that torch can share: in native byte order, of a type that it knows, contiguous."""
-    if isinstance(array, str | bytes | dict) or hasattr(array, "read"):
+    if isinstance(array, str | bytes | dict) or hasattr(type(array), "read"):  # a column may be called so
         raise DataError(
             f"Got {type(array).__name__} as {what}, expected an array. For a file use "
             "ppl_vae.datasets.npz, npy, idx, csv or parquet."

@@ -46,7 +46,7 @@ class SparseRows:
 
 def is_sparse(array: Any) -> bool:
     """Tell whether an array is a sparse matrix of scipy or torch, ``(data, columns)``."""
-    sparse = array.layout != torch.strided if isinstance(array, Tensor) else hasattr(array, "tocsr")
+    sparse = array.layout != torch.strided if isinstance(array, Tensor) else hasattr(type(array), "tocsr")
     return sparse and len(array.shape) == 2
 
 

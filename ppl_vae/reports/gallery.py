@@ -210,13 +210,25 @@ def rows(x: Array, spec: Any) -> Array:
 
 
 class Pixels:
-    """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source."""
+    """Turn x into what is shown: pixels in [0, 1], or a table in the units of its source.
+
+    Grey levels 0, …, levels − 1 are shown as level / (levels − 1); other numbers than those in [0, 1] by the range of
+    the data.
+
+    Args:
+        spec: of the data; None where there is none.
+        x: some data, `(data, *shape)`, which tell the range.
+    """
 
     def __init__(self, spec: Any, x: Tensor) -> None:
         self.spec = spec
         self.is_image = x.dim() == 4 and x.shape[1] in (1, 2, 3)
-        shown = self._restored(x)
         self.low, self.high = 0.0, 1.0
+        levels = getattr(spec, "levels", None)
+        if levels is not None and spec.support == "integers":
+            self.high = float(levels - 1)
+            return
+        shown = self._restored(x)
         if self.is_image and (np.nanmin(shown) < 0 or np.nanmax(shown) > 1):
             self.low, self.high = (float(v) for v in np.nanquantile(shown, [0.001, 0.999]))
 
@@ -225,7 +237,7 @@ class Pixels:
         return (x if self.spec is None else self.spec.restore(x.float())).double().numpy()
 
     def __call__(self, x: Tensor) -> Array:
-        """X as it is shown: `(n, C, H, W)` in [0, 1], or `(n, columns)`."""
+        """Data `(data, *shape)` as pixels `(data, C, H, W)` in [0, 1], else as rows."""
         shown = self._restored(x)
         if not self.is_image:
             return rows(shown, self.spec)

@@ -66,7 +66,7 @@ def batches_of(data: Any, vae: Any, device: torch.device, rows: int) -> tuple[Ba
         DataError: no data to train on.
     """
     train, validation = data, None
-    if hasattr(data, "train") and hasattr(data, "validation"):
+    if hasattr(type(data), "splits"):
         train, validation = data.train, data.validation
         if train is None or len(train) == 0:
             raise DataError("Got no data to train on, expected at least one datum in the training split.")

@@ -250,3 +250,16 @@ def tokens_free():
     holder = nn.Module()
     holder.rate = rate
     return pv.VAE(model, guide)
+
+
+@pytest.mark.parametrize("name", ["batch", "splits", "read", "toarray", "to_numpy", "tensors", "train"])
+def test_a_column_may_be_called_like_anything(name):
+    """A table of pandas has its columns as attributes: what it is, its type says."""
+    values = np.random.default_rng(0).normal(size=(N, D)).astype("float32")
+    table = pd.DataFrame(values, columns=[name, "tocsr", "validation"])
+    assert pv.datasets.from_arrays(table).spec.feature_names == (name, "tocsr", "validation")
+    assert torch.equal(as_split(table).batch()[0], torch.from_numpy(values))
+    assert torch.equal(as_batch(table)[0], torch.from_numpy(values))
+    codes = pv.encode(pair(), table)["z"].loc
+    assert torch.equal(codes, pv.encode(pair(), values)["z"].loc)
+    pv.fit(pair(), table, epochs=1, progress=False)

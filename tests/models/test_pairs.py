@@ -235,6 +235,14 @@ def test_topics_want_vectors_of_counts():
         pv.models.Topics(Spec((4,), "unit"))
 
 
+def test_models_of_counts_say_what_to_say_of_a_table_that_was_standardized():
+    counts = torch.poisson(torch.full((30, 4), 3.0))
+    spec = pv.datasets.from_arrays(counts, standardization="zscore").spec
+    for model in (pv.models.Topics, pv.models.Counts):
+        with pytest.raises(DataError, match=r"support='counts'"):
+            model(spec, **({} if model is pv.models.Topics else {"likelihood": pv.likelihoods.Normal(spec)}))
+
+
 def test_hierarchical_wants_one_width_per_layer():
     with pytest.raises(PplVaeError, match=r"latent_dim=\[16,8\] hidden=\[256,128\]"):
         pv.models.Hierarchical(Spec((4,), "binary"), latent_dim=[3, 2], hidden=[8])

@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.predictive_checks import predictive_checks
 from ppl_vae.guides import Amortized, BottomUp, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
 from ppl_vae.models import Hierarchical, SemiSupervised
-from ppl_vae.reports.gallery import encodings, gallery
+from ppl_vae.reports.gallery import Pixels, encodings, gallery
 from tests import oracles
 
 
@@ -200,3 +200,13 @@ def test_missing_values_are_left_out_of_figures_and_checks():
     pd.testing.assert_frame_equal(*checks)
     assert figures[0] == figures[1]
     assert abs(figures[1][1]) < 10
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_levels_are_shown_by_their_share_of_the_largest_there_can_be(channels):
+    """Whatever these data hold: a dark photograph stays dark."""
+    levels = torch.tensor([0, 51, 102, 60], dtype=torch.uint8).reshape(1, 1, 2, 2).expand(5, channels, 2, 2)
+    shown = Pixels(Spec((channels, 2, 2), "integers", levels=256), levels)
+    assert shown(levels)[0, 0].flatten().tolist() == pytest.approx([0, 0.2, 0.4, 60 / 255])
+    assert shown(levels.float() + 0.5).max() == pytest.approx(102.5 / 255)
+    assert shown(torch.full((1, channels, 2, 2), 300.0)).max() == 1.0

@@ -137,14 +137,14 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
     from ppl_vae.core.half import array_of
     from ppl_vae.datasets.columns import value_names
     from ppl_vae.reports import figures
-    from ppl_vae.reports.gallery import rows
+    from ppl_vae.reports.gallery import Pixels, rows
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
         few = min(cfg.n, MOST)
         some = {k: v[:few] if isinstance(v, list) and len(v) == cfg.n else v for k, v in given.items()}
         means = generate(vae, few, like=like, given=some, mean=True, seed=cfg.seed)
         means = of_data(means, like[0]) if isinstance(means, dict) else means
-        return {"samples": figures.samples_grid(np.clip(restored(run, means), 0, 1))}
+        return {"samples": figures.samples_grid(Pixels(run.spec, like[0])(means))}
     data = run.data.test if len(run.data.test) else run.data.train
     seen = restored(run, data.batch()[0])
     if run.spec.time is not None:

@@ -37,11 +37,13 @@ def run(cfg: DictConfig, context: Context) -> Result:
     pictures = []
     if cfg.figures and run.spec.is_image and run.spec.shape[0] in (1, 3):
         from ppl_vae.reports import figures
+        from ppl_vae.reports.gallery import Pixels
 
         with attempt("interpolate", "figures"):
             x = made if not isinstance(made, dict) else of_data(made, made[next(iter(made))])
-            sheet = restored(run, x.flatten(0, 1))
-            drawn = {"interpolated": figures.samples_grid(np.clip(sheet, 0, 1), cfg.steps, "From one datum to another")}
+            pixels = Pixels(run.spec, data.split[start + end].batch()[0])
+            sheet = pixels(x.flatten(0, 1))
+            drawn = {"interpolated": figures.samples_grid(sheet, cfg.steps, "From one datum to another")}
             pictures = save_figures(run.directory, drawn)
     shapes = {name: list(a.shape) for name, a in ways.items()}
     record: dict[str, Any] = {"run": str(run), "interpolated": str(path), "shapes": shapes, "figures": pictures}

@@ -95,3 +95,25 @@ def test_what_cannot_be_given(cli, run, word, code, says):
     assert called.code == code, called.err
     assert says in called.err
     assert not (run / "samples.npz").exists()
+
+
+def test_pictures_of_grey_levels_are_not_cut_off_at_one(cli, tmp_path, monkeypatch):
+    """Levels 0, …, 255 of colour images with the channels last, as users have them: shown as shares of 255."""
+    from ppl_vae.reports import figures
+
+    x = np.random.default_rng(0).integers(20, 120, (40, 6, 6, 3)).astype(np.uint8)
+    np.savez("colour.npz", x=x)
+    words = [word for word in CONDITIONAL if "dataset" not in word and not word.startswith(("model=", "guide="))]
+    data = ("dataset=npz", "dataset.path=colour.npz", "dataset.scaling=none", "hydra.run.dir=run")
+    called = cli("train", *words, *data)
+    assert called.code == 0, called.err
+    drawn = {}
+    monkeypatch.setattr(figures, "samples_grid", lambda images, *_: drawn.update(x=images))
+    for words in (("generate", "n=5"), ("interpolate", "start=[0]", "end=[1]", "steps=5")):
+        drawn.clear()
+        called = cli(words[0], "run=run", *words[1:])
+        assert "x" in drawn, called
+        assert drawn["x"].shape == (5, 3, 6, 6)
+        assert 20 / 255 < drawn["x"].mean() < 120 / 255
+    with np.load("run/interpolated.npz") as file:
+        assert np.allclose(drawn["x"], file["x"][0] / 255, rtol=1e-5)
