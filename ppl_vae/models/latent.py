@@ -63,7 +63,7 @@ class Latent(nn.Module):
         """The program; f is told what is given, features `(data, features)`, after z."""
         with pyro.plate("data", x.shape[0]):
             prior = self.prior()
-            z = pyro.sample("z", prior).flatten(-max(prior.event_dim, 1))
+            z = pyro.sample("z", prior).flatten(-max(len(prior.event_shape), 1))
             h = self.decoder(z, *given)
             px: Any = h if isinstance(h, dist.Distribution) else self.likelihood(h)
             pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
