@@ -36,6 +36,7 @@ def adapted(fn: Any) -> Any:
     if not isinstance(fn, Distribution):
         return fn
     if _is_joined(fn):
+        assert isinstance(fn, torch.distributions.Independent)
         return dist.Independent(adapted(fn.base_dist), fn.reinterpreted_batch_ndims)
     own = _pyro_class(type(fn))
     return Adapted(fn) if own is None else _with(fn, __class__=own)
@@ -93,6 +94,8 @@ class Adapted(TorchDistribution):
         self._drawn: tuple[Tensor, Tensor] | None = None
         if base.has_rsample:
             self.has_rsample = True
+        if base.has_enumerate_support:
+            self.has_enumerate_support = True
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
@@ -124,11 +127,6 @@ class Adapted(TorchDistribution):
     def mode(self) -> Tensor:
         """The mode, if the distribution knows it."""
         return self.base.mode
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        """Whether all its values can be listed."""
-        return self.base.has_enumerate_support
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All its values, if they can be listed."""

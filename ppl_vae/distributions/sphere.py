@@ -224,6 +224,8 @@ class PowerSpherical(TorchDistribution):
         )
 
 
-@register_kl(PowerSpherical, UniformSphere)
 def _kl_to_uniform(q: PowerSpherical, p: UniformSphere) -> Tensor:
     return log_area(p.event_shape[0]) - q.entropy()
+
+
+register_kl(PowerSpherical, UniformSphere)(_kl_to_uniform)

@@ -8,6 +8,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppl_vae.core.adapters import Adapters
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.families import FamilyName
 from ppl_vae.guides.heads import Constant, Head
@@ -159,7 +160,7 @@ class Derived(nn.Module):
         encoder: Any = self.encoder
         h = None if encoder is None else encoder(*batch)
         try:
-            with _Replace(self, self.prototype, h):
+            with _Replace(self, self.prototype, h), Adapters():
                 self.model(*batch)
         except _Done:
             pass

@@ -72,7 +72,7 @@ class Latent(nn.Module):
         """
         with pyro.plate("data", x.shape[0]):
             prior = self.prior(*given) if getattr(self.prior, "given", 0) else self.prior()
-            z = pyro.sample("z", prior).flatten(-max(prior.event_dim, 1))
+            z = pyro.sample("z", prior).flatten(-max(len(prior.event_shape), 1))
             h = self.decoder(z, *given)
             px: Any = h if isinstance(h, dist.Distribution) else self.likelihood(h)
             pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
