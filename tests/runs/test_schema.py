@@ -4,9 +4,8 @@
 likelihood=normal model.hidden=[16] guide.hidden=[16] model.latent_dim=2 trainer.compile=off trainer.nonfinite=skip
 results.posterior=false results.figures=false results.num_particles=8 hydra.run.dir=run` in an empty folder; with each
 new schema one is added, made as the first runs of it were: `schema_2` by the same with `encoder=mlp encoder.hidden=[16]
-decoder=mlp decoder.hidden=[16] prior=mixture prior.components=3`. `prior_named` was made by the last version of schema 1
-with `model.prior=mixture`. What older ones hold is told, and tested
-in its details, in `test_saved_runs.py`.
+decoder=mlp decoder.hidden=[16] prior=mixture prior.components=3`. `prior_named` was made by the last version of schema
+1 with `model.prior=mixture`. What older ones hold is told, and tested in its details, in `test_saved_runs.py`.
 """
 
 import json
