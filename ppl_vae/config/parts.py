@@ -33,8 +33,9 @@ def with_parts(config: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: both are there.
 
     Example:
-        >>> with_parts({"model": {"_target_": "ppl_vae.models.VAE", "latent_dim": 2, "prior": "mixture"}})
-        {'model': {'_target_': 'ppl_vae.models.VAE', 'latent_dim': 2}, 'prior': {'_target_': 'ppl_vae.nn.MixturePrior'}}
+        >>> new = with_parts({"model": {"_target_": "ppl_vae.models.VAE", "latent_dim": 2, "prior": "mixture"}})
+        >>> new["model"], new["prior"]
+        ({'_target_': 'ppl_vae.models.VAE', 'latent_dim': 2}, {'_target_': 'ppl_vae.nn.MixturePrior', 'components': 32})
     """
     model = config.get("model")
     if not isinstance(model, Mapping) or not signature.is_ours(model.get(TARGET)):
