@@ -205,8 +205,8 @@ class _Replace(Messenger):
         fn = msg["fn"]
         if tuple(fn.event_shape) != site.family.event_shape:
             raise PplVaeError(
-                f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from which "
-                "the derived guide was built. Draw it at its largest shape, and use or mask what is there."
+                f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from "
+                "which the derived guide was built. Draw it at its largest shape, and use or mask what is there."
             )
         head = self.guide.heads[site.key]
         replacement = head(self.h, fn) if site.is_local else head(fn)
@@ -215,7 +215,7 @@ class _Replace(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]
         if is_subsample(msg):
-            if msg["name"] == self.proto.data_plate and self.h is not None and len(value) != self.h.shape[-2]:
+            if msg["name"] == self.proto.data_plate and self.h is not None and value.shape[0] != self.h.shape[-2]:
                 self.h = self.h[..., value, :]  # the model draws its minibatch from the data itself
             return
         site = self.left.pop(msg["name"], None)
