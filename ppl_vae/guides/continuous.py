@@ -92,7 +92,7 @@ class FullRank(_Vector):
         self.num_rest = self.dim * (self.dim - 1) // 2
 
     def joint(self, raw: tuple[Tensor, ...], start: tuple[Tensor, Tensor], rest: Tensor, flows: Any, fn: Any) -> Any:
-        """What is left are the elements of L below its diagonal, row by row, in units of the scale of their row."""
+        """The rest are the elements of L below its diagonal, row by row, in units of the scale of their row."""
         loc, scale = self._vectors(*self.in_prior_units(raw, *start))
         (unit,) = self._vectors(start[1])
         rows, columns = torch.tril_indices(self.dim, self.dim, -1, device=rest.device)
@@ -118,7 +118,7 @@ class Flow(_Vector):
         return [Autoregressive(self.dim, CONTEXT if local else 0, reverse=t % 2 == 1) for t in range(NUM_FLOWS)]
 
     def joint(self, raw: tuple[Tensor, ...], start: tuple[Tensor, Tensor], rest: Tensor, flows: Any, fn: Any) -> Any:
-        """What is left is the context of the flows; a global latent has none."""
+        """The rest is the context of the flows; a global latent has none."""
         loc, scale = self._vectors(raw[0], positive(raw[1] + INVERSE_SOFTPLUS_1))
         context = (rest,) if rest.shape[-1] else ()
         unit_loc, unit_scale = self._vectors(*start)

@@ -216,7 +216,7 @@ class _Replace(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]
         if is_subsample(msg):
-            if msg["name"] == self.proto.data_plate and self.h is not None and len(value) != self.h.shape[-2]:
+            if msg["name"] == self.proto.data_plate and self.h is not None and value.shape[0] != self.h.shape[-2]:
                 self.h = self.h[..., value, :]  # the model draws its minibatch from the data itself
             return
         site = self.left.pop(msg["name"], None)

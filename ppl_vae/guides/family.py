@@ -1,4 +1,4 @@
-"""What a variational family for one latent must tell the guide."""
+"""The interface between a derived guide and a variational family for one latent."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -15,7 +15,7 @@ class Family(ABC):
     """
 
     label: str
-    """What tables call it."""
+    """Its name in tables."""
 
     num_params: int
     """Numbers per element of `shape`."""

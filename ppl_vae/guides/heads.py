@@ -1,4 +1,4 @@
-"""What a derived guide owns for each latent: a network for a local one, parameters for a global one."""
+"""The parts of a derived guide, one for each latent: a network for a local one, parameters for a global one."""
 
 from collections.abc import Sequence
 from math import prod
