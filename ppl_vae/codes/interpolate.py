@@ -90,10 +90,16 @@ def interpolate(
     with inference(vae, few):
         sites, _ = latents_of(vae, few)
     latents: dict[str, Tensor] = {}
-    for name in ends[0]:
-        support = support_of(sites[name].fn)
-        if support is None or support.is_discrete:
-            raise ArgumentError(f"Got latent {name!r}, between whose values nothing lies; expected continuous latents.")
+    supports = {name: support_of(sites[name].fn) for name in ends[0]}
+    apart = [name for name, support in supports.items() if support is None or support.is_discrete]
+    if apart:
+        others = ", ".join(f"{name!r}: …" for name in supports if name not in apart)
+        way = f" A way of your own through the others is pv.decode(vae, {{{others}}})." if others else ""
+        raise ArgumentError(
+            f"Got latent {', '.join(map(repr, apart))}, between whose values nothing lies; expected continuous "
+            f"latents.{way}"
+        )
+    for name, support in supports.items():
         to_support = biject_to(support)
         a, b = (to_support.inv(end[name].loc) for end in ends)
         between = torch.stack([_PATHS[path](a, b, s) for s in t])  # (steps, n, …)

@@ -146,8 +146,13 @@ def test_other_bounds_are_refused_in_words(data):
 
 def test_between_codes_nothing_lies(data):
     vae, _ = trained(data, 1)
-    with pytest.raises(pv.errors.ArgumentError, match="between whose values nothing lies"):
+    with pytest.raises(pv.errors.ArgumentError, match=r"latent 'z', between .* pv.decode\(vae, \{'e': …\}\)"):
         pv.interpolate(vae, data.test[:1], data.test[1:2])
+    ends = pv.encode(vae, data.test[:2])
+    halfway = pv.decode(vae, {"e": ends["e"].loc.mean(0, keepdim=True)})  # as said: the decoder sees e alone
+    with torch.no_grad():
+        by_hand = vae.model.decoder(ends["e"].loc.mean(0).flatten()).sigmoid()
+    torch.testing.assert_close(halfway, by_hand, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
