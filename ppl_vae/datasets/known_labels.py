@@ -81,7 +81,7 @@ def _values(part: Any) -> np.ndarray[Any, Any]:
 
 
 def _there(part: Any) -> np.ndarray[Any, Any]:
-    """Which labels are there."""
+    """A mask of the labels that are there."""
     array = _values(part)
     if array.dtype.kind == "f":
         return ~np.isnan(array)

@@ -33,8 +33,8 @@ class Codebook(nn.Module):
         ArgumentError: fewer than two codes; a decay or restart outside [0, 1).
 
     References:
-        van den Oord, Vinyals and Kavukcuoglu (2017), Neural Discrete Representation Learning, appendix A.1,
-            https://arxiv.org/abs/1711.00937
+        van den Oord, Vinyals and Kavukcuoglu (2017), Neural Discrete Representation Learning,
+            https://arxiv.org/abs/1711.00937, appendix A.1
         Razavi, van den Oord and Vinyals (2019), Generating Diverse High-Fidelity Images with VQ-VAE-2,
             https://arxiv.org/abs/1906.00446
 
