@@ -19,7 +19,7 @@ if find_spec("lda") is None:  # the data of one page, which have no wheel for Py
     print(
         "documents.md is left out: its data are in the package lda, which is not installed"
     )
-    exclude_patterns.append("documents.md")
+    exclude_patterns.append("documents.*")
     suppress_warnings = ["toc.excluded"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
