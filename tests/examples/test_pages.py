@@ -1,6 +1,6 @@
 """The pages of docs/examples: their blocks run in order, and what each of them claims holds.
 
-Each page trains its pairs from fixed seeds; the margins below are wide against what other seeds give.
+Each page trains its pairs from fixed seeds, and is held to part of the margin that it shows with them.
 """
 
 import contextlib
