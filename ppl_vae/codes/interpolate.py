@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from ppl_vae.codes.decode import decode, latents_of
 from ppl_vae.codes.encode import encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
+from ppl_vae.distributions.bijections import bijection
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, DataError
@@ -99,8 +99,8 @@ def interpolate(
             f"Got latent {', '.join(map(repr, apart))}, between whose values nothing lies; expected continuous "
             f"latents.{way}"
         )
-    for name, support in supports.items():
-        to_support = biject_to(support)
+    for name in supports:
+        to_support = bijection(sites[name].fn)
         a, b = (to_support.inv(end[name].loc) for end in ends)
         between = torch.stack([_PATHS[path](a, b, s) for s in t])  # (steps, n, …)
         latents[name] = to_support(between).flatten(0, 1)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, ReshapeTransform, constraints
 
+from ppl_vae.distributions.bijections import bijection, elementary, is_real, joint_support
 from ppl_vae.guides.family import Family, sound_start
-from ppl_vae.guides.supports import bijection, elementary, is_real, support_of
 from ppl_vae.nn.flows import Autoregressive
 from ppl_vae.nn.heads import inverse_softplus, positive
 
@@ -33,7 +33,7 @@ class Continuous(Family):
         # Of the whole shape: bounds that differ between data have batch axes of their own.
         batch = tuple(fn.batch_shape)
         self.shape = tuple(bijection(fn).inverse_shape(torch.Size((*batch, *fn.event_shape))))[len(batch) :]
-        support = elementary(support_of(fn))
+        support = elementary(joint_support(fn))
         half_line = isinstance(support, constraints.greater_than | constraints.greater_than_eq)
         self.is_positive = half_line and bool(torch.as_tensor(support.lower_bound == 0).all())
 

@@ -6,10 +6,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ppl_vae.distributions.bijections import elementary, joint_support
 from ppl_vae.distributions.counts import PoissonLog
 from ppl_vae.distributions.root_normal import FAR, RootNormal
 from ppl_vae.guides.family import Family, sound_start
-from ppl_vae.guides.supports import elementary, support_of
 from ppl_vae.nn.features import one_hot
 from ppl_vae.nn.heads import inverse_softplus, positive
 
@@ -85,7 +85,7 @@ class Counts(Poisson):
     def distribution(self, params: tuple[Tensor, ...], fn: Any) -> Any:
         """Location and scale of the root."""
         loc, scale = params
-        bound = getattr(elementary(support_of(fn)), "upper_bound", None)
+        bound = getattr(elementary(joint_support(fn)), "upper_bound", None)
         upper = torch.as_tensor(torch.inf if bound is None else bound, dtype=loc.dtype, device=loc.device)
         loc = torch.minimum(loc, (upper.clamp(max=FAR) + 1).sqrt())
         return RootNormal(loc, scale, upper, bounded=bound is not None).to_event(len(self.event_shape))

@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch.distributions import constraints
 
+from ppl_vae.distributions.bijections import elementary, joint_support
 from ppl_vae.distributions.unwrap import family as family_of
 from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.continuous import Circle, Continuous, Flow, FullRank
 from ppl_vae.guides.discrete import Binary, Counts, Finite, OneHot, Poisson
 from ppl_vae.guides.family import Family
-from ppl_vae.guides.supports import elementary, support_of
 
 FamilyName = Literal["diagonal", "full_rank", "flow", "poisson"]
 """Those among which there is a choice. `diagonal` stands for whatever has one location and width per element."""
@@ -56,7 +56,7 @@ def formerly(fn: Any) -> Family | None:
 
 def support_of_element(fn: Any) -> Any:
     """The support of one element of a latent."""
-    return elementary(support_of(fn))
+    return elementary(joint_support(fn))
 
 
 def _plain(name: str, fn: Any) -> Family:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.programs import SizedPlates
+from ppl_vae.distributions.bijections import stated_support
 from ppl_vae.distributions.unwrap import is_masked
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.families import family_for, formerly
 from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
-from ppl_vae.guides.supports import stated_support
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""

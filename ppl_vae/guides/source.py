@@ -5,12 +5,12 @@ from typing import Any
 
 from torch.distributions import constraints
 
+from ppl_vae.distributions.bijections import REAL
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
 from ppl_vae.guides.heads import Head
 from ppl_vae.guides.inputs import BatchEncoder
 from ppl_vae.guides.prototype import Site
-from ppl_vae.guides.supports import REAL
 
 NAMED = ("positive", "nonnegative", "unit_interval", "simplex", "lower_cholesky", "corr_cholesky")
 """Supports that are the same in every run, by the names that torch gives them."""

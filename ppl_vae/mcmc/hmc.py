@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from ppl_vae.core.batch import take
 from ppl_vae.core.evidence import no_evidence
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.core.terms import Terms
+from ppl_vae.distributions.bijections import bijection
 from ppl_vae.distributions.unwrap import family, support_of
 from ppl_vae.errors import CheckError, one_of
 
@@ -120,7 +120,7 @@ class AnnealedPath:
 
 def _to_support(name: str, fn: Any) -> Any:
     try:
-        return biject_to(fn.support)
+        return bijection(fn)
     except NotImplementedError:
         raise CheckError(
             f"Annealing moves latents on all reals, and no bijection leads from there to the support of {family(fn)} "

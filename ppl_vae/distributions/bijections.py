@@ -35,10 +35,10 @@ def bijection(fn: Any) -> Any:
         if not all(t.bijective for t in fn.transforms):
             raise NotImplementedError
         return ComposeTransform([bijection(fn.base_dist), *fn.transforms])
-    return biject_to(support_of(fn))
+    return biject_to(joint_support(fn))
 
 
-def support_of(fn: Any) -> Any:
+def joint_support(fn: Any) -> Any:
     """The support as torch's bijections know it: that of a mixture is that of its components."""
 
     def plain(support: Any) -> Any:
@@ -65,7 +65,7 @@ def is_real(fn: Any) -> bool:
 
 def stated_support(fn: Any) -> Any:
     """The support of one element, as its distribution says; None where that is not the whole truth."""
-    return elementary(support_of(fn)) if _sound(fn) else None
+    return elementary(joint_support(fn)) if _sound(fn) else None
 
 
 def _sound(fn: Any) -> bool:
