@@ -42,7 +42,7 @@ FAMILIES = {
     "gamma": "model=gamma guide=gamma",
     "discrete": "model=discrete guide=discrete",
     "quantized": "model=quantized guide=quantized model.levels=[8,5,5,5]",
-    "vq": "model=vq guide=vq",
+    "vq": "model=vq guide=vq model.codes=16 model.positions=3",
     "autoregressive": "model=autoregressive guide=amortized",
     "iwae": "model=vae guide=amortized objective=iwae",
     "miwae": "model=vae guide=amortized objective=miwae",

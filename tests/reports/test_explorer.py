@@ -109,6 +109,8 @@ def test_the_page_decodes_as_the_pair_does(browser, tmp_path):
     torch.manual_seed(0)
     decoder = Every()
     found.program = in_page.steps_of(decoder, 4, torch.float32)
+    found.x, found.is_image, found.units = np.random.default_rng(0).normal(size=(30, 18)), False, [0, 1, 2, 3]
+    found.loc = found.scale = np.random.default_rng(1).uniform(0.5, 1, (30, 4))
     opened(browser, tmp_path / "every.html", page(found))
     for z in torch.randn(3, 4):
         shown = browser(f"window.explorer.decode({z.tolist()})")
