@@ -15,18 +15,8 @@ from omegaconf import MISSING
 from ppl_vae.config.signature import defaults
 
 GROUPS = (
-    "dataset",
-    "likelihood",
-    "prior",
-    "encoder",
-    "decoder",
-    "model",
-    "guide",
-    "estimator",
-    "objective",
-    "optimizer",
-    "scheduler",
-    "callbacks",
+    *("dataset", "likelihood", "prior", "encoder", "decoder", "model", "guide"),
+    *("estimator", "objective", "optimizer", "scheduler", "callbacks"),
 )
 """The groups whose options name a `_target_`: their keys are checked against its signature."""
 
@@ -491,23 +481,11 @@ class Explore(OnData):
 
 
 SCHEMAS: dict[str, type] = {
-    "train": Train,
-    "evaluate": Evaluate,
-    "posterior": Posterior,
-    "generate": Generate,
-    "encode": Encode,
-    "reconstruct": Reconstruct,
-    "impute": Impute,
-    "interpolate": Interpolate,
-    "prior": Prior,
-    "report": Report,
-    "explore": Explore,
-    "export": Export,
-    "compare": Compare,
-    "sweeps": Sweeps,
-    "calibrate": Calibrate,
-    "gradients": Gradients,
-    "check": Check,
+    verb.__name__.lower(): verb
+    for verb in (
+        *(Train, Evaluate, Posterior, Generate, Encode, Reconstruct, Impute, Interpolate, Prior, Report, Explore),
+        *(Export, Compare, Sweeps, Calibrate, Gradients, Check),
+    )
 }
 
 DOORS: dict[type, str] = {Trainer: FIT}

@@ -31,7 +31,8 @@ class RootNormal(Elementwise):
         bounded: whether there is a largest count.
 
     References:
-        Anscombe (1948), The transformation of Poisson, binomial and negative-binomial data, Biometrika 35
+        Anscombe (1948), The transformation of Poisson, binomial and negative-binomial data,
+            https://doi.org/10.1093/biomet/35.3-4.246
 
     Example:
         >>> import torch

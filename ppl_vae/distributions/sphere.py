@@ -120,8 +120,7 @@ class PowerSpherical(TorchDistribution):
 
     References:
         De Cao and Aziz (2020), The Power Spherical distribution, https://arxiv.org/abs/2006.04437
-        Davidson, Falorsi, De Cao, Kipf and Tomczak (2018), Hyperspherical Variational Auto-Encoders,
-            https://arxiv.org/abs/1804.00891
+        Davidson et al. (2018), Hyperspherical Variational Auto-Encoders, https://arxiv.org/abs/1804.00891
 
     Example:
         >>> q = PowerSpherical(torch.tensor([0.0, 0.0, 1.0]), torch.tensor(2.0))

@@ -9,6 +9,7 @@ from torch.distributions import constraints
 
 from ppl_vae.distributions.codes import OneCode
 from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import misfit, shown
 
 
 class Nearest(OneCode):
@@ -27,6 +28,9 @@ class Nearest(OneCode):
     """
 
     def __init__(self, h: Tensor, table: Tensor) -> None:
+        for name, value in {"h": h, "table": table}.items():
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                raise ArgumentError(f"Got {name}={shown(value)}, expected a tensor of floats.")
         if h.dim() < 2 or table.dim() != 2 or h.shape[-1] != table.shape[-1] or len(table) < 2:
             raise ArgumentError(
                 f"Got h of shape {tuple(h.shape)} and a table of shape {tuple(table.shape)}, expected "
@@ -63,6 +67,9 @@ class StraightThrough(TorchDistribution):
         codebook: gives e `(..., positions, dim)` of z; has `update(h, z)`.
         commitment: β.
 
+    Raises:
+        ArgumentError: these are no tensors, no codebook or no β.
+
     References:
         van den Oord, Vinyals and Kavukcuoglu (2017), Neural Discrete Representation Learning,
             https://arxiv.org/abs/1711.00937
@@ -73,6 +80,13 @@ class StraightThrough(TorchDistribution):
     support = constraints.independent(constraints.real, 2)
 
     def __init__(self, h: Tensor, z: Tensor, codebook: Any, commitment: float = 0.25) -> None:
+        for name, value in {"h": h, "z": z}.items():
+            if not isinstance(value, Tensor):
+                raise ArgumentError(f"Got {name}={shown(value)}, expected a tensor.")
+        if not callable(codebook) or not callable(getattr(codebook, "update", None)):
+            raise ArgumentError(f"Got codebook={shown(codebook)}, expected one as ppl_vae.nn.Codebook.")
+        if misfit(commitment, float) or not 0 <= commitment < float("inf"):
+            raise ArgumentError(f"Got commitment={shown(commitment)}, expected a number of at least 0.")
         self.h, self.z, self.codebook, self.commitment = h, z, codebook, commitment
         self.e = codebook(z).detach()
         shape = torch.broadcast_shapes(h.shape, self.e.shape)

@@ -66,7 +66,7 @@ def require_whole(spec: DataSpec, what: str) -> None:
 
 
 def instead_of_counts(spec: DataSpec) -> str:
-    """What to do with data that are no vectors of counts, or are not known to be."""
+    """Advice for data that are no vectors of counts, or are not known to be."""
     known = "" if spec.support in ("counts", "integers") else "If these are counts, say so: support='counts'. "
     return f"{known}Otherwise use model=vae guide=amortized."
 

@@ -1,4 +1,4 @@
-"""What multiplies matrices on this processor: measured once, then kept by processor.
+"""The faster of two matrix products on this processor: measured once, then kept by processor.
 
 torch multiplies by MKL, which uses half of the vector width of some processors. Whether something else is faster is
 told by a short measurement, not by who made the processor; and because another product rounds otherwise, and equal
@@ -81,7 +81,7 @@ def shortest(*works: Callable[[], Any]) -> list[float]:
 
 
 def _products(rows: int, before: int, after: int) -> list[tuple[Tensor, Tensor]]:
-    """What a linear layer multiplies in a step, as it lies in memory."""
+    """The matrices that a linear layer multiplies in a step, as they lie in memory."""
     generator = torch.Generator().manual_seed(0)
     x, weight, gradient = (
         torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -140,7 +140,7 @@ def _write_first(path: Path, entry: dict[str, Any]) -> None:
 
 @functools.cache
 def processor() -> str:
-    """What tells this kind of processor from others, as far as its products go."""
+    """A name for this kind of processor, as far as its products go."""
     capability = torch.backends.cpu.get_cpu_capability()
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]

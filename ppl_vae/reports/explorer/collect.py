@@ -1,4 +1,4 @@
-"""What a page needs to explore a pair: data, codes, how well each datum is explained, and the decoder."""
+"""Data, codes, how well each datum is explained, and the decoder: all that a page needs to explore a pair."""
 
 import math
 from collections.abc import Callable, Sequence

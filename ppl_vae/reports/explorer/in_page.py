@@ -162,7 +162,7 @@ class _Translation(fx.Interpreter):
         return torch.arange(value.numel()).reshape(value.shape)
 
     def _moved(self, n: fx.Node, source: fx.Node, places: Tensor) -> str:
-        """What only takes elements of another one: nothing to do where it takes all in their order."""
+        """Elements of another one: nothing to do where all are taken in their order."""
         taken, name = places.flatten(), self.names[source.name]
         if torch.equal(taken, torch.arange(self.values[source.name].numel())):
             return name

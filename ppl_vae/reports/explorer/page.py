@@ -81,7 +81,7 @@ def _in_script(value: Any) -> str:
 
 
 def _data(found: Explored) -> dict[str, Any]:
-    """What the page's own code reads: floats as float32, pixels as bytes."""
+    """All that the page's own code reads: floats as float32, pixels as bytes."""
     bytes_of = (lambda a: np.round(255 * a)) if found.is_image else (lambda a: a)
     kind: Any = np.uint8 if found.is_image else np.float32
     return {
