@@ -194,7 +194,7 @@ def _models(found: Explored) -> dict[str, Any]:
         toolbar_location="above", title=f"Means of q({found.site} | x)", x_axis_label=across, y_axis_label=up,
     )  # fmt: skip
     dots = plane.scatter("across", "up", source=points, color="colour", size=7, alpha=0.75, line_color=None)
-    dots.nonselection_glyph.fill_alpha = 0.2
+    dots.nonselection_glyph.fill_alpha = 0.5
     plane.add_tools(
         HoverTool(tooltips=hover, renderers=[dots]), TapTool(renderers=[dots]), LassoSelectTool(renderers=[dots])
     )
