@@ -125,6 +125,7 @@ def test_what_is_clicked_moved_and_chosen_is_shown(browser, tmp_path):
     vae, split, spec = images("mlp")
     found = explore(vae, split, spec, chains=2, num_particles=5)
     assert len(found.chains) == 2
+    found.rows, found.class_names = np.array([f"{i}{EVIL}" for i in range(30)]), [f"{k}{EVIL}" for k in range(3)]
     opened(browser, tmp_path / "explore.html", page(found))
     browser("window.model = name => Bokeh.documents[0].get_model_by_name(name), true")
     browser("window.made = () => Array.from(model('made_source').data.image[0]).join(), true")
@@ -149,6 +150,9 @@ def test_what_is_clicked_moved_and_chosen_is_shown(browser, tmp_path):
     assert until(browser, f"Math.abs(model('here').data.across[0] - {found.loc[4, unit]}) < 1e-5")
     browser("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'n', bubbles: true})), true")
     assert until(browser, f"{told}('Datum 6')")
+    browser("window.explorer.other(), true")
+    assert not browser("document.querySelector('img[src*=http]')")
+    assert all("<img" not in browser(f"model('{name}').text") for name in ("about", "said", "legend"))
     assert browser.errors == []
     opened(browser, tmp_path / "explore.html", page(found), width=390)
     assert browser("document.documentElement.scrollWidth") <= 390

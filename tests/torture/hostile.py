@@ -26,13 +26,13 @@ SECONDS = 20
 """Of the processor; of the clock fifteen times as many, since others may be using the machine."""
 
 OF_RUN = ("load", "evaluate", "posterior", "generate", "gradients", "calibrate", "check", "report", "export", "resume",
-          "compare", "sweeps", "encode", "reconstruct", "interpolate")  # fmt: skip
+          "compare", "sweeps", "encode", "reconstruct", "interpolate", "explore")  # fmt: skip
 OF_SWEEP = ("compare", "sweeps", "resume", "evaluate", "report", "load")
 MAIN = ("load", "resume")
 REST = tuple(door for door in OF_RUN if door not in MAIN)
 BY_NAME = {"posterior": "posterior", "samples": "generate", "export": "export", "calibration": "calibrate",
            "gradients": "gradients", "sweep": "compare", "run.json": "compare", "record": "compare", "metrics": "compare",
-           "page": "report compare", "secret": "report", "resolver": "report", "figures": "report", "HDF5": "report", "tensors": "evaluate", "place": "evaluate", "JSON": "compare", "linked folder: figures": "posterior"}  # fmt: skip
+           "page": "report compare explore", "secret": "report", "resolver": "report", "figures": "report", "HDF5": "report", "tensors": "evaluate", "place": "evaluate", "JSON": "compare", "linked folder: figures": "posterior"}  # fmt: skip
 """A verb that a kind is given to beside those that every kind is given to, by words in its name."""
 LAWS = ("code run", "outside touched", "secrets told", "network asked", "hangs", "undocumented", "benign refused")
 
@@ -55,6 +55,7 @@ def words(door: str, case: Case, kind: Kind) -> list[str]:
         "interpolate": ["interpolate", f"run={run}", "start=[0]", "end=[1]"],
         "report": ["report", f"run={run}"],
         "export": ["export", f"run={run}"],
+        "explore": ["explore", f"run={run}", "data=20", "chains=1", "num_particles=4"],
         "resume": resumed if kind.of != "sweep" else ["train", "-m", f"resume={case.sweep}"],
         "compare": ["compare", f"sweep={case.sweep if kind.of == 'sweep' else case.sent}"],
         "sweeps": ["sweeps", f"dir={case.sent}"],

@@ -138,6 +138,7 @@ window.explorer = (() => {
   let m = null, datum = 0, second = null, z = null, directions = null;
   const set = {};  // what the page itself has set: Bokeh calls back later, and no user has moved it
   const eps = new Float32Array(data.units);
+  const clean = text => text.replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`);  // what is said is markup
   const gauss = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   const row = (array, i) => array.subarray(i * data.units, (i + 1) * data.units);
   const say = text => (m.said.text = text);
@@ -223,10 +224,10 @@ window.explorer = (() => {
   function look(i) {
     datum = i;
     const told = Object.entries(data.numbers).map(([name, v]) => `${name} <b>${v[i] === null ? "–" : v[i].toFixed(2)}</b>`);
-    const label = data.labels.length ? `, class <b>${data.labels[i].replace(/</g, "&lt;")}</b>` : "";
+    const label = data.labels.length ? `, class <b>${clean(data.labels[i])}</b>` : "";
     const hmc = data.chains[i] ? "; crosses: draws of p(z | x) by HMC" : "";
-    m.about.text = `<h2>Datum ${data.rows[i]}${label}</h2><p>${told.join(", ")} (nats)</p>` +
-      `<p class="muted">On the map: two standard deviations of q(${data.site} | x)${hmc}; ★ what is decoded.</p>`;
+    m.about.text = `<h2>Datum ${clean(data.rows[i])}${label}</h2><p>${told.join(", ")} (nats)</p>` +
+      `<p class="muted">On the map: two standard deviations of q(${clean(data.site)} | x)${hmc}; ★ what is decoded.</p>`;
     draw(m.datum_source, x.subarray(i * size, (i + 1) * size));
     const mean = Array.from(row(loc, i)), spread = row(scale, i);
     draw(m.mean_source, data.program ? decode(mean) : rebuilt.subarray(i * size, (i + 1) * size));
@@ -238,7 +239,7 @@ window.explorer = (() => {
     at(mean);
     put("noise", 0);
     put("way", 0);
-    say(second === null ? "" : `The other one is datum ${data.rows[second]}.`);
+    say(second === null ? "" : `The other one is datum ${clean(data.rows[second])}.`);
   }
 
   const needsDecoder = () => {
@@ -270,7 +271,7 @@ window.explorer = (() => {
         };
         const kinds = {};
         if (data.labels.length) for (const i of indices) kinds[data.labels[i]] = (kinds[data.labels[i]] || 0) + 1;
-        const told = Object.entries(kinds).sort((a, b) => b[1] - a[1]).map(([k, c]) => `${k.replace(/</g, "&lt;")}: ${c}`);
+        const told = Object.entries(kinds).sort((a, b) => b[1] - a[1]).map(([k, c]) => `${clean(k)}: ${c}`);
         m.about.text = `<h2>${indices.length} data</h2><p>means: ${Object.keys(data.numbers).map(mean).join(", ")} (nats)</p>` +
           (told.length ? `<p>classes: ${told.join(", ")}</p>` : "") + `<p class="muted">Below: their mean code, decoded.</p>`;
         const middle = Array.from({ length: data.units }, (_, k) => indices.reduce((s, i) => s + loc[i * data.units + k], 0) / indices.length);
@@ -325,7 +326,7 @@ window.explorer = (() => {
     },
     other() {
       second = datum;
-      say(`The other one is datum ${data.rows[second]}: look at another datum, and move the slider.`);
+      say(`The other one is datum ${clean(data.rows[second])}: look at another datum, and move the slider.`);
     },
     back: () => look(datum),
   };
