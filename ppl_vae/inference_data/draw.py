@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import constraints
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
@@ -20,7 +19,7 @@ from ppl_vae.core.series import TIME, numbers, seen, series_of, stacked
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.datasets.files import check_fits
-from ppl_vae.distributions.bijections import bijection
+from ppl_vae.distributions.bijections import bijection, is_real
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
@@ -331,7 +330,7 @@ def _unconstrained(site: "Site") -> Tensor | None:
     support: Any = support_of(site.fn)
     if support is None or site.is_observed or support.is_discrete or not site.value.is_floating_point():
         return None
-    if support in (constraints.real, constraints.real_vector):
+    if is_real(site.fn):
         return None
     try:
         return bijection(site.fn).inv(site.value)

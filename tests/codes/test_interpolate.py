@@ -106,3 +106,27 @@ def test_latents_of_a_mixture_have_the_ways_of_its_components(event):
     ends = [pv.encode(vae, x)["z"].loc for x in (start, end)]
     way = pv.interpolate(vae, start, end, 3)
     torch.testing.assert_close(way[:, 1], (ends[0] * ends[1]).sqrt())  # halfway between the logarithms
+
+
+def test_a_transformed_latent_stays_where_its_base_lets_it():
+    """Of five times a beta torch says that it is on the whole line: halfway is between logits of a fifth."""
+
+    def scaled(a, b):
+        return dist.TransformedDistribution(dist.Beta(a, b), [dist.transforms.AffineTransform(0.0, 5.0)])
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", scaled(x.new_ones(2) * 2, x.new_ones(2) * 2).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", scaled(1 + x.exp(), 5 + x.exp()).to_event(1))
+
+    vae, start, end = pv.VAE(model, guide), -torch.ones(1, 2), 3 * torch.ones(1, 2)
+    ends = [(pv.encode(vae, x)["z"].loc / 5).logit() for x in (start, end)]
+    way = pv.interpolate(vae, start, end, 3)
+    torch.testing.assert_close(way[:, 1], 5 * ((ends[0] + ends[1]) / 2).sigmoid())
+    unconstrained = pv.posterior(vae, start, draws=20)["unconstrained_posterior"]["z"]
+    drawn = torch.tensor(pv.posterior(vae, start, draws=20)["posterior"]["z"].values)
+    torch.testing.assert_close(torch.tensor(unconstrained.values), (drawn / 5).logit(), rtol=1e-4, atol=1e-4)
