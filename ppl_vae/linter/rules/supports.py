@@ -49,7 +49,7 @@ def _between(trace: PairTrace, name: str, q: dict[str, Any], p: dict[str, Any]) 
     if wide is None or q["fn"].event_shape != p["fn"].event_shape:
         return
     names = f"{family(q['fn'])} in the guide, {family(p['fn'])} in the model"
-    draws = q["fn"](torch.Size((_DRAWS,))) if not isinstance(q["fn"], dist.Delta) else q["value"]
+    draws = _draws(q["fn"]) if not isinstance(q["fn"], dist.Delta) else q["value"]
     if not bool(torch.isfinite(draws).all()):
         return  # told as a density that is not finite
     if _inside(wide, draws, q) is False:
@@ -67,7 +67,7 @@ def _between(trace: PairTrace, name: str, q: dict[str, Any], p: dict[str, Any]) 
     if narrow is None or isinstance(q["fn"], dist.Delta) or isinstance(p["fn"], dist.Delta):
         return
     try:
-        possible = p["fn"].sample((_DRAWS,))
+        possible = _draws(p["fn"])
     except NotImplementedError:  # an improper prior
         return
     if _inside(narrow, possible, p) is False:
@@ -79,6 +79,15 @@ def _between(trace: PairTrace, name: str, q: dict[str, Any], p: dict[str, Any]) 
             f"Give the guide a distribution on {told(wide)}.",
             "warning",
         )
+
+
+def _draws(fn: Any) -> Tensor:
+    """Some draws, `(draws, …)`; one by one where a distribution gives no more, as some mixtures of Pyro."""
+    with torch.no_grad():
+        try:
+            return fn(torch.Size((_DRAWS,)))
+        except RuntimeError:
+            return torch.stack([fn() for _ in range(_DRAWS)])
 
 
 def _observed(trace: PairTrace, name: str, site: dict[str, Any]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import ppl_vae as pv
 from tests.linter.pairs import B, D, Defects, data, good_guide, good_model, normal, params, prior
 
 illegal = Defects()
@@ -92,3 +93,19 @@ def logarithm_of_zero():
 @pytest.mark.parametrize("defect", illegal.known, ids=str)
 def test_finds(defect):
     defect.assert_found()
+
+
+def test_a_distribution_that_draws_one_at_a_time_is_drawn_from_so():
+    """Pyro's mixture of diagonal normals, whose components are gathered in the shape of a single draw."""
+
+    def model(x, y):
+        with data(x):
+            pyro.sample("y", dist.Normal(prior(x), 1.0).to_event(1), obs=y)
+
+    def guide(x, y):
+        loc = torch.stack([x, -x], -2) + pyro.param("b", torch.zeros(D))
+        with data(x):
+            pyro.sample("z", dist.MixtureOfDiagNormals(loc, torch.ones_like(loc), x.new_zeros(len(x), 2)))
+
+    batch = torch.randn(B, D), torch.randn(B, D)
+    assert "z" in str(pv.check(pv.VAE(model, guide), batch))
