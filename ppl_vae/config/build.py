@@ -70,16 +70,25 @@ def build_vae(config: Mapping[str, Any], spec: Spec, *, trusted: bool = False) -
         guide = parts["guide"].make({**given, "model": model})
     except (AttributeError, TypeError) as error:  # a size it reads from the model is not there, or another kind
         targets = [config[group]["_target_"] for group in ("guide", "model")]
-        if not targets[0].startswith("ppl_vae."):
-            raise
+        fitting = _guide_for(targets[1])
+        if not targets[0].startswith("ppl_vae.") or any(
+            f"={name}" in fitting for name in _options("guide", targets[0])
+        ):
+            raise  # it is another part that does not fit
         raise CheckError(
-            f"guide {targets[0]} does not go with model {targets[1]} ({error}). Take {_guide_for(targets[1])}"
+            f"guide {targets[0]} does not go with model {targets[1]} ({error}). Take {fitting}"
             "guide=derived, which fits any model, or one of your own."
         ) from error
     if fitted is not None:
         put_prior(model, str(config.get("prior_at", "prior")), fitted.make({}))
     made = {site: part.make({}) for site, part in estimators.items()}
     return VAE(model, guide, estimators=made or None)
+
+
+def _options(group: str, target: str) -> list[str]:
+    """The options of a group that name a target."""
+    found = sorted((conf_dir() / group).glob("*.yaml"))
+    return [path.stem for path in found if f"_target_: {target}\n" in path.read_text(encoding="utf-8")]
 
 
 def _guide_for(model: str) -> str:

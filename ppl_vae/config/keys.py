@@ -462,10 +462,13 @@ class Export(OnRun):
 
 
 @dataclass
-class Explore(OnData):
+class Explore(OnRun):
     """Keys of `ppl-vae explore`.
 
     Attributes:
+        split: the data, of the run's own.
+        dataset: `dataset.path=FILE`: new data in their place, as of `encode`.
+        id: the column of that file (or of the run's own) which names its rows; null: their numbers there.
         site: the latent that is explored; by default the one that says most of the data.
         data: how many data the page shows.
         num_particles: draws per datum, for its evidence.
@@ -473,6 +476,9 @@ class Explore(OnData):
         units: how many units of the latent have a slider.
     """
 
+    split: Part = Part.test
+    dataset: NewData = field(default_factory=NewData)
+    id: str | None = None
     site: str | None = None
     data: int = 1000
     num_particles: int = 100

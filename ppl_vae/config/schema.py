@@ -24,6 +24,7 @@ POSITIVE = (
     "data",
     "n",
     "simulations",
+    "units",
     "batch_size",
     "results.num_particles",
     "results.draws",
@@ -35,7 +36,7 @@ POSITIVE = (
 
 def near(word: str, words: Iterable[str]) -> str:
     """Name the words close to a misspelt one, then all of them: `did you mean train? One of: …`."""
-    choices = sorted(words)
+    choices = sorted(set(words))
     close = near_names(word, choices, most=2)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}expected one of: {', '.join(choices)}" if choices else hint.strip()
@@ -96,6 +97,8 @@ def validated(verb: str, cfg: DictConfig) -> DictConfig:
         value = OmegaConf.select(merged, path)
         if value is not None and not value > 0:
             raise PplVaeError(f"{path}: got {value}, expected a number above 0")
+    if OmegaConf.select(merged, "chains", default=0) < 0:
+        raise PplVaeError(f"chains: got {merged.chains}, expected a whole number of at least 0")
     _refuse_other(
         merged, "trainer.groups", DictConfig, "options by prefix of parameter names, such as {guide:{lr:1e-4}}"
     )

@@ -165,6 +165,8 @@ def describe(hint: Any) -> str:
         return " | ".join(describe(a) for a in get_args(hint))
     if hint is types.NoneType:
         return "null"
+    if get_origin(hint) in (Mapping, dict) and get_args(hint):
+        return f"a mapping of names to {describe(get_args(hint)[1])}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
     if hint in names:
         return names[hint]

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, PplVaeError
+from ppl_vae.frames import in_known_lines, module_of
 from ppl_vae.kinds import shown
 
 
@@ -46,3 +47,30 @@ def require_call(name: str, function: Callable[..., Any], **arguments: Any) -> N
         ) from None
     except ValueError:  # written in C, without a signature
         return
+
+
+def made(name: str, maker: Callable[..., Any], **arguments: Any) -> Any:
+    """Give what a part's class or function makes of these arguments, by position.
+
+    Raises:
+        ArgumentError: it takes other ones, such as a class of torch in the place of a decoder; what a user's own lines
+            raise is raised.
+
+    Example:
+        >>> made("decoder", nn.Linear, spec="a spec", likelihood="a likelihood", features=2)
+        Traceback (most recent call last):
+        ppl_vae.errors.ArgumentError: Got decoder=the class Linear, which fails on (spec, likelihood, features): ...
+    """
+    require_call(name, maker, **arguments)
+    try:
+        return maker(*arguments.values())
+    except PplVaeError:
+        raise
+    except Exception as error:
+        is_ours = module_of(getattr(maker, "func", maker)).startswith("ppl_vae.")
+        if is_ours or not in_known_lines(error):
+            raise
+        raise ArgumentError(
+            f"Got {name}={shown(maker)}, which fails on ({', '.join(arguments)}): {str(error).splitlines()[0]:.150}. "
+            f"Expected a class or function that makes a {name} of these; wrap it in one of your own."
+        ) from error

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pyro
 from torch import Tensor, nn
 
-from ppl_vae.core.call import require_call
+from ppl_vae.core.call import made, require_call
 from ppl_vae.nn.beside import Beside
 from ppl_vae.nn.codes import Rounding
 from ppl_vae.nn.conv import ConvEncoder
@@ -54,10 +54,8 @@ class Amortized(nn.Module):
         encoder: MakesEncoder | None = None,
     ) -> None:
         super().__init__()
-        if encoder is not None:
-            require_call("encoder", encoder, spec=spec)
         require_call("head", head, in_features=0, latent_dim=0)
-        self.encoder = Encoder(spec, hidden, activation) if encoder is None else encoder(spec)
+        self.encoder = Encoder(spec, hidden, activation) if encoder is None else made("encoder", encoder, spec=spec)
         self.z = head(self.encoder.out_features, model.latent_dim)
 
     def forward(self, x: Tensor, *_: Any) -> None:
@@ -297,7 +295,7 @@ class ConditionalAmortized(Amortized):
 
         def told(spec: DataSpec) -> Beside:
             assert encoder is not None
-            return Beside(encoder(spec), extra, hidden, activation)
+            return Beside(made("encoder", encoder, spec=spec), extra, hidden, activation)
 
         super().__init__(spec, model, encoder=own if encoder is None else told)
         self.covariates = covariates

@@ -5,8 +5,11 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
+from ppl_vae.distributions.unwrap import family, innermost
+from ppl_vae.errors import PplVaeError
 from ppl_vae.models.hierarchical import check_lengths
 from ppl_vae.nn.features import DataSpec, Features
 from ppl_vae.nn.heads import DiagonalNormal, positive
@@ -121,7 +124,7 @@ class Ladder(nn.Module):
         activation: after each hidden layer.
 
     Raises:
-        PplVaeError: `hidden` has not one width per latent.
+        PplVaeError: `hidden` has not one width per latent, or the model's prior is no normal.
 
     References:
         Sønderby et al. (2016), Ladder Variational Autoencoders, https://arxiv.org/abs/1602.02282
@@ -137,6 +140,11 @@ class Ladder(nn.Module):
     ) -> None:
         super().__init__()
         check_lengths(model.latent_dim, hidden)
+        if not isinstance(innermost(model.prior()), torch.distributions.Normal):
+            raise PplVaeError(
+                f"Got a model whose last latent has the prior {family(model.prior())}, expected independent normals, "
+                "with which what x says is merged: prior=standard; or take guide=top_down, which goes with any prior."
+            )
         self.x = Features(spec)
         self.prior, self.down = model.prior, model.layers  # the model's own
         self.up = nn.ModuleList()

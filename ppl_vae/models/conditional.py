@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.core.call import made
 from ppl_vae.models.latent import Latent, MakesDecoder, MakesPrior
 from ppl_vae.nn.beside import Joined
 from ppl_vae.nn.features import Covariates, DataSpec
@@ -53,7 +54,8 @@ class Conditional(Latent):
 
         def told(spec: DataSpec, likelihood: Any, features: int) -> Joined:
             assert decoder is not None
-            return Joined(decoder(spec, likelihood, features + extra))
+            sizes = {"spec": spec, "likelihood": likelihood, "features": features + extra}
+            return Joined(made("decoder", decoder, **sizes))
 
         takes_given = "given" in signature(prior).parameters
         of_given: Any = partial(prior, given=extra) if takes_given else prior  # type: ignore[call-arg]

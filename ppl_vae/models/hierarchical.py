@@ -6,11 +6,10 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ppl_vae.core.call import require_call
 from ppl_vae.errors import PplVaeError
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.models.latent import MakesPrior
+from ppl_vae.models.latent import MakesPrior, prior_of
 from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
@@ -49,8 +48,7 @@ class Hierarchical(nn.Module):
         self.latent_dim = tuple(latent_dim)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)
-        require_call("prior", prior, latent_dim=latent_dim[-1])
-        self.prior = prior(latent_dim[-1])
+        self.prior = prior_of(prior, latent_dim[-1])
         self.layers = nn.ModuleList(
             nn.Sequential(MLP(above, None, [width] * depth, activation), DiagonalNormal(width, dim))
             for dim, above, width in zip(latent_dim, latent_dim[1:], hidden[1:], strict=False)
@@ -74,6 +72,10 @@ def check_lengths(latent_dim: Sequence[int], hidden: Sequence[int]) -> None:
     Raises:
         PplVaeError: otherwise.
     """
+    if not isinstance(latent_dim, Sequence):
+        raise PplVaeError(
+            f"Got latent_dim={latent_dim}, expected a list of sizes, one per stochastic layer: model=hierarchical."
+        )
     if len(latent_dim) != len(hidden) or not latent_dim:
         raise PplVaeError(
             f"latent_dim {list(latent_dim)} has {len(latent_dim)} entries, hidden {list(hidden)} has {len(hidden)}: "

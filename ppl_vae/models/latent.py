@@ -1,13 +1,16 @@
 """The plain latent-variable model, from a prior and a decoder."""
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.core.call import require_call
+from ppl_vae.core.call import made
+from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.nn.features import DataSpec, has_missing
@@ -19,6 +22,21 @@ MakesPrior = Callable[[int], Callable[..., Any]]
 
 MakesDecoder = Callable[[DataSpec, Any, int], Callable[..., Any]]
 """From the spec, the likelihood and the number of features to a module from these to the likelihood's parameters."""
+
+
+def prior_of(prior: MakesPrior, latent_dim: int) -> Any:
+    """Make p(z).
+
+    Raises:
+        ArgumentError: it cannot be made of the size of z alone.
+    """
+    given = signature(prior).parameters.get("given") if callable(prior) else None
+    if given is not None and given.default is Parameter.empty:
+        raise ArgumentError(
+            f"Got prior={shown(prior)}, p(z | y) of what is given beside x, for a model without: take "
+            "model=conditional guide=conditional, or another prior."
+        )
+    return made("prior", prior, latent_dim=latent_dim)
 
 
 class Latent(nn.Module):
@@ -56,10 +74,8 @@ class Latent(nn.Module):
         self.latent_dim = latent_dim
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)
-        require_call("prior", prior, latent_dim=latent_dim)
-        require_call("decoder", decoder, spec=spec, likelihood=self.likelihood, latent_dim=latent_dim)
-        self.prior = prior(latent_dim)
-        self.decoder = decoder(spec, self.likelihood, latent_dim)
+        self.prior = prior_of(prior, latent_dim)
+        self.decoder = made("decoder", decoder, spec=spec, likelihood=self.likelihood, features=latent_dim)
 
     def forward(self, x: Tensor, *_: Any) -> None:
         """Data `(data, *shape)`, observed at site x; latents `(data, latent_dim)` at site z."""

@@ -154,7 +154,12 @@ def test_who_takes_a_part():
 REFUSED = {
     "nobody takes it": ({"decoder": "conv"}, {"model": "GMVAE"}, UsageError, r"these have: .*model=vae"),
     "given twice": ({"prior": "flow"}, {"own": "ppl_vae.nn.StandardNormal"}, UsageError, "both given"),
-    "of what is given": ({"prior": "conditional"}, {}, ArgumentError, r"the class ConditionalPrior .*'given'"),
+    "of what is given": (
+        {"prior": "conditional"},
+        {},
+        ArgumentError,
+        r"the class ConditionalPrior, .*model=conditional",
+    ),
 }
 
 

@@ -114,3 +114,12 @@ def test_a_latent_of_little_use_still_hears_of_x():
     eta = torch.zeros(1, requires_grad=True)
     merged(p, eta, torch.full((1,), 1e-6)).mean.sum().backward()
     assert eta.grad.item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("prior", [pv.nn.MixturePrior, pv.nn.FlowPrior])
+def test_what_cannot_be_merged_with_is_refused_when_the_guide_is_made(prior):
+    spec = pv.datasets.Spec((3,), "real")
+    with pytest.raises(pv.errors.PplVaeError, match=r"expected independent normals.*guide=top_down"):
+        pv.guides.Ladder(spec, pv.models.Hierarchical(spec, prior=prior))
+    with pytest.raises(pv.errors.PplVaeError, match=r"latent_dim=8, expected a list"):
+        pv.guides.Ladder(spec, pv.models.VAE(spec))

@@ -182,3 +182,28 @@ def test_a_model_can_be_copied(family):
     z = torch.zeros(prior.event_shape)
     z[..., 0] = 1  # one-hot, too
     assert prior.log_prob(z).isfinite()
+
+
+def test_a_class_of_torch_in_the_place_of_a_part_is_the_users_mistake_and_told_so():
+    spec = Spec((4,), "binary")
+    for make in (
+        lambda: pv.models.VAE(spec, decoder=nn.Linear),
+        lambda: pv.models.VAE(spec, prior=nn.Linear),
+        lambda: pv.guides.Amortized(spec, pv.models.VAE(spec), encoder=nn.Dropout),
+    ):
+        with pytest.raises(pv.errors.PplVaeError) as told:
+            make()
+        assert "please report it" not in str(told.value)
+    with pytest.raises(pv.errors.PplVaeError, match=r"p\(z \| y\).*model=conditional"):
+        pv.models.VAE(spec, prior=pv.nn.ConditionalPrior)
+
+
+def test_what_a_users_own_part_raises_is_raised():
+    class Broken(nn.Module):
+        def __init__(self, spec, likelihood, features):
+            super().__init__()
+            self.linear = nn.Linear("four", features)
+
+    with pytest.raises(TypeError) as told:
+        pv.models.VAE(Spec((4,), "binary"), decoder=Broken)
+    assert "which fails on" not in str(told.value)

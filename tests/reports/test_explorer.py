@@ -212,3 +212,15 @@ def test_a_pair_without_real_latents_is_refused():
     vae = pv.VAE(model, pv.guides.Deterministic(spec, model))
     with pytest.raises(CheckError, match="no latent of real numbers"):
         explore(vae, torch.randn(5, 6), spec, chains=0)
+
+
+def test_a_step_of_a_sequence_has_a_page_without_chains():
+    x, lengths = torch.randn(12, 4, 2), torch.tensor([4, 3] * 6)
+    data = pv.datasets.from_arrays({"x": x, "lengths": lengths})
+    model = pv.models.StateSpace(data.spec)
+    vae = pv.VAE(model, pv.guides.Recurrent(data.spec, model))
+    pv.prepare(vae, data.train.batch())
+    found = explore(vae, data.train, data.spec, chains=2, num_particles=3)
+    assert found.site.startswith("z_")
+    assert found.chains == {}
+    assert "decoded ahead" in page(found)

@@ -219,6 +219,8 @@ def _chains(vae: "VAE", split: Any, result: Explored, chains: int, seed: int) ->
         drawn = refine(vae, split[places], draws=25, chains=4, warmup=200, seed=seed)
     except CheckError:
         return  # a latent that HMC cannot move
+    if result.site not in drawn["posterior"]:
+        return  # a step of a series, which is one variable there
     values = np.asarray(drawn["posterior"][result.site])
     values = values.reshape(math.prod(values.shape[:2]), len(places), -1)
     for i, place in enumerate(places):

@@ -21,3 +21,13 @@ def test_without_the_package_nothing_is_done(cli, run_copy, monkeypatch):
     assert called.code == 2
     assert "pip install 'ppl-vae[explore]'" in called.err
     assert not (run_copy / "explore.html").exists()
+
+
+@pytest.mark.parametrize("words", ["units=0", "chains=-1", "data=0", "num_particles=0", "save=npz", "site=y"])
+def test_what_it_cannot_show_is_refused(cli, run_copy, words):
+    pytest.importorskip("bokeh", reason="pip install 'ppl-vae[explore]'")
+    called = cli("explore", "run=run", words)
+    assert called.code in (1, 2)
+    assert words.partition("=")[0] in called.err
+    assert "Traceback" not in called.err
+    assert not (run_copy / "explore.html").exists()
