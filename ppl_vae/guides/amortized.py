@@ -8,6 +8,8 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.core.call import made, require_call
+from ppl_vae.errors import ArgumentError
+from ppl_vae.kinds import shown
 from ppl_vae.nn.beside import Beside
 from ppl_vae.nn.codes import Rounding
 from ppl_vae.nn.conv import ConvEncoder
@@ -56,6 +58,11 @@ class Amortized(nn.Module):
         super().__init__()
         require_call("head", head, in_features=0, latent_dim=0)
         self.encoder = Encoder(spec, hidden, activation) if encoder is None else made("encoder", encoder, spec=spec)
+        if not isinstance(getattr(self.encoder, "out_features", None), int):
+            raise ArgumentError(
+                f"Got encoder={shown(encoder)}, which makes {shown(self.encoder)} without out_features, expected "
+                "a module that says how many features it gives."
+            )
         self.z = head(self.encoder.out_features, model.latent_dim)
 
     def forward(self, x: Tensor, *_: Any) -> None:

@@ -190,6 +190,8 @@ def test_a_class_of_torch_in_the_place_of_a_part_is_the_users_mistake_and_told_s
         lambda: pv.models.VAE(spec, decoder=nn.Linear),
         lambda: pv.models.VAE(spec, prior=nn.Linear),
         lambda: pv.guides.Amortized(spec, pv.models.VAE(spec), encoder=nn.Dropout),
+        lambda: pv.guides.Amortized(spec, pv.models.VAE(spec), encoder=nn.Flatten),
+        lambda: pv.guides.Amortized(spec, pv.models.VAE(spec), encoder=lambda spec: nn.Linear),
     ):
         with pytest.raises(pv.errors.PplVaeError) as told:
             make()
