@@ -8,7 +8,7 @@ import time
 from benchmarks.race import ROOT
 from benchmarks.versions import conditions
 
-NAMES = ("training_step", "epoch", "evidence", "startup", "growth", "throughput", "scale")
+NAMES = ("training_step", "epoch", "evidence", "startup", "growth", "throughput", "scale", "products")
 
 
 def main() -> None:

@@ -156,7 +156,7 @@ class Measure:
         ways: dict[str, tuple[str, Callable[[], Callable[..., list[Tensor]]]]] = {}
         if self.tiles > cost.runs_to_pay(graph, self.vae.device):
             ways["its graph, compiled"] = "compiled", lambda: compiled(graph, batch)
-        if takes_onednn():
+        if self.vae.device.type == "cpu" and takes_onednn():
             ways["its graph, products by oneDNN"] = "with products by oneDNN", lambda: with_onednn(graph)
         run: Callable[..., Any] = graph
         told_of: list[str] = []

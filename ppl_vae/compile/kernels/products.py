@@ -32,20 +32,22 @@ def is_possible() -> bool:
 
 def takes_onednn() -> bool:
     """True if oneDNN is the faster one for large products."""
-    return torch.backends.mkldnn.is_available() and is_faster("large", _by_onednn)
+    return torch.backends.mkldnn.is_available() and is_faster("large", by_onednn)
 
 
 def takes_own() -> bool:
     """True if `product` is the faster one for small products; it is compiled to be measured."""
-    return is_possible() and is_faster("small", _by_own, _CODE.read_text(encoding="utf-8"))
+    return is_possible() and is_faster("small", by_own, _CODE.read_text(encoding="utf-8"))
 
 
-def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
+def by_onednn(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right` by oneDNN."""
     done: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right.t(), None, "none", [], "")
     return done
 
 
-def _by_own(left: Tensor, right: Tensor) -> Tensor:
+def by_own(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right` by `product`."""
     done: Tensor = product()(left, right.t(), None)
     return done
 
