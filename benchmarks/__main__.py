@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 import time
 
 from benchmarks.race import ROOT
@@ -17,7 +18,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}, or NAME/SETUP; all by default")
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each contender")
     parser.add_argument("--clock", choices=["seconds", "cpu"], default="seconds", help="cpu: on a busy machine")
+    parser.add_argument("--device", default="cpu", help="cuda: training_step and evidence on a GPU")
     chosen = parser.parse_args()
+    os.environ["BENCH_DEVICE"] = chosen.device
     for name in chosen.names or NAMES:
         name, _, only = name.partition("/")
         benchmark = importlib.import_module(f"benchmarks.{name}")
@@ -26,7 +29,8 @@ def main() -> None:
             print(result, flush=True)
             print(flush=True)
             found.append(result.as_dict())
-        where = ROOT / "benchmarks" / "results" / f"{name}{'-' + only if only else ''}.json"
+        told = "-".join([name, *filter(None, [only, chosen.device if chosen.device != "cpu" else ""])])
+        where = ROOT / "benchmarks" / "results" / f"{told}.json"
         where.parent.mkdir(exist_ok=True)
         when = time.strftime("%Y-%m-%d")
         kept = {"date": when, "rounds": chosen.rounds, "clock": chosen.clock, **conditions(), "results": found}

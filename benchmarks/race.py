@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PYTHON = {"ours": sys.executable, "peers": str(ROOT / ".venv-bench" / "bin" / "python")}
+PEERS = ROOT / ".venv-bench" / "bin" / "python"
+PYTHON = {"ours": sys.executable, "peers": str(PEERS) if PEERS.exists() else sys.executable}
+"""The peers' own environment is what `make bench` makes; without it they are looked for beside the project."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,14 @@ def start(contender: Contender) -> "subprocess.Popen[str]":
     """The process of a contender, with one thread, on the last core."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
-    arguments = json.dumps({**contender.arguments, "core": cores[-1]})
+    device = os.environ.get("BENCH_DEVICE", "cpu")
+    arguments = json.dumps({"device": device, **contender.arguments, "core": cores[-1]})
     return subprocess.Popen(
         [PYTHON[contender.environment], "-m", f"benchmarks.workers.{contender.worker}", arguments],
         cwd=ROOT,
-        env=os.environ | single | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"},
+        env=os.environ
+        | single
+        | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if os.environ.get("BENCH_VERBOSE") is None else None,

@@ -15,6 +15,7 @@ def begin() -> dict[str, Any]:
     sys.stdout = sys.stderr
     arguments: dict[str, Any] = json.loads(sys.argv[1])
     core = arguments.pop("core", None)
+    arguments.setdefault("device", "cpu")
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     return arguments

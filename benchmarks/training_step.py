@@ -1,5 +1,6 @@
 """One step of training on each setup: ppl_vae in its three modes, Pyro, PyTorch by hand, NumPyro."""
 
+import os
 from collections.abc import Iterator
 
 from benchmarks.race import Contender, Race, race
@@ -17,6 +18,9 @@ def contenders(setup: str) -> list[Contender]:
         Contender("PyTorch by hand, fused Adam", "handwritten", chosen | {"compile": False}),
         Contender("PyTorch by hand, fused Adam, torch.compile", "handwritten", chosen | {"compile": True}),
     ]
+    if os.environ.get("BENCH_DEVICE", "cpu") != "cpu":
+        graphs = chosen | {"compile": True, "mode": "reduce-overhead"}
+        result.append(Contender("the same with CUDA graphs (reduce-overhead)", "handwritten", graphs))
     if not SETUPS[setup].conv:
         result += [
             Contender("NumPyro, jitted update", "numpyro_svi", chosen | {"scan": False}, "peers"),

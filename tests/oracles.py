@@ -159,8 +159,8 @@ class LinearGaussianModel(nn.Module):
     def forward(self, x: Tensor, *_: Any) -> None:
         latent = self.weight.shape[1]
         with pyro.plate("data", x.shape[0]):
-            prior = dist.Normal(torch.zeros(latent, dtype=F64), torch.ones(latent, dtype=F64))
-            z = pyro.sample("z", prior.to_event(1))
+            zero = torch.zeros(latent, dtype=F64, device=x.device)
+            z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(1))
             mean = z @ self.weight.mT + self.bias
             pyro.sample("x", dist.Normal(mean, self.log_noise.exp()).to_event(1), obs=x)
 

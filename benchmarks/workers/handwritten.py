@@ -12,6 +12,7 @@ from benchmarks.stand import begin, serve
 
 arguments = begin()
 setup = Setup.of(arguments["setup"])
+device = torch.device(arguments["device"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 
@@ -27,7 +28,7 @@ class Loss(nn.Module):
         """Images `(data, 784)`."""
         loc, log_scale = self.encoder(x).chunk(2, -1)
         lead = () if setup.particles == 1 else (setup.particles,)
-        eps = torch.randn(*lead, *loc.shape)
+        eps = torch.randn(*lead, *loc.shape, device=device)
         z = loc + log_scale.exp() * eps
         x = x.expand(*lead, *x.shape)
         log_likelihood = -binary_cross_entropy_with_logits(self.decoder(z), x, reduction="none").sum(-1)
@@ -37,15 +38,15 @@ class Loss(nn.Module):
         return -log_weight.mean()
 
 
-loss = Loss()
+loss = Loss().to(device)
 optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3, fused=True)
-run = torch.compile(loss) if arguments["compile"] else loss
-batches = torch.from_numpy(setup.data()).split(setup.batch)
+run = torch.compile(loss, mode=arguments.get("mode")) if arguments["compile"] else loss
+batches = torch.from_numpy(setup.data()).to(device).split(setup.batch)
 
 
 def block() -> None:
     """One pass; the losses are summed, and read once."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=device)
     for x in batches:
         optimizer.zero_grad(set_to_none=True)
         value = run(x)

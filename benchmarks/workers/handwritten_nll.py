@@ -13,8 +13,9 @@ arguments = begin()
 setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
-q, p = encoder(setup), decoder(setup)
-data = torch.from_numpy(setup.data())[: arguments["data"]]
+device = torch.device(arguments["device"])
+q, p = encoder(setup).to(device), decoder(setup).to(device)
+data = torch.from_numpy(setup.data())[: arguments["data"]].to(device)
 K, CHUNK = arguments["particles"], arguments.get("chunk", 50)
 
 
@@ -22,9 +23,9 @@ K, CHUNK = arguments["particles"], arguments.get("chunk", 50)
 def block() -> None:
     """The evidence of all data: a chunk of particles of all data at a time."""
     loc, log_scale = q(data).chunk(2, -1)
-    evidence = torch.full((len(data),), -math.inf)
+    evidence = torch.full((len(data),), -math.inf, device=device)
     for _ in range(K // CHUNK):
-        eps = torch.randn(CHUNK, *loc.shape)
+        eps = torch.randn(CHUNK, *loc.shape, device=device)
         z = loc + log_scale.exp() * eps
         logits = p(z)
         log_w = -binary_cross_entropy_with_logits(logits, data.expand_as(logits), reduction="none").sum(-1)

@@ -11,6 +11,6 @@ arguments = begin()
 setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
-vae = pv.VAE(Model(setup), Guide(setup))
-x = torch.from_numpy(setup.data())[: arguments["data"]]
+vae = pv.VAE(Model(setup), Guide(setup)).to(arguments["device"])
+x = torch.from_numpy(setup.data())[: arguments["data"]].to(arguments["device"])
 serve(lambda: pv.evaluate(vae, x, arguments["particles"]), len(x) * arguments["particles"])

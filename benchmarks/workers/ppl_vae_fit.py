@@ -14,7 +14,7 @@ arguments = begin()
 setup = Setup.of(arguments["setup"])
 torch.set_num_threads(1)
 torch.manual_seed(0)
-vae = pv.VAE(Model(setup), Guide(setup))
+vae = pv.VAE(Model(setup), Guide(setup)).to(arguments["device"])
 objective = pv.objectives.ELBO(kl="sampled") if setup.particles == 1 else pv.objectives.IWAE(setup.particles)
 cpu = 0.0
 
@@ -34,7 +34,7 @@ def between(row: dict[str, float]) -> None:
 
 pv.fit(
     vae,
-    torch.from_numpy(setup.data()),
+    torch.from_numpy(setup.data()).to(arguments["device"]),
     objective,
     functools.partial(torch.optim.Adam, lr=1e-3),
     epochs=10**6,

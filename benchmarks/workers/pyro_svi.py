@@ -18,8 +18,9 @@ loss = (
     if setup.particles == 1
     else RenyiELBO(alpha=0, num_particles=setup.particles, vectorize_particles=True, max_plate_nesting=1)
 )
-svi = SVI(Model(setup), Guide(setup), pyro.optim.Adam({"lr": 1e-3}), loss)
-batches = torch.from_numpy(setup.data()).split(setup.batch)
+model, guide = Model(setup).to(arguments["device"]), Guide(setup).to(arguments["device"])
+svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), loss)
+batches = torch.from_numpy(setup.data()).to(arguments["device"]).split(setup.batch)
 
 
 def block() -> None:

@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
@@ -61,6 +61,8 @@ class Loader(ConfigLoaderImpl):
         _refuse_choices(parsed, repo, config_name)
         with _expected(overrides, lambda alone: self._composed(config_name, [alone], run_mode, False, False)):
             cfg = self._composed(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if "hydra" in cfg:
+            _refuse_texts(cfg.hydra, "hydra")
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         hydra = plain.pop("hydra", None)
         kept = keep_own(plain, [*self._layers, Layer(Source.typed, _typed(parsed))])
@@ -113,6 +115,26 @@ class Loader(ConfigLoaderImpl):
             values: Any = OmegaConf.to_container(loaded.config, resolve=False)
             self._layers.append(Layer(_source(loaded.path), values))
         return loaded
+
+
+def _refuse_texts(config: Any, at: str) -> None:
+    """Refuse an interpolation to a text where Hydra goes through keys or a list: it takes it for one without looking.
+
+    Raises:
+        UsageError: naming the key, and what it stands for.
+    """
+    keys = range(len(config)) if isinstance(config, ListConfig) else list(config)
+    for key in keys:
+        node, where = config._get_node(key, validate_access=False), f"{at}.{key}"
+        if not isinstance(node, (DictConfig, ListConfig)) or node._is_missing() or node._is_none():
+            continue
+        if not node._is_interpolation():
+            _refuse_texts(node, where)
+            continue
+        found = node._dereference_node()
+        if not isinstance(found, type(node)):
+            kind = "keys" if isinstance(node, DictConfig) else "a list"
+            raise UsageError(f"{where}: got {node._value()}, which is {found._value()!r:.60}, expected {kind}")
 
 
 @contextlib.contextmanager

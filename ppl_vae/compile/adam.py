@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -91,20 +92,29 @@ class Group:
 
     def step(self) -> None:
         """`optimizer.step()` of this group."""
+        self.advance()
+        self.update([p.grad for p in self.parameters if p.grad is not None], self.options["lr"])
+
+    def update(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
+        """What a step does on the device, all of it.
+
+        Args:
+            gradients: of the parameters.
+            lr: the learning rate; a tensor of float32, where it is to be read on a GPU.
+        """
         options = self.options
         beta1, beta2 = options["betas"]
         torch._foreach_add_(self.steps, 1)
-        self.advance()
         update = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
         update(
             self.parameters,
-            [p.grad for p in self.parameters if p.grad is not None],
+            gradients,
             self.averages,
             self.squares,
             [],
             self.steps,
             amsgrad=False,
-            lr=options["lr"],
+            lr=lr,
             beta1=beta1,
             beta2=beta2,
             weight_decay=options["weight_decay"],
@@ -163,6 +173,57 @@ def adam(
         m.add_(first * (g - m))
         v.copy_(keep * v + second * g * g)
         p.copy_(shrink * p - alpha * m / (v.sqrt() * root + eps))
+
+
+@contextmanager
+def in_the_middle(groups: Sequence[Group], chosen: Mapping[str, Any]) -> Iterator[Callable[[], dict[str, Tensor]]]:
+    """Within, an optimizer in the middle of a run, whose update tells gradients apart; then as found.
+
+    Gradients are those in `.grad`. Around zero, Adam's first updates depend on the sign of a gradient alone,
+    which rounding changes; with averages as large as the gradient they do not. A gradient that ought to be zero
+    is rounding of the others, hence no average is below a hundredth of the largest.
+
+    Args:
+        groups: of the optimizer.
+        chosen: options that it has meanwhile.
+    """
+    tensors = [t for group in groups for t in (*group.parameters, *group.averages, *group.squares, *group.steps)]
+    kept = [t.detach().clone() for t in tensors]
+    options = [{key: group.options[key] for key in chosen} for group in groups]
+    counts = [group.count for group in groups]
+    largest = max(float(p.grad.square().mean().sqrt()) for g in groups for p in g.parameters if p.grad is not None)
+
+    def put(values: Sequence[Tensor], counts: Sequence[int | None]) -> None:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+        for group, count in zip(groups, counts, strict=True):
+            group.count = count
+
+    try:
+        with torch.no_grad():
+            for group in groups:
+                group.options |= chosen
+                group.count = 2
+                for p, m, v, t in zip(group.parameters, group.averages, group.squares, group.steps, strict=True):
+                    size = 0.0 if p.grad is None else float(p.grad.square().mean().sqrt())
+                    size = max(size, 0.01 * largest)
+                    m.copy_(torch.randn_like(m) * size)
+                    v.copy_((torch.rand_like(v) + 0.5) * size**2)
+                    t.fill_(2)
+        begin = [t.detach().clone() for t in tensors]
+
+        def rewind() -> dict[str, Tensor]:
+            """Give all tensors as they are, and go back to where the optimizer was on entering."""
+            now = {f"optimizer tensor {i}": t.detach().clone() for i, t in enumerate(tensors)}
+            put(begin, [2] * len(groups))
+            return now
+
+        yield rewind
+    finally:
+        put(kept, counts)
+        for group, own in zip(groups, options, strict=True):
+            group.options |= own
 
 
 def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:

@@ -74,6 +74,8 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
     traced = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)
     simplify(traced)
     _keep_apart(traced, count)
+    if any(t.device.type != "cpu" for t in state.tensors):
+        settle(traced)
     return traced, state
 
 
@@ -105,6 +107,38 @@ def record(
         traced = make_fx(function, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     simplify(traced)
     return traced
+
+
+def settle(graph: fx.GraphModule) -> None:
+    """Compute now what depends on literals alone, such as `torch.tensor(0.5, device=…)`.
+
+    A program makes them on the CPU and copies them, for which a GPU would be waited for in each step.
+    """
+    values: dict[fx.Node, Tensor] = {}
+    for node in list(graph.graph.nodes):
+        taken = node.all_input_nodes
+        if node.op != "call_function" or not taken or is_random(node) or any(map(_mutates, (node, *node.users))):
+            continue
+        if node.target in (aten.lift_fresh_copy.default, aten.lift_fresh.default) and taken[0].op == "get_attr":
+            value = getattr(graph, taken[0].target).clone()
+        elif all(other in values for other in taken):
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            value = node.target(*args, **kwargs)
+        else:
+            continue
+        if isinstance(value, Tensor):
+            values[node] = value
+    for number, (node, value) in enumerate(values.items()):
+        if all(user in values for user in node.users):
+            continue
+        graph.register_buffer(name := f"literal_{number}", value, persistent=False)
+        with graph.graph.inserting_before(node):
+            new = graph.graph.get_attr(name)
+        new.meta = dict(node.meta)
+        for user in [user for user in node.users if user not in values]:
+            user.replace_input_with(node, new)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
 def _keep_apart(graph: fx.GraphModule, count: int) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from ppl_vae.compile.adam import Updater, adam, clip_gradients
-from ppl_vae.compile.capture import State, compiled, record
+from ppl_vae.compile.capture import compiled, record
+from ppl_vae.compile.gradient import RecordedGradient
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import CaptureError
 
@@ -22,9 +22,7 @@ class FusedStep:
     (learning rate, betas, bias correction) enters as a tensor.
 
     Args:
-        graph: of the gradient, from `trace`.
-        state: what the graph reads beside its batch.
-        names: of its results.
+        recorded: the gradient.
         updater: with the groups of a fused Adam.
         limit: the longest gradient.
         limit_value: the largest element of a gradient.
@@ -36,23 +34,21 @@ class FusedStep:
 
     def __init__(
         self,
-        graph: fx.GraphModule,
-        state: State,
-        names: Sequence[str],
+        recorded: RecordedGradient,
         updater: Updater,
         limit: float | None,
         limit_value: float | None,
         batch: Sequence[Tensor],
     ) -> None:
-        self.updater, self.names = updater, tuple(names)
+        graph, state = recorded.graph, recorded.state
+        self.updater, self.names = updater, tuple(recorded.names)
         self.weight = weight = next(len(x) for x in batch if x.dim())
         self._state = state.inputs
         self._members = [[id(p) for p in group.parameters] for group in updater.groups or () if group.parameters]
         self._bind()
         self._bound, self._ready = updater.groups, True
         trained = [id(p) for p in state.trained.values()]
-        results: Any = next(iter(reversed(graph.graph.nodes))).args[0]
-        derived = {p for p, gradient in zip(trained, results[-len(trained) :], strict=True) if gradient is not None}
+        derived = {p for p, gets in zip(trained, recorded.derived, strict=True) if gets}
         if {p for group in self._members for p in group} != derived:
             raise CaptureError("the optimizer trains other parameters than get a gradient")
         members = [[trained.index(p) for p in group] for group in self._members]
@@ -79,7 +75,7 @@ class FusedStep:
 
     def __call__(self, batch: Sequence[Tensor], meter: Meter) -> None:
         """Take a step."""
-        for group in self._groups:
+        for group in self.groups:
             group.advance()
         with torch.no_grad():
             self._run(*self._inputs(meter), *batch)
@@ -98,66 +94,19 @@ class FusedStep:
 
     def _bind(self) -> None:
         """Take up the state of the optimizer."""
-        self._groups = [group for group in self.updater.groups or () if group.parameters]
-        if not self._groups:
+        self.groups = [group for group in self.updater.groups or () if group.parameters]
+        if not self.groups:
             raise CaptureError("the optimizer is not Adam, or not a plain one")
-        if self._groups[0].parameters[0].dtype not in (torch.float32, torch.float64):
+        if self.groups[0].parameters[0].dtype not in (torch.float32, torch.float64):
             raise CaptureError("numbers of half precision are too coarse for what Adam multiplies by")
-        if any(group.count is None for group in self._groups):
+        if any(group.count is None for group in self.groups):
             raise CaptureError("its parameters have been trained for different numbers of steps")
-        if [[id(p) for p in group.parameters] for group in self._groups] != self._members:
+        if [[id(p) for p in group.parameters] for group in self.groups] != self._members:
             raise CaptureError("the optimizer trains other parameters than get a gradient")
-        self._steps = [t for group in self._groups for t in group.steps]
-        self._moments = [t for group in self._groups for t in (*group.averages, *group.squares)]
+        self._steps = [t for group in self.groups for t in group.steps]
+        self._moments = [t for group in self.groups for t in (*group.averages, *group.squares)]
 
     def _inputs(self, meter: Meter) -> list[Tensor]:
         like = self._moments[0]
-        numbers = [torch.tensor(g.numbers(), dtype=like.dtype, device=like.device) for g in self._groups]
+        numbers = [torch.tensor(g.numbers(), dtype=like.dtype, device=like.device) for g in self.groups]
         return [*self._state, *self._moments, *self._steps, *numbers, meter.sums(self.names, like.device)]
-
-    @contextmanager
-    def perturbed(self) -> Iterator[Callable[[], dict[str, Tensor]]]:
-        """Within, an optimizer in the middle of a run, whose update tells gradients apart; then as found.
-
-        Gradients are those in `.grad`. Around zero, Adam's first updates depend on the sign of a gradient alone,
-        which rounding changes; with averages as large as the gradient they do not. A gradient that ought to be zero
-        is rounding of the others, hence no average is below a hundredth of the largest.
-        """
-        groups = self._groups
-        tensors = [t for group in groups for t in (*group.parameters, *group.averages, *group.squares, *group.steps)]
-        kept = [t.detach().clone() for t in tensors]
-        options = [{key: group.options[key] for key in ("lr", "betas")} for group in groups]
-        counts = [group.count for group in groups]
-        largest = max(float(p.grad.square().mean().sqrt()) for g in groups for p in g.parameters if p.grad is not None)
-
-        def put(values: Sequence[Tensor], counts: Sequence[int | None]) -> None:
-            with torch.no_grad():
-                for tensor, value in zip(tensors, values, strict=True):
-                    tensor.copy_(value)
-            for group, count in zip(groups, counts, strict=True):
-                group.count = count
-
-        try:
-            with torch.no_grad():
-                for group in groups:
-                    group.options |= {"lr": 0.7, "betas": (0.6, 0.4)}
-                    group.count = 2
-                    for p, m, v, t in zip(group.parameters, group.averages, group.squares, group.steps, strict=True):
-                        size = 0.0 if p.grad is None else float(p.grad.square().mean().sqrt())
-                        size = max(size, 0.01 * largest)
-                        m.copy_(torch.randn_like(m) * size)
-                        v.copy_((torch.rand_like(v) + 0.5) * size**2)
-                        t.fill_(2)
-            begin = [t.detach().clone() for t in tensors]
-
-            def rewind() -> dict[str, Tensor]:
-                """Give all tensors as they are, and go back to where the optimizer was on entering."""
-                now = {f"optimizer tensor {i}": t.detach().clone() for i, t in enumerate(tensors)}
-                put(begin, [2] * len(groups))
-                return now
-
-            yield rewind
-        finally:
-            put(kept, counts)
-            for group, chosen in zip(groups, options, strict=True):
-                group.options |= chosen

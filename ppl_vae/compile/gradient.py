@@ -107,25 +107,41 @@ class RecordedGradient:
         run: Callable[..., Any] | None = None,
     ) -> None:
         self.gradient, self.graph, self.state, self.names = gradient, graph, state, names
-        self._run: Callable[..., Any] = graph if run is None else run
+        self.run: Callable[..., Any] = graph if run is None else run
         self._inputs, self._trained = state.inputs, tuple(state.trained.values())
         self._count = len(names) - 1
 
     def __call__(self, batch: Batch) -> Metrics:
         """As `Gradient` does."""
         with torch.no_grad():
-            value, _, *rest = self._run(*self._inputs, *batch)
+            value, _, *rest = self.run(*self._inputs, *batch)
         for parameter, found in zip(self._trained, rest[self._count :], strict=True):
-            # Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
-            if found is not None and found.stride() != parameter.stride():
-                found = torch.empty_like(parameter).copy_(found)
-            parameter.grad = found
+            parameter.grad = laid_out_as(parameter, found)
         return self.gradient.clipped(dict(zip(self.names, (value, *rest), strict=False)))
+
+    @property
+    def derived(self) -> list[bool]:
+        """Of each tensor that may be trained, whether it gets a gradient."""
+        results: Any = next(iter(reversed(self.graph.graph.nodes))).args[0]
+        return [found is not None for found in results[-len(self._trained) :]]
 
     def compiled(self, batch: Batch) -> RecordedGradient:
         """The same compiled by Inductor, for batches like this one."""
-        run = compiled(self.graph, [*self.state.inputs, *batch])
+        return self.by(compiled(self.graph, [*self.state.inputs, *batch]))
+
+    def by(self, run: Callable[..., Any]) -> RecordedGradient:
+        """The same by what runs the graph in its place."""
         return RecordedGradient(self.gradient, self.graph, self.state, self.names, run)
+
+
+def laid_out_as(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
+    """A gradient in the memory order of its parameter.
+
+    Fused optimizers go by memory, not by index: a gradient laid out otherwise would train other elements.
+    """
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 class Bound(nn.Module):

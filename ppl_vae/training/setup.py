@@ -166,6 +166,8 @@ def set_up(
     per_epoch = data.num_batches(plan.batch_size)
     steps = plan.epochs * per_epoch if plan.steps is None else plan.steps
     epochs = plan.epochs if plan.steps is None else math.ceil(plan.steps / per_epoch)
+    if isinstance(objective, nn.Module):
+        objective.to(given.device)  # its schedules, and a network that it trains, are where the pair is
     state = State(vae, objective, given.device, given.history.rows)
     if not vae.training:
         vae.train()  # otherwise as found: a part put into evaluation mode by hand stays so
