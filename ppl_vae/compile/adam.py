@@ -95,7 +95,7 @@ class Group:
         self.advance()
         self.update([p.grad for p in self.parameters if p.grad is not None], self.options["lr"])
 
-    def update(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
+    def update(self, gradients: list[Tensor], lr: float | Tensor) -> None:
         """What a step does on the device, all of it.
 
         Args:
@@ -105,7 +105,7 @@ class Group:
         options = self.options
         beta1, beta2 = options["betas"]
         torch._foreach_add_(self.steps, 1)
-        update = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
+        update: Any = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
         update(
             self.parameters,
             gradients,

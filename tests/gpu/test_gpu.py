@@ -66,10 +66,10 @@ def images(n=640, device="cuda"):
     return (torch.rand(n, 784, generator=generator) < 0.2).float().to(device)
 
 
-def trained(compile, objective=None, epochs=4, n=640, **chosen):
+def trained(mode, objective=None, epochs=4, n=640, **chosen):
     vae = pair()
     history = pv.fit(
-        vae, images(n), objective, chosen.pop("optimizer", ADAM), epochs=epochs, batch_size=64, compile=compile,
+        vae, images(n), objective, chosen.pop("optimizer", ADAM), epochs=epochs, batch_size=64, compile=mode,
         progress=False, seed=0, **chosen,
     )  # fmt: skip
     return vae, history
@@ -253,5 +253,5 @@ def test_mixed_precision(mode, tmp_path):
 
 
 def test_objectives_that_train_networks_of_their_own():
-    vae, history = trained("export", pv.objectives.FactorVAE(10.0))
+    _, history = trained("export", pv.objectives.FactorVAE(10.0))
     assert math.isfinite(history.rows[-1]["train/bound"])
