@@ -19,8 +19,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each contender")
     parser.add_argument("--clock", choices=["seconds", "cpu"], default="seconds", help="cpu: on a busy machine")
     parser.add_argument("--device", default="cpu", help="cuda: training_step and evidence on a GPU")
+    parser.add_argument("--together", action="store_true", help="set contenders up at once, each on its core")
     chosen = parser.parse_args()
     os.environ["BENCH_DEVICE"] = chosen.device
+    if chosen.together:
+        os.environ["BENCH_TOGETHER"] = "1"
     for name in chosen.names or NAMES:
         name, _, only = name.partition("/")
         benchmark = importlib.import_module(f"benchmarks.{name}")

@@ -118,10 +118,14 @@ def race(
     seconds: dict[str, list[float]] = {}
     told: dict[str, dict[str, Any]] = {}
     try:
-        for contender in contenders:  # set up one after the other: compilers want a core of their own
-            running[contender.name] = start(contender)
-            told[contender.name] = answer(contender.name, running[contender.name])
+        together = os.environ.get("BENCH_TOGETHER") is not None  # each has a core of its own
+        for place, contender in enumerate(contenders):
+            running[contender.name] = start(contender, place if together else 0)
             seconds[contender.name] = []
+            if not together:  # set up one after the other: compilers want a core of their own
+                told[contender.name] = answer(contender.name, running[contender.name])
+        for name in [name for name in running if name not in told]:
+            told[name] = answer(name, running[name])
         for _ in range(rounds):
             for name, process in running.items():
                 print("", file=process.stdin, flush=True)
@@ -133,12 +137,12 @@ def race(
     return Race(title, unit, seconds, told)
 
 
-def start(contender: Contender) -> "subprocess.Popen[str]":
-    """The process of a contender, with one thread, on the last core."""
+def start(contender: Contender, place: int = 0) -> "subprocess.Popen[str]":
+    """The process of a contender, with one thread, on the last core, or one of those before it."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
     device = os.environ.get("BENCH_DEVICE", "cpu")
-    arguments = json.dumps({"device": device, **contender.arguments, "core": cores[-1]})
+    arguments = json.dumps({"device": device, **contender.arguments, "core": cores[-1 - place % len(cores)]})
     return subprocess.Popen(
         [PYTHON[contender.environment], "-m", f"benchmarks.workers.{contender.worker}", arguments],
         cwd=ROOT,

@@ -74,8 +74,9 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
     traced = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)
     simplify(traced)
     _keep_apart(traced, count)
-    if any(t.device.type != "cpu" for t in state.tensors):
-        settle(traced)
+    devices = {t.device for t in state.trained.values() if t.device.type != "cpu"}
+    if devices:
+        settle(traced, devices.pop())
     return traced, state
 
 
@@ -109,36 +110,75 @@ def record(
     return traced
 
 
-def settle(graph: fx.GraphModule) -> None:
-    """Compute now what depends on literals alone, such as `torch.tensor(0.5, device=…)`.
+def settle(graph: fx.GraphModule, device: torch.device) -> None:
+    """Take out what a GPU would be waited for in each step: constants made on the CPU, and the checks of `torch.normal`.
 
-    A program makes them on the CPU and copies them, for which a GPU would be waited for in each step.
+    Whatever depends on no input and no noise is computed now, and lies on the device. What the program reads of
+    tensors that are no part of it stays as it is: it may change them.
     """
-    values: dict[fx.Node, Tensor] = {}
     for node in list(graph.graph.nodes):
-        taken = node.all_input_nodes
-        if node.op != "call_function" or not taken or is_random(node) or any(map(_mutates, (node, *node.users))):
-            continue
-        if node.target in (aten.lift_fresh_copy.default, aten.lift_fresh.default) and taken[0].op == "get_attr":
-            value = getattr(graph, taken[0].target).clone()
-        elif all(other in values for other in taken):
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-            value = node.target(*args, **kwargs)
-        else:
-            continue
-        if isinstance(value, Tensor):
-            values[node] = value
+        if node.target is aten.normal.Tensor_Tensor:
+            _draw_standard(graph.graph, node)
+    values: dict[fx.Node, Any] = {}
+    fixed = _fixed(graph.graph)
+    for node in graph.graph.nodes:
+        if node in fixed:
+            args, kwargs = fx.node.map_arg(
+                (node.args, node.kwargs), lambda n: values[n] if n in values else getattr(graph, str(n.target)).clone()
+            )
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
     for number, (node, value) in enumerate(values.items()):
-        if all(user in values for user in node.users):
+        outside = [user for user in node.users if user not in fixed]
+        if not outside or not isinstance(value, Tensor):
             continue
-        graph.register_buffer(name := f"literal_{number}", value, persistent=False)
+        graph.register_buffer(name := f"literal_{number}", value.to(device, copy=True), persistent=False)
         with graph.graph.inserting_before(node):
             new = graph.graph.get_attr(name)
         new.meta = dict(node.meta)
-        for user in [user for user in node.users if user not in values]:
+        for user in outside:
             user.replace_input_with(node, new)
+    for node in reversed(list(values)):
+        if not node.users:
+            graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _fixed(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes whose value is the same in each step."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "call_function" and not is_random(node):
+            literal = node.target in (aten.lift_fresh_copy.default, aten.lift_fresh.default)
+            if all(other in found or (literal and other.op == "get_attr") for other in node.all_input_nodes):
+                found.add(node)
+    while changed := {n for n in found if any(_mutates(u) and u not in found for u in n.users)}:
+        while changed:  # with all that is made of them
+            found -= changed
+            changed = {n for n in found if any(other in changed for other in n.all_input_nodes)}
+    return found
+
+
+def _draw_standard(graph: fx.Graph, node: fx.Node) -> None:
+    """N(loc, scale) as loc + scale ε: the same bits, without a look at whether a scale is negative."""
+    loc, scale = node.args[:2]
+    value = node.meta["val"]
+    with graph.inserting_before(node):
+        noise = graph.call_function(
+            aten.randn.default, (list(value.shape),), {"dtype": value.dtype, "device": value.device}
+        )
+        scaled = graph.call_function(aten.mul.Tensor, (noise, scale))
+        new = graph.call_function(aten.add.Tensor, (scaled, loc))
+    for made in (noise, scaled, new):
+        made.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    graph.erase_node(node)
+
+
+def held_by(graph: fx.GraphModule) -> list[Tensor]:
+    """The tensors that a graph reads and that are none of its inputs."""
+    found = (getattr(graph, str(node.target)) for node in graph.graph.nodes if node.op == "get_attr")
+    return [value for value in found if isinstance(value, Tensor)]
 
 
 def _keep_apart(graph: fx.GraphModule, count: int) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from ppl_vae.compile.adam import Updater, clip_gradients
 from ppl_vae.compile.gradient import RecordedGradient, laid_out_as
@@ -156,6 +156,24 @@ class ReplayedStep:
 
 def _weight(batch: Sequence[Tensor]) -> int:
     return next(len(x) for x in batch if x.dim())
+
+
+def waits_at(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
+    """The operation of a graph for which the CPU waits for the GPU; empty if there is none."""
+    reached = ""
+
+    class Watched(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            nonlocal reached
+            reached = str(n.target)
+            return super().run_node(n)
+
+    try:
+        with torch.no_grad(), _refusing_to_wait(True):
+            Watched(graph).run(*inputs)
+    except RuntimeError:
+        return reached
+    return ""
 
 
 @contextmanager

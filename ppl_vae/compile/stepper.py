@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ppl_vae.compile.adam import Updater, in_the_middle
+from ppl_vae.compile.capture import held_by
 from ppl_vae.compile.cost import CAPTURE_STEPS, runs_to_pay
 from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient
 from ppl_vae.compile.guard import all_finite
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.replay import Replay, ReplayedStep
+from ppl_vae.compile.replay import Replay, ReplayedStep, waits_at
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.schedules import Schedule
@@ -201,15 +202,20 @@ class Stepper:
         limits = self.gradient.clip, self.gradient.clip_value
         how = "captured as one CUDA graph"
         try:
+            if any(t.device.type == "cpu" for t in held_by(recorded.graph)):
+                raise CaptureError("it reads a tensor on the CPU that is no part of the pair")
             if self.updater.groups is None:
                 inputs = recorded.state.inputs
-                found = recorded.by(attempt(how, lambda: Replay(recorded.run, inputs, batch, self.device)))
+                run = attempt(how, lambda: Replay(recorded.run, inputs, batch, self.device))
+                found = recorded.by(lambda *tensors: run(*tensors[len(inputs) :]))
                 verify(self.original, self.gradient.told(found), [self.original.perturbed(batch)], how)
                 return self._by(found)
             step = attempt(how, lambda: ReplayedStep(recorded, self.updater, *limits, batch))
             return self._verified(step, batch, way, how, {"lr": 0.7})
         except CaptureError as error:
-            self.aside = f"; kernel by kernel: {error}"
+            graph, inputs = recorded.graph, [*recorded.state.inputs, *batch]
+            waits = self.original.kept(lambda: waits_at(graph, inputs))
+            self.aside = f"; kernel by kernel: {f'{waits} waits for the GPU' if waits else error}"
             return way
 
     def _verified(

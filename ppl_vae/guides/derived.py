@@ -102,6 +102,7 @@ class Derived(nn.Module):
         local = [site for site in proto.sites if site.is_local]
         if local and self.encoder is None:
             self.encoder = self._default_encoder(batch)
+        self._follow(batch)
         with torch.no_grad():
             features = self.encoder(*batch).shape[-1] if local and self.encoder is not None else 0
         of_globals: list[int] = []  # which features are values of global latents
@@ -114,7 +115,11 @@ class Derived(nn.Module):
                 if not site.is_local:
                     of_globals = [*of_globals, *range(features, features + site.num_features)]
                 features += site.num_features
-        for t in batch[:1]:  # device and dtype follow the data
+        self._follow(batch)
+
+    def _follow(self, batch: tuple[Any, ...]) -> None:
+        """Take device and dtype from the data."""
+        for t in batch[:1]:
             if isinstance(t, Tensor):
                 self.to(device=t.device, dtype=t.dtype if t.is_floating_point() else None)
 
