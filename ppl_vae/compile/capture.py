@@ -111,7 +111,7 @@ def record(
 
 
 def settle(graph: fx.GraphModule, device: torch.device) -> None:
-    """Take out what a GPU would be waited for in each step: constants made on the CPU, and the checks of `torch.normal`.
+    """Take out what a GPU would be waited for in each step: constants made on the CPU, the checks of `torch.normal`.
 
     Whatever depends on no input and no noise is computed now, and lies on the device. What the program reads of
     tensors that are no part of it stays as it is: it may change them.
@@ -126,7 +126,7 @@ def settle(graph: fx.GraphModule, device: torch.device) -> None:
             args, kwargs = fx.node.map_arg(
                 (node.args, node.kwargs), lambda n: values[n] if n in values else getattr(graph, str(n.target)).clone()
             )
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+            values[node] = node.target(*args, **kwargs)
     for number, (node, value) in enumerate(values.items()):
         outside = [user for user in node.users if user not in fixed]
         if not outside or not isinstance(value, Tensor):

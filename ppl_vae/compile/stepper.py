@@ -213,8 +213,8 @@ class Stepper:
             step = attempt(how, lambda: ReplayedStep(recorded, self.updater, *limits, batch))
             return self._verified(step, batch, way, how, {"lr": 0.7})
         except CaptureError as error:
-            graph, inputs = recorded.graph, [*recorded.state.inputs, *batch]
-            waits = self.original.kept(lambda: waits_at(graph, inputs))
+            taken = [*recorded.state.inputs, *batch]
+            waits = self.original.kept(lambda: waits_at(recorded.graph, taken))
             self.aside = f"; kernel by kernel: {f'{waits} waits for the GPU' if waits else error}"
             return way
 
