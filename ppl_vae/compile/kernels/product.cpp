@@ -10,6 +10,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#ifndef STABLE_TORCH_ERROR_CODE_CHECK // as torch 2.13 calls it
+#define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <cstring>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from torch.torch_version import TorchVersion
 from ppl_vae.compile.kernels.choice import is_faster
 
 aten = torch.ops.aten
+
+log = logging.getLogger(__name__)
 
 LARGE = 8_000_000
 """Operations (two per multiplication) from which oneDNN pays when Python calls it: below, calls cost what it saves."""
@@ -37,7 +40,19 @@ def takes_onednn() -> bool:
 
 def takes_own() -> bool:
     """True if `product` is the faster one for small products; it is compiled to be measured."""
-    return is_possible() and is_faster("small", by_own, _CODE.read_text(encoding="utf-8"))
+    return is_possible() and _is_there() and is_faster("small", by_own, _CODE.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _is_there() -> bool:
+    """Whether `product.cpp` can be compiled with this torch: if not, its products stay torch's, and that is told."""
+    try:
+        product()
+    except Exception as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        log.warning("ppl_vae's own matrix product cannot be compiled (%.200s): torch's is used in its place", said)
+        return False
+    return True
 
 
 def by_onednn(left: Tensor, right: Tensor) -> Tensor:

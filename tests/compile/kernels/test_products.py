@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ppl_vae.compile.capture import record
+from ppl_vae.compile.kernels import products
 from ppl_vae.compile.kernels.products import with_onednn
 
 
@@ -72,3 +73,19 @@ def test_generated_code_multiplies_right_whatever_the_sizes_and_layouts(tmp_path
         env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_product_that_cannot_be_compiled_is_told_and_left_to_torch(monkeypatch, caplog):
+    """As with a torch whose interface is another one: the step is compiled all the same."""
+
+    def broken():
+        raise RuntimeError("product.cpp:133: error: not declared")
+
+    monkeypatch.setattr(products, "is_possible", lambda: True)
+    monkeypatch.setattr(products, "product", broken)
+    products._is_there.cache_clear()
+    try:
+        assert not products.takes_own()
+        assert "cannot be compiled (product.cpp:133: error: not declared)" in caplog.text
+    finally:
+        products._is_there.cache_clear()
