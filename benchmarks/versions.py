@@ -23,7 +23,17 @@ print(json.dumps({"python": platform.python_version(), **found}))
 def conditions() -> dict[str, Any]:
     """Machine, load and versions."""
     found = {name: _versions(python) for name, python in PYTHON.items() if Path(python).exists()}
-    return {"machine": _machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "versions": found}
+    told = {"machine": _machine(), "cores": os.cpu_count(), **_accelerator()}
+    return {**told, "load": os.getloadavg()[0], "versions": found}
+
+
+def _accelerator() -> dict[str, str]:
+    """The name of the GPU, where contenders run on one."""
+    if os.environ.get("BENCH_DEVICE", "cpu") == "cpu":
+        return {}
+    import torch
+
+    return {"accelerator": torch.cuda.get_device_name()}
 
 
 def _versions(python: str) -> dict[str, str]:
