@@ -17,7 +17,7 @@ TXT := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits torture hashes licences audit
-.PHONY: lint format types docs bench wheel clean
+.PHONY: lint format types docs pages bench wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -93,6 +93,9 @@ types: .venv/.dev ## Check types
 docs: .venv/.docs ## Build the documentation, running its code, into site/
 	$(SINGLE) $(PY) -m sphinx -W --keep-going -q -b html docs site
 	@echo "open site/index.html"
+
+pages: .venv/.dev ## Look at every page of site/ in a browser, at the widths of five screens
+	$(PY) -m tests.reports.site site
 
 bench: .venv/.dev .venv-bench/.ready ## Time the project against its peers
 	$(SINGLE) $(PY) -m benchmarks $(ARGS)
