@@ -1,4 +1,4 @@
-"""How time and peak memory grow: with data, particles and latent sites in training, with samples in evaluation."""
+"""How time and peak memory grow: with data, particles, latent sites and units in training, samples in evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -8,16 +8,18 @@ from benchmarks.race import Contender, Peak, Race, peak, race
 from benchmarks.setups import SETUPS, Setup
 
 SMALL = SETUPS["mlp_small"]
-DATA = {f"{32 * n:,} data": replace(SMALL, batches=n) for n in (30, 300, 3000)}
-PARTICLES = {f"{k} particles": replace(SMALL, batches=60, particles=k) for k in (2, 10, 50)}
-SITES = {f"{n} latent sites": replace(SMALL, batches=100, latent=16, sites=n) for n in (1, 4, 16)}
+DATA = {f"{32 * n:,} data": replace(SMALL, batches=n) for n in (30, 300, 3_000, 31_250)}
+PARTICLES = {f"{k:,} particles": replace(SMALL, batches=max(2, 60 // k), particles=k) for k in (1, 10, 100, 1_000)}
+SITES = {f"{n} latent sites": replace(SMALL, batches=60, latent=64, sites=n) for n in (1, 4, 16, 64)}
+SIZES = {f"{n:,} latent units": replace(SMALL, batches=30, latent=n) for n in (8, 100, 1_000, 10_000)}
+GROWING = {"data": DATA, "particles": PARTICLES, "latent sites": SITES, "latent units": SIZES}
 SAMPLES = {f"{k:,} samples": {"setup": "mlp_512", "data": 4, "particles": k} for k in (500, 5_000, 50_000)}
 
 
 def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race | Peak]:
     """Times per step, and per datum and sample; then peak memory."""
     rounds = min(rounds, 3)
-    for title, setups in (("data", DATA), ("particles", PARTICLES), ("latent sites", SITES)):
+    for title, setups in GROWING.items():
         if only in (None, title):
             contenders = [c for name, setup in setups.items() for c in _steps(name, setup)]
             yield race(f"A step by number of {title}, 784-64", contenders, rounds, clock=clock)
@@ -25,7 +27,8 @@ def run(rounds: int, clock: str, only: str | None = None) -> Iterator[Race | Pea
         contenders = [Contender(name, "ppl_vae_evaluate", chosen) for name, chosen in SAMPLES.items()]
         yield race("Evaluation by number of samples", contenders, rounds, unit="datum and sample", clock=clock)
     if only in (None, "memory"):
-        training = {name: {"setup": asdict(setup), "compile": "export"} for name, setup in (DATA | PARTICLES).items()}
+        every = {name: setup for setups in GROWING.values() for name, setup in setups.items()}
+        training = {name: {"setup": asdict(setup), "compile": "export"} for name, setup in every.items()}
         chosen: dict[str, dict[str, Any]] = training | SAMPLES
         yield peak("Peak memory beyond that of a small run", [Contender(n, "memory", chosen[n]) for n in chosen])
 

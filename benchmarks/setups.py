@@ -37,7 +37,10 @@ class Setup:
         """Random binary images with the ink of handwritten digits, float32 `(data, 784)`, the same everywhere."""
         generator = np.random.default_rng(0)
         ink = generator.beta(0.3, 1.5, size=784)
-        return (generator.random((self.batch * self.batches, 784)) < ink).astype(np.float32)
+        found = np.empty((self.batch * self.batches, 784), np.float32)
+        for rows in np.array_split(found, max(1, len(found) // 10_000)):  # a million take 3 GB, and no more
+            rows[:] = generator.random(rows.shape) < ink
+        return found
 
 
 SETUPS = {

@@ -92,6 +92,8 @@ def _run(verb: str, words: list[str]) -> int:
     from ppl_vae.cli.hydra import call_hydra
     from ppl_vae.config.keys import RUN_OR_GROUPS
 
+    if verb == "new" and words and "=" not in words[0] and not words[0].startswith("-"):
+        words[0] = f"name={words[0]}"
     arguments = parse(words)
     name = verb
     if verb == "train" and not arguments.asks_only:

@@ -391,6 +391,19 @@ class Sweeps:
 
 
 @dataclass
+class New:
+    """Keys of `ppl-vae new`.
+
+    Attributes:
+        name: the folder to make, and the name of the Python module in it; `ppl-vae new my_project` says it, too.
+        format: `json` prints one JSON object on standard output and nothing else.
+    """
+
+    name: str = MISSING
+    format: Format = Format.table
+
+
+@dataclass
 class Check:
     """Keys of `ppl-vae check`: a run, or groups as for `train`.
 
@@ -490,7 +503,7 @@ SCHEMAS: dict[str, type] = {
     verb.__name__.lower(): verb
     for verb in (
         *(Train, Evaluate, Posterior, Generate, Encode, Reconstruct, Impute, Interpolate, Prior, Report, Explore),
-        *(Export, Compare, Sweeps, Calibrate, Gradients, Check),
+        *(Export, Compare, Sweeps, Calibrate, Gradients, Check, New),
     )
 }
 
