@@ -17,7 +17,7 @@ TXT := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-slow test-all test-arviz newer resolve numbers bits torture hashes licences audit
-.PHONY: lint format types docs pages bench wheel clean
+.PHONY: lint format types docs pages bench wheel release clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -102,6 +102,13 @@ bench: .venv/.dev .venv-bench/.ready ## Time the project against its peers
 
 wheel: .venv/.dev ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation --outdir dist .
+
+release: lint types test-all docs pages wheel ## Check all that a release needs: the wheel in an environment of its own last
+	rm -rf .venv-release && $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip --disable-pip-version-check install -q $(WHEELS) -c constraints.txt $(BACKENDS)
+	.venv-release/bin/python -m pip --disable-pip-version-check install -q --no-build-isolation $(WHEELS) -c constraints.txt dist/*.whl
+	cd .venv-release && rm -rf new_project && bin/ppl-vae new new_project && cd new_project && \
+	  ../bin/ppl-vae train --config-dir conf experiment=new_project trainer.epochs=5
 
 clean: ## Remove what the other verbs made; outputs/ stays
 	rm -rf .venv .venv-* build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
