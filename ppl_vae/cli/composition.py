@@ -25,10 +25,10 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.cli import launchers
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.keys import SCHEMAS
 from ppl_vae.config.layers import TARGET, Layer, Source, keep_own
 from ppl_vae.config.schema import conf_dir, near
 from ppl_vae.config.signature import additions
+from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError, UsageError
 
 OVERLAYS = ("experiment", "hparams_search")

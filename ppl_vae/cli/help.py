@@ -19,11 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.keys import DOORS
 from ppl_vae.config.layers import TARGET
 from ppl_vae.config.schema import about, conf_dir
 from ppl_vae.config.signature import Parameter, arguments, is_ours, parameters
 from ppl_vae.config.targets import options
+from ppl_vae.config.verbs import DOORS
 
 Row = tuple[str, str]
 """A key with its value, indented, and what is said of it."""

@@ -24,8 +24,9 @@ from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
 from ppl_vae.cli.output import emit
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.keys import SCHEMAS, Format
+from ppl_vae.config.keys import Format
 from ppl_vae.config.schema import conf_dir, refuse_numbers, register, validated
+from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError, UsageError
 from ppl_vae.runs.files import to_json
 

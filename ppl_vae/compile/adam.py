@@ -96,7 +96,7 @@ class Group:
         self.update([p.grad for p in self.parameters if p.grad is not None], self.options["lr"])
 
     def update(self, gradients: list[Tensor], lr: float | Tensor) -> None:
-        """What a step does on the device, all of it.
+        """Do what a step does on the device, all of it.
 
         Args:
             gradients: of the parameters.

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ppl_vae.config.keys import SCHEMAS
+from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError, UsageError, near_names
 
 POSITIVE = (

@@ -21,7 +21,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ppl_vae.__main__ import main
-from ppl_vae.config import keys, schema
+from ppl_vae.config import keys, schema, verbs
 from ppl_vae.config.signature import additions
 from tests.cli.small import SMALL
 
@@ -221,7 +221,7 @@ def _not_as_typed(done: Outcome) -> str:
 
 def defaults(verb: str) -> dict[str, object]:
     """Every key of a verb's schema and of a few options, with its default."""
-    node = OmegaConf.structured(keys.SCHEMAS[verb])
+    node = OmegaConf.structured(verbs.SCHEMAS[verb])
     found: dict[str, object] = {str(k): None if OmegaConf.is_missing(node, k) else node[k] for k in node}
     for group in ("trainer", "engine", "results"):
         found |= {f"{group}.{k}": v for k, v in (node.get(group) or {}).items()}

@@ -5,9 +5,9 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from ppl_vae.config.keys import DOORS
 from ppl_vae.config.schema import verbs
 from ppl_vae.config.signature import parameters
+from ppl_vae.config.verbs import DOORS
 
 LINES = [["train"], ["train", "model=conv", "guide=conv"], ["train", "objective=beta_vae"], ["evaluate"]]
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import ppl_vae as pv
-from ppl_vae.config import keys, schema
+from ppl_vae.config import keys, schema, verbs
 from ppl_vae.config.locate import locate
 from ppl_vae.config.signature import defaults
 from ppl_vae.config.targets import parameters
@@ -71,7 +71,7 @@ def repeated(node, own, path=""):
 def test_a_file_holds_what_differs(path):
     node = OmegaConf.to_container(OmegaConf.load(path)) or {}
     assert isinstance(node, dict)
-    own = OmegaConf.to_container(OmegaConf.structured(keys.SCHEMAS[path.stem if path in VERBS else "train"]))
+    own = OmegaConf.to_container(OmegaConf.structured(verbs.SCHEMAS[path.stem if path in VERBS else "train"]))
     assert isinstance(own, dict)
     assert repeated(node, own[path.parent.name] if path.parent.name in ("trainer", "engine") else own) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ppl_vae.config import keys
+from ppl_vae.config import keys, verbs
 from ppl_vae.config import schema as config
 from ppl_vae.errors import PplVaeError, UsageError
 
@@ -62,7 +62,7 @@ def test_the_trainer_is_what_fit_takes():
 def test_every_verb_has_a_config_with_its_own_schema(verb):
     primary = OmegaConf.load(CONF / f"{verb}.yaml")
     assert primary.defaults[0] == f"{verb}_schema"
-    assert set(primary) - {"defaults", "hydra"} <= set(config.describe(keys.SCHEMAS[verb]))
+    assert set(primary) - {"defaults", "hydra"} <= set(config.describe(verbs.SCHEMAS[verb]))
     assert (CONF / f"{verb}.yaml").read_text().startswith("# ")
 
 

@@ -22,7 +22,7 @@ from unittest import mock
 from ppl_vae.__main__ import main as command
 from ppl_vae.cli import assemble as assembling
 from ppl_vae.cli.output import Result as Said
-from ppl_vae.config.keys import SCHEMAS
+from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError
 from tests.cli.command_lines import MESSAGE, STRUCTURES, TEXTS, Generator
 from tests.cli.small import SMALL

@@ -45,7 +45,7 @@ def takes_own() -> bool:
 
 @functools.cache
 def _is_there() -> bool:
-    """Whether `product.cpp` can be compiled with this torch: if not, its products stay torch's, and that is told."""
+    """True if `product.cpp` can be compiled with this torch; if not, its products stay torch's, and that is told."""
     try:
         product()
     except Exception as error:
