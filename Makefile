@@ -101,7 +101,7 @@ wheel: .venv/.dev ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 clean: ## Remove what the other verbs made; outputs/ stays
-	rm -rf .venv .venv-* build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-* build dist site docs/_run docs/api .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------------------
