@@ -62,7 +62,6 @@ def markdown(
     text: str, link: Callable[[str], str] = str, leave: Collection[str] = ()
 ) -> str:
     """A docstring as Markdown, its prose as `link` changes it, without the sections to `leave` out."""
-    text = re.sub(r"\[(`[^`]+`)\]\[[^\]]+\]", r"\1", text)
     return "\n\n".join(
         section(t, inside, link) for t, inside in sections(text) if t not in leave
     )

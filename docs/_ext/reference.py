@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 import entries
-from docstrings import first_line
-from entries import names
+from docstrings import cell, first_line
+from docutils import nodes
+from public import names, offered
 from sphinx.application import Sphinx
 
 import ppl_vae
@@ -91,10 +92,7 @@ def write(app: Sphinx) -> None:
     source = Path(app.srcdir)
     lists = {
         "verbs": table(
-            [
-                (f"`{verb}`", about(conf_dir() / f"{verb}.yaml").replace("|", "\\|"))
-                for verb in verbs()
-            ],
+            [(f"`{verb}`", cell(about(conf_dir() / f"{verb}.yaml"))) for verb in verbs()],
             ("verb", "what it does"),
         ),
         "groups": groups(),
@@ -112,7 +110,17 @@ def write(app: Sphinx) -> None:
     keep(source / "api", pages)
 
 
+def respell(app: Sphinx, document: nodes.document) -> None:
+    """Let the other spellings of a page's names lead to them, too: `training.fit` is `fit`."""
+    domain = app.env.get_domain("py")
+    for spelling, entry in offered().items():
+        found = domain.objects.get(entry.full)
+        if spelling != entry.full and found and found.docname == app.env.docname:
+            domain.note_object(spelling, found.objtype, found.node_id, aliased=True)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Write the lists before the pages are read."""
     app.connect("builder-inited", write)
+    app.connect("doctree-read", respell)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
