@@ -8,7 +8,17 @@ from types import ModuleType
 from typing import Any
 
 import docstrings
-from public import PACKAGE, PROPERTIES, Entry, docstring, entries, members, offered, rooms
+from public import (
+    PACKAGE,
+    PROPERTIES,
+    Entry,
+    docstring,
+    entries,
+    function,
+    members,
+    offered,
+    rooms,
+)
 from signatures import annotation, signature
 
 
@@ -67,23 +77,22 @@ def directive(
 
 def member(name: str, value: Any, entry: Entry, own: Collection[str]) -> str:
     """A method or property of a class."""
-    inside = (getattr(value, part, None) for part in ("__func__", "func", "fget"))
-    function = next(filter(None, inside), value)
     options: dict[str, Any] = {}
-    if getattr(function, "__isabstractmethod__", False):
+    behind = function(value)
+    if getattr(behind, "__isabstractmethod__", False):
         options["abstractmethod"] = ""
-    own = {*own, *inspect.signature(function).parameters}
+    own = {*own, *inspect.signature(behind).parameters}
     change = functools.partial(link, room=entry.room, own=own)
     body = docstrings.markdown(inspect.getdoc(value) or "", change)
     if isinstance(value, PROPERTIES):
-        back = inspect.signature(function).return_annotation
+        back = inspect.signature(behind).return_annotation
         known = back is not inspect.Signature.empty
-        options["type"] = annotation(back, function.__module__) if known else None
+        options["type"] = annotation(back, behind.__module__) if known else None
         return directive("property", name, options, body)
     if isinstance(value, (classmethod, staticmethod)):
         options[type(value).__name__] = ""
     bound = not isinstance(value, staticmethod)
-    call = signature(function, function.__module__, bound=bound)
+    call = signature(behind, behind.__module__, bound=bound)
     return directive("method", f"{name}{call}", options, body)
 
 

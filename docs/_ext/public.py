@@ -137,3 +137,9 @@ def members(entry: Entry) -> dict[str, Any]:
             if is_member and not hidden and value.__doc__:
                 found[name] = value
     return found
+
+
+def function(member: Any) -> Any:
+    """The function behind a method or property."""
+    inside = (getattr(member, part, None) for part in ("__func__", "func", "fget"))
+    return inspect.unwrap(next(filter(None, inside), member))

@@ -44,7 +44,8 @@ def annotation(value: Any, module: str) -> str:
         except Exception:  # said for type checkers alone
             return value
     text = _type(value, module)
-    if len(text.replace("~", "")) > WIDE:
+    short = re.sub(r"~[\w.]*\.", "", text)
+    if len(short) > WIDE or re.search(r"\b_[a-zA-Z]", short):
         return next((n for n, v in scope.items() if v is value or v == value), text)
     return text
 
