@@ -111,7 +111,7 @@ release: lint types test-all docs pages wheel ## Check all that a release needs:
 	  ../bin/ppl-vae train --config-dir conf experiment=new_project trainer.epochs=5
 
 clean: ## Remove what the other verbs made; outputs/ stays
-	rm -rf .venv .venv-* build dist site docs/_run .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-* build dist site docs/_run docs/api .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # --- set-up ---------------------------------------------------------------------------------------------------

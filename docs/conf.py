@@ -13,7 +13,7 @@ author = "The ppl_vae developers"
 copyright = "2026, the ppl_vae developers. Apache-2.0"  # noqa: A001 - Sphinx asks for this name
 release = __version__
 
-extensions = ["myst_parser", "reference", "live", "mathml"]
+extensions = ["myst_parser", "reference", "sources", "live", "mathml"]
 exclude_patterns = ["_run", "_ext"]
 if find_spec("lda") is None:  # the data of one page, which have no wheel for Python 3.13
     print(
@@ -24,6 +24,8 @@ if find_spec("lda") is None:  # the data of one page, which have no wheel for Py
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+python_maximum_signature_line_length = 88  # longer ones take a line an argument
+toc_object_entries_show_parents = "hide"
 html_math_renderer = "mathml"
 
 html_theme = "furo"

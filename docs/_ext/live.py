@@ -78,10 +78,8 @@ def reason(block: nodes.literal_block) -> str | None:
 
 
 def runs(block: nodes.literal_block) -> bool:
-    """Whether a block is a page's own code; signatures in the reference are not."""
-    if block.get("language") not in blocks.LANGUAGES:
-        return False
-    return "signature" not in block.get("classes", []) and not reason(block)
+    """Whether a block is a page's own code."""
+    return block.get("language") in blocks.LANGUAGES and not reason(block)
 
 
 class Live(SphinxTransform):

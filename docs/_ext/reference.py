@@ -1,18 +1,15 @@
-"""The lists that the pages include, written from the package itself when the documentation is built.
+"""The lists that the pages include, and the reference, written from the package itself when the documentation is built."""
 
-Docstrings are Markdown with sections (Args, Raises, Example, References): the Markdown parser reads them.
-"""
-
-import inspect
 import json
-import re
 import sys
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import entries
+from docstrings import cell, first_line
+from docutils import nodes
+from public import names, offered
 from sphinx.application import Sphinx
 
 import ppl_vae
@@ -20,148 +17,6 @@ from ppl_vae.config.keys import GROUPS
 from ppl_vae.config.schema import about, conf_dir, verbs
 
 ROOT = Path(__file__).parents[2]
-SECTION = re.compile(
-    r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Shapes?|Examples?|References?|Notes?):\s*$",
-    re.MULTILINE,
-)
-ITEM = re.compile(r"^(\S[^:\n]*?):[ \n]+(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
-
-
-def first_line(thing: Any) -> str:
-    """The sentence that a docstring begins with."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-
-
-def markdown(text: str) -> str:
-    """A docstring as Markdown."""
-    text = re.sub(r"\[(`[^`]+`)\]\[[^\]]+\]", r"\1", text)
-    if not re.search(r"(?m)^Examples?:", text):  # an example may stand without a title
-        text = re.sub(r"(?m)^(?=>>> )", "Example:\n", text, count=1)
-    parts = SECTION.split(text)
-    return "\n\n".join(
-        [
-            body(parts[0]),
-            *(section(*pair) for pair in zip(parts[1::2], parts[2::2], strict=True)),
-        ]
-    )
-
-
-def body(text: str) -> str:
-    """Prose; examples inside it become code."""
-    lines: list[str] = []
-    inside = False
-    for line in text.strip().splitlines():
-        starts = line.lstrip().startswith(">>> ")
-        if starts and not inside:
-            lines += ["", "```pycon"]
-            inside = True
-        elif inside and not line.strip():
-            lines.append("```")
-            inside = False
-        lines.append(line)
-    return "\n".join([*lines, "```"] if inside else lines)
-
-
-def section(title: str, text: str) -> str:
-    """One section, under its title in bold."""
-    text = textwrap.dedent(text.strip("\n")).rstrip()
-    title = {"Args": "Arguments", "Example": "Example", "Shapes": "Shapes"}.get(
-        title, title
-    )
-    if title.startswith("Example"):
-        return f"```pycon\n{text}\n```"
-    if title in ("Arguments", "Attributes", "Raises"):
-        items = [(n, " ".join(t.split())) for n, t in ITEM.findall(text + "\n")]
-        if items:
-            return f"**{title}**\n\n" + "\n".join(
-                f"- `{name.strip('`')}`: {text}" for name, text in items
-            )
-    if title.startswith("Reference"):
-        text = re.sub(r"(https?://\S+?)([.,;]?)(?=\s|$)", r"<\1>\2", text)
-        return f"**{title}**\n\n" + re.sub(r"(?m)^(?=\S)", "- ", text)
-    return f"**{title}**\n\n{body(text)}"
-
-
-def signature(name: str, thing: Any) -> str:
-    """How it is called, an argument a line where one line is too short."""
-    try:
-        found = inspect.signature(thing)
-    except (TypeError, ValueError):
-        return name
-    hidden = [
-        p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()
-    ]
-    plain = [str(p) for p in hidden if p.name != "self"]
-    for pattern, short in (
-        (r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1"),
-        (r"<function (\w+) at \w+>", r"\1"),
-        (r"<.*>", "..."),
-    ):
-        plain = [re.sub(pattern, short, p) for p in plain]
-    positional = [
-        i for i, p in enumerate(hidden) if p.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    if positional and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in hidden):
-        plain.insert(positional[0], "*")
-    line = f"{name}({', '.join(plain)})"
-    return (
-        line
-        if len(line) <= 96
-        else f"{name}(\n" + "".join(f"    {p},\n" for p in plain) + ")"
-    )
-
-
-def entry(name: str, thing: Any) -> str:
-    """One public name: its signature, its docstring, its public methods."""
-    text = [
-        f"### `{name}`",
-        f"```{{code-block}} python\n:class: signature\n\n{signature(name, thing)}\n```"
-        if callable(thing)
-        else "",
-    ]
-    text.append(markdown(inspect.getdoc(thing) or ""))
-    if inspect.isclass(thing):
-        rows = [
-            f"- `.{n}`: {first_line(member)}"
-            for n, member in vars(thing).items()
-            if not n.startswith("_")
-            and n not in ("forward", "extra_repr")
-            and first_line(member)
-            if inspect.isfunction(member)
-            or isinstance(member, (property, classmethod))
-            or hasattr(member, "attrname")
-        ]
-        text += ["**Members**", "\n".join(rows)] if rows else []
-    return "\n\n".join(part for part in text if part)
-
-
-def names(module: ModuleType) -> list[str]:
-    """What a module offers."""
-    listed = getattr(module, "__all__", None)
-    if listed is None:
-        listed = [
-            n
-            for n, v in vars(module).items()
-            if not n.startswith("_") and not isinstance(v, ModuleType)
-        ]
-    return [n for n in listed if not n.startswith("_")]
-
-
-def api() -> Iterator[str]:
-    """All public names, those of the package first, then room by room."""
-    found = {name: getattr(ppl_vae, name) for name in names(ppl_vae)}
-    yield "## `ppl_vae`"
-    for name, thing in found.items():
-        if not isinstance(thing, ModuleType):
-            yield entry(name, thing)
-    for name, room in found.items():
-        if isinstance(room, ModuleType):
-            yield f"## `ppl_vae.{name}`"
-            yield markdown(inspect.getdoc(room) or "")
-            inside = {n: getattr(room, n) for n in names(room)}
-            for n, thing in inside.items():
-                if not isinstance(thing, ModuleType) and found.get(n) is not thing:
-                    yield entry(f"{name}.{n}" if n in found else n, thing)
 
 
 def table(rows: list[tuple[str, str]], head: tuple[str, str]) -> str:
@@ -223,30 +78,49 @@ def families() -> str:
     return rendered(json.loads(path.read_text(encoding="utf-8"))["results"])
 
 
-def write(app: Sphinx) -> None:
-    """Write the lists where the pages include them from."""
-    folder = Path(app.srcdir) / "_run"
+def keep(folder: Path, texts: dict[str, str]) -> None:
+    """Write files that say something new, so that nothing else is read again."""
     folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        path = folder / f"{name}.md"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def write(app: Sphinx) -> None:
+    """Write the lists where the pages include them from, and the pages of the reference."""
+    source = Path(app.srcdir)
     lists = {
         "verbs": table(
-            [
-                (f"`{verb}`", about(conf_dir() / f"{verb}.yaml").replace("|", "\\|"))
-                for verb in verbs()
-            ],
+            [(f"`{verb}`", cell(about(conf_dir() / f"{verb}.yaml"))) for verb in verbs()],
             ("verb", "what it does"),
         ),
         "groups": groups(),
         "estimators": classes(ppl_vae.estimators),
         "objectives": classes(ppl_vae.objectives),
-        "api": "\n\n".join(api()),
+        "rooms": entries.overview(),
         "catalogue": catalogue(),
         "families": families(),
     }
-    for name, text in lists.items():
-        (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    keep(source / "_run", {name: f"{text}\n" for name, text in lists.items()})
+    pages = entries.pages()
+    for path in (source / "api").glob("*.md"):
+        if path.stem not in pages:  # of a room that is no more
+            path.unlink()
+    keep(source / "api", pages)
+
+
+def respell(app: Sphinx, document: nodes.document) -> None:
+    """Let the other spellings of a page's names lead to them, too: `training.fit` is `fit`."""
+    domain = app.env.get_domain("py")
+    for spelling, entry in offered().items():
+        found = domain.objects.get(entry.full)
+        if spelling != entry.full and found and found.docname == app.env.docname:
+            domain.note_object(spelling, found.objtype, found.node_id, aliased=True)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Write the lists before the pages are read."""
     app.connect("builder-inited", write)
+    app.connect("doctree-read", respell)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

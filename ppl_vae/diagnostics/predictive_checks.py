@@ -35,8 +35,8 @@ class PredictiveChecks:
     """The findings of predictive checks.
 
     Attributes:
-        table: a row per statistic T: `observed`, the mean over data; `posterior` and `prior`, the same of new data
-            given the data's latents, and given none; `posterior_p` and `prior_p` = P(T of new ≥ T of observed),
+        table: a row per statistic T: `observed`, the mean over data; ``posterior`` and `prior`, the same of new
+            data given the data's latents, and given none; `posterior_p` and `prior_p` = P(T of new ≥ T of observed),
             T averaged over data; `pit_p`, p-value of uniform LOO-PIT values.
         pit: by statistic, `(data,)` in [0, 1], without data that are masked as a whole.
     """

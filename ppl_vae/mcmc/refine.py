@@ -56,7 +56,7 @@ def refine(
         progress: called with the number of transitions done and of all transitions.
 
     Returns:
-        `posterior`, `sample_stats` (`acceptance_rate`, `step_size`), `observed_data` and `constant_data` as
+        ``posterior``, `sample_stats` (`acceptance_rate`, `step_size`), `observed_data` and `constant_data` as
         [`posterior`][ppl_vae.inference_data.draw.posterior] names them: `InferenceData` with ArviZ 0.23, `DataTree`
         with ArviZ ≥ 1.
 

@@ -14,6 +14,7 @@ WIDEST = 2**24
 """The largest size of a layer: 16 GiB of weights between it and one of 256."""
 
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus", "glu"]
+"""The name of an activation; `"glu"` is a gate, see `MLP`."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

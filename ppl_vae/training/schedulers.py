@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ppl_vae.errors import PplVaeError
 
+__all__ = ["PerStep", "Plateau", "Schedule", "burda", "constant", "cosine", "plateau", "step", "warmup"]
+
 
 @dataclass(frozen=True)
 class Schedule:
