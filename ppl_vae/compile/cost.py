@@ -18,6 +18,9 @@ aten = torch.ops.aten
 CAPTURE_STEPS = 1000
 """Steps from which a capture pays: half a second against half a millisecond and more a step."""
 
+CAPTURE_STEPS_OF_GPU = 300
+"""The same where a capture is one CUDA graph: up to a second and a half against four to six milliseconds a step."""
+
 CAPTURE_TILES = 16
 """Tiles of an evaluation from which a capture pays: it takes as long as some ten tiles."""
 
@@ -36,6 +39,11 @@ KEPT = (
     aten.convolution_backward.default,
 )
 """Operations that stay what they are."""
+
+
+def steps_to_capture(device: torch.device) -> int:
+    """The steps of a run from which it pays to record its step."""
+    return CAPTURE_STEPS_OF_GPU if device.type == "cuda" else CAPTURE_STEPS
 
 
 def saved_seconds(graph: fx.GraphModule) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.compile.adam import Updater, in_the_middle
 from ppl_vae.compile.capture import held_by
-from ppl_vae.compile.cost import CAPTURE_STEPS, runs_to_pay
+from ppl_vae.compile.cost import runs_to_pay, steps_to_capture
 from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient
 from ppl_vae.compile.guard import all_finite
@@ -65,7 +65,7 @@ class Stepper:
         self.device = device
         parts = (gradient.vae, gradient.objective)
         self.original = Original(gradient.told(gradient), parts, device, schedules)
-        self.captures = mode != "off" and (mode != "auto" or steps >= CAPTURE_STEPS)
+        self.captures = mode != "off" and (mode != "auto" or steps >= steps_to_capture(device))
         self.description = {
             "off": "eager: asked for",
             "auto": f"export: {steps} steps pay for a capture"
