@@ -334,13 +334,13 @@ def test_clipping_changes_each_gradient_once(limit):
 
 def test_auto_chooses_by_the_steps_ahead(monkeypatch):
     assert "12 steps do not pay" in quiet(pair(), dataset(), compile="auto").compiled
-    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 10)
+    monkeypatch.setattr(cost, "CAPTURE_STEPS", 10)
     assert "export: 12 steps pay" in quiet(pair(), dataset(), compile="auto").compiled
 
 
 @pytest.mark.parametrize(("eager", "graph", "told"), [(1.0, 2.0, "its graph is slower"), (2.0, 1.0, "export: 12")])
 def test_auto_takes_the_faster_of_two_ways_with_the_same_bits(monkeypatch, eager, graph, told):
-    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(cost, "CAPTURE_STEPS", 1)
     seconds = iter([eager, graph])
     monkeypatch.setattr(compiling, "_seconds", lambda step, batch: step(batch) and next(seconds))
     vae, other = pair(), pair()
@@ -373,7 +373,7 @@ def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeyp
         return way
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
-    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(cost, "CAPTURE_STEPS", 1)
     monkeypatch.setattr(cost, "saved_seconds", lambda graph: 1.0)
     monkeypatch.setattr(cost, "compile_seconds", lambda graph: 6.5)
     short, long, parts = pair(), pair(), pair()
@@ -432,7 +432,7 @@ def test_each_shape_is_compiled_from_its_own_graph(monkeypatch):
         return before
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
-    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(cost, "CAPTURE_STEPS", 1)
     monkeypatch.setattr(cost, "saved_seconds", lambda graph: 1.0)
     monkeypatch.setattr(cost, "compile_seconds", lambda graph: 4.5)
     vae = pv.VAE(FlatModel(), Flat())
@@ -447,7 +447,7 @@ def test_auto_tells_why_it_could_not_compile(monkeypatch):
         raise compiling.CaptureError("it is a test")
 
     monkeypatch.setattr(compiling.Stepper, "_compiled", refuse)
-    monkeypatch.setattr(compiling, "CAPTURE_STEPS", 1)
+    monkeypatch.setattr(cost, "CAPTURE_STEPS", 1)
     monkeypatch.setattr(cost, "compile_seconds", lambda graph: 0.0)
     vae, other = pair(), pair()
     assert quiet(vae, dataset(), compile="auto").compiled == "export: it is a test"
@@ -644,3 +644,8 @@ def test_a_wrong_update_is_noticed(tmp_path, repository):
         assert rows(history) == rows(quiet(pair(), dataset(), compile="off", optimizer=adam))
         """,
     )
+
+
+def test_a_capture_pays_sooner_on_a_gpu():
+    """A step by the program costs more there, and one by a graph less."""
+    assert cost.steps_to_capture(torch.device("cuda")) < cost.steps_to_capture(torch.device("cpu"))
