@@ -149,8 +149,11 @@ def table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
 def page(path: str, module: ModuleType, level: int = 1) -> str:
     """A room: what it is, its names in a table, an entry each, then its own public modules."""
     held = {s: e for s, e in offered().items() if s.rpartition(".")[0] == path}
-    text = [
-        (f"{{py:obj}}`{e.name} <{e.full}>`", docstrings.first(docstring(e)))
+    rows = [
+        (
+            f"{{py:obj}}`{e.name} <{e.full}>`",
+            link(docstrings.first(docstring(e)), path, [e.name]),
+        )
         for e in held.values()
     ]
     about = inspect.getdoc(module) or ""
@@ -158,7 +161,7 @@ def page(path: str, module: ModuleType, level: int = 1) -> str:
         f"{'#' * level} `{path}`",
         directive("module", path, {}, ""),
         docstrings.markdown(about, functools.partial(link, room=path)),
-        table(("name", "what it is"), text),
+        table(("name", "what it is"), rows),
         *(write(entry) for spelling, entry in held.items() if entry.full == spelling),
     ]
     inner = {} if path == PACKAGE else rooms()
