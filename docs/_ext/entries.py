@@ -27,9 +27,10 @@ def targets() -> dict[str, str]:
     """Whatever names one public thing, with its full name: any part of its path from the right that no other has."""
     full = {path: entry.full for path, entry in offered().items()}
     full |= {e.defined: e.full for e in entries()}
-    full |= {
-        f"{e.full}.{name}": f"{e.full}.{name}" for e in entries() for name in members(e)
-    }
+    for entry in entries():
+        described = docstrings.items(docstring(entry), "Attributes")
+        inside = [f"{entry.full}.{name}" for name in (*members(entry), *described)]
+        full |= dict(zip(inside, inside, strict=True))
     full |= {path: path for path in rooms()}
     short: dict[str, set[str]] = {}
     for path, target in full.items():
