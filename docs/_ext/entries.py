@@ -27,9 +27,10 @@ def targets() -> dict[str, str]:
     """Whatever names one public thing, with its full name: any part of its path from the right that no other has."""
     full = {path: entry.full for path, entry in offered().items()}
     full |= {e.defined: e.full for e in entries()}
-    full |= {
-        f"{e.full}.{name}": f"{e.full}.{name}" for e in entries() for name in members(e)
-    }
+    for entry in entries():
+        described = docstrings.items(docstring(entry), "Attributes")
+        inside = [f"{entry.full}.{name}" for name in (*members(entry), *described)]
+        full |= dict(zip(inside, inside, strict=True))
     full |= {path: path for path in rooms()}
     short: dict[str, set[str]] = {}
     for path, target in full.items():
@@ -149,8 +150,11 @@ def table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
 def page(path: str, module: ModuleType, level: int = 1) -> str:
     """A room: what it is, its names in a table, an entry each, then its own public modules."""
     held = {s: e for s, e in offered().items() if s.rpartition(".")[0] == path}
-    text = [
-        (f"{{py:obj}}`{e.name} <{e.full}>`", docstrings.first(docstring(e)))
+    rows = [
+        (
+            f"{{py:obj}}`{e.name} <{e.full}>`",
+            link(docstrings.first(docstring(e)), path, [e.name]),
+        )
         for e in held.values()
     ]
     about = inspect.getdoc(module) or ""
@@ -158,7 +162,7 @@ def page(path: str, module: ModuleType, level: int = 1) -> str:
         f"{'#' * level} `{path}`",
         directive("module", path, {}, ""),
         docstrings.markdown(about, functools.partial(link, room=path)),
-        table(("name", "what it is"), text),
+        table(("name", "what it is"), rows),
         *(write(entry) for spelling, entry in held.items() if entry.full == spelling),
     ]
     inner = {} if path == PACKAGE else rooms()

@@ -122,6 +122,7 @@ def docstring(entry: Entry) -> str:
     return ""
 
 
+@functools.cache
 def members(entry: Entry) -> dict[str, Any]:
     """The public methods and properties of a class that say what they do, also those of its parents without an entry."""
     if not inspect.isclass(entry.thing):

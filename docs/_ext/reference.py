@@ -43,9 +43,13 @@ def groups() -> str:
 
 
 def classes(module: ModuleType) -> str:
-    """The classes and functions of a room with their first sentences."""
+    """The classes of a room, each with its first sentence, and led to its entry."""
+    found = {
+        n: offered()[f"{module.__name__}.{n}"] for n in names(module) if n[0].isupper()
+    }
     rows = [
-        (f"`{n}`", first_line(getattr(module, n))) for n in names(module) if n[0].isupper()
+        (f"{{py:obj}}`{n} <{entry.full}>`", cell(first_line(entry.thing)))
+        for n, entry in found.items()
     ]
     return table(rows, ("name", "what it does"))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from public import entries, imported
 
+UNIONS = (typing.Union, types.UnionType)
 WIDE = 88  # of a type, where there is a shorter word for it
 
 
@@ -39,19 +40,25 @@ def annotation(value: Any, module: str) -> str:
     """A type in the words of one who reads: last parts of names (`~`, by which Sphinx also finds the whole), `|`."""
     scope = _Scope(module)
     if isinstance(value, str):
+        tree = ast.parse(value, mode="eval").body
+        if isinstance(
+            tree, ast.BinOp
+        ):  # one by one, so that each may have a name of its own
+            sides = (annotation(ast.unparse(s), module) for s in (tree.left, tree.right))
+            return " | ".join(sides)
         try:
             value = eval(value, {}, scope)
         except Exception:  # said for type checkers alone
             return value
-    text = _type(value, module)
+    text = _type(value, scope)
     short = re.sub(r"~[\w.]*\.", "", text)
     if len(short) > WIDE or re.search(r"\b_[a-zA-Z]", short):
         return next((n for n, v in scope.items() if v is value or v == value), text)
     return text
 
 
-def _type(value: Any, module: str) -> str:
-    inner = functools.partial(annotation, module=module)
+def _type(value: Any, scope: _Scope) -> str:
+    inner = functools.partial(annotation, module=scope.module)
     if isinstance(value, list):
         return f"[{', '.join(map(inner, value))}]"
     if value in (None, type(None), ...):
@@ -67,8 +74,13 @@ def _type(value: Any, module: str) -> str:
         return inner(arguments[0])
     if origin is typing.Literal:
         return f"~typing.Literal[{', '.join(map(repr, arguments))}]"
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(map(inner, arguments))
+    if origin in UNIONS:
+        words = [inner(a) for a in arguments]
+        for word, known in scope.items():  # a union that is part of it, and has a name
+            parts = typing.get_args(known) if typing.get_origin(known) in UNIONS else ()
+            if len(parts) > 1 and {*parts} < {*arguments}:
+                words = [word, *(inner(a) for a in arguments if a not in parts)]
+        return " | ".join(words)
     kind = origin or value
     where, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", None)
     name = name or getattr(kind, "__name__", None) or str(kind)
