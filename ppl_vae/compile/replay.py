@@ -36,9 +36,6 @@ class Replay:
 
     Raises:
         CaptureError: it waits for the GPU, or does what cannot be captured.
-
-    References:
-        NVIDIA (2019), Getting started with CUDA graphs, https://developer.nvidia.com/blog/cuda-graphs
     """
 
     def __init__(
