@@ -11,6 +11,7 @@ import inspect
 import threading
 import types
 import weakref
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -240,6 +241,11 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
     seen: set[int] = set()
 
     def walk(name: str, value: Any, depth: int) -> Iterator[tuple[str, nn.Module]]:
+        if isinstance(value, weakref.ProxyTypes):
+            try:
+                value = value.__dir__.__self__  # what it stands for
+            except ReferenceError:
+                return
         if id(value) in seen or depth > 8:
             return
         seen.add(id(value))

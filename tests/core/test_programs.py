@@ -5,6 +5,7 @@ import functools
 import math
 import multiprocessing
 import threading
+import weakref
 
 import pyro
 import pyro.distributions as dist
@@ -102,6 +103,19 @@ def test_modules_are_owned_once():
     net = nn.Linear(D, D)
     program = as_module(lambda x: net(x) + Holder(net).run(x))
     assert len(list(program.parameters())) == 2
+
+
+def test_a_module_behind_a_weak_proxy_is_the_module():
+    """An object may hold one, as a parent that is not to be kept alive; a dead one stands for nothing."""
+    net, gone = nn.Linear(D, D), nn.Linear(D, D)
+    reached = {"net": net, "again": weakref.proxy(net), "gone": weakref.proxy(gone)}
+    del gone
+
+    def program(x):
+        return reached["again"](x)
+
+    found = as_module(program)
+    assert [id(p) for p in found.parameters()] == [id(p) for p in net.parameters()]
 
 
 def test_a_module_is_its_own_program():
