@@ -11,7 +11,6 @@ import inspect
 import threading
 import types
 import weakref
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -241,7 +240,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
     seen: set[int] = set()
 
     def walk(name: str, value: Any, depth: int) -> Iterator[tuple[str, nn.Module]]:
-        if isinstance(value, weakref.ProxyTypes):
+        if type(value) in weakref.ProxyTypes:
             try:
                 value = value.__dir__.__self__  # what it stands for
             except ReferenceError:
