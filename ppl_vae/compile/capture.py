@@ -152,11 +152,18 @@ def _fixed(graph: fx.Graph) -> set[fx.Node]:
             literal = node.target in (aten.lift_fresh_copy.default, aten.lift_fresh.default)
             if all(other in found or (literal and other.op == "get_attr") for other in node.all_input_nodes):
                 found.add(node)
-    while changed := {n for n in found if any(_mutates(u) and u not in found for u in n.users)}:
+    while changed := {m for n in found if any(_mutates(u) and u not in found for u in n.users) for m in (n, _base(n))}:
         while changed:  # with all that is made of them
             found -= changed
             changed = {n for n in found if any(other in changed for other in n.all_input_nodes)}
     return found
+
+
+def _base(node: fx.Node) -> fx.Node:
+    """The node that made the memory which a node gives."""
+    while is_view(node) and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
 
 
 def _draw_standard(graph: fx.Graph, node: fx.Node) -> None:
@@ -189,9 +196,7 @@ def _keep_apart(graph: fx.GraphModule, count: int) -> None:
     for place in range(len(results) - count, len(results)):
         gradient = results[place]
         if gradient is not None:
-            base = gradient
-            while is_view(base):
-                base = base.args[0]
+            base = _base(gradient)
             if base in owned or base.op != "call_function":
                 with graph.graph.inserting_before(output):
                     gradient = graph.graph.call_function(aten.clone.default, (gradient,))

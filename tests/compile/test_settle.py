@@ -14,9 +14,12 @@ def test_what_depends_on_no_input_is_computed_once():
         half = torch.tensor(0.5, dtype=torch.float64).to(x)
         by_input = torch.zeros(3)
         by_input += x.sum()
+        through_a_view = torch.zeros(2, 3)
+        through_a_view[0] += x.sum()
         draw = torch.normal(x, x.abs() + 0.1)
         kept = torch.where(x > 0, x, torch.tensor(-1.0))
-        return [(changed @ x).sum() * half + torch.log(torch.tensor(3.0)) + by_input.sum() + (draw * kept).sum()]
+        first = (changed @ x).sum() * half + torch.log(torch.tensor(3.0))
+        return [first + by_input.sum() + through_a_view.sum() + (draw * kept).sum()]
 
     x = torch.randn(3, 3)
     graph = record(step, [x])
