@@ -185,14 +185,10 @@ class Stepper:
 
     def _compiled(self, recorded: RecordedGradient, batch: Batch, way: StepFunction) -> StepFunction:
         """Verified steps by Inductor, with the update of the parameters where that is Adam's."""
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" or self.updater.groups is None:
             run = attempt("compiled", lambda: recorded.compiled(batch))
             verify(self.original, self.gradient.told(run), [self.original.perturbed(batch)], "compiled")
-            return self._replayed(run, batch, self._by(run))
-        if self.updater.groups is None:
-            run = attempt("compiled", lambda: recorded.compiled(batch))
-            verify(self.original, self.gradient.told(run), [self.original.perturbed(batch)], "compiled")
-            return self._by(run)
+            return self._replayed(run, batch, self._by(run)) if self.device.type == "cuda" else self._by(run)
         limits = self.gradient.clip, self.gradient.clip_value
         step = attempt("compiled", lambda: FusedStep(recorded, self.updater, *limits, batch))
         return self._verified(step, batch, way, "compiled", {"lr": 0.7, "betas": (0.6, 0.4)})
