@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import ArgumentError
 from ppl_vae.nn.heads import positive
 from ppl_vae.nn.mlp import MLP, Activation, check_sizes
 
@@ -23,6 +24,9 @@ def steps(lengths: Tensor, time: int) -> tuple[Any, ...]:
         lengths: number of steps of each datum, `(data,)`; a datum has none after them.
         time: number of steps.
 
+    Raises:
+        ArgumentError: lengths below 0 or above the number of steps, where that can be seen without waiting for a GPU.
+
     Example:
         >>> torch.stack(steps(torch.tensor([3, 1]), 3), 1)
         tensor([[ True,  True,  True],
@@ -31,6 +35,13 @@ def steps(lengths: Tensor, time: int) -> tuple[Any, ...]:
     version = None if lengths.is_inference() else lengths._version  # values that were changed since count anew
     known: Any = getattr(lengths, _STEPS, None)
     if version is None or known is None or known[:2] != (time, version):
+        if type(lengths) is Tensor and lengths.device.type == "cpu" and len(lengths):  # values are known, and at hand
+            least, most = int(lengths.min()), int(lengths.max())
+            if least < 0 or most > time:
+                raise ArgumentError(
+                    f"Got lengths from {least} to {most}, expected 0 to {time}, the steps that x has. Longer ones "
+                    "take an x with more steps: like=(x, lengths)."
+                )
         present = torch.arange(time, device=lengths.device) < lengths.unsqueeze(-1)
         known = (time, version, present.unbind(-1))
         if version is not None:

@@ -9,7 +9,7 @@ from pyro import poutine
 
 import ppl_vae as pv
 from ppl_vae.core.series import series_of
-from ppl_vae.errors import DataError
+from ppl_vae.errors import ArgumentError, DataError
 from ppl_vae.inference_data import _arviz
 
 T, D, L = 8, 3, 2
@@ -177,3 +177,14 @@ def test_the_emission_begins_at_the_training_mean():
 def test_what_is_no_sequence_is_refused():
     with pytest.raises(DataError, match="sequences, \\(time, features\\)"):
         pv.models.StateSpace(pv.datasets.from_arrays(torch.rand(9, 4)).spec)
+
+
+@pytest.mark.parametrize("lengths", [T + 1, 100, -1])
+def test_lengths_that_x_has_no_steps_for_are_refused(lengths):
+    """`generate` gave as many steps as the data have, in silence."""
+    data = pv.datasets.from_arrays(simulated(30))
+    vae = pair(data.spec)
+    pv.prepare(vae, data.train.batch(slice(0, 4)))
+    with pytest.raises(ArgumentError, match=rf"Got lengths from {lengths} to {lengths}, expected 0 to {T}"):
+        pv.generate(vae, 3, given={"lengths": lengths})
+    assert pv.generate(vae, 3, given={"lengths": T}).shape == (3, T, D)
