@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae.compile.adam import Updater, adam, clip_gradients
 from ppl_vae.compile.capture import compiled, record
-from ppl_vae.compile.gradient import RecordedGradient
+from ppl_vae.compile.gradient import RecordedGradient, length
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import CaptureError
 
@@ -42,16 +42,12 @@ class FusedStep:
     ) -> None:
         graph, state = recorded.graph, recorded.state
         self.updater, self.names = updater, tuple(recorded.names)
-        self.weight = weight = next(len(x) for x in batch if x.dim())
+        self.weight = weight = length(batch)
         self._state = state.inputs
         self._members = [[id(p) for p in group.parameters] for group in updater.groups or () if group.parameters]
         self._bind()
         self._bound, self._ready = updater.groups, True
-        trained = [id(p) for p in state.trained.values()]
-        derived = {p for p, gets in zip(trained, recorded.derived, strict=True) if gets}
-        if {p for group in self._members for p in group} != derived:
-            raise CaptureError("the optimizer trains other parameters than get a gradient")
-        members = [[trained.index(p) for p in group] for group in self._members]
+        members = recorded.places(self.groups)
         sizes = [len(state.tensors), *(len(group) for group in members for _ in range(2))]
         sizes += [len(self._steps), len(members), 1, len(batch)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ppl_vae.compile.adam import clip_gradients, total_norm
+from ppl_vae.compile.adam import Group, clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
 from ppl_vae.compile.verify import GRADIENT, CaptureError
@@ -125,6 +125,18 @@ class RecordedGradient:
         results: Any = next(iter(reversed(self.graph.graph.nodes))).args[0]
         return [found is not None for found in results[-len(self._trained) :]]
 
+    def places(self, groups: Sequence[Group]) -> list[list[int]]:
+        """Where the parameters of each group of an optimizer stand among those that may be trained.
+
+        Raises:
+            CaptureError: it trains other parameters than get a gradient.
+        """
+        at = {id(parameter): place for place, parameter in enumerate(self._trained)}
+        found = [[at.get(id(parameter), -1) for parameter in group.parameters] for group in groups]
+        if {place for group in found for place in group} != {i for i, gets in enumerate(self.derived) if gets}:
+            raise CaptureError("the optimizer trains other parameters than get a gradient")
+        return found
+
     def compiled(self, batch: Batch) -> RecordedGradient:
         """The same compiled by Inductor, for batches like this one."""
         return self.by(compiled(self.graph, [*self.state.inputs, *batch]))
@@ -132,6 +144,11 @@ class RecordedGradient:
     def by(self, run: Callable[..., Any]) -> RecordedGradient:
         """The same by what runs the graph in its place."""
         return RecordedGradient(self.gradient, self.graph, self.state, self.names, run)
+
+
+def length(batch: Sequence[Any]) -> int:
+    """The data in a batch."""
+    return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())
 
 
 def laid_out_as(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:

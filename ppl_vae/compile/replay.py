@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from ppl_vae.compile.adam import Updater, clip_gradients
-from ppl_vae.compile.gradient import RecordedGradient, laid_out_as
+from ppl_vae.compile.gradient import RecordedGradient, laid_out_as, length
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import CaptureError
 
@@ -91,16 +91,11 @@ class ReplayedStep:
         limit_value: float | None,
         batch: Sequence[Tensor],
     ) -> None:
-        self.updater, self.names, self.weight = updater, tuple(recorded.names), _weight(batch)
+        self.updater, self.names, self.weight = updater, tuple(recorded.names), length(batch)
         self._bind()
         if not self.groups:
             raise CaptureError("the optimizer is not Adam, or not a plain one")
-        trained = list(recorded.state.trained.values())
-        places = {id(p): place for place, p in enumerate(trained)}
-        members = [[places.get(id(p), -1) for p in group.parameters] for group in self.groups]
-        derived = {place for place, gets in enumerate(recorded.derived) if gets}
-        if {place for group in members for place in group} != derived:
-            raise CaptureError("the optimizer trains other parameters than get a gradient")
+        members, trained = recorded.places(self.groups), list(recorded.state.trained.values())
         device = trained[0].device
         self._rates = [torch.tensor(rate, dtype=torch.float32, device=device) for rate in self._told]
         self._captured = self._memory, self._options()
@@ -149,10 +144,6 @@ class ReplayedStep:
     def _options(self) -> list[Any]:
         """Those of the optimizer that the graph holds for."""
         return [group.options[name] for group in self.groups for name in BAKED]
-
-
-def _weight(batch: Sequence[Tensor]) -> int:
-    return next(len(x) for x in batch if x.dim())
 
 
 def waits_at(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:

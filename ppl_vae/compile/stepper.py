@@ -15,7 +15,7 @@ from ppl_vae.compile.adam import Updater, in_the_middle
 from ppl_vae.compile.capture import held_by
 from ppl_vae.compile.cost import runs_to_pay, steps_to_capture
 from ppl_vae.compile.fused import FusedStep
-from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient
+from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient, length
 from ppl_vae.compile.guard import all_finite
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.replay import Replay, ReplayedStep, waits_at
@@ -242,11 +242,6 @@ class Stepper:
         program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
         told = f"its graph is slower, {1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
         return told if graph > 1.1 * program else ""
-
-
-def length(batch: Batch) -> int:
-    """The data in a batch."""
-    return next(len(part) for part in batch if isinstance(part, Tensor) and part.dim())
 
 
 def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
-from ppl_vae.compile.gradient import Bound
+from ppl_vae.compile.gradient import Bound, length
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.stepper import length
 from ppl_vae.compile.substitute import attempt
 from ppl_vae.compile.verify import CaptureError, compare
 from ppl_vae.core.snapshot import Snapshot

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae import rng
 from ppl_vae.compile.capture import State
-from ppl_vae.compile.gradient import Bound
-from ppl_vae.compile.stepper import length
+from ppl_vae.compile.gradient import Bound, length
 from ppl_vae.compile.substitute import attempt
 from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, numbers, reason
 from ppl_vae.core.snapshot import Snapshot

@@ -22,9 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ppl_vae import rng
 from ppl_vae.compile.adam import Updater, total_norm
-from ppl_vae.compile.gradient import Batch, Gradient, Metrics
+from ppl_vae.compile.gradient import Batch, Gradient, Metrics, length
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.stepper import Stepper, length
+from ppl_vae.compile.stepper import Stepper
 from ppl_vae.core.batch import take
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.run import terms

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ NAME = "my_project"
 
 NEXT = (
     "cd {name}",
-    "python -m pytest",
     "ppl-vae train --config-dir conf experiment={name}",
     "ppl-vae train -m --config-dir conf experiment={name} model.latent_dim=1,2,4 seed=0,1",
+    "python -m pytest    # it comes with: pip install pytest",
 )
 
 
@@ -52,13 +52,8 @@ def _refuse(name: str, folder: Path) -> None:
     """Refuse what is no name of a module, one that Python would take for another, and a folder that holds something."""
     if not name.isidentifier() or keyword.iskeyword(name) or not name.isascii():
         raise UsageError(f"got {name!r}, expected the name of a Python module: letters, digits and _, such as {NAME}")
-    here = [entry for entry in sys.path if entry not in ("", str(folder.parent))]
-    before, sys.path[:] = list(sys.path), here
-    try:
-        taken = find_spec(name) is not None
-    finally:
-        sys.path[:] = before
-    if taken:
+    others = [entry for entry in sys.path if entry not in ("", str(folder.parent))]
+    if name in sys.builtin_module_names or PathFinder.find_spec(name, others) is not None:
         raise UsageError(
             f"{name} is the name of an installed module, which Python would import instead; expected another"
         )
