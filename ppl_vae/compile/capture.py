@@ -110,6 +110,23 @@ def record(
     return traced
 
 
+def recorded(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, State]:
+    """Record what a module gives, without gradient: `(*state.tensors, *batch)` to its results.
+
+    Args:
+        module: takes a batch, gives a tuple of tensors.
+        batch: one batch; the graph holds for its shapes and dtypes.
+    """
+    state = State.of(module)
+    places = [id(t) for t in state.tensors]
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        values = dict(zip(places, inputs[: len(places)], strict=True))
+        return list(call_with(module, values, *inputs[len(places) :]))
+
+    return record(run, [*state.inputs, *batch]), state
+
+
 def settle(graph: fx.GraphModule, device: torch.device) -> None:
     """Take out what a GPU would be waited for in each step: constants made on the CPU, the checks of `torch.normal`.
 

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from ppl_vae.compile.adam import Group, clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
+from ppl_vae.compile.recall import Recorded, kind, layout
 from ppl_vae.compile.verify import GRADIENT, CaptureError
 
 Batch = tuple[Any, ...]
@@ -73,7 +74,25 @@ class Gradient:
         return tell
 
     def recorded(self, batch: Batch) -> RecordedGradient:
-        """Record what the program does with a batch.
+        """What the program does with a batch, recorded.
+
+        Raises:
+            CaptureError: there is more to it than tensors.
+        """
+        return self.by(self.record(batch))
+
+    def by(self, recorded: Recorded) -> RecordedGradient:
+        """The same by a graph, of this program or of one of its kind."""
+        graph, names = recorded
+        state = State.of(Bound(self.vae, self.objective, self.total, self.precision))
+        return RecordedGradient(self, graph, state, list(names))
+
+    def kind(self, batch: Batch) -> Any:
+        """All that programs share which do the same with other tensors, as far as it is known."""
+        return "gradient", kind(self.vae, self.objective), self.total, self.precision, layout(batch)
+
+    def record(self, batch: Batch) -> Recorded:
+        """Record what the program does with a batch, and name its results.
 
         Raises:
             CaptureError: there is more to it than tensors.
@@ -83,8 +102,8 @@ class Gradient:
         if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.parameters.values()):
             raise CaptureError("a hook on a parameter changes its gradient")
         bound = Bound(self.vae, self.objective, self.total, self.precision)
-        graph, state = trace(bound, batch)
-        return RecordedGradient(self, graph, state, ["bound", *bound.names, "grad_norm"])
+        graph, _ = trace(bound, batch)
+        return graph, ("bound", *bound.names, "grad_norm")
 
 
 class RecordedGradient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient, length
 from ppl_vae.compile.guard import all_finite
 from ppl_vae.compile.meter import Meter
+from ppl_vae.compile.recall import Recorded, recalled
 from ppl_vae.compile.replay import Replay, ReplayedStep, waits_at
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
@@ -165,11 +167,16 @@ class Stepper:
 
     def _recorded(self, batch: Batch) -> RecordedGradient:
         """The verified graph of a gradient."""
-        recorded = attempt("captured", lambda: self.gradient.recorded(batch))
-        trials = (self.original.perturbed(batch) for _ in range(2))  # a constant may fit once by chance
-        exact = self.device.type == "cpu"  # on a GPU, sums may be added up in another order each time
-        verify(self.original, self.gradient.told(recorded), trials, "captured", exact=exact)
-        return recorded
+
+        def holds(made: Recorded) -> RecordedGradient:
+            recorded = self.gradient.by(made)
+            trials = (self.original.perturbed(batch) for _ in range(2))  # a constant may fit once by chance
+            exact = self.device.type == "cpu"  # on a GPU, sums may be added up in another order each time
+            verify(self.original, self.gradient.told(recorded), trials, "captured", exact=exact)
+            return recorded
+
+        record = functools.partial(self.gradient.record, batch)
+        return recalled(self.gradient.kind(batch), lambda: attempt("captured", record), holds)
 
     def _compiled_at(self, due: float, recorded: RecordedGradient, batch: Batch, way: StepFunction) -> StepFunction:
         """Compiled steps, which are due now; the way of before, with the reason, where they cannot be had."""

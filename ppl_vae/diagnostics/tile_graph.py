@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 
 from ppl_vae.compile import cost
-from ppl_vae.compile.capture import compiled, record
+from ppl_vae.compile.capture import State, compiled, recorded
 from ppl_vae.compile.kernels.products import takes_onednn, with_onednn
+from ppl_vae.compile.recall import Recorded, kind, layout, recalled
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.data import pair_dtype
@@ -89,6 +90,17 @@ class TileStatistics:
         return TileStatistics(**parts)
 
 
+class _Program(nn.Module):
+    """The statistics of a tile as tensors, by the programs."""
+
+    def __init__(self, vae: "VAE", draw: Callable[..., "Terms"], particles: int) -> None:
+        super().__init__()
+        self.vae, self.draw, self.particles = vae, draw, particles
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
+        return tuple(TileStatistics.of(self.draw(batch, self.particles)).named().values())
+
+
 Tile = Callable[..., TileStatistics]
 """Takes a batch, gives its statistics."""
 
@@ -97,7 +109,7 @@ class Measure:
     """Draws particles of a batch, and gives the pieces.
 
     A Pyro program costs milliseconds a tile beside its arithmetic. So where many tiles of one shape lie ahead, what
-    it does is recorded without Pyro (the weights are constants now), verified, and compiled where that pays; or its
+    it does is recorded without Pyro (once for pairs of a kind), verified, and compiled where that pays; or its
     large products go to oneDNN. See `ppl_vae.compile`: a graph has the bits of the program, the rest agrees to
     rounding.
 
@@ -139,23 +151,27 @@ class Measure:
 
     def _way(self, original: Original, batch: tuple[Any, ...], particles: int, found: TileStatistics) -> Tile:
         """The fastest of what is made of a verified graph and gives the same to rounding; or the program."""
-        names = list(found.named())
+        names, program = tuple(found.named()), _Program(self.vae, self.draw, particles)
+        weights = State.of(program).inputs
 
         def told(run: Callable[..., Any]) -> Callable[[tuple[Any, ...]], dict[str, Tensor]]:
-            return lambda batch: dict(zip(names, run(*batch), strict=True))
+            return lambda batch: dict(zip(names, run(*weights, *batch), strict=True))
 
-        def program(*batch: Any) -> TileStatistics:
-            return self._by_program(batch, particles)
+        def record() -> Recorded:
+            return attempt("captured", lambda: recorded(program, batch))[0], names
+
+        def holds(made: Recorded) -> fx.GraphModule:
+            verify(original, told(made[0]), [original.perturbed(batch)], "captured", exact=True)
+            return made[0]
 
         try:
-            graph = attempt("captured", lambda: record(lambda *batch: list(program(*batch).named().values()), batch))
-            verify(original, told(graph), [original.perturbed(batch)], "captured", exact=True)
+            graph = recalled(("tile", kind(self.vae), particles, names, layout(batch)), record, holds)
         except CaptureError as error:
             self.how = self.how or f"the program: {error}"
-            return program
+            return lambda *batch: self._by_program(batch, particles)
         ways: dict[str, tuple[str, Callable[[], Callable[..., list[Tensor]]]]] = {}
         if self.tiles > cost.runs_to_pay(graph, self.vae.device):
-            ways["its graph, compiled"] = "compiled", lambda: compiled(graph, batch)
+            ways["its graph, compiled"] = "compiled", lambda: compiled(graph, [*weights, *batch])
         if self.vae.device.type == "cpu" and takes_onednn():
             ways["its graph, products by oneDNN"] = "with products by oneDNN", lambda: with_onednn(graph)
         run: Callable[..., Any] = graph
@@ -173,4 +189,4 @@ class Measure:
         else:
             told_of.insert(0, "its graph")
         self.how = self.how or "; ".join(told_of)  # the first shape is that of nearly all tiles
-        return lambda *batch: found.like(run(*batch))
+        return lambda *batch: found.like(run(*weights, *batch))

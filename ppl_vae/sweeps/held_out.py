@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
+from ppl_vae.compile.capture import recorded
 from ppl_vae.compile.gradient import Bound, length
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.substitute import attempt
 from ppl_vae.compile.verify import CaptureError, compare
 from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.sweeps.lane import Lane
-from ppl_vae.sweeps.stack import Program, Stack, recorded
+from ppl_vae.sweeps.stack import Program, Stack
 from ppl_vae.training.isolation import evaluating
 from ppl_vae.training.loop import VALIDATION_SEED, settle, validate
 
@@ -104,7 +105,7 @@ class HeldOut:
             calls = (lane.training.epochs - lane.training.state.epoch) * an_epoch
             value = _Value(Bound(*lane.parts, len(lane.training.train)))
             with evaluating(lane.training.device, VALIDATION_SEED, *lane.parts):
-                graph = attempt("captured", lambda: recorded(value, batch))
+                graph, _ = attempt("captured", lambda: recorded(value, batch))
             program = attempt("stacked", lambda: Program(graph, tensors, batch, calls, shared=True))
             self._programs[shape] = program, ("bound", *value.bound.names)
         return self._programs[shape]

@@ -22,9 +22,9 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
+from ppl_vae.compile.recall import kind
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.lane import Lane
-from ppl_vae.sweeps.stack import kind
 from ppl_vae.sweeps.together import Together
 from ppl_vae.training.fit import Call, fit
 from ppl_vae.training.history import History

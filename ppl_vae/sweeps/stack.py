@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from ppl_vae.compile.capture import State, record, simplify
-from ppl_vae.compile.verify import PLAIN, CaptureError
-from ppl_vae.core.functional import call_with
-from ppl_vae.schedules import Schedule
+from ppl_vae.compile.capture import State, simplify
+from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.noise import Draw, Rows, Streams, lift, rows_by_modules, while_stacking
 
 
@@ -150,39 +148,3 @@ class Program:
             drawn.append([draw(()) for draw in self.lifted])
             streams[run] = torch.default_generator.get_state()
         return drawn[0] if self.shared else [torch.stack(same) for same in zip(*drawn, strict=True)]
-
-
-def recorded(module: nn.Module, batch: Sequence[Tensor]) -> fx.GraphModule:
-    """A graph of what a module gives, without gradient, as `Program` takes it.
-
-    Args:
-        module: takes a batch, gives a tuple of tensors.
-        batch: one batch.
-    """
-    tensors = State.of(module).tensors
-    places = [id(t) for t in tensors]
-
-    def run(*inputs: Tensor) -> list[Tensor]:
-        values = dict(zip(places, inputs[: len(places)], strict=True))
-        return list(call_with(module, values, *inputs[len(places) :]))
-
-    return record(run, [*(t.detach() for t in tensors), *batch])
-
-
-def kind(*parts: Any) -> Any:
-    """All of some modules that runs must share to be stacked: classes, plain numbers, the shapes of their tensors.
-
-    The values of parameters, buffers and schedules are each run's own.
-    """
-    found: list[Any] = []
-    for part in parts:
-        if not isinstance(part, nn.Module):
-            found.append(part)
-            continue
-        for name, module in part.named_modules():
-            numbers = {} if isinstance(module, Schedule) else vars(module)
-            plain = tuple((k, v) for k, v in numbers.items() if isinstance(v, PLAIN))
-            found.append((name, type(module), plain))
-        for name, t in (*part.named_parameters(), *part.named_buffers()):
-            found.append((name, tuple(t.shape), t.dtype, t.device, t.requires_grad))
-    return tuple(found)
