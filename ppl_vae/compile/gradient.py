@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from ppl_vae.compile.adam import Group, clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
-from ppl_vae.compile.recall import Recorded, kind, layout
+from ppl_vae.compile.recall import Recorded
 from ppl_vae.compile.verify import GRADIENT, CaptureError
 
 Batch = tuple[Any, ...]
@@ -86,10 +86,6 @@ class Gradient:
         graph, names = recorded
         state = State.of(Bound(self.vae, self.objective, self.total, self.precision))
         return RecordedGradient(self, graph, state, list(names))
-
-    def kind(self, batch: Batch) -> Any:
-        """All that programs share which do the same with other tensors, as far as it is known."""
-        return "gradient", kind(self.vae, self.objective), self.total, self.precision, layout(batch)
 
     def record(self, batch: Batch) -> Recorded:
         """Record what the program does with a batch, and name its results.

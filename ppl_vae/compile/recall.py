@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ppl_vae.compile.capture import held_by
-from ppl_vae.compile.verify import PLAIN, CaptureError
-from ppl_vae.schedules import Schedule
+from ppl_vae.compile.kind import Kind
+from ppl_vae.compile.verify import CaptureError
 
 aten = torch.ops.aten
 T = TypeVar("T")
@@ -29,29 +29,30 @@ MOST = 16
 Recorded = tuple[fx.GraphModule, tuple[str, ...]]
 """A graph, which reads the state of its program and a batch, with the names of its results."""
 
-_recorded: OrderedDict[str, Recorded] = OrderedDict()
+_recorded: OrderedDict[Any, Recorded] = OrderedDict()
 
 
-def recalled(key: Any, record: Callable[[], Recorded], holds: Callable[[Recorded], T]) -> T:
+def recalled(kind: Kind, also: Any, record: Callable[[], Recorded], holds: Callable[[Recorded], T]) -> T:
     """What is made of the graph of a program: of one that was recorded before, if that holds for it too.
 
     Args:
-        key: all that programs share which have the same graph, as far as that is known.
+        kind: of the program. One with somebody's own code is recorded anew: functions that it calls may have changed.
+        also: what else programs share that have the same graph.
         record: records the program.
         holds: verifies a graph, and makes of it what is wanted.
 
     Raises:
         CaptureError: by `record`, or by `holds` of what it gave.
     """
-    name = repr(key)
-    if name in _recorded:
+    name = kind, also
+    if kind.is_ours and name in _recorded:
         with contextlib.suppress(CaptureError):
             found = holds(_recorded[name])
             _recorded.move_to_end(name)
             return found
     made = record()
     found = holds(made)
-    if _stands_alone(made[0]):
+    if kind.is_ours and _stands_alone(made[0]):
         _recorded[name] = made
         _recorded.move_to_end(name)
         while len(_recorded) > MOST:
@@ -62,25 +63,6 @@ def recalled(key: Any, record: Callable[[], Recorded], holds: Callable[[Recorded
 def forget() -> None:
     """Record all programs anew from now on."""
     _recorded.clear()
-
-
-def kind(*parts: Any) -> Any:
-    """All of some modules that runs must share to be of one kind: classes, plain numbers, the shapes of their tensors.
-
-    The values of parameters, buffers and schedules are each run's own.
-    """
-    found: list[Any] = []
-    for part in parts:
-        if not isinstance(part, nn.Module):
-            found.append(part)
-            continue
-        for name, module in part.named_modules():
-            numbers = {} if isinstance(module, Schedule) else vars(module)
-            plain = tuple((k, v) for k, v in numbers.items() if isinstance(v, PLAIN))
-            found.append((name, type(module), plain))
-        for name, t in (*part.named_parameters(), *part.named_buffers()):
-            found.append((name, tuple(t.shape), t.dtype, t.device, t.requires_grad))
-    return tuple(found)
 
 
 def layout(batch: Sequence[Any]) -> tuple[Any, ...]:

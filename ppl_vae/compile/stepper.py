@@ -18,8 +18,9 @@ from ppl_vae.compile.cost import runs_to_pay, steps_to_capture
 from ppl_vae.compile.fused import FusedStep
 from ppl_vae.compile.gradient import Batch, Gradient, Metrics, RecordedGradient, length
 from ppl_vae.compile.guard import all_finite
+from ppl_vae.compile.kind import kind
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.recall import Recorded, recalled
+from ppl_vae.compile.recall import Recorded, layout, recalled
 from ppl_vae.compile.replay import Replay, ReplayedStep, waits_at
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
@@ -176,7 +177,9 @@ class Stepper:
             return recorded
 
         record = functools.partial(self.gradient.record, batch)
-        return recalled(self.gradient.kind(batch), lambda: attempt("captured", record), holds)
+        also = "gradient", self.gradient.total, self.gradient.precision, layout(batch)
+        program = kind(self.gradient.vae, self.gradient.objective)
+        return recalled(program, also, lambda: attempt("captured", record), holds)
 
     def _compiled_at(self, due: float, recorded: RecordedGradient, batch: Batch, way: StepFunction) -> StepFunction:
         """Compiled steps, which are due now; the way of before, with the reason, where they cannot be had."""

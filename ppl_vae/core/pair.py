@@ -49,6 +49,9 @@ class VAE(nn.Module):
 
     __told__ = "a pair: pv.VAE(model, guide)"
 
+    __found_out__ = ("prepared", "reference_batch", "_awaited", "_ran")
+    """Attributes that hold what was learnt of the programs when they ran, and that tell nothing new of them."""
+
     @checked
     def __init__(
         self,

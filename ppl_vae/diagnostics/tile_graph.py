@@ -10,7 +10,8 @@ from torch import Tensor, fx, nn
 from ppl_vae.compile import cost
 from ppl_vae.compile.capture import State, compiled, recorded
 from ppl_vae.compile.kernels.products import takes_onednn, with_onednn
-from ppl_vae.compile.recall import Recorded, kind, layout, recalled
+from ppl_vae.compile.kind import kind
+from ppl_vae.compile.recall import Recorded, layout, recalled
 from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.data import pair_dtype
@@ -165,7 +166,7 @@ class Measure:
             return made[0]
 
         try:
-            graph = recalled(("tile", kind(self.vae), particles, names, layout(batch)), record, holds)
+            graph = recalled(kind(self.vae), ("tile", particles, names, layout(batch)), record, holds)
         except CaptureError as error:
             self.how = self.how or f"the program: {error}"
             return lambda *batch: self._by_program(batch, particles)

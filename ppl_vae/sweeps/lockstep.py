@@ -22,7 +22,7 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ppl_vae.compile.recall import kind
+from ppl_vae.compile.kind import kind
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.lane import Lane
 from ppl_vae.sweeps.together import Together
@@ -134,14 +134,14 @@ def _call(arguments: Mapping[str, Any]) -> Call:
 
 def _groups(lanes: Sequence[Lane], at_once: int) -> list[list[Lane]]:
     """Runs of one kind, together; a run that has no other of its kind is to be trained alone."""
-    found: dict[str, list[Lane]] = {}
+    found: dict[Any, list[Lane]] = {}
     owners = Counter(t for lane in lanes for t in _tensors(lane))
     for lane in lanes:
         if any(owners[t] > 1 for t in _tensors(lane)):
             lane.alone = "it shares a parameter or buffer (the pair, the objective) with another run"
             continue
         try:
-            found.setdefault(repr(_kind(lane)), []).append(lane)
+            found.setdefault(_kind(lane), []).append(lane)
         except CaptureError as error:
             lane.alone = str(error)
     groups = []
@@ -180,7 +180,7 @@ def _kind(lane: Lane) -> Any:
         raise CaptureError("its data are of several structures")
     if not all(isinstance(x, Tensor) for x in batch):
         raise CaptureError("the batch holds more than tensors")
-    shapes = [(tuple(x.shape), x.dtype) for x in batch]
+    shapes = tuple((tuple(x.shape), x.dtype) for x in batch)
     sizes = training.plan.batch_size, training.per_epoch, len(training.train)
     held_out = None if training.validation is None else len(training.validation)
     return sizes, held_out, shapes, kind(*lane.parts)

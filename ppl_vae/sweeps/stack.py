@@ -18,7 +18,7 @@ class Stack:
     """The parameters and buffers of several modules of one kind, which can be joined into one memory.
 
     Args:
-        states: of the modules, whose tensors have the same names, shapes and dtypes (see `kind`).
+        states: of the modules, whose tensors have the same names, shapes and dtypes (see `compile.kind`).
 
     Raises:
         CaptureError: a tensor that cannot be a row of a stack.

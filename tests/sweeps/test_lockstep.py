@@ -366,12 +366,16 @@ class Counting(Objective):
         return self.inner(vae, batch, total)
 
 
-class Odd(nn.Module):
-    """A model with a number that no module and no buffer knows of, or numpy's noise."""
+HIDDEN: dict[int, float] = {}
 
-    def __init__(self, scale=1.0, noisy=False) -> None:
+
+class Odd(nn.Module):
+    """A model with a number that is held in a list, or by nothing of its own, or with numpy's noise."""
+
+    def __init__(self, scale=1.0, noisy=False, listed=False) -> None:
         super().__init__()
-        self.hidden, self.noisy = [scale], noisy
+        HIDDEN[id(self)] = scale
+        self.listed, self.noisy = [scale if listed else None], noisy
         self.shift = nn.Parameter(torch.zeros(6))
 
     def forward(self, x):
@@ -379,7 +383,7 @@ class Odd(nn.Module):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
             x = x + jitter
-            pyro.sample("x", dist.Normal(self.shift + z.sum(-1, keepdim=True), self.hidden[0]).to_event(1), obs=x)
+            pyro.sample("x", dist.Normal(self.shift + z.sum(-1, keepdim=True), HIDDEN[id(self)]).to_event(1), obs=x)
 
 
 class Narrow(nn.Module):
@@ -400,12 +404,16 @@ class Narrow(nn.Module):
     [
         ([{}, {"batch_size": 25}], "no other run is of its kind"),
         pytest.param([{"objective": Counting}] * 2, "the program changes calls as it runs", marks=pytest.mark.slow),
+        (
+            [{"vae": lambda: odd(1.0, listed=True)}, {"vae": lambda: odd(2.0, listed=True)}],
+            "no other run is of its kind",
+        ),
         ([{"vae": lambda: odd(1.0)}, {"vae": lambda: odd(2.0)}], "differs from the eager one"),
         pytest.param(
             [{"vae": lambda: odd(noisy=True)}] * 2, "random numbers that are not torch's", marks=pytest.mark.slow
         ),
     ],
-    ids=["another batch size", "a count", "a hidden number", "numpy"],
+    ids=["another batch size", "a count", "a number in a list", "a hidden number", "numpy"],
 )
 def test_what_cannot_be_stacked_is_trained_alone_and_told_why(changes, reason):
     def make():
@@ -424,10 +432,10 @@ def test_what_cannot_be_stacked_is_trained_alone_and_told_why(changes, reason):
         assert_equal(outcome.history, mine["vae"], quiet(**other), other["vae"], TOLERANCE[torch.float32])
 
 
-def odd(scale=1.0, noisy=False):
+def odd(scale=1.0, noisy=False, listed=False):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return pv.VAE(Odd(scale, noisy), Narrow())
+        return pv.VAE(Odd(scale, noisy, listed), Narrow())
 
 
 def test_runs_that_share_an_objective_are_trained_one_after_the_other():
