@@ -74,7 +74,7 @@ class Gradient:
         return tell
 
     def recorded(self, batch: Batch) -> RecordedGradient:
-        """What the program does with a batch, recorded.
+        """Record what the program does with a batch, and take the gradient by that.
 
         Raises:
             CaptureError: there is more to it than tensors.

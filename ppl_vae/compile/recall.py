@@ -33,7 +33,7 @@ _recorded: OrderedDict[Any, Recorded] = OrderedDict()
 
 
 def recalled(kind: Kind, also: Any, record: Callable[[], Recorded], holds: Callable[[Recorded], T]) -> T:
-    """What is made of the graph of a program: of one that was recorded before, if that holds for it too.
+    """Make something of the graph of a program: of one that was recorded before, if that holds for it too.
 
     Args:
         kind: of the program. One with somebody's own code is recorded anew: functions that it calls may have changed.
@@ -66,7 +66,7 @@ def forget() -> None:
 
 
 def layout(batch: Sequence[Any]) -> tuple[Any, ...]:
-    """What a graph takes for granted of a batch."""
+    """Tell all that a graph takes for granted of a batch."""
     return tuple((tuple(x.shape), x.stride(), x.dtype, x.device) for x in batch if isinstance(x, Tensor))
 
 
