@@ -2,7 +2,7 @@
 
 Programs of one kind do the same with other tensors. What a graph of one takes for granted must therefore be told in
 full: numbers, texts, tuples, functions with what they close over, the code of classes that somebody wrote. What nobody
-can look into is like nothing else.
+can look into is like nothing but itself.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Kind:
 
     Attributes:
         told: all that was looked at.
-        is_ours: whether all code is of packages, which nobody changes while a process runs.
+        is_ours: whether all that it holds was looked at, and all code is of packages, which nobody changes while a
+            process runs.
     """
 
     told: Any
@@ -81,8 +82,28 @@ def kind(*parts: Any) -> Kind:
     try:
         told: Any = tuple(map(look, parts))
     except Exception:  # of somebody's attributes: they are not to be looked at
-        told = object()
+        told = look.unlike(parts)
     return Kind(told, look.is_ours)
+
+
+def fingerprint(*parts: Any) -> Any:
+    """All that a graph which was recorded of modules takes for granted: their kind, and where their tensors lie."""
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    return kind(*parts), [(id(t), t.data_ptr()) for t in tensors if not nn.parameter.is_lazy(t)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Itself:
+    """A value that nobody can look into: it equals itself."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 class _Look:
@@ -112,7 +133,7 @@ class _Look:
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            return self._layout(value), _digest(value)
+            return self._layout(value), self._values(value)
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Mapping):
@@ -139,7 +160,7 @@ class _Look:
         if _is_python(type(value)) and type(value) is not object:
             slots = [n for c in type(value).__mro__ for n in vars(c).get("__slots__", ()) if hasattr(value, n)]
             return self({**{n: getattr(value, n) for n in slots}, **getattr(value, "__dict__", {})})
-        return object()
+        return self.unlike(value)
 
     def _module(self, module: nn.Module) -> Any:
         held = vars(module)
@@ -155,6 +176,18 @@ class _Look:
     def _layout(self, tensor: Tensor) -> Any:
         place = self._seen.setdefault(id(tensor), (len(self._seen), tensor))[0]  # one tensor may have several names
         return place, tuple(tensor.shape), tensor.dtype, str(tensor.device), tensor.requires_grad
+
+    def _values(self, tensor: Tensor) -> Any:
+        """Of a tensor that no graph is given."""
+        if tensor.device.type == "meta" or tensor.numel() * tensor.element_size() > LARGEST:
+            return self.unlike(tensor)
+        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return hashlib.sha1(values.tobytes()).digest()
+
+    def unlike(self, value: Any) -> Any:
+        """The value itself."""
+        self.is_ours = False
+        return _Itself(value)
 
     def _function(self, function: types.FunctionType) -> Any:
         if not _of_packages(function):
@@ -179,11 +212,3 @@ def _of_packages(owner: Any) -> bool:
 def _is_python(cls: type) -> bool:
     """True if nothing of an object lies where Python does not see it."""
     return all(c is object or c.__flags__ & _PYTHON for c in cls.__mro__)
-
-
-def _digest(tensor: Tensor) -> Any:
-    """The values of a tensor that is no parameter or buffer."""
-    if tensor.device.type == "meta" or tensor.numel() * tensor.element_size() > LARGEST:
-        return object()
-    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha1(values.tobytes()).digest()

@@ -66,27 +66,30 @@ def _largest(values: Tensor) -> float:
 
 
 def numbers(*parts: Any) -> dict[str, Any]:
-    """The plain numbers, flags and texts that modules hold as attributes: a graph holds for these alone."""
+    """The plain values, and containers of nothing else, that modules hold as attributes: no graph changes them."""
     return {
-        f"{name}.{key}": value
+        f"{name}.{key}": told
         for part in parts
         if isinstance(part, nn.Module)
         for name, module in part.named_modules()
         for key, value in vars(module).items()
-        if isinstance(value, PLAIN)
+        if key not in getattr(type(module), "__found_out__", ()) and (told := _plain(value)) is not _OTHER
     }
 
 
-def fingerprint(*parts: Any) -> Any:
-    """All of modules that a graph takes for granted: `numbers`, and where tensors lie and whether they are trained."""
-    tensors = [
-        (name, id(t), t.data_ptr(), t.shape, t.dtype, t.requires_grad)
-        for part in parts
-        if isinstance(part, nn.Module)
-        for name, t in (*part.named_parameters(), *part.named_buffers())
-        if not nn.parameter.is_lazy(t)
-    ]
-    return numbers(*parts), tensors
+_OTHER = object()
+
+
+def _plain(value: Any) -> Any:
+    """The value, a copy of a container; `_OTHER` for what holds anything but plain values."""
+    if isinstance(value, PLAIN):
+        return value
+    if not isinstance(value, (tuple, list, set, dict)):
+        return _OTHER
+    told = [_plain(part) for part in (value.items() if isinstance(value, dict) else value)]
+    if any(part is _OTHER for part in told):
+        return _OTHER
+    return type(value), frozenset(map(repr, told)) if isinstance(value, set) else tuple(told)
 
 
 def reason(error: Exception) -> str:

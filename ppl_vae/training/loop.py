@@ -16,8 +16,8 @@ import torch
 
 from ppl_vae.compile.gradient import length
 from ppl_vae.compile.guard import Guard, all_finite
+from ppl_vae.compile.kind import fingerprint
 from ppl_vae.compile.meter import Meter
-from ppl_vae.compile.verify import fingerprint
 from ppl_vae.core.run import terms
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import PplVaeError

@@ -129,10 +129,12 @@ def test_kinds_are_equal_exactly_where_all_that_is_held_is_equal():
     assert len(found) > 300
 
 
-def test_what_nobody_can_look_into_is_like_nothing_else():
-    assert kind(holding(np.random.default_rng(0))) != kind(holding(np.random.default_rng(0)))
-    net = holding(iter([1]))
-    assert kind(net) != kind(net)
+@pytest.mark.parametrize("make", [lambda: np.random.default_rng(0), lambda: iter([1]), lambda: torch.empty(2**24 + 1)])
+def test_what_nobody_can_look_into_is_like_nothing_but_itself(make):
+    assert kind(holding(make())) != kind(holding(make()))
+    net = holding(make())
+    assert kind(net) == kind(net)
+    assert not kind(net).is_ours
 
 
 def test_hooks_tell_kinds_apart():
