@@ -28,6 +28,7 @@ class Lane:
         error: what ended it, if not its end.
         alone: why it is trained alone; empty where it is not.
         ended: whether its history is closed.
+        described: how it would take its steps alone; empty until it was one of a stack.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Lane:
     error: BaseException | None = None
     alone: str = ""
     ended: bool = False
+    described: str = ""
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -199,6 +199,8 @@ def _train_alone(lane: Lane, settings: dict[str, Any], say: Callable[[str], obje
         if lane.training.signals.pending is not None:
             interrupt(lane.training, unsaved=True)
         say(f"run {lane.number}: trained alone: {lane.alone}")
+        if lane.described:
+            lane.stepper.description = lane.described
         run(lane.training, None if told else False)
         lane.end()
 

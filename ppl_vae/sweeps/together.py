@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppl_vae import rng
 from ppl_vae.compile.capture import State
 from ppl_vae.compile.gradient import Bound, length
+from ppl_vae.compile.kind import kind
 from ppl_vae.compile.substitute import attempt
 from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, numbers, reason
 from ppl_vae.core.snapshot import Snapshot
@@ -48,7 +49,7 @@ class Together:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes, self.stacked, self.refused = list(lanes), len(lanes), list[Lane]()
-        first = lanes[0].training
+        first, self._kind = lanes[0].training, kind(*lanes[0].parts)
         states = [State.of(Bound(*lane.parts, len(first.train))) for lane in lanes]
         self.stack = Stack(states)
         self._parameters = [list(state.trained.values()) for state in states]
@@ -227,8 +228,11 @@ class Together:
         saves = (now - self._saved) * SAVING >= self._saving
         for lane in (self.lanes[place] for place in left):
             with lane.turn():
+                lane.described = lane.described or lane.stepper.description
                 lane.stepper.description = f"batched: one program for {self.stacked} runs"
                 end_epoch(lane.training, lambda: share, validations.get(lane.number), saves=saves)
+            if lane.training.callbacks and kind(*lane.parts) != self._kind:
+                lane.alone = "a callback has changed more than values of its tensors"
         for lane in self.live:
             if is_done(lane.training):
                 with lane.turn():

@@ -438,6 +438,45 @@ def odd(scale=1.0, noisy=False, listed=False):
         return pv.VAE(Odd(scale, noisy, listed), Narrow())
 
 
+class Scaled(Narrow):
+    """A guide with a number, a list and weights that a callback may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature, self.scales = 1.0, [1.0]
+
+    def forward(self, x):
+        super().forward(x * self.temperature * self.scales[0])
+
+
+def cooled(guide):
+    guide.temperature *= 0.5
+
+
+def stretched(guide):
+    guide.scales[0] *= 1.5
+
+
+def moved(guide):
+    for parameter in guide.parameters():
+        parameter.data = parameter.data * 0.9
+
+
+@pytest.mark.parametrize(("change", "alone"), [(cooled, True), (stretched, True), (moved, False)])
+def test_what_callbacks_change_counts_from_then_on(change, alone):
+    def make(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            vae = pv.VAE(Odd(1.0), Scaled())
+        return run(seed, epochs=3, vae=vae, callbacks=[lambda row: change(vae.guide)])
+
+    runs, others = [make(seed) for seed in range(2)], [make(seed) for seed in range(2)]
+    for outcome, mine, other in zip(fit_together(runs), runs, others, strict=True):
+        assert outcome.alone == ("a callback has changed more than values of its tensors" if alone else "")
+        assert outcome.history.compiled.startswith("eager" if alone else "batched")
+        assert_equal(outcome.history, mine["vae"], quiet(**other), other["vae"], TOLERANCE[torch.float32])
+
+
 def test_runs_that_share_an_objective_are_trained_one_after_the_other():
     objective = pv.objectives.ELBO(beta=pv.schedules.linear(0.0, 1.0, over=9))
     runs = [run(n, epochs=2, objective=objective) for n in range(2)]
