@@ -332,6 +332,40 @@ def test_modules_that_a_module_borrows_are_owned():
         assert not torch.equal(net.weight, before)
 
 
+NOTEBOOK = """
+class Guide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.scale = torch.nn.Linear(3, 3), torch.nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        def loc():
+            return self.encoder(x)
+
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(loc(), self.scale.exp()).to_event(1))
+
+
+def function(x):
+    return settings.encoder(x)
+
+
+encoder = torch.nn.Linear(3, 3)
+scale = torch.nn.Linear(7, 7)
+"""
+
+
+def test_a_global_of_an_attributes_name_is_no_part_of_a_program():
+    """As in a notebook, where networks are tried by the names that they will have in a class."""
+    made = {"torch": torch, "pyro": pyro, "dist": dist, "settings": functools.partial(print)}
+    exec(NOTEBOOK, made)
+    guide = made["Guide"]()
+    vae = pv.VAE(model, guide)
+    assert vae.guide is guide
+    assert {name for name, _ in vae.guide.named_parameters()} == {"encoder.weight", "encoder.bias", "scale"}
+    assert not list(as_module(made["function"]).parameters())
+
+
 NAMELESS = """
 class Linear(torch.nn.Module):
     def __init__(self):
