@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.compile.verify import PLAIN
+from ppl_vae.core.plain import PLAIN
 from ppl_vae.frames import LIBRARIES
 from ppl_vae.schedules import Schedule
 

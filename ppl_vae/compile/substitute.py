@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
-from ppl_vae.compile.verify import CaptureError, compare, numbers, reason
+from ppl_vae.compile.verify import CaptureError, compare, reason
+from ppl_vae.core.plain import numbers
 from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.schedules import Schedule
 

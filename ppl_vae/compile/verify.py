@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.frames import FAMILIES, place_of
 
 GRADIENT = "the gradient of "
-PLAIN = (bool, int, float, str, type(None))
 
 
 class CaptureError(Exception):
@@ -63,33 +61,6 @@ def _largest(values: Tensor) -> float:
     """The largest finite size."""
     sizes = values.abs().nan_to_num(0.0, posinf=0.0)
     return float(sizes.max()) if sizes.numel() else 0.0
-
-
-def numbers(*parts: Any) -> dict[str, Any]:
-    """The plain values, and containers of nothing else, that modules hold as attributes: no graph changes them."""
-    return {
-        f"{name}.{key}": told
-        for part in parts
-        if isinstance(part, nn.Module)
-        for name, module in part.named_modules()
-        for key, value in vars(module).items()
-        if key not in getattr(type(module), "__found_out__", ()) and (told := _plain(value)) is not _OTHER
-    }
-
-
-_OTHER = object()
-
-
-def _plain(value: Any) -> Any:
-    """The value, a copy of a container; `_OTHER` for what holds anything but plain values."""
-    if isinstance(value, PLAIN):
-        return value
-    if not isinstance(value, (tuple, list, set, dict)):
-        return _OTHER
-    told = [_plain(part) for part in (value.items() if isinstance(value, dict) else value)]
-    if any(part is _OTHER for part in told):
-        return _OTHER
-    return type(value), frozenset(map(repr, told)) if isinstance(value, set) else tuple(told)
 
 
 def reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ class VAE(nn.Module):
 
     __told__ = "a pair: pv.VAE(model, guide)"
 
-    __found_out__ = ("prepared", "reference_batch", "_awaited", "_ran")
+    __found_out__ = ("prepared", "moving", "reference_batch", "_awaited", "_ran")
     """Attributes that hold what was learnt of the programs when they ran, and that tell nothing new of them."""
 
     @checked
@@ -72,6 +72,7 @@ class VAE(nn.Module):
             {re.sub(r"\W", "_", n): e for n, e in self.estimators.items() if isinstance(e, nn.Module)}
         )
         self.prepared: dict[Any, Any] = {}  # what `prepare` learnt, under all that it depends on
+        self.moving: set[str] = set()  # attributes that the programs change as they run
         self.reference_batch: tuple[Any, ...] | None = None  # the first data that the pair has seen
         self._awaited: dict[str, Tensor] = {}
         self._ran: set[str] = set()

@@ -13,6 +13,7 @@ from ppl_vae.core.assign import assign
 from ppl_vae.core.batch import batch_length, structure, take
 from ppl_vae.core.data import take_batch
 from ppl_vae.core.particles import Runner, choose, own_noise, released_strategy
+from ppl_vae.core.plain import numbers
 from ppl_vae.core.plates import probe, unchanged
 from ppl_vae.core.prepared import Mode, Prepared
 from ppl_vae.core.programs import exclusive
@@ -26,6 +27,9 @@ from ppl_vae.estimators.baselines import Neural
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
+KNOWN = 64
+"""Ways to run a pair that are kept: a number that moves from epoch to epoch would add one with each."""
+
 
 @exclusive
 @checked
@@ -33,8 +37,9 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
     """Learn once how a pair is run: its parameters, its data plate, and how its particles are drawn.
 
     What is learnt is one frozen value. It is kept per structure of a batch (labelled and unlabelled ones, sequences of
-    another length), estimators, mode, and training or evaluation mode of every module, since it may differ between
-    them. `terms` and `fit` call this when needed. It leaves random number generators and buffers as they were.
+    another length), estimators, mode, and plain values that modules hold (such as training or evaluation mode), since
+    it may differ between them. `terms` and `fit` call this when needed. It leaves random number generators and buffers
+    as they were.
 
     Args:
         vae: The pair.
@@ -48,6 +53,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
     if known is None:
         known = vae.prepared.get((key, "estimate"))
         if known is None:
+            before = numbers(vae)
             with unchanged(vae):
                 plates, guide, model = probe(vae, batch)
                 require_shapes(guide, model)
@@ -56,9 +62,13 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
                     for module in vae.modules():
                         if isinstance(module, Neural):
                             module.predict(batch)  # lazy networks take their size before an optimizer sees them
+            after = numbers(vae)
+            vae.moving |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
             # What the first run has made (parameters, networks' sizes) is a part of the key no more.
             key = _key(vae, batch)
             vae.prepared[key, "estimate"] = known
+            while len(vae.prepared) > KNOWN:
+                del vae.prepared[next(iter(vae.prepared))]
             if vae.reference_batch is None:
                 vae.reference_batch = _reference(batch) if known.plates.takes_any else batch
         if mode != "estimate":
@@ -84,10 +94,10 @@ def prepare_released(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> 
 
 
 def _key(vae: "VAE", batch: tuple[Any, ...]) -> Any:
-    """All that what is learnt depends on, beside the programs themselves."""
-    modes = bytes(module.training for module in vae.modules())
+    """All that what is learnt depends on, beside the programs' code: modes and other plain values, too."""
     estimators = tuple((name, id(e)) for name, e in vae.estimators.items())
-    return structure(batch), modes, estimators, vae.data_plate
+    held = tuple((name, value) for name, value in numbers(vae).items() if name not in vae.moving)
+    return structure(batch), estimators, vae.data_plate, held
 
 
 def _reference(batch: tuple[Any, ...]) -> tuple[Any, ...]:

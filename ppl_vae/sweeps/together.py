@@ -17,7 +17,8 @@ from ppl_vae.compile.capture import State
 from ppl_vae.compile.gradient import Bound, length
 from ppl_vae.compile.kind import kind
 from ppl_vae.compile.substitute import attempt
-from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, numbers, reason
+from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, reason
+from ppl_vae.core.plain import numbers
 from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.sweeps.held_out import HeldOut
 from ppl_vae.sweeps.lane import Lane
