@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ppl_vae.reports import figures as draw
-from ppl_vae.reports.figures.images import tile
-from ppl_vae.reports.style import CLASSES, LINES, render, save_figure
+from ppl_vae import plots as draw
+from ppl_vae.plots.images import tile
+from ppl_vae.plots.latents import principal_components
+from ppl_vae.plots.style import CLASSES, LINES, render, save_figure
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((13, 1, 8, 8))
@@ -32,8 +33,8 @@ CASES = {
     "curves": lambda: draw.learning_curves(ROWS),
     "one epoch, nothing but a bound": lambda: draw.learning_curves([{"epoch": 1, "train/elbo": -3.0}]),
     "curves with gaps": lambda: draw.learning_curves([*ROWS, {"epoch": 6, "train/elbo": float("nan")}]),
-    "samples": lambda: draw.samples_grid(IMAGES),
-    "one sample in colour": lambda: draw.samples_grid(RNG.random((1, 3, 5, 7))),
+    "samples": lambda: draw.image_grid(IMAGES),
+    "one sample in colour": lambda: draw.image_grid(RNG.random((1, 3, 5, 7))),
     "reconstructions": lambda: draw.reconstructions(IMAGES, IMAGES, columns=5),
     "traversals": lambda: draw.traversals(RNG.random((2, 5, 1, 8, 8)), np.linspace(-2, 2, 5), ["a", "b"]),
     "map by class": lambda: draw.latent_map(RNG.normal(size=(50, 4)), np.arange(50) % 3, ["a", "b", "c"]),
@@ -94,7 +95,7 @@ def test_tile_puts_images_in_reading_order():
 
 def test_principal_components_are_those_of_the_covariance():
     points = RNG.normal(size=(200, 3)) @ np.diag([3.0, 2.0, 0.1]) + 5
-    projected, explained = draw.principal_components(points)
+    projected, explained = principal_components(points)
     values = np.sort(np.linalg.eigvalsh(np.cov(points.T)))[::-1]
     np.testing.assert_allclose(projected.var(0, ddof=1), values[:2])
     np.testing.assert_allclose(explained, values[:2] / values.sum())

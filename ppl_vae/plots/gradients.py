@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ppl_vae.reports.style import BLUE, INK, LINES, MUTED, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, LINES, MUTED, grid_lines, new_figure, styled
 
 
 @styled

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ppl_vae.reports.style import BLUE, INK, LINES, MUTED, ORANGE, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, LINES, MUTED, ORANGE, VERMILION, grid_lines, new_figure, styled
 
 
 @styled

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ppl_vae.reports.style import BLUE, INK, MUTED, ORANGE, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, MUTED, ORANGE, grid_lines, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.predictive_checks import predictive_checks
 from ppl_vae.guides import Amortized, BottomUp, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
 from ppl_vae.models import Hierarchical, SemiSupervised
-from ppl_vae.reports.gallery import Pixels, encodings, gallery
+from ppl_vae.plots.of_pair import Pixels, encodings, gallery
 from tests import oracles
 
 
@@ -123,7 +123,7 @@ def test_units_are_traversed_inside_their_support(monkeypatch):
     """Each through its own quantiles: increasing, positive, another range for each."""
     seen = {}
     monkeypatch.setattr(
-        "ppl_vae.reports.figures.feature_traversals", lambda means, values, *_: seen.update(values=values) or Figure()
+        "ppl_vae.plots.feature_traversals", lambda means, values, *_: seen.update(values=values) or Figure()
     )
     x = torch.poisson(torch.tensor([0.5, 3.0, 20.0]).expand(200, 3), generator=torch.Generator().manual_seed(0))
     found = gallery(gamma_pair(), x)
@@ -156,12 +156,12 @@ def test_units_of_a_simplex_make_room_for_one_another(monkeypatch):
 
 @pytest.mark.parametrize("name", ["samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"])
 def test_a_figure_that_fails_says_so_and_the_others_stand(images, monkeypatch, name):
-    functions = {"samples": "samples_grid"}
+    functions = {"samples": "image_grid"}
 
     def broken(*_, **__):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr(f"ppl_vae.reports.figures.{functions.get(name, name)}", broken)
+    monkeypatch.setattr(f"ppl_vae.plots.{functions.get(name, name)}", broken)
     found = gallery(*images)
     everything = {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
     assert set(found.figures) == everything - {name}

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from ppl_vae.reports.style import BLUE, LINES, MUTED, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, LINES, MUTED, VERMILION, grid_lines, new_figure, styled
 
 _MOST = 12
 

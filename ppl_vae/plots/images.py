@@ -1,6 +1,6 @@
 """Pictures of images: samples, reconstructions, traversals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
-from ppl_vae.reports.style import FAINT, INK, MUTED, new_figure, picture, styled
+from ppl_vae.errors import ArgumentError
+from ppl_vae.plots.style import FAINT, INK, MUTED, new_figure, picture, styled
 
 _WHITE = 1.0
 
@@ -49,8 +50,17 @@ def _gap(images: NDArray[Any]) -> int:
 
 
 @styled
-def samples_grid(images: ArrayLike, columns: int | None = None, title: str = "Samples from the model") -> Figure:
-    """Draw images `(n, C, H, W)` in [0, 1] on a grid, as square as it gets."""
+def image_grid(images: ArrayLike, columns: int | None = None, title: str = "") -> Figure:
+    """Draw images on a grid, as square as it gets.
+
+    Args:
+        images: `(n, C, H, W)` in [0, 1]; C is 1 for ink on paper, 3 for colours.
+        columns: images in a row.
+        title: what they are.
+
+    >>> image_grid(np.zeros((6, 1, 8, 8)), title="Means of p(x | z)").axes[0].get_title(loc="left")
+    'Means of p(x | z)'
+    """
     images = np.asarray(images, dtype=np.float64)
     columns = columns or int(np.ceil(np.sqrt(len(images) * 2.2)))
     sheet = tile(images, columns, _gap(images))
@@ -63,32 +73,67 @@ def samples_grid(images: ArrayLike, columns: int | None = None, title: str = "Sa
 
 
 @styled
-def reconstructions(data: ArrayLike, reconstructed: ArrayLike, columns: int = 12) -> Figure:
-    """Draw data `(n, C, H, W)` in rows, each above the mean of p(x | z) for z ~ q(z | x)."""
-    data, reconstructed = (np.asarray(a, dtype=np.float64) for a in (data, reconstructed))
-    columns = min(columns, len(data))
-    bands = -(-len(data) // columns)
+def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> Figure:
+    """Draw several images of each datum below one another, in named rows.
+
+    Args:
+        rows: by name, images `(n, C, H, W)` in [0, 1], of the same data in the same order.
+        columns: data beside one another; more follow below.
+        title: what they are.
+
+    >>> x = np.zeros((3, 1, 8, 8))
+    >>> figure = image_rows({"x": x, "E[x | z]": x})
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['x', 'E[x | z]']
+    """
+    if not rows:
+        raise ArgumentError("Got no rows, expected images by name: {'x': x}.")
+    given = {name: np.asarray(images, dtype=np.float64) for name, images in rows.items()}
+    shapes = {images.shape[2:] for images in given.values()}
+    if len({len(images) for images in given.values()}) > 1 or len(shapes) > 1:
+        told = ", ".join(f"{name} {images.shape}" for name, images in given.items())
+        raise ArgumentError(f"Got rows of {told}, expected as many images of one size in each: those of the same data.")
+    count = len(next(iter(given.values())))
+    columns = max(1, min(columns, count))
+    channels = max(images.shape[1] for images in given.values())
+    bands = max(1, -(-count // columns))
     sheets = []
     for band in range(bands):
         part = slice(band * columns, (band + 1) * columns)
-        sheets.append(
-            tile(
-                np.concatenate([_pad(data[part], columns), _pad(reconstructed[part], columns)]),
-                columns,
-                _gap(data),
-            )
-        )
-    width = 8.8
+        padded = [_pad(np.repeat(i, channels // i.shape[1], 1)[part], columns) for i in given.values()]
+        sheets.append(tile(np.concatenate(padded), columns, _gap(padded[0])))
+    width = min(8.8, 0.9 * columns + 1.2)
     ratio = sheets[0].shape[1] / sheets[0].shape[2]
-    figure = new_figure(width, bands * (width * ratio + 0.12) + 0.35)
+    figure = new_figure(width, bands * ((width - 0.8) * ratio + 0.12) + 0.35)
     for band, (axes, sheet) in enumerate(zip(figure.subplots(bands, 1, squeeze=False)[:, 0], sheets, strict=True)):
         _show(axes, sheet)
-        height = sheet.shape[1]
-        axes.set_yticks([height * 0.25, height * 0.75], ["data", "model"], color=MUTED, fontsize=8)
+        height = sheet.shape[1] / len(given)
+        places = [height * (i + 0.5) for i in range(len(given))]
+        axes.set_yticks(places, list(given), color=MUTED, fontsize=8)
         axes.tick_params(length=0)
         if band == 0:
-            axes.set_title("Data above their reconstructions")
+            axes.set_title(title)
     return figure
+
+
+def reconstructions(
+    data: ArrayLike, reconstructed: ArrayLike, source: ArrayLike | None = None, columns: int = 12
+) -> Figure:
+    """Draw data, each above the mean of p(x | z) for z ~ q(z | x).
+
+    Args:
+        data: x as the model sees it, `(n, C, H, W)` in [0, 1].
+        reconstructed: of each datum.
+        source: what x was made from, where that is something else: grey images that are binarized.
+        columns: data beside one another.
+
+    >>> x = np.zeros((3, 1, 8, 8))
+    >>> [label.get_text() for label in reconstructions(x, x, x).axes[0].get_yticklabels()]
+    ['source', 'datum x', 'mean of p(x | z)']
+    """
+    rows = {} if source is None else {"source": source}
+    rows |= {"datum x": data, "mean of p(x | z)": reconstructed}
+    return image_rows(rows, columns, "Data and their reconstructions")
 
 
 def _pad(images: NDArray[Any], count: int) -> NDArray[Any]:
@@ -109,6 +154,7 @@ def traversals(
     names: Sequence[str],
     note: str = "",
     axis: str = "value of the unit",
+    rows: str = "unit",
 ) -> Figure:
     """Draw what one latent unit after the other does to the mean image.
 
@@ -118,6 +164,11 @@ def traversals(
         names: a name per unit.
         note: what the other units are held at.
         axis: what the values are.
+        rows: what the names are of.
+
+    >>> figure = traversals(np.zeros((2, 3, 1, 8, 8)), [-1.0, 0.0, 1.0], ["z[0]", "z[1]"])
+    >>> figure.axes[0].get_xlabel()
+    'value of the unit'
     """
     images, told = np.asarray(images, dtype=np.float64), np.asarray(values).tolist()
     units, steps = images.shape[:2]
@@ -135,4 +186,5 @@ def traversals(
     axes.tick_params(length=0)
     axes.set_title("Latent traversals")
     axes.set_xlabel(axis + (f"; {note}" if note else ""), color=MUTED)
+    axes.set_ylabel(rows, color=MUTED)
     return figure

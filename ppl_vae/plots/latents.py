@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from ppl_vae.reports.style import BLUE, CLASSES, INK, MUTED, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, CLASSES, INK, MUTED, VERMILION, grid_lines, new_figure, styled
 
 
 def principal_components(points: ArrayLike, count: int = 2) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

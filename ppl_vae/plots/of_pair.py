@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import constraints
 
+from ppl_vae import plots as draw
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import generate, of_data
 from ppl_vae.core.predict import expected_values
@@ -21,7 +22,6 @@ from ppl_vae.datasets.columns import value_names
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
-from ppl_vae.reports import figures as draw
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -97,7 +97,7 @@ def gallery(
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)
         new = of_data(new, x[0]) if isinstance(new, dict) else new
         if pixels.is_image:
-            result.figures["samples"] = draw.samples_grid(pixels(new))
+            result.figures["samples"] = draw.image_grid(pixels(new))
         else:
             drawn = pixels(new)
             drawn = drawn[~np.isnan(drawn).any(-1)]  # not what is after the end of a sequence

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ppl_vae.diagnostics.calibration import central_coverage, ecdf_difference, grid, simultaneous_band
-from ppl_vae.reports.style import BLUE, INK, MUTED, SKY, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, MUTED, SKY, VERMILION, grid_lines, new_figure, styled
 
 
 @styled
