@@ -1,6 +1,6 @@
 """Learning curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,28 +13,35 @@ from ppl_vae.plots.style import BLUE, INK, LINES, MUTED, ORANGE, VERMILION, grid
 
 
 @styled
-def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(rows: Any) -> Figure:
     """Draw the bound, its two parts and the schedule against epochs.
 
     Args:
-        rows: the lines of `metrics.jsonl`: `epoch`, `train/elbo`, `validation/elbo`, `validation/kl/<site>`,
-            `validation/log_likelihood`, `lr`, `beta`, all but `epoch` optional; nats per datum.
+        rows: a `History`, or the lines of `metrics.jsonl`: `epoch`, `train/elbo`, `validation/elbo`,
+            `validation/kl/<site>`, `validation/log_likelihood`, `lr`, `beta`, all but `epoch` optional; nats per datum.
 
     Returns:
-        A figure with one panel for the bound, one for its parts where known, and one for the schedule where
-        anything changed.
+        A figure with a panel for the bound, one for the reconstruction and one for the KL where they are known, and one
+        for the schedule where anything changed.
+
+    >>> rows = [{"epoch": e, "validation/log_likelihood": -9.0, "validation/kl/z": 2.0} for e in (1, 2)]
+    >>> [axes.get_title(loc="left") for axes in learning_curves(rows).axes]
+    ['Evidence lower bound', 'Reconstruction', 'KL']
     """
+    rows = getattr(rows, "rows", rows)
     kl = sorted({key for row in rows for key in row if key.startswith("validation/kl/")})
     varying = [key for key in ("beta", "lr") if len(set(_column(rows, key)[1])) > 1]
-    has_parts = bool(kl) or len(_column(rows, "validation/log_likelihood")[0]) > 0
-    panels = 1 + has_parts + bool(varying)
-    figure = new_figure(3.7 * panels + 0.6, 3.1)
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    _bound(axes.pop(0), rows)
-    if has_parts:
-        _parts(axes.pop(0), rows, kl)
+    panels: list[Callable[[Axes], None]] = [lambda axes: _bound(axes, rows)]
+    if len(_column(rows, "validation/log_likelihood")[0]):
+        panels.append(lambda axes: _reconstruction(axes, rows))
+    if kl:
+        panels.append(lambda axes: _kl(axes, rows, kl))
     if varying:
-        _schedule(axes.pop(0), rows, varying)
+        panels.append(lambda axes: _schedule(axes, rows, varying))
+    columns = 2 if len(panels) == 4 else len(panels)
+    figure = new_figure(3.7 * columns + 0.6, 3.1 * (len(panels) // columns))
+    for draw, axes in zip(panels, figure.subplots(len(panels) // columns, columns, squeeze=False).flat, strict=True):
+        draw(axes)
     return figure
 
 
@@ -62,12 +69,7 @@ def _bound(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             axes.plot(epoch, value, color=color, linestyle=style, label=label, marker=marker)
             drawn.append(value)
     _finish(axes, "Evidence lower bound", "nats per datum")
-    if drawn:
-        # The first epochs fall off the edge of a useful scale: show what happens after a tenth of training.
-        late = np.concatenate([v[len(v) // 10 :] for v in drawn])
-        late = late[np.isfinite(late)]
-        if len(late) and np.ptp(late) > 0:
-            axes.set_ylim(late.min() - 0.06 * np.ptp(late), late.max() + 0.08 * np.ptp(late))
+    _late(axes, drawn)
     key = "validation/bound" if len(bound) else "validation/elbo"
     epoch, value = _column(rows, key)
     if len(value) and np.isfinite(value).any():
@@ -78,14 +80,46 @@ def _bound(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.legend(loc="lower right")
 
 
-def _parts(axes: Axes, rows: Sequence[Mapping[str, Any]], kl: Sequence[str]) -> None:
+def _late(axes: Axes, drawn: Sequence[NDArray[Any]]) -> None:
+    """Show what happens after a tenth of training: the first epochs fall off the edge of a useful scale."""
+    late = np.concatenate([v[len(v) // 10 :] for v in drawn] or [np.empty(0)])
+    if len(late) and np.ptp(late) > 0:
+        axes.set_ylim(late.min() - 0.06 * np.ptp(late), late.max() + 0.08 * np.ptp(late))
+
+
+def _reconstruction(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     epoch, value = _column(rows, "validation/log_likelihood")
-    axes.plot(epoch, -value, color=INK, label="reconstruction, −log p(x | z)")
-    for key, color in zip(kl, np.resize(LINES, len(kl)), strict=True):
-        axes.plot(*_column(rows, key), color=str(color), label=f"KL of {key.removeprefix('validation/kl/')}")
+    marker = "o" if len(epoch) == 1 else None
+    axes.plot(epoch, -value, color=INK, marker=marker, label="−E[log p(x | z)], validation")
+    _late(axes, [-value])
+    _finish(axes, "Reconstruction", "nats per datum")
+    axes.legend(loc="upper right")
+
+
+def _kl(axes: Axes, rows: Sequence[Mapping[str, Any]], kl: Sequence[str]) -> None:
+    """The KL of each site; of many the largest, the others together."""
+    curves = {key.removeprefix("validation/kl/"): dict(zip(*_column(rows, key), strict=True)) for key in kl}
+    order = sorted(curves, key=lambda name: -max(curves[name].values(), default=0.0))
+    shown = order if len(order) <= len(LINES) else order[: len(LINES) - 1]
+    rest = [curves[name] for name in order[len(shown) :]]
+    for name, color in zip(shown, LINES, strict=False):
+        marker = "o" if len(curves[name]) == 1 else None
+        axes.plot(
+            *_points(curves[name]), color=color, marker=marker, label=f"{name}, validation" * (len(kl) == 1) or name
+        )
+    if rest:
+        epochs = set.intersection(*(set(c) for c in rest))
+        axes.plot(
+            *_points({e: sum(c[e] for c in rest) for e in epochs}), color=MUTED, label=f"the other {len(rest)} together"
+        )
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]), top=axes.get_ylim()[1] * 1.12)
-    _finish(axes, "Reconstruction and rate", "nats per datum (validation)")
-    axes.legend(loc="best")
+    _finish(axes, "KL" if len(kl) == 1 else "KL of each site, validation", "nats per datum")
+    axes.legend(loc="best", ncols=1 + (len(shown) > 4))
+
+
+def _points(curve: Mapping[float, float]) -> tuple[list[float], list[float]]:
+    epochs = sorted(curve)
+    return epochs, [curve[e] for e in epochs]
 
 
 def _schedule(axes: Axes, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:

@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.style import FAINT, INK, MUTED, new_figure, picture, styled
 
-_WHITE = 1.0
-
 
 def tile(images: NDArray[Any], columns: int, gap: int = 1) -> NDArray[np.float64]:
     """Lay `(n, C, H, W)` images on one sheet `(C, rows · (H + gap) + gap, columns · (W + gap) + gap)`.
 
-    What no image covers is NaN. One sheet draws a hundred times faster than one axes per image.
+    What lies between images is NaN, and what follows the last one in its row infinite. One sheet draws a hundred times
+    faster than one axes per image.
 
     >>> tile(np.zeros((3, 1, 8, 8)), columns=2).shape
     (1, 19, 19)
@@ -28,11 +27,14 @@ def tile(images: NDArray[Any], columns: int, gap: int = 1) -> NDArray[np.float64
     for i, image in enumerate(images):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
+    if n % columns:
+        sheet[:, gap + (rows - 1) * (height + gap) :, gap + n % columns * (width + gap) :] = np.inf
     return sheet
 
 
 def _show(axes: Any, sheet: NDArray[Any]) -> AxesImage:
-    image, keywords = picture(np.nan_to_num(sheet, nan=_WHITE if sheet.shape[0] == 3 else 0.0))
+    white = 1.0 if sheet.shape[0] == 3 else 0.0
+    image, keywords = picture(np.nan_to_num(sheet, nan=white, posinf=white))
     gap = np.isnan(sheet[0])
     axes.set_xticks([])
     axes.set_yticks([])
@@ -101,7 +103,9 @@ def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> F
     for band in range(bands):
         part = slice(band * columns, (band + 1) * columns)
         padded = [_pad(np.repeat(i, channels // i.shape[1], 1)[part], columns) for i in given.values()]
-        sheets.append(tile(np.concatenate(padded), columns, _gap(padded[0])))
+        gap, beside = _gap(padded[0]), min(columns, count - band * columns)
+        sheets.append(tile(np.concatenate(padded), columns, gap))
+        sheets[-1][:, :, gap + beside * (padded[0].shape[-1] + gap) :] = np.inf
     width = min(8.8, 0.9 * columns + 1.2)
     ratio = sheets[0].shape[1] / sheets[0].shape[2]
     figure = new_figure(width, bands * ((width - 0.8) * ratio + 0.12) + 0.35)
@@ -175,7 +179,8 @@ def traversals(
     gap = _gap(images)
     sheet = tile(images.reshape(-1, *images.shape[2:]), steps, gap)
     width = min(8.8, 0.72 * steps + 1.0)
-    figure = new_figure(width, width * sheet.shape[1] / sheet.shape[2] + 0.6)
+    # what stands at the axes has its own width, however few the steps
+    figure = new_figure(max(width, 4.8), (width - 0.6) * sheet.shape[1] / sheet.shape[2] + 0.8)
     axes = figure.subplots()
     _show(axes, sheet)
     pitch_y, pitch_x = images.shape[3] + gap, images.shape[4] + gap

@@ -144,7 +144,8 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
         some = {k: v[:few] if isinstance(v, list) and len(v) == cfg.n else v for k, v in given.items()}
         means = generate(vae, few, like=like, given=some, mean=True, seed=cfg.seed)
         means = of_data(means, like[0]) if isinstance(means, dict) else means
-        return {"samples": plots.image_grid(Pixels(run.spec, like[0])(means))}
+        title = "Means of p(x | z), z from the prior"
+        return {"samples": plots.image_grid(Pixels(run.spec, like[0])(means), None, title)}
     data = run.data.test if len(run.data.test) else run.data.train
     seen = restored(run, data.batch()[0])
     if run.spec.time is not None:

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from ppl_vae import datasets
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
@@ -101,7 +102,28 @@ def test_discrete_codes_have_no_map():
     found = gallery(VAE(model, guide), torch.randn(20, 2))
     assert "latent_map" not in found.figures
     assert "discrete" in found.notes["latents"]
-    assert "sample_marginals" in found.figures
+    assert {"sample_marginals", "traversals"} <= found.figures.keys()
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "static"])
+def test_grey_images_stand_beside_what_is_drawn_of_them(binarization, monkeypatch):
+    """Where x is drawn anew at every visit; what is drawn once is all that is stored."""
+    seen = {}
+    monkeypatch.setattr("ppl_vae.plots.reconstructions", lambda *given: seen.update(given=given) or Figure())
+    data = datasets.load("digits", binarization=binarization)
+    model = Model(data.spec, latent_dim=2, hidden=[8])
+    gallery(VAE(model, Amortized(data.spec, model)), data.test[:9], data.spec)
+    x, _, source = seen["given"]
+    assert set(x.flat) == {0.0, 1.0}
+    if binarization == "static":
+        assert source is None
+    else:
+        assert source == pytest.approx(data.test.tensors[0][:9].numpy() / 16)
+
+
+def test_images_of_means_are_not_called_samples(images):
+    axes = gallery(*images).figures["samples"].axes[0]
+    assert axes.get_title(loc="left") == "Means of p(x | z), z from the prior"
 
 
 def gamma_pair(size=3):
