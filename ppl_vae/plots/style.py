@@ -73,6 +73,7 @@ _RC: Final[dict[str, Any]] = {
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
     "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "ppl_vae",  # equal figures make equal files
@@ -107,9 +108,16 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+class Shown(Figure):
+    """A figure that a notebook shows, though pyplot knows nothing about it."""
+
+    def _repr_png_(self) -> bytes:
+        return render(self, dpi=96)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure, in inches, that pyplot knows nothing about."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
