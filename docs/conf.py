@@ -19,6 +19,7 @@ extensions = [
     "sources",
     "trick",
     "live",
+    "thumbnails",
     "notebooks",
     "mathml",
 ]

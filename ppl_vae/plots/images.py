@@ -109,6 +109,7 @@ def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> F
     width = min(8.8, 0.9 * columns + 1.2)
     ratio = sheets[0].shape[1] / sheets[0].shape[2]
     figure = new_figure(width, bands * ((width - 0.8) * ratio + 0.12) + 0.35)
+    figure.set_label(title or f"Images in rows: {', '.join(given)}")
     for band, (axes, sheet) in enumerate(zip(figure.subplots(bands, 1, squeeze=False)[:, 0], sheets, strict=True)):
         _show(axes, sheet)
         height = sheet.shape[1] / len(given)
