@@ -71,7 +71,7 @@ def gallery(
     most: int = 5_000,
     seed: int = 0,
 ) -> Gallery:
-    """Draw all pictures that a pair and its data allow.
+    """Draw all figures that a pair and its data allow.
 
     Args:
         vae: the pair.
@@ -87,6 +87,13 @@ def gallery(
     Returns:
         The figures; what this pair has not (no prior to draw from, no continuous latent), and what could not be drawn,
         is said in `notes`.
+
+    >>> import ppl_vae as pv
+    >>> data = pv.datasets.load("digits")
+    >>> model = pv.models.VAE(data.spec, latent_dim=2)
+    >>> vae = pv.VAE(model, pv.guides.Amortized(data.spec, model))
+    >>> list(gallery(vae, data.test[:20], data.spec).figures)
+    ['samples', 'reconstructions', 'latent_map', 'kl_per_unit', 'traversals']
     """
     split = take_data(vae, data)
     result = Gallery()
@@ -156,7 +163,7 @@ def _traverse(
     seed: int,
 ) -> None:
     """Move each latent, that of the most units first: that is `traversals`; further ones bear their names."""
-    levels = 0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5)).numpy()
+    levels = (0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5))).tolist()
     encoded = {code.name: code for code in sorted(codes, key=lambda code: -code.mean.shape[1])}
     discrete = [n for n, s in t.latents.items() if n not in encoded and s.is_local and not s.is_auxiliary]
     for site in [*encoded, *discrete][:MOVED]:
