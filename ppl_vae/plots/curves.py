@@ -1,7 +1,7 @@
 """Learning curves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,11 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.style import BLUE, INK, LINES, MUTED, ORANGE, VERMILION, grid_lines, new_figure, styled
+
+if TYPE_CHECKING:
+    from ppl_vae.training.history import History
 
 
 @styled
-def learning_curves(rows: Any) -> Figure:
+def learning_curves(rows: "Sequence[Mapping[str, Any]] | History") -> Figure:
     """Draw the bound, its two parts and the schedule against epochs.
 
     Args:
@@ -24,11 +28,16 @@ def learning_curves(rows: Any) -> Figure:
         A figure with a panel for the bound, one for the reconstruction and one for the KL where they are known, and one
         for the schedule where anything changed.
 
+    Raises:
+        ArgumentError: rows that are no lines of metrics.
+
     >>> rows = [{"epoch": e, "validation/log_likelihood": -9.0, "validation/kl/z": 2.0} for e in (1, 2)]
     >>> [axes.get_title(loc="left") for axes in learning_curves(rows).axes]
     ['Evidence lower bound', 'Reconstruction', 'KL']
     """
-    rows = getattr(rows, "rows", rows)
+    rows = rows if isinstance(rows, Sequence) else rows.rows
+    if any("epoch" not in row for row in rows):
+        raise ArgumentError("Got rows without epoch, expected the lines of metrics.jsonl, or what pv.fit gives.")
     kl = sorted({key for row in rows for key in row if key.startswith("validation/kl/")})
     varying = [key for key in ("beta", "lr") if len(set(_column(rows, key)[1])) > 1]
     panels: list[Callable[[Axes], None]] = [lambda axes: _bound(axes, rows)]

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.style import FAINT, INK, MUTED, new_figure, picture, styled
@@ -47,6 +48,18 @@ def _show(axes: Any, sheet: NDArray[Any]) -> AxesImage:
     return shown
 
 
+def _images(given: Any, name: str = "images", axes: str = "(n, C, H, W)") -> NDArray[np.float64]:
+    """Images of one to three channels (two are averaged), at least one; another shape is refused."""
+    given = given.detach().cpu() if isinstance(given, Tensor) else given
+    images = np.asarray(given, dtype=np.float64)
+    if images.ndim != axes.count(",") + 1 or images.shape[-3] not in (1, 2, 3) or not images.size:
+        raise ArgumentError(
+            f"Got {name} of shape {images.shape}, expected {axes} with C = 1 for ink on paper or 3 for colours, and "
+            "one image at least. Images without channels have them by x[:, None]; of channels last, move the axis."
+        )
+    return images
+
+
 def _gap(images: NDArray[Any]) -> int:
     return max(1, round(images.shape[-1] / 28))
 
@@ -60,10 +73,13 @@ def image_grid(images: ArrayLike, columns: int | None = None, title: str = "") -
         columns: images in a row.
         title: what they are.
 
+    Raises:
+        ArgumentError: images of another shape, or none.
+
     >>> image_grid(np.zeros((6, 1, 8, 8)), title="Means of p(x | z)").axes[0].get_title(loc="left")
     'Means of p(x | z)'
     """
-    images = np.asarray(images, dtype=np.float64)
+    images = _images(images)
     columns = columns or int(np.ceil(np.sqrt(len(images) * 2.2)))
     sheet = tile(images, columns, _gap(images))
     width = 8.8
@@ -83,6 +99,9 @@ def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> F
         columns: data beside one another; more follow below.
         title: what they are.
 
+    Raises:
+        ArgumentError: rows of different lengths or sizes, images of another shape, or none.
+
     >>> x = np.zeros((3, 1, 8, 8))
     >>> figure = image_rows({"x": x, "E[x | z]": x})
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -90,7 +109,7 @@ def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> F
     """
     if not rows:
         raise ArgumentError("Got no rows, expected images by name: {'x': x}.")
-    given = {name: np.asarray(images, dtype=np.float64) for name, images in rows.items()}
+    given = {name: _images(images, name) for name, images in rows.items()}
     shapes = {images.shape[2:] for images in given.values()}
     if len({len(images) for images in given.values()}) > 1 or len(shapes) > 1:
         told = ", ".join(f"{name} {images.shape}" for name, images in given.items())
@@ -98,7 +117,7 @@ def image_rows(rows: Mapping[str, Any], columns: int = 12, title: str = "") -> F
     count = len(next(iter(given.values())))
     columns = max(1, min(columns, count))
     channels = max(images.shape[1] for images in given.values())
-    bands = max(1, -(-count // columns))
+    bands = -(-count // columns)
     sheets = []
     for band in range(bands):
         part = slice(band * columns, (band + 1) * columns)
@@ -175,8 +194,13 @@ def traversals(
     >>> figure.axes[0].get_xlabel()
     'value of the unit'
     """
-    images, told = np.asarray(images, dtype=np.float64), np.asarray(values).tolist()
+    images, told = _images(images, axes="(units, steps, C, H, W)"), np.asarray(values).tolist()
     units, steps = images.shape[:2]
+    if len(told) != steps or len(names) != units:
+        raise ArgumentError(
+            f"Got {len(told)} values and {len(names)} names for {units} units of {steps} steps, expected a value "
+            "a step and a name a unit."
+        )
     gap = _gap(images)
     sheet = tile(images.reshape(-1, *images.shape[2:]), steps, gap)
     width = min(8.8, 0.72 * steps + 1.0)

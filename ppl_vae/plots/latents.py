@@ -10,6 +10,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from numpy.typing import ArrayLike, NDArray
 
+from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.style import BLUE, CLASSES, INK, MUTED, VERMILION, grid_lines, new_figure, styled
 
 
@@ -49,10 +50,15 @@ def latent_map(
         class_names: names of the classes 0, 1, …
         name: the latent site.
 
+    Raises:
+        ArgumentError: another number of labels than of data.
+
     >>> latent_map(np.zeros((3, 2)), [0, 1, 1], ["cat", "dog"]).axes[0].get_xlabel()
     'E[z₀ | x]'
     """
     means = np.asarray(means, dtype=np.float64).reshape(len(np.asarray(means)), -1)
+    if labels is not None and len(np.asarray(labels)) != len(means):
+        raise ArgumentError(f"Got {len(np.asarray(labels))} labels for {len(means)} data, expected one of each.")
     figure = new_figure(4.8, 4.4)
     axes = figure.subplots()
     if means.shape[1] == 1:

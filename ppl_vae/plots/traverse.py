@@ -1,4 +1,4 @@
-"""What moving one latent does to the data: values in its support, the others held or following."""
+"""The mean of x while one latent is moved through values in its support, the others held or following."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -14,6 +14,7 @@ from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.images import tile
 from ppl_vae.plots.latents import principal_components
 from ppl_vae.plots.style import CLASSES, LINES, render, save_figure
+from ppl_vae.training.history import History
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((13, 1, 8, 8))
@@ -146,10 +147,7 @@ def test_of_many_sites_the_small_ones_are_told_together():
 
 
 def test_a_history_is_drawn_as_its_rows_are():
-    class History:
-        rows = ROWS
-
-    assert render(draw.learning_curves(History())) == render(draw.learning_curves(ROWS))
+    assert render(draw.learning_curves(History(ROWS))) == render(draw.learning_curves(ROWS))
 
 
 @pytest.mark.parametrize("names", [None, ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Ankle boot"]])
@@ -204,3 +202,20 @@ def test_a_theme_is_left_as_it_was_found():
     with draw.theme():
         assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(draw.LINES)
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: draw.image_grid(IMAGES[:, 0]), r"images of shape \(13, 8, 8\).*x\[:, None\]"),
+        (lambda: draw.image_grid(np.moveaxis(RNG.random((5, 3, 8, 8)), 1, -1)), "channels last"),
+        (lambda: draw.image_grid(IMAGES[:0]), "one image at least"),
+        (lambda: draw.traversals(IMAGES[None], [1.0], ["a"]), "1 values and 1 names for 1 units of 13 steps"),
+        (lambda: draw.learning_curves(5), "rows=5"),
+        (lambda: draw.learning_curves([{"train/elbo": 1.0}]), "without epoch"),
+        (lambda: draw.latent_map(np.zeros((5, 2)), [0, 1]), "2 labels for 5 data"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, says):
+    with pytest.raises(ArgumentError, match=says):
+        call()
