@@ -13,7 +13,16 @@ author = "The ppl_vae developers"
 copyright = "2026, the ppl_vae developers. Apache-2.0"  # noqa: A001 - Sphinx asks for this name
 release = __version__
 
-extensions = ["myst_parser", "reference", "sources", "live", "notebooks", "mathml"]
+extensions = [
+    "myst_parser",
+    "reference",
+    "sources",
+    "trick",
+    "live",
+    "thumbnails",
+    "notebooks",
+    "mathml",
+]
 exclude_patterns = ["_run", "_ext"]
 if find_spec("lda") is None:  # the data of one page, which have no wheel for Python 3.13
     print(

@@ -2,8 +2,8 @@
 
 Every fenced block marked ``python`` runs, in order, in one namespace per page, and every one marked ``console`` in a
 shell, all in one empty directory per page; see ``blocks`` for files and for what is left out. A block that raises, or a
-command that fails, fails the build. Figures left open by a block are saved as pictures; the name of a figure
-(``plt.figure("…")``), if any, is the picture's description.
+command that fails, fails the build. Figures left open by a block are saved as pictures, and so is one that its last line
+gives, as `ppl_vae.plots` does. A picture's description is the name of its figure (``plt.figure("…")``), or its titles.
 """
 
 import ast
@@ -28,21 +28,24 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
-STYLE = Path(__file__).parent / "pages.mplstyle"  # how the pictures of all pages look
+SIZE = (6.4, 2.6)  # of a page's own figures: as wide as the page
 
 
-def run(source: str, namespace: dict[str, Any], name: str) -> str:
-    """Execute `source`; return what it printed, and the value of a last expression as a prompt would show it."""
+def run(source: str, namespace: dict[str, Any], name: str) -> tuple[str, Any]:
+    """Execute `source`; return what it printed, and the value of a last expression.
+
+    A value that is no figure is printed as a prompt would show it.
+    """
     tree = ast.parse(source, name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    printed = io.StringIO()
+    printed, value = io.StringIO(), None
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec(compile(tree, name, "exec"), namespace)
         if last is not None:
             value = eval(compile(ast.Expression(last.value), name, "eval"), namespace)
-            if value is not None:
+            if value is not None and not hasattr(value, "savefig"):
                 print(value)
-    return printed.getvalue()
+    return printed.getvalue(), value
 
 
 def shell(source: str) -> str:
@@ -97,11 +100,14 @@ class Live(SphinxTransform):
         import matplotlib.pyplot as plt
         import torch
 
+        from ppl_vae.plots import theme
+
         torch.manual_seed(0)
         namespace: dict[str, Any] = {"__name__": "__main__"}
         here = Path.cwd()
         with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-            stack.enter_context(plt.style.context(STYLE))
+            stack.enter_context(theme())
+            plt.rcParams["figure.figsize"] = SIZE
             stack.callback(plt.close, "all")
             os.chdir(directory)
             stack.callback(os.chdir, here)
@@ -109,14 +115,18 @@ class Live(SphinxTransform):
             stack.callback(sys.path.remove, directory)
             for number, block in enumerate(found):
                 try:
-                    text = self.result(block, namespace)
+                    text, value = self.result(block, namespace)
                 except Exception:
                     message = f"this block raised\n{traceback.format_exc(limit=-3)}"
                     logger.warning(
                         message, location=block
                     )  # an error: `make docs` is strict
                     break  # the blocks below would fail for lack of its names
-                results = self.show(text) + self.pictures(page, number, plt)
+                figures = [plt.figure(n) for n in plt.get_fignums()]
+                if hasattr(value, "savefig") and value not in figures:
+                    figures.append(value)
+                results = self.show(text) + self.pictures(page, number, figures)
+                plt.close("all")
                 block.parent[
                     block.parent.index(block) + 1 : block.parent.index(block) + 1
                 ] = results
@@ -124,15 +134,17 @@ class Live(SphinxTransform):
                 if Path(getattr(module, "__file__", None) or "/").parent == Path(directory):
                     del sys.modules[name]
 
-    def result(self, block: nodes.literal_block, namespace: dict[str, Any]) -> str:
-        """What a block prints."""
+    def result(
+        self, block: nodes.literal_block, namespace: dict[str, Any]
+    ) -> tuple[str, Any]:
+        """What a block prints, and what its last line gives."""
         source = block.astext() + "\n"
         if block["language"] == "console":
-            return shell(source)
+            return shell(source), None
         file = blocks.file_name(source)
         if file:
             Path(file).write_text(source, encoding="utf-8")
-            return ""
+            return "", None
         return run(source, namespace, f"{self.env.docname}.md, line {block.line}")
 
     def show(self, text: str) -> list[nodes.Node]:
@@ -144,21 +156,23 @@ class Live(SphinxTransform):
         )
         return [nodes.container("", block, classes=["live"])]
 
-    def pictures(self, page: str, number: int, plt: Any) -> list[nodes.Node]:
-        """The open figures, saved beside the page and closed."""
+    def pictures(self, page: str, number: int, figures: list[Any]) -> list[nodes.Node]:
+        """Figures, saved beside the page; each as wide as it was made, or as the page where that is less."""
         found: list[nodes.Node] = []
         folder = Path(self.env.srcdir) / "_run"
         folder.mkdir(exist_ok=True)
-        for index, figure in enumerate(map(plt.figure, plt.get_fignums())):
+        for index, figure in enumerate(figures):
             name = f"{page.replace('/', '-')}-{number}-{index}.png"
             figure.savefig(folder / name, dpi=144, bbox_inches="tight")
-            label = str(figure.get_label())
+            titles = [axes.get_title(loc="left") for axes in figure.axes]
+            alt = str(figure.get_label()) or ". ".join(filter(None, titles))
+            wide = figure.get_figwidth() >= SIZE[0]
+            width = "100%" if wide else f"{96 * figure.get_figwidth():.0f}px"
             found.append(
                 nodes.image(
-                    uri=f"/_run/{name}", alt=label, width="100%", classes=["live-figure"]
+                    uri=f"/_run/{name}", alt=alt, width=width, classes=["live-figure"]
                 )
             )
-        plt.close("all")
         return found
 
 

@@ -73,7 +73,8 @@ def cell(kind: str, text: str) -> dict[str, Any]:
 
 
 def markdown(text: str, name: str) -> str:
-    """Prose as a notebook shows it: without comments and directives, with links that lead to the pages."""
+    """Prose as a notebook shows it: without front matter, comments and directives, with links that lead to the pages."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"(?ms)^(`{3,}|:{3,})\{.*?^\1\s*$", "", text)
     up = "../" * (name.count("/") + 1)

@@ -82,11 +82,11 @@ def families() -> str:
     return rendered(json.loads(path.read_text(encoding="utf-8"))["results"])
 
 
-def keep(folder: Path, texts: dict[str, str]) -> None:
+def keep(folder: Path, texts: dict[str, str], kind: str = "md") -> None:
     """Write files that say something new, so that nothing else is read again."""
     folder.mkdir(exist_ok=True)
     for name, text in texts.items():
-        path = folder / f"{name}.md"
+        path = folder / f"{name}.{kind}"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 

@@ -26,7 +26,7 @@ SUMMED_UP = 1_000
 
 def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
     """Write figures as PNG into `DIR/figures`."""
-    from ppl_vae.reports.figures import save_figure
+    from ppl_vae.plots import save_figure
 
     return [
         save_figure(figure, directory / "figures" / f"{name.replace('/', '.')}.png") for name, figure in figures.items()
@@ -60,7 +60,7 @@ def make_posterior(
     table = summary(from_tree(first))
     write_atomically(directory / "posterior.csv", to_csv(table))
     if figures:
-        from ppl_vae.reports.figures import pareto_k_histogram
+        from ppl_vae.plots import pareto_k_histogram
 
         k = drawn["sample_stats"].get("pareto_k") if "sample_stats" in groups(drawn) else None
         if k is not None and np.isfinite(np.asarray(k)).any():

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
+from ppl_vae.plots import learning_curves, pareto_k_histogram
+from ppl_vae.plots.style import render
 from ppl_vae.reports import tables
-from ppl_vae.reports.figures import learning_curves, pareto_k_histogram
-from ppl_vae.reports.style import render
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.version import __version__
 

@@ -48,8 +48,8 @@ def test_a_part_of_a_report_that_fails_leaves_the_others(cli, run_copy, monkeypa
     def broken(*_, **__):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr("ppl_vae.reports.figures.traversals", broken)
-    monkeypatch.setattr("ppl_vae.reports.figures.feature_traversals", broken)
+    monkeypatch.setattr("ppl_vae.plots.traversals", broken)
+    monkeypatch.setattr("ppl_vae.plots.feature_traversals", broken)
     monkeypatch.setattr("ppl_vae.reports.html.learning_curves", broken)
     (run_copy / "evaluation" / "test" / "summary.json").write_text("{torn")
     called = cli("report", "run=run")

@@ -503,7 +503,7 @@ def test_a_picture_that_fails_fails_no_run(train, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr("ppl_vae.reports.gallery.gallery", broken)
+    monkeypatch.setattr("ppl_vae.plots.of_pair.gallery", broken)
     called = train("results.figures=true", "hydra.run.dir=run")
     assert called.code == 0
     assert "no figures: RuntimeError: no picture" in called.err
@@ -514,7 +514,7 @@ def test_one_picture_that_fails_leaves_the_others(train, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr("ppl_vae.reports.figures.latent_map", broken)
+    monkeypatch.setattr("ppl_vae.plots.latent_map", broken)
     called = train("results.figures=true", "hydra.run.dir=run")
     assert called.code == 0
     assert "ppl-vae train: no latent map: RuntimeError: no picture" in called.err

@@ -18,7 +18,7 @@ from ppl_vae.diagnostics.calibration import (
     uniformity_p,
 )
 from ppl_vae.errors import CheckError
-from ppl_vae.reports.figures.calibration import calibration
+from ppl_vae.plots.calibration import calibration
 from tests import oracles
 
 

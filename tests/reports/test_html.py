@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl_vae.reports import figures as draw
+from ppl_vae import plots as draw
 from ppl_vae.reports.html import html_report, write_report
 
 SUMMARY = {
@@ -62,7 +62,7 @@ def full():
         run="outputs/x",
         status="finished",
         rows=[{"epoch": 1, "train/elbo": -30.0, "validation/elbo": -31.0, "seconds": 2.0}],
-        figures={"samples": draw.samples_grid(images), "reconstructions": draw.reconstructions(images, images)},
+        figures={"samples": draw.image_grid(images), "reconstructions": draw.reconstructions(images, images)},
         evaluation=SUMMARY,
         table=TABLE,
         posterior=pd.DataFrame({"mean": [0.1], "sd": [1.0]}, index=["z[0]"]),

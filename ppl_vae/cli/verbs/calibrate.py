@@ -23,7 +23,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     if cfg.figures:
         with attempt("calibrate", "figures"):
             from ppl_vae.diagnostics.calibration import TARP
-            from ppl_vae.reports.figures import calibration
+            from ppl_vae.plots import calibration
 
             drawn = {
                 f"calibration_{name}": calibration(ranks, name) for name, ranks in found.ranks.items() if name != TARP

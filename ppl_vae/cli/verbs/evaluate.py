@@ -68,7 +68,7 @@ def ais(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 def gaps(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Approximation and amortization gap."""
     from ppl_vae.diagnostics import gaps
-    from ppl_vae.reports.figures import gaps as figure
+    from ppl_vae.plots import gaps as figure
 
     with bar("gaps") as progress:
         table = gaps(vae, split[: cfg.data], seed=cfg.seed, progress=progress)
@@ -79,7 +79,7 @@ def gaps(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 def latents(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Information per unit, and the aggregate posterior against the prior."""
     from ppl_vae.diagnostics.aggregate import JOINT, aggregate
-    from ppl_vae.reports.figures import information
+    from ppl_vae.plots import information
 
     table = aggregate(vae, split, seed=cfg.seed)
     if table.empty:
@@ -150,7 +150,7 @@ def checks(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
     from ppl_vae.config.locate import locate
     from ppl_vae.diagnostics.predictive_checks import predictive_checks
-    from ppl_vae.reports.figures import calibration
+    from ppl_vae.plots import calibration
 
     with run.user_code():
         typed = (cfg.statistics or {}).items()
@@ -193,7 +193,7 @@ def requested_scores(cfg: DictConfig) -> dict[str, Function]:
 def run(cfg: DictConfig, context: Context) -> Result:
     """Evaluate one part of a run's data and keep the tables in `DIR/evaluation/PART`."""
     from ppl_vae.diagnostics.evaluate import evaluate
-    from ppl_vae.reports.figures import pareto_k_histogram
+    from ppl_vae.plots import pareto_k_histogram
 
     further = requested_scores(cfg)
     run, vae = opened(cfg, context)

@@ -133,18 +133,19 @@ def restored(run: Run, value: Any) -> Any:
 
 
 def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: Any) -> dict[str, Any]:
+    from ppl_vae import plots
     from ppl_vae.core.generate import generate, of_data
     from ppl_vae.core.half import array_of
     from ppl_vae.datasets.columns import value_names
-    from ppl_vae.reports import figures
-    from ppl_vae.reports.gallery import Pixels, rows
+    from ppl_vae.plots.of_pair import Pixels, rows
 
     if run.spec.is_image and run.spec.shape[0] in (1, 3):
         few = min(cfg.n, MOST)
         some = {k: v[:few] if isinstance(v, list) and len(v) == cfg.n else v for k, v in given.items()}
         means = generate(vae, few, like=like, given=some, mean=True, seed=cfg.seed)
         means = of_data(means, like[0]) if isinstance(means, dict) else means
-        return {"samples": figures.samples_grid(Pixels(run.spec, like[0])(means))}
+        title = "Means of p(x | z), z from the prior"
+        return {"samples": plots.image_grid(Pixels(run.spec, like[0])(means), None, title)}
     data = run.data.test if len(run.data.test) else run.data.train
     seen = restored(run, data.batch()[0])
     if run.spec.time is not None:
@@ -154,4 +155,4 @@ def _figures(cfg: DictConfig, run: Run, vae: VAE, like: Any, given: Any, drawn: 
     names, words = run.spec.feature_names, value_names(run.spec)
     made = rows(restored(run, samples), run.spec)
     made = made[~np.isnan(made).any(-1)]  # not what is after the end of a sequence
-    return {"samples": figures.sample_marginals(rows(seen, run.spec), made, names, words)}
+    return {"samples": plots.sample_marginals(rows(seen, run.spec), made, names, words)}

@@ -37,7 +37,7 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
     write_atomically(folder / "table.csv", to_csv(report.table, index=False))
     pictures = []
     if cfg.figures:
-        from ppl_vae.reports.figures import gradient_variances
+        from ppl_vae.plots import gradient_variances
 
         with attempt("gradients", "figure"):
             pictures = save_figures(directory, {"gradients": gradient_variances(report.table)})

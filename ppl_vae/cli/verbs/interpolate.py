@@ -36,14 +36,14 @@ def run(cfg: DictConfig, context: Context) -> Result:
     path = save_arrays(run.directory / "interpolated.npz", {**ways, **rows})
     pictures = []
     if cfg.figures and run.spec.is_image and run.spec.shape[0] in (1, 3):
-        from ppl_vae.reports import figures
-        from ppl_vae.reports.gallery import Pixels
+        from ppl_vae import plots
+        from ppl_vae.plots.of_pair import Pixels
 
         with attempt("interpolate", "figures"):
             x = made if not isinstance(made, dict) else of_data(made, made[next(iter(made))])
             pixels = Pixels(run.spec, data.split[start + end].batch()[0])
             sheet = pixels(x.flatten(0, 1))
-            drawn = {"interpolated": figures.samples_grid(sheet, cfg.steps, "From one datum to another")}
+            drawn = {"interpolated": plots.image_grid(sheet, cfg.steps, "From one datum to another")}
             pictures = save_figures(run.directory, drawn)
     shapes = {name: list(a.shape) for name, a in ways.items()}
     record: dict[str, Any] = {"run": str(run), "interpolated": str(path), "shapes": shapes, "figures": pictures}

@@ -27,7 +27,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     figures: dict[str, Any] = {}
     notes: dict[str, str] = {}
     if files.is_there(run.directory / WEIGHTS):
-        from ppl_vae.reports.gallery import gallery
+        from ppl_vae.plots.of_pair import gallery
 
         run, vae = opened(cfg, context)
         try:

@@ -107,8 +107,8 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     if cfg.results.figures:
         say("drawing figures …")
         with attempt("train", "figures"):
-            from ppl_vae.reports.figures import learning_curves
-            from ppl_vae.reports.gallery import gallery
+            from ppl_vae.plots import learning_curves
+            from ppl_vae.plots.of_pair import gallery
 
             with attempt("train", "learning curves"):
                 save_figures(directory, {"learning_curves": learning_curves(history.rows)})

@@ -18,8 +18,8 @@ from ppl_vae.core.tiles import first_data, inference
 from ppl_vae.diagnostics.evaluate import evaluate
 from ppl_vae.errors import CheckError
 from ppl_vae.mcmc.refine import refine
+from ppl_vae.plots.of_pair import Pixels
 from ppl_vae.reports.explorer.in_page import NotInPage, is_small, steps_of
-from ppl_vae.reports.gallery import Pixels
 from ppl_vae.runs.export import Decoder
 
 if TYPE_CHECKING:

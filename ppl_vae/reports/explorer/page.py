@@ -12,9 +12,9 @@ import jinja2
 import numpy as np
 
 from ppl_vae.errors import UsageError
+from ppl_vae.plots.style import CLASSES, FAINT, INK, MUTED, ORANGE, VERMILION
 from ppl_vae.reports.explorer.collect import LEVELS, Explored
 from ppl_vae.reports.explorer.in_page import base64_of
-from ppl_vae.reports.style import CLASSES, FAINT, INK, MUTED, ORANGE, VERMILION
 
 if TYPE_CHECKING:
     from bokeh.model import Model

@@ -99,7 +99,7 @@ def test_what_cannot_be_given(cli, run, word, code, says):
 
 def test_pictures_of_grey_levels_are_not_cut_off_at_one(cli, tmp_path, monkeypatch):
     """Levels 0, …, 255 of colour images with the channels last, as users have them: shown as shares of 255."""
-    from ppl_vae.reports import figures
+    from ppl_vae import plots as figures
 
     x = np.random.default_rng(0).integers(20, 120, (40, 6, 6, 3)).astype(np.uint8)
     np.savez("colour.npz", x=x)
@@ -108,7 +108,7 @@ def test_pictures_of_grey_levels_are_not_cut_off_at_one(cli, tmp_path, monkeypat
     called = cli("train", *words, *data)
     assert called.code == 0, called.err
     drawn = {}
-    monkeypatch.setattr(figures, "samples_grid", lambda images, *_: drawn.update(x=images))
+    monkeypatch.setattr(figures, "image_grid", lambda images, *_: drawn.update(x=images))
     for words in (("generate", "n=5"), ("interpolate", "start=[0]", "end=[1]", "steps=5")):
         drawn.clear()
         called = cli(words[0], "run=run", *words[1:])

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from ppl_vae.reports.style import BLUE, LINES, MUTED, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, LINES, MUTED, VERMILION, grid_lines, new_figure, styled
 
 _MOST = 12
 
@@ -31,11 +32,18 @@ def _panels(count: int, height: float = 1.9) -> tuple[Figure, list]:  # type: ig
     return figure, axes[:count]
 
 
+def _legend(figure: Figure, axes: Axes) -> None:
+    """The curves of one panel, which are those of all, told outside of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4)
+
+
 def _called(axis: Any, words: Sequence[Sequence[str]] | None, feature: int) -> None:
     """Write the names of values at an axis, as many as can be read."""
     own = () if words is None else words[feature]
     if 0 < len(own) <= 6:
-        axis.set_ticks(range(len(own)), [word if len(word) <= 8 else f"{word[:7]}…" for word in own], fontsize=7)
+        told = [word if len(word) <= 8 else f"{word[:7]}…" for word in own]
+        axis.set_ticks(range(len(own)), told, fontsize=7, rotation=30 if sum(map(len, told)) > 14 else 0)
 
 
 @styled
@@ -52,6 +60,9 @@ def sample_marginals(
         samples: `(m, features)`; NaN is left out.
         feature_names: names of the features.
         words: of each feature what its values 0, 1, … are called, or nothing.
+
+    >>> sample_marginals(np.zeros((5, 2)), np.ones((5, 2)), ["height", "weight"]).axes[1].get_xlabel()
+    'weight'
     """
     data, samples = _flat(data), _flat(samples)
     names = _names(feature_names, data.shape[1])
@@ -66,16 +77,17 @@ def sample_marginals(
         if high <= low:
             bins = np.array([low - 0.5, low + 0.5])
         seen = {"color": BLUE, "alpha": 0.45, "label": "data"}
-        made = {"color": VERMILION, "histtype": "step", "linewidth": 1.5, "label": "model"}
+        made = {"color": VERMILION, "histtype": "step", "linewidth": 1.5, "label": "samples from the model"}
         for values, style in ((column, seen), (drawn, made)):
             # A density needs something within its bins: a few sequences may all have ended before this step.
             density = bool(np.any((values >= bins[0]) & (values <= bins[-1])))
             axes.hist(values, bins=bins, density=density, **style)
-        axes.set_title(names[i], fontsize=8.5)
+        axes.set_xlabel(names[i], color=MUTED)
         axes.set_yticks([])
         _called(axes.xaxis, words, i)
         axes.spines["left"].set_visible(False)
-    panels[0].legend(loc="upper right", fontsize=7.5)
+    figure.supylabel("density", color=MUTED, fontsize=9)
+    _legend(figure, panels[0])
     return figure
 
 
@@ -93,6 +105,9 @@ def feature_reconstructions(
         reconstructed: of each datum.
         feature_names: names of the features.
         words: of each feature what its values 0, 1, … are called, or nothing: these are drawn side by side.
+
+    >>> feature_reconstructions(np.zeros((5, 2)), np.ones((5, 2)), ["height", "weight"]).axes[1].get_title(loc="left")
+    'weight'
     """
     data, reconstructed = _flat(data), _flat(reconstructed)
     names = _names(feature_names, data.shape[1])
@@ -114,36 +129,53 @@ def feature_reconstructions(
         axes.set_title(names[i], fontsize=8.5)
         _called(axes.xaxis, words, i)
         _called(axes.yaxis, words, i)
-        if i == 0:
-            axes.set_xlabel("data", color=MUTED)
-            axes.set_ylabel("reconstruction", color=MUTED)
+    figure.supxlabel("data x (dashed: as they are)", color=MUTED, fontsize=9)
+    figure.supylabel("mean of p(x | z), z ~ q(z | x)", color=MUTED, fontsize=9)
     return figure
 
 
 @styled
 def feature_traversals(
-    means: ArrayLike, values: ArrayLike, names: Sequence[str], feature_names: Sequence[str] | None = None
+    means: ArrayLike,
+    values: ArrayLike | Sequence[str],
+    names: Sequence[str],
+    feature_names: Sequence[str] | None = None,
 ) -> Figure:
     """Draw how the mean of x moves with one latent unit after the other.
 
     Args:
         means: `(units, steps, features)`.
-        values: the values that a unit takes, `(steps,)`, or `(units, steps)` where each has its own.
+        values: the values that a unit takes, `(steps,)`, or `(units, steps)` where each has its own; or names of
+            categories, `(steps,)`.
         names: a name per unit.
         feature_names: names of the features; the six that move most are told apart, the others are grey.
+
+    >>> figure = feature_traversals(np.zeros((1, 2, 3)), ["left", "right"], ["y"])
+    >>> [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    ['left', 'right']
     """
     means = np.asarray(means, dtype=np.float64)
     means = means.reshape(*means.shape[:2], -1)
-    places = np.broadcast_to(np.asarray(values, dtype=np.float64), means.shape[:2])
+    told = np.asarray(values)
+    categories = told.tolist() if told.dtype.kind in "US" else None
+    told = np.arange(means.shape[1]) if categories else told.astype(np.float64)
+    places = np.broadcast_to(told, means.shape[:2])
+    style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none"} if categories else {}
     features = _names(feature_names, means.shape[2])
     shown = np.argsort(-np.ptp(means, axis=1).max(0))
     figure, panels = _panels(min(len(means), _MOST))
     for unit, axes in enumerate(panels):
-        axes.plot(places[unit], means[unit][:, shown[len(LINES) :]], color="#d5dbe1", linewidth=0.8)
+        for feature in shown[len(LINES) :]:
+            axes.plot(places[unit], means[unit][:, feature], **{"color": "#d5dbe1", "linewidth": 0.8, **style})
         for colour, feature in zip(LINES, shown, strict=False):
-            axes.plot(places[unit], means[unit][:, feature], color=colour, label=features[feature])
+            axes.plot(places[unit], means[unit][:, feature], color=colour, label=features[feature], **style)
         axes.set_title(names[unit], fontsize=8.5)
+        if categories:
+            axes.set_xticks(range(len(categories)), categories, fontsize=7, rotation=90 if len(categories) > 6 else 0)
         grid_lines(axes)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    if len(shown) > len(LINES):
+        panels[0].plot([], [], color="#d5dbe1", label="other features", **style)
+    figure.supxlabel("category" if categories else "value of the unit", color=MUTED, fontsize=9)
+    figure.supylabel("mean of x", color=MUTED, fontsize=9)
+    _legend(figure, panels[0])
     return figure

@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 
-from ppl_vae.reports import figures as draw
-from ppl_vae.reports.figures.images import tile
-from ppl_vae.reports.style import CLASSES, LINES, render, save_figure
+from ppl_vae import plots as draw
+from ppl_vae.errors import ArgumentError
+from ppl_vae.plots.images import tile
+from ppl_vae.plots.latents import principal_components
+from ppl_vae.plots.style import CLASSES, LINES, render, save_figure
+from ppl_vae.training.history import History
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((13, 1, 8, 8))
@@ -32,8 +36,8 @@ CASES = {
     "curves": lambda: draw.learning_curves(ROWS),
     "one epoch, nothing but a bound": lambda: draw.learning_curves([{"epoch": 1, "train/elbo": -3.0}]),
     "curves with gaps": lambda: draw.learning_curves([*ROWS, {"epoch": 6, "train/elbo": float("nan")}]),
-    "samples": lambda: draw.samples_grid(IMAGES),
-    "one sample in colour": lambda: draw.samples_grid(RNG.random((1, 3, 5, 7))),
+    "samples": lambda: draw.image_grid(IMAGES),
+    "one sample in colour": lambda: draw.image_grid(RNG.random((1, 3, 5, 7))),
     "reconstructions": lambda: draw.reconstructions(IMAGES, IMAGES, columns=5),
     "traversals": lambda: draw.traversals(RNG.random((2, 5, 1, 8, 8)), np.linspace(-2, 2, 5), ["a", "b"]),
     "map by class": lambda: draw.latent_map(RNG.normal(size=(50, 4)), np.arange(50) % 3, ["a", "b", "c"]),
@@ -58,6 +62,10 @@ CASES = {
     "nothing there": lambda: draw.sample_marginals(np.full((3, 1), np.nan), np.full((2, 1), np.nan)),
     "constant column": lambda: draw.sample_marginals(np.zeros((30, 1)), np.zeros((20, 1)), ["c"]),
     "table rebuilt": lambda: draw.feature_reconstructions(RNG.normal(size=(30, 5)), RNG.normal(size=(30, 5))),
+    "grey images and their binarized ones": lambda: draw.reconstructions(IMAGES, IMAGES, IMAGES),
+    "rows of one image": lambda: draw.image_rows({"x": IMAGES[:1]}),
+    "categories": lambda: draw.feature_traversals(RNG.normal(size=(1, 3, 8)), ["a", "b", "c"], ["y"]),
+    "map of classes that coincide": lambda: draw.latent_map(np.zeros((10, 2)), np.arange(10)),
     "table traversed": lambda: draw.feature_traversals(
         RNG.normal(size=(3, 5, 8)), np.linspace(-2, 2, 5), ["a", "b", "c"]
     ),
@@ -88,13 +96,13 @@ def test_tile_puts_images_in_reading_order():
     assert sheet[0, 1, 1] == 0
     assert sheet[0, 1, 4] == 1
     assert sheet[0, 4, 1] == 2
-    assert np.isnan(sheet[0, 4, 4])
+    assert np.isinf(sheet[0, 4, 4])  # no image is there: paper
     assert np.isnan(sheet[0, 0]).all()
 
 
 def test_principal_components_are_those_of_the_covariance():
     points = RNG.normal(size=(200, 3)) @ np.diag([3.0, 2.0, 0.1]) + 5
-    projected, explained = draw.principal_components(points)
+    projected, explained = principal_components(points)
     values = np.sort(np.linalg.eigvalsh(np.cov(points.T)))[::-1]
     np.testing.assert_allclose(projected.var(0, ddof=1), values[:2])
     np.testing.assert_allclose(explained, values[:2] / values.sum())
@@ -116,3 +124,98 @@ def test_colours_differ_for_the_colour_blind(palette):
     distance = np.linalg.norm(seen[:, None].clip(0) ** 0.45 - seen[None].clip(0) ** 0.45, axis=-1)
     assert distance[~np.eye(len(palette), dtype=bool)].min() > 0.04
     assert all(_luminance(c) < 0.75 for c in palette)  # visible on white
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_reconstruction_and_kl_have_axes_of_their_own():
+    figure = draw.learning_curves(ROWS)
+    assert titles(figure) == ["Evidence lower bound", "Reconstruction", "KL", "Schedule"]
+    _, reconstruction, kl, _ = figure.axes
+    assert reconstruction.lines[0].get_ydata().tolist() == [29.0] * 5
+    assert kl.lines[0].get_ydata().tolist() == [2.0] * 5
+    assert all(axes.get_xlabel() == "epoch" and axes.get_ylabel() for axes in figure.axes)
+
+
+def test_of_many_sites_the_small_ones_are_told_together():
+    rows = [{"epoch": e} | {f"validation/kl/z{k}": 10.0 * (k == 7) + k for k in range(9)} for e in (1, 2)]
+    (_, kl) = draw.learning_curves(rows).axes
+    told = {line.get_label(): line.get_ydata()[-1] for line in kl.lines}
+    assert told == {"z7": 17.0, "z8": 8.0, "z6": 6.0, "z5": 5.0, "z4": 4.0, "the other 4 together": 6.0}
+
+
+def test_a_history_is_drawn_as_its_rows_are():
+    assert render(draw.learning_curves(History(ROWS))) == render(draw.learning_curves(ROWS))
+
+
+@pytest.mark.parametrize("names", [None, ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Ankle boot"]])
+def test_names_of_classes_do_not_overlap(names):
+    """Of six classes that lie upon one another."""
+    figure = draw.latent_map(RNG.normal(size=(60, 2)), np.arange(60) % 6, names)
+    figure.draw_without_rendering()
+    texts = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
+    boxes = [Text.get_window_extent(text) for text in texts]
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(figure.axes[0].get_window_extent().contains(*box.min) for box in boxes)
+
+
+WITHOUT_AXES = {  # images on a sheet; names stand at rows
+    "samples",
+    "one sample in colour",
+    "reconstructions",
+    "grey images and their binarized ones",
+    "rows of one image",
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - WITHOUT_AXES))
+def test_axes_and_curves_have_names(case):
+    """Whoever sees a figure alone knows what is drawn against what, and which curve is which."""
+    figure = CASES[case]()
+    of_all_x, of_all_y = (bool(text and text.get_text()) for text in (figure._supxlabel, figure._supylabel))
+    assert CASES.keys() > WITHOUT_AXES
+    for axes in (axes for axes in figure.axes if axes.get_visible()):
+        assert of_all_x or axes.get_xlabel() or not len(axes.get_xticks())
+        assert of_all_y or axes.get_ylabel() or not len(axes.get_yticks()) or axes is not figure.axes[0]
+        curves = {line.get_color() for line in axes.lines if len(line.get_xdata()) > 2}
+        assert len(curves) < 2 or axes.get_legend() or figure.legends
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ({}, "Got no rows"),
+        ({"x": IMAGES, "mean": IMAGES[:3]}, r"x \(13, 1, 8, 8\), mean \(3, 1, 8, 8\)"),
+        (3, "rows=3"),
+    ],
+)
+def test_rows_of_other_data_are_refused(rows, says):
+    with pytest.raises(ArgumentError, match=says):
+        draw.image_rows(rows)
+
+
+def test_a_theme_is_left_as_it_was_found():
+    before = dict(mpl.rcParams)
+    with draw.theme():
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(draw.LINES)
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: draw.image_grid(IMAGES[:, 0]), r"images of shape \(13, 8, 8\).*x\[:, None\]"),
+        (lambda: draw.image_grid(np.moveaxis(RNG.random((5, 3, 8, 8)), 1, -1)), "channels last"),
+        (lambda: draw.image_grid(IMAGES[:0]), "one image at least"),
+        (lambda: draw.traversals(IMAGES[None], [1.0], ["a"]), "1 values and 1 names for 1 units of 13 steps"),
+        (lambda: draw.learning_curves(5), "rows=5"),
+        (lambda: draw.learning_curves([{"train/elbo": 1.0}]), "without epoch"),
+        (lambda: draw.latent_map(np.zeros((5, 2)), [0, 1]), "2 labels for 5 data"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, says):
+    with pytest.raises(ArgumentError, match=says):
+        call()

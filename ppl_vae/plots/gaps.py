@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ppl_vae.reports.style import BLUE, INK, MUTED, ORANGE, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, MUTED, ORANGE, grid_lines, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,10 @@ def gaps(table: "pd.DataFrame", most: int = 40) -> Figure:
     Args:
         table: what [`gaps`][ppl_vae.diagnostics.gaps.gaps] gives; nats.
         most: how many data the bars show.
+
+    >>> import pandas as pd
+    >>> gaps(pd.DataFrame({"approximation": [0.5, 1.5], "amortization": [1.0, 0.0]})).axes[0].get_title(loc="left")
+    'Gap between log p(x) and ELBO: mean 1.50 nats'
     """
     both = table[["approximation", "amortization"]]
     worst = both.assign(total=both.sum(axis=1)).sort_values("total", ascending=False).head(most)
@@ -44,9 +48,11 @@ def gaps(table: "pd.DataFrame", most: int = 40) -> Figure:
     top = float(np.nanmax(both.to_numpy()))
     bins = np.linspace(min(0.0, float(np.nanmin(both.to_numpy()))), max(top, 1e-6), 25).tolist()
     for name, colour in (("approximation", BLUE), ("amortization", ORANGE)):
-        right.hist(both[name], bins=bins, color=colour, alpha=0.6)
-        right.axvline(both[name].mean(), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    right.set_title("All data; dashed: means")
-    right.set_xlabel("nats", color=MUTED)
-    right.set_yticks([])
+        right.hist(both[name], bins=bins, color=colour, alpha=0.6, label=name)
+        mean = right.axvline(both[name].mean(), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    mean.set_label("means")
+    right.set_title(f"All {len(both)} data")
+    right.set_xlabel("gap, nats", color=MUTED)
+    right.set_ylabel("data", color=MUTED)
+    right.legend(loc="upper right")
     return figure

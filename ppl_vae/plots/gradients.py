@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ppl_vae.reports.style import BLUE, INK, LINES, MUTED, grid_lines, new_figure, styled
+from ppl_vae.plots.style import BLUE, INK, LINES, MUTED, grid_lines, new_figure, styled
 
 
 @styled
@@ -15,6 +15,11 @@ def gradient_variances(table: pd.DataFrame) -> Figure:
 
     Args:
         table: `GradientReport.table`; an estimator whose bias is significant (`bias_z` > 4) is marked.
+
+    >>> columns = {"estimator": ["pathwise"], "site": ["z"], "group": ["guide"], "variance": [2.0]}
+    >>> table = pd.DataFrame(columns | {"variance_ratio": [1.0], "bias_z": [0.3]})
+    >>> gradient_variances(table).axes[0].get_title(loc="left")
+    'guide parameters of z'
     """
     groups = list(dict.fromkeys(zip(table.site, table.group, strict=True)))
     estimators: Sequence[str] = list(dict.fromkeys(table.estimator))
@@ -39,6 +44,7 @@ def gradient_variances(table: pd.DataFrame) -> Figure:
         axes.spines["left"].set_visible(False)
         grid_lines(axes, "x")
     panels[0].set_yticks(range(len(estimators)), estimators, color=INK)
+    panels[0].set_ylabel("estimator", color=MUTED)
     panels[0].invert_yaxis()
     for axes in panels:
         axes.xaxis.label.set_color(MUTED)

@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation, Text
 from numpy.typing import ArrayLike, NDArray
 
-from ppl_vae.reports.style import BLUE, CLASSES, INK, MUTED, VERMILION, grid_lines, new_figure, styled
+from ppl_vae.errors import ArgumentError
+from ppl_vae.plots.style import BLUE, CLASSES, INK, MUTED, VERMILION, grid_lines, new_figure, styled
 
 
 def principal_components(points: ArrayLike, count: int = 2) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -47,8 +49,16 @@ def latent_map(
         labels: `(data,)`, integers for classes or numbers for a scale; never seen by the model.
         class_names: names of the classes 0, 1, …
         name: the latent site.
+
+    Raises:
+        ArgumentError: another number of labels than of data.
+
+    >>> latent_map(np.zeros((3, 2)), [0, 1, 1], ["cat", "dog"]).axes[0].get_xlabel()
+    'E[z₀ | x]'
     """
     means = np.asarray(means, dtype=np.float64).reshape(len(np.asarray(means)), -1)
+    if labels is not None and len(np.asarray(labels)) != len(means):
+        raise ArgumentError(f"Got {len(np.asarray(labels))} labels for {len(means)} data, expected one of each.")
     figure = new_figure(4.8, 4.4)
     axes = figure.subplots()
     if means.shape[1] == 1:
@@ -72,23 +82,57 @@ def latent_map(
     else:
         colours = np.array([CLASSES[int(np.searchsorted(classes, c)) % len(CLASSES)] for c in labels])
         axes.scatter(x, y, c=list(colours[order]), s=size, alpha=alpha, linewidths=0)
-        for i, c in enumerate(classes):
-            centre = np.median(points[labels == c], axis=0)
-            axes.annotate(
-                _name(c, class_names),
-                tuple(centre),
-                ha="center",
-                va="center",
-                fontsize=12,
-                fontweight="bold",
-                color=_darker(CLASSES[i % len(CLASSES)]),
-                path_effects=[withStroke(linewidth=4, foreground="white")],
-            )
+        _name_classes(axes, points, labels, classes, class_names)
     axes.set_xlabel(axis_names[0], color=MUTED)
     axes.set_ylabel(axis_names[1], color=MUTED)
     axes.set_title(f"Posterior means of {name}" + (" by class" if classes is not None else ""))
     axes.set_aspect("equal", adjustable="datalim")
+    if classes is not None:
+        _move_apart(figure, axes)
     return figure
+
+
+def _name_classes(
+    axes: Axes, points: NDArray[Any], labels: NDArray[Any], classes: NDArray[Any], class_names: Sequence[str] | None
+) -> None:
+    for i, c in enumerate(classes):
+        axes.annotate(
+            _name(c, class_names),
+            tuple(np.median(points[labels == c], axis=0)),
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=12 if len(classes) <= 10 else 9,
+            fontweight="bold",
+            color=_darker(CLASSES[i % len(CLASSES)]),
+            path_effects=[withStroke(linewidth=4, foreground="white")],
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+def _move_apart(figure: Figure, axes: Axes, steps: int = 200) -> None:
+    """Move names until none lies on another one, each with a line to its place; in pixels, within the axes."""
+    figure.draw_without_rendering()  # the layout tells where places are
+    texts: list[Any] = [child for child in axes.get_children() if isinstance(child, Annotation)]
+    anchors = np.array([axes.transData.transform(text.xy) for text in texts])
+    half = np.array([[box.width, box.height] for box in (Text.get_window_extent(text) for text in texts)]) / 2 + 1
+    inside = axes.get_window_extent()
+    low, high = np.array([inside.x0, inside.y0]) + half, np.array([inside.x1, inside.y1]) - half
+    at = np.clip(anchors, low, np.maximum(low, high))
+    for _ in range(steps):
+        apart = at[:, None] - at[None]
+        lacking = half[:, None] + half[None] - np.abs(apart)
+        lacking[np.arange(len(at)), np.arange(len(at))] = 0
+        meets = (lacking > 0).all(-1)
+        if not meets.any():
+            break
+        along = lacking.argmin(-1)[..., None] == np.arange(2)  # the shorter way out
+        order = np.sign(np.arange(len(at))[:, None] - np.arange(len(at)))[..., None]
+        away = np.where(apart == 0, order, np.sign(apart))
+        at = np.clip(at + (0.55 * lacking * away * along * meets[..., None]).sum(1), low, np.maximum(low, high))
+    for text, place, anchor in zip(texts, at, anchors, strict=True):
+        text.set_position(tuple((place - anchor) * 72 / figure.dpi))
 
 
 def _classes(labels: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -130,7 +174,7 @@ def _histogram(
             color=colours,
             label=[_name(c, class_names) for c in classes],
         )
-        axes.legend(ncols=2)
+        figure.legend(loc="outside right upper")
     axes.set_title(f"Posterior means of {name}")
     axes.set_xlabel(f"E[{name} | x]", color=MUTED)
     axes.set_ylabel("data", color=MUTED)
@@ -148,11 +192,14 @@ def kl_per_unit(
         active: whether Var(E[z | x]) > 0.01, `(latent,)`.
         name: the latent site, or what the units are of.
         labels: of the units; by default their numbers.
+
+    >>> kl_per_unit([0.0, 3.0], [False, True]).axes[0].get_title(loc="left")
+    'KL per unit of z: 3.00 nats, 1 of 2 active'
     """
     kl = np.asarray(kl, dtype=np.float64).reshape(-1)
     active = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active, dtype=bool).reshape(-1)
     order = np.argsort(-kl)
-    figure = new_figure(float(np.clip(1.6 + 0.22 * len(kl), 4.0, 9.0)), 2.9)
+    figure = new_figure(float(np.clip(1.6 + 0.22 * len(kl), 5.2, 9.0)), 2.9)
     axes = figure.subplots()
     axes.bar(range(len(kl)), kl[order], color=[BLUE if a else "#b9c2cc" for a in active[order]], width=0.8)
     every = max(1, len(kl) // 30)
@@ -175,6 +222,11 @@ def information(table: Any) -> Figure:
 
     Args:
         table: what [`aggregate`][ppl_vae.diagnostics.aggregate.aggregate] gives.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"unit": [0], "kl": [2.0], "information": [1.5], "marginal_kl": [0.5]})
+    >>> [text.get_text() for text in information(table).axes[0].get_legend().get_texts()]
+    ['information about x', 'KL of all codes to the prior']
     """
     units = table[table["unit"] != "joint"].sort_values("kl", ascending=False)
     figure = new_figure(float(np.clip(1.6 + 0.22 * len(units), 4.0, 9.0)), 2.9)
@@ -196,7 +248,19 @@ def information(table: Any) -> Figure:
 
 @styled
 def pareto_k_histogram(values: ArrayLike, threshold: float = 0.7) -> Figure:
-    """Draw the distribution of k̂ over data, with the part beyond the threshold marked."""
+    """Draw the distribution of k̂ over data, with the part beyond the threshold marked.
+
+    Args:
+        values: k̂ of each datum, `(data,)`, as `Evaluation.table` has them; NaN is left out.
+        threshold: beyond it, importance weights have so heavy a tail that the evidence is not to be trusted.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto Smoothed Importance Sampling,
+            https://arxiv.org/abs/1507.02646
+
+    >>> pareto_k_histogram([0.1, 0.3, 0.9, 1.2]).axes[0].texts[0].get_text()
+    '50.0% beyond 0.7'
+    """
     values = np.asarray(values, dtype=np.float64)
     known = values[np.isfinite(values)]
     figure = new_figure(4.6, 2.9)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,23 +10,26 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import constraints
 
+from ppl_vae import plots as draw
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import generate, of_data
 from ppl_vae.core.predict import expected_values
 from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import inference
 from ppl_vae.datasets.columns import value_names
+from ppl_vae.datasets.transform import DynamicBinarization, Transform
 from ppl_vae.diagnostics.latents import Encoding, encodings
-from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
-from ppl_vae.reports import figures as draw
+from ppl_vae.plots import traverse
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 Array = NDArray[np.float64]
+
+MOVED = 4
+"""Latents that are traversed at most."""
 
 
 @dataclass
@@ -34,7 +37,8 @@ class Gallery:
     """Figures by name, and why others are missing.
 
     Attributes:
-        figures: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`, `kl_per_unit`.
+        figures: `samples` or `sample_marginals`, `reconstructions`, `latent_map`, `kl_per_unit`, `traversals`, and
+            `traversals_<site>` of further latents.
         notes: by figure, or `latents` for all of them, the reason for what is missing.
         failed: the figures that should have been there: something went wrong, which their note says.
     """
@@ -67,7 +71,7 @@ def gallery(
     most: int = 5_000,
     seed: int = 0,
 ) -> Gallery:
-    """Draw all pictures that a pair and its data allow.
+    """Draw all figures that a pair and its data allow.
 
     Args:
         vae: the pair.
@@ -83,12 +87,21 @@ def gallery(
     Returns:
         The figures; what this pair has not (no prior to draw from, no continuous latent), and what could not be drawn,
         is said in `notes`.
+
+    >>> import ppl_vae as pv
+    >>> data = pv.datasets.load("digits")
+    >>> model = pv.models.VAE(data.spec, latent_dim=2)
+    >>> vae = pv.VAE(model, pv.guides.Amortized(data.spec, model))
+    >>> list(gallery(vae, data.test[:20], data.spec).figures)
+    ['samples', 'reconstructions', 'latent_map', 'kl_per_unit', 'traversals']
     """
     split = take_data(vae, data)
     result = Gallery()
     x = as_pair_takes(split.batch(slice(0, min(len(split), 500))), vae)
     with inference(vae, x) as terms:
-        shown = _shown(terms(x), x[0])
+        torch.manual_seed(seed)
+        seen = terms(x)
+        shown = _shown(seen, x[0])
     pixels = Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
@@ -97,7 +110,7 @@ def gallery(
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)
         new = of_data(new, x[0]) if isinstance(new, dict) else new
         if pixels.is_image:
-            result.figures["samples"] = draw.samples_grid(pixels(new))
+            result.figures["samples"] = draw.image_grid(pixels(new), title="Means of p(x | z), z from the prior")
         else:
             drawn = pixels(new)
             drawn = drawn[~np.isnan(drawn).any(-1)]  # not what is after the end of a sequence
@@ -110,7 +123,9 @@ def gallery(
             latents = {n: s.raw for n, s in t.latents.items() if not s.is_auxiliary}
             rebuilt = of_data(expected_values(vae, head, latents), head[0])
             if pixels.is_image:
-                result.figures["reconstructions"] = draw.reconstructions(pixels(shown[: len(head[0])]), pixels(rebuilt))
+                result.figures["reconstructions"] = draw.reconstructions(
+                    pixels(shown[: len(head[0])]), pixels(rebuilt), _source(split[: len(head[0])], pixels)
+                )
             else:
                 result.figures["reconstructions"] = draw.feature_reconstructions(
                     pixels(shown), pixels(rebuilt), names, words
@@ -122,8 +137,7 @@ def gallery(
                 result.notes["latents"] = (
                     "No latent of real numbers to show: the codes are discrete or shared by all data."
                 )
-        if not codes:
-            return result
+    if codes:
         main = max(codes, key=lambda code: code.mean.shape[1])
         labels = None if split.labels is None else split.labels[:most].cpu().numpy()
         with result.attempt("latent_map"):
@@ -133,11 +147,44 @@ def gallery(
             told = [code for code in codes if code.kl is not None and np.isfinite(code.kl).all()]
             if told:
                 result.figures["kl_per_unit"] = _kl_of_all(told)
-        with result.attempt("traversals"):
-            figure = _traversals(vae, terms(x), main, pixels, names, units, steps)
-            if figure is not None:
-                result.figures["traversals"] = figure
+    _traverse(result, vae, seen, codes, pixels, names, units, steps, seed)
     return result
+
+
+def _traverse(
+    result: Gallery,
+    vae: "VAE",
+    t: Terms,
+    codes: Sequence[Encoding],
+    pixels: "Pixels",
+    names: Sequence[str] | None,
+    units: int,
+    steps: int,
+    seed: int,
+) -> None:
+    """Move each latent, that of the most units first: that is `traversals`; further ones bear their names."""
+    levels = (0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5))).tolist()
+    encoded = {code.name: code for code in sorted(codes, key=lambda code: -code.mean.shape[1])}
+    discrete = [n for n, s in t.latents.items() if n not in encoded and s.is_local and not s.is_auxiliary]
+    for site in [*encoded, *discrete][:MOVED]:
+        name = f"traversals_{site}" if "traversals" in result.figures else "traversals"
+        with result.attempt(name):
+            moved = traverse.categories(vae, t, site, units, seed) if site in t.latents else None
+            if moved is None and site in encoded:
+                moved = traverse.continuous(vae, t, encoded[site], units, levels, seed)
+            if moved is not None:
+                result.figures[name] = _moved(moved, pixels, names, levels)
+
+
+def _moved(moved: traverse.Traversal, pixels: "Pixels", names: Sequence[str] | None, levels: Sequence[float]) -> Figure:
+    rows, steps = moved.mean.shape[:2]
+    shown = pixels(moved.mean.flatten(0, 1))
+    shown = shown.reshape(rows, steps, *shown.shape[1:] if pixels.is_image else (-1,))
+    if not pixels.is_image:
+        return draw.feature_traversals(shown, moved.values, moved.rows, names)
+    told = moved.values if isinstance(moved.values, list) else [f"{100 * level:.2g}%" for level in levels]
+    kind = "datum" if moved.rows[0].startswith("datum") else "unit"
+    return draw.traversals(shown, told, moved.rows, moved.held and f"the rest: {moved.held}", moved.steps, kind)
 
 
 def _kl_of_all(codes: list[Encoding]) -> Figure:
@@ -151,57 +198,20 @@ def _kl_of_all(codes: list[Encoding]) -> Figure:
     return draw.kl_per_unit(kl, active, f"{len(codes)} sites", labels)
 
 
+def _source(split: Any, pixels: "Pixels") -> Array | None:
+    """The grey images of which binarized data are draws; None where x is what was stored."""
+    steps = split.transform.steps
+    if not any(isinstance(step, DynamicBinarization) for step in steps):
+        return None
+    (stored, *_) = replace(split, transform=Transform()).batch()
+    return pixels(split.transform.mean(stored))
+
+
 def _shown(t: Terms, x: Tensor) -> Tensor:
     """The data as the model sees them: NaN where it masks them."""
     observed = [site.seen[0] for site in t.observed.values() if site.is_local]
     fitting = [value for value in observed if value.shape == x.shape]
     return fitting[-1] if fitting else x
-
-
-def _traversals(
-    vae: "VAE", t: Terms, code: Encoding, pixels: "Pixels", names: Sequence[str] | None, units: int, steps: int
-) -> Figure | None:
-    """Move one unit at a time through its own quantiles, the rest at the first datum's posterior mean.
-
-    Quantiles of draws lie in the latent's support, whatever that is.
-    """
-    if code.name not in t.latents:  # a series of sites
-        return None
-    site = t.latents[code.name]
-    if site.raw.numel() != site.value.numel() or len(t.latents) > 1:
-        return None  # other latents would have to follow: which way, only the model knows
-    order = np.argsort(-(code.kl if code.kl is not None else code.mean.var(0)))[:units]
-    levels = 0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5)).numpy()
-    drawn = site.raw.detach().double().cpu().reshape(t.batch_size, -1).numpy()
-    values = np.quantile(drawn[:, order], levels, axis=0).T
-    if support_of(site.fn) is None:
-        return None  # where its values may be moved is not known
-    support = site.fn.support
-    grid = np.tile(code.mean[0], (len(order), steps, 1))
-    for row, unit in enumerate(order):
-        if _is_simplex(support):  # the others make room in proportion
-            grid[row] *= ((1 - values[row]) / max(1 - code.mean[0, unit], 1e-12))[:, None]
-        grid[row, :, unit] = values[row]
-    rows = torch.from_numpy(grid.reshape(-1, grid.shape[-1])).to(site.raw)
-    shape = list(site.raw.shape)
-    axis = next((i for i, size in enumerate(shape) if size == t.batch_size), 0)
-    shape[axis] = len(rows)
-    moved = rows.reshape(shape)
-    if not support.check(moved).all():
-        raise CheckError(f"The units of {code.name!r} cannot be moved one at a time: others follow, as {support} says.")
-    like = tuple(part[:1].expand(len(rows), *part.shape[1:]) if isinstance(part, Tensor) else part for part in t.batch)
-    mean = of_data(expected_values(vae, like, {code.name: moved}), like[0])
-    shown = pixels(mean).reshape(len(order), steps, *mean.shape[1:])
-    labels = [f"{code.name}[{unit}]" for unit in order]
-    if pixels.is_image:
-        told = [f"{100 * level:.2g}%" for level in levels]
-        note, axis_name = "the others at the code of one datum", "quantile of the unit over data"
-        return draw.traversals(shown, told, labels, note, axis_name)
-    return draw.feature_traversals(shown, values, labels, names)
-
-
-def _is_simplex(support: Any) -> bool:
-    return isinstance(support, type(constraints.simplex))
 
 
 def rows(x: Array, spec: Any) -> Array:

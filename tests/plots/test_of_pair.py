@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from ppl_vae import datasets
 from ppl_vae.core.pair import VAE
 from ppl_vae.datasets import Spec
 from ppl_vae.datasets.split import Split
@@ -15,7 +16,7 @@ from ppl_vae.diagnostics.predictive_checks import predictive_checks
 from ppl_vae.guides import Amortized, BottomUp, SemiSupervisedAmortized
 from ppl_vae.models import VAE as Model
 from ppl_vae.models import Hierarchical, SemiSupervised
-from ppl_vae.reports.gallery import Pixels, encodings, gallery
+from ppl_vae.plots.of_pair import Pixels, encodings, gallery
 from tests import oracles
 
 
@@ -101,7 +102,28 @@ def test_discrete_codes_have_no_map():
     found = gallery(VAE(model, guide), torch.randn(20, 2))
     assert "latent_map" not in found.figures
     assert "discrete" in found.notes["latents"]
-    assert "sample_marginals" in found.figures
+    assert {"sample_marginals", "traversals"} <= found.figures.keys()
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "static"])
+def test_grey_images_stand_beside_what_is_drawn_of_them(binarization, monkeypatch):
+    """Where x is drawn anew at every visit; what is drawn once is all that is stored."""
+    seen = {}
+    monkeypatch.setattr("ppl_vae.plots.reconstructions", lambda *given: seen.update(given=given) or Figure())
+    data = datasets.load("digits", binarization=binarization)
+    model = Model(data.spec, latent_dim=2, hidden=[8])
+    gallery(VAE(model, Amortized(data.spec, model)), data.test[:9], data.spec)
+    x, _, source = seen["given"]
+    assert set(x.flat) == {0.0, 1.0}
+    if binarization == "static":
+        assert source is None
+    else:
+        assert source == pytest.approx(data.test.tensors[0][:9].numpy() / 16)
+
+
+def test_images_of_means_are_not_called_samples(images):
+    axes = gallery(*images).figures["samples"].axes[0]
+    assert axes.get_title(loc="left") == "Means of p(x | z), z from the prior"
 
 
 def gamma_pair(size=3):
@@ -123,7 +145,7 @@ def test_units_are_traversed_inside_their_support(monkeypatch):
     """Each through its own quantiles: increasing, positive, another range for each."""
     seen = {}
     monkeypatch.setattr(
-        "ppl_vae.reports.figures.feature_traversals", lambda means, values, *_: seen.update(values=values) or Figure()
+        "ppl_vae.plots.feature_traversals", lambda means, values, *_: seen.update(values=values) or Figure()
     )
     x = torch.poisson(torch.tensor([0.5, 3.0, 20.0]).expand(200, 3), generator=torch.Generator().manual_seed(0))
     found = gallery(gamma_pair(), x)
@@ -156,12 +178,12 @@ def test_units_of_a_simplex_make_room_for_one_another(monkeypatch):
 
 @pytest.mark.parametrize("name", ["samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"])
 def test_a_figure_that_fails_says_so_and_the_others_stand(images, monkeypatch, name):
-    functions = {"samples": "samples_grid"}
+    functions = {"samples": "image_grid"}
 
     def broken(*_, **__):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr(f"ppl_vae.reports.figures.{functions.get(name, name)}", broken)
+    monkeypatch.setattr(f"ppl_vae.plots.{functions.get(name, name)}", broken)
     found = gallery(*images)
     everything = {"samples", "reconstructions", "latent_map", "kl_per_unit", "traversals"}
     assert set(found.figures) == everything - {name}

@@ -1,13 +1,15 @@
 """The look of all figures: colour-blind safe, legible in print, and without a trace in global state."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -20,7 +22,6 @@ from ppl_vae.runs.files import write_atomically
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe and Ito (2008): told apart with every common form of colour blindness.
 BLUE: Final = "#0072B2"
 ORANGE: Final = "#E69F00"
 GREEN: Final = "#009E73"
@@ -30,13 +31,14 @@ SKY: Final = "#56B4E9"
 INK: Final = "#1c2733"
 MUTED: Final = "#6b7785"
 FAINT: Final = "#dfe4ea"
-LINES: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+"""Six colours for curves: of Okabe and Ito (2008), told apart with every common form of colour blindness."""
 
-# Paul Tol's "muted" set and a grey: ten classes.
-CLASSES: Final = (
+CLASSES = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
     "#DDCC77", "#CC6677", "#882255", "#AA4499", "#7f7f7f",
 )  # fmt: skip
+"""Ten colours for classes: Paul Tol's "muted" set and a grey."""
 
 PAPER: Final = LinearSegmentedColormap.from_list("paper", ["#ffffff", "#c9d6e2", "#5f7f9e", "#1f3b57", "#0b1a29"])
 """White paper to blue-black ink: grey-scale images are shown with it."""
@@ -56,6 +58,8 @@ _RC: Final[dict[str, Any]] = {
     "axes.spines.right": False,
     "axes.grid": False,
     "axes.unicode_minus": True,
+    "axes.prop_cycle": cycler(color=LINES),
+    "image.cmap": "Greys",
     "axes.formatter.useoffset": False,
     "text.color": INK,
     "xtick.color": MUTED,
@@ -69,28 +73,51 @@ _RC: Final[dict[str, Any]] = {
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
     "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "ppl_vae",  # equal figures make equal files
 }
 
 
+@contextlib.contextmanager
+def theme() -> Iterator[None]:
+    """Draw figures of your own in the look of these; matplotlib's settings are afterwards as they were.
+
+    Curves take the colours of `LINES`; for classes there are those of `CLASSES`.
+
+    >>> import matplotlib as mpl
+    >>> with theme():
+    ...     mpl.rcParams["axes.prop_cycle"].by_key()["color"][0] == LINES[0]
+    True
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)  # type: ignore[arg-type]
+        yield
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw with ppl_vae's style; matplotlib's settings are afterwards as they were."""
+    """Draw in the look of all figures, see `theme`."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(_RC)  # type: ignore[arg-type]
+        with theme():
             return draw(*args, **kwargs)
 
     return wrapper
 
 
+class Shown(Figure):
+    """A figure that a notebook shows, though pyplot knows nothing about it."""
+
+    def _repr_png_(self) -> bytes:
+        return render(self, dpi=96)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure, in inches, that pyplot knows nothing about."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -111,7 +138,14 @@ def picture(image: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
 
 @styled
 def render(figure: Figure, form: str = "png", dpi: int = 160) -> bytes:
-    """Return the bytes of a figure as `png`, `svg` or `pdf`."""
+    """Return the bytes of a figure as `png`, `svg` or `pdf`.
+
+    Equal figures make equal bytes.
+
+    >>> import ppl_vae as pv
+    >>> render(pv.plots.kl_per_unit([2.0, 0.1]))[1:4]
+    b'PNG'
+    """
     buffer = BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
     figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
