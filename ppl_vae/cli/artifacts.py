@@ -99,6 +99,14 @@ def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     return summary, read_csv(folder / "table.csv")
 
 
+def evaluated_units(run: Run) -> Any:
+    """The units of the same evaluation, a row each; None where it has none."""
+    folder = _latest(run)
+    if folder is None or not files.is_there(folder / "units.csv"):
+        return None
+    return read_csv(folder / "units.csv").reset_index()
+
+
 def _findings(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, "what ppl-vae found of a run", dict[str, Any])
     return found
