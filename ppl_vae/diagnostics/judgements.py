@@ -160,7 +160,7 @@ def _codes(summary: Mapping[str, Any] | None) -> _Told:
     units: Any = summary.get("num_units")
     if not (known(active) and known(units)) or not units:
         return "none", "There is no latent unit of real numbers, of which this is asked.", about
-    told = f"{active} of {units} units are active: the variance over data of E[z | x] exceeds {ACTIVE:g}."
+    told = f"{active:g} of {units:g} units are active: the variance over data of E[z | x] exceeds {ACTIVE:g}."
     if not active:
         return "no", f"{told} The latents have collapsed to the prior.", about
     if 2 * active < units:

@@ -1,8 +1,7 @@
 "use strict";
-// Values of a drawing under the pointer, or at the place that arrow keys have come to.
-for (const svg of document.querySelectorAll("svg[data-read]")) {
-  const readings = JSON.parse(svg.dataset.read), cursor = svg.querySelector(".cursor");
-  const told = svg.parentElement.querySelector(".reading");
+// Values of a drawing under the pointer, or at the place that arrow keys have come to: pairs of a place across the
+// drawing, in its own units, and the text that is told there.
+function readable(svg, readings, cursor, told) {
   let at = -1;
   const show = (i) => {
     if (!readings.length) return;
@@ -29,4 +28,8 @@ for (const svg of document.querySelectorAll("svg[data-read]")) {
     event.preventDefault();
     show(steps[event.key]);
   });
+}
+
+for (const svg of document.querySelectorAll("svg[data-read]")) {
+  readable(svg, JSON.parse(svg.dataset.read), svg.querySelector(".cursor"), svg.parentElement.querySelector(".reading"));
 }

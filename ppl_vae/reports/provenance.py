@@ -51,6 +51,13 @@ def provenance(record: Mapping[str, Any]) -> list[Row]:
     return [{"name": k, "value": v, "meaning": ""} for k, v in rows.items()]
 
 
+def sweep(record: Mapping[str, Any]) -> list[Row]:
+    """The same of a sweep, as far as all of its jobs have it in common."""
+    rows = {row["name"]: row for row in provenance(record)}
+    rows["time"]["value"] = f"started {_moment(record.get('started'))}" if record.get("started") else NOT_RECORDED
+    return [rows[name] for name in ("command", "commit", "machine", "time")]
+
+
 def versions(record: Mapping[str, Any]) -> list[Row]:
     """Rows of the versions of packages."""
     return [{"name": k, "value": text(v), "meaning": ""} for k, v in flatten(_part(record, "versions"))]
