@@ -162,7 +162,7 @@ def _codes(summary: Mapping[str, Any] | None) -> _Told:
         return "none", "There is no latent unit of real numbers, of which this is asked.", about
     told = f"{active:g} of {units:g} units are active: the variance over data of E[z | x] exceeds {ACTIVE:g}."
     if not active:
-        return "no", f"{told} The latents have collapsed to the prior.", about
+        return "no", f"{told} They are the same whatever the data: the latents have collapsed.", about
     if 2 * active < units:
         return "with care", f"{told} Most carry nothing.", about
     return "yes", told, about

@@ -10,9 +10,9 @@ from matplotlib.image import imsave
 from ppl_vae.codes.reconstruct import reconstruct
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.generate import of_data
+from ppl_vae.datasets.columns import value_names
 from ppl_vae.reports.gallery import Pixels
 from ppl_vae.reports.style import picture
-from ppl_vae.reports.tables import text
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
@@ -84,14 +84,20 @@ def hardest(vae: "VAE", data: Any, table: Any, spec: Any = None, *, count: int =
         return []
     spread = np.nanstd(pixels(every), axis=0)
     names = (None if spec is None else spec.feature_names) or [f"feature {i}" for i in range(shown.shape[1])]
-    return [Hard(at, words=_told(a, b, spread, names)) for at, a, b in zip(places, shown, made, strict=True)]
+    words = value_names(spec) or [()] * len(names)
+    return [Hard(at, words=_told(a, b, spread, names, words)) for at, a, b in zip(places, shown, made, strict=True)]
 
 
-def _told(x: Any, rebuilt: Any, spread: Any, names: Any) -> str:
-    """The features that are furthest off."""
+def _told(x: Any, rebuilt: Any, spread: Any, names: Any, words: Any) -> str:
+    """The features that are furthest off, categories by their names."""
+
+    def value(feature: int, number: float) -> str:
+        code = round(number)
+        return str(words[feature][code]) if 0 <= code < len(words[feature]) else f"{number:.4g}".replace("-", "−", 1)
+
     off = np.abs(x - rebuilt) / np.where(spread > 0, spread, 1.0)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(off, nan=-1.0))[:FEATURES] if not np.isnan(off[i])]
-    return "; ".join(f"{names[i]} {text(float(x[i]))}, rebuilt {text(float(rebuilt[i]))}" for i in order)
+    order = [int(i) for i in np.argsort(-np.nan_to_num(off, nan=-1.0))[:FEATURES] if off[i] > 0]
+    return "; ".join(f"{names[i]} {value(i, x[i])}, rebuilt {value(i, rebuilt[i])}" for i in order)
 
 
 def _png(image: Any) -> bytes:

@@ -38,6 +38,7 @@ def html_report(
     units: Any = None,
     hardest: Sequence[Hard] = (),
     diagnostics: Mapping[str, Mapping[str, Any]] | None = None,
+    ranks: Mapping[str, Any] | None = None,
     posterior: Any = None,
     environment: Mapping[str, Any] | None = None,
     notes: Mapping[str, str] | None = None,
@@ -63,6 +64,7 @@ def html_report(
         units: `Evaluation.units`, a data frame with a row per latent unit.
         hardest: the hardest of these data beside their reconstructions.
         diagnostics: results of `calibrate` and of further scores, by name.
+        ranks: `Calibration.ranks`, drawn in place of figures of them.
         posterior: a data frame as `az.summary` gives it.
         environment: what `run.json` says: command, git, machine, versions, times.
         notes: for `samples`, `reconstructions`, `latents` or one of its figures: why there is no figure.
@@ -86,6 +88,7 @@ def html_report(
         units=units,
         hardest=hardest,
         diagnostics=diagnostics or {},
+        ranks=ranks or {},
         posterior=posterior,
         figures=tuple(figures or {}),
         alts={name: _described(figure) for name, figure in (figures or {}).items()},

@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 44
 POINTS = 150
 """Points of a line that are drawn at most."""
 
+_NAMED = 16  # lines whose names stand beside a drawing
 _LARGEST = 1e300  # beyond it lies no number whose distance to another one is surely finite
 
 
@@ -62,6 +63,7 @@ class Chart:
         marks: places of x with a word in place of numbers.
         limits: of y; by default those of what is drawn.
         alt: what is seen, in words.
+        keyed: lines are named beside the drawing, where they are few; else where they are read.
     """
 
     title: str
@@ -75,11 +77,12 @@ class Chart:
     points: Sequence[tuple[float, float, str]] = ()
     marks: Sequence[tuple[float, str]] = ()
     limits: tuple[float, float] | None = None
+    keyed: bool = True
     legend: list[tuple[str, int, bool]] = field(init=False)
 
     def __post_init__(self) -> None:
         named = dict.fromkeys((line.label, line.colour, line.dashed) for line in self.lines if line.label)
-        object.__setattr__(self, "legend", list(named) if len(named) > 1 else [])
+        object.__setattr__(self, "legend", list(named)[:_NAMED] if self.keyed and len(named) > 1 else [])
 
     def readings(self) -> list[tuple[float, list[str]]]:
         """What is read at each place of x: its value, then that of each line or bar."""
@@ -134,7 +137,8 @@ class Chart:
             place = TOP + up(y)
             axes.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place}" y2="{place}"/>')
             axes.append(f'<text x="{LEFT - 6}" y="{place + 4}" text-anchor="end">{told}</text>')
-        for x, told in self.marks or _ticks(x0, x1, 6):
+        whole = all(x == round(x) for line in self.lines for x, _ in line.points) and not self.bars
+        for x, told in self.marks or _ticks(x0, x1, 6, whole=whole):
             axes.append(
                 f'<text x="{LEFT + across(x)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(told)}</text>'
             )
@@ -180,9 +184,9 @@ def _padded(values: Sequence[float], share: float, floor: float | None = None) -
     return (low - share * span if floor is None or floor < 0 else floor), high + share * span
 
 
-def _ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
-    """Round places between two limits."""
-    raw = (high - low) / count
+def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[tuple[float, str]]:
+    """Round places between two limits; `whole`: whole numbers alone."""
+    raw = max((high - low) / count, float(whole))
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999), 10 * power)
     first = math.ceil(low / step - 1e-9)

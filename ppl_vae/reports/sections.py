@@ -11,6 +11,7 @@ from ppl_vae.diagnostics.latents import ACTIVE
 from ppl_vae.reports import charts, findings, tables
 from ppl_vae.reports.hardest import SHOWN, Hard, hardest_rows
 from ppl_vae.reports.lines import Chart, number
+from ppl_vae.reports.rank_charts import rank_charts
 from ppl_vae.reports.tables import Row, text
 
 DRAWN = ("learning_curves", "pareto_k", "kl_per_unit")
@@ -27,6 +28,7 @@ class Source:
     units: Any = None
     hardest: Sequence[Hard] = ()
     diagnostics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ranks: Mapping[str, Any] = field(default_factory=dict)
     posterior: Any = None
     figures: Sequence[str] = ()
     alts: Mapping[str, str] = field(default_factory=dict)
@@ -89,52 +91,29 @@ def sections(source: Source) -> list[Section]:
         used.update(name for name, _ in part.pictures)
         return part
 
-    known_here = ("ais", "gaps", "calibration", "latents", "probe", "disentanglement", "checks", "samples")
+    ranked = [make(_calibration, "found-calibration")] if s.ranks else finding("calibration")
+    ranked = ranked or [_todo("calibration", "The guide has not been calibrated.", "calibrate")]
+    checked = finding("checks") or [
+        _todo("checks", "Data have not been ranked among samples.", "evaluate", "'scores=[checks,samples]'")
+    ]
+    units = make(_units, "units")
+    moved = make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first.")
+    plane = make(_pictures, "latent_map", "Labels are shown to the reader only, where the model never saw them.")
+    codes = [part for name in ("latents", "probe", "disentanglement") for part in finding(name)]
+    evidence = [make(_evidence, "k-hat"), *finding("ais"), *finding("gaps"), make(_hardest, "hardest")]
     found = [
         Section("training", "Training", [make(_training, "curves")]),
-        Section(
-            "evidence",
-            "Evidence",
-            [make(_evidence, "k-hat"), *finding("ais"), *finding("gaps"), make(_hardest, "hardest")],
-        ),
-        Section(
-            "intervals",
-            "Intervals",
-            [
-                *(finding("calibration") or [_todo("calibration", "The guide has not been calibrated.", "calibrate")]),
-                make(_posterior, "posterior"),
-            ],
-        ),
-        Section(
-            "latents",
-            "Latent space",
-            [
-                make(_units, "units"),
-                make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first."),
-                make(
-                    _pictures, "latent_map", "Labels are shown to the reader only, where the model never saw them."
-                ),
-                *(part for name in ("latents", "probe", "disentanglement") for part in finding(name)),
-            ],
-        ),
-        Section(
-            "samples",
-            "Samples",
-            [
-                make(_samples, "drawn"),
-                *(finding("checks") or [_todo("checks", "Data have not been ranked among samples.", "evaluate",
-                                              "'scores=[checks,samples]'")]),
-                *finding("samples"),
-            ],
-        ),
+        Section("evidence", "Evidence", evidence),
+        Section("intervals", "Intervals", [*ranked, make(_posterior, "posterior")]),
+        Section("latents", "Latent space", [units, moved, plane, *codes]),
+        Section("samples", "Samples", [make(_samples, "drawn"), *checked, *finding("samples")]),
         Section("reconstructions", "Reconstructions", [make(_reconstructions, "rebuilt")]),
-    ]  # fmt: skip
-    further = [part for name in s.diagnostics if name not in known_here for part in finding(name)]
-    left = [
-        name for name in s.figures if name not in used and name not in ("learning_curves", "pareto_k", "kl_per_unit")
     ]
-    further += [Part(f"figure-{i}", pictures=[(n, s.alts.get(n) or n)], caption=n.replace("_", " ")) for i, n in
-                enumerate(left)]  # fmt: skip
+    further = [part for name in s.diagnostics if name not in findings.KNOWN for part in finding(name)]
+    left = [name for name in s.figures if name not in used and name not in DRAWN]
+    for place, name in enumerate(left):
+        pictures = [(name, s.alts.get(name) or name)]
+        further.append(Part(f"figure-{place}", pictures=pictures, caption=name.replace("_", " ")))
     return [*found, Section("further", "Further", further)] if further else found
 
 
@@ -184,7 +163,9 @@ def _evidence(s: Source, anchor: str) -> Part:
     e = s.evaluation
     if not e:
         return Part(anchor, todo=("Not evaluated yet.", "evaluate", ""))
-    part = Part(anchor, rows=tables.evaluation(e), sentence=str(e.get("reason") or ""))
+    part = Part(
+        anchor, rows=tables.evaluation(e), sentence=f"There is no evidence: {e['reason']}." if e.get("reason") else ""
+    )
     if known(e.get("nll")):
         errors = [
             f"± {text(e[k])} ({of})" for k, of in (("nll_se", "particles"), ("nll_se_data", "data")) if known(e.get(k))
@@ -206,9 +187,9 @@ def _hardest(s: Source, anchor: str) -> Part:
     places = [] if s.table is None else hardest_rows(s.table)
     if not places:
         return Part(anchor)
-    shown = [c for c in SHOWN if c in s.table]
+    shown = [c for c in SHOWN if c in s.table and s.table[c].notna().any()]
     beside = {hard.place: hard for hard in s.hardest}
-    by = next(c for c in ("nll", "elbo", "log_likelihood") if c in shown and s.table[c].notna().any())
+    by = next(c for c in ("nll", "elbo", "log_likelihood") if c in shown)
     pictures, words = (any(getattr(h, k) for h in s.hardest) for k in ("data", "words"))
     rows = []
     for place in places:
@@ -232,6 +213,13 @@ def _hardest(s: Source, anchor: str) -> Part:
 
 def _cell(png: bytes, alt: str) -> Any:
     return (base64.b64encode(png).decode("ascii"), alt) if png else "–"
+
+
+def _calibration(s: Source, anchor: str) -> Part:
+    """The finding with drawings in place of its pictures."""
+    part = _finding(s, "calibration")
+    part.charts = rank_charts(s.ranks)
+    return part
 
 
 def _posterior(s: Source, anchor: str) -> Part:

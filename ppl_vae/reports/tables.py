@@ -31,7 +31,7 @@ MEANINGS: Mapping[str, str] = {
     "num_particles": "importance samples per datum",
     "n": "data evaluated",
     "seed": "seed of the particles",
-    "reason": "why there is no evidence",
+    "split": "the part of the data",
 }
 
 
@@ -116,14 +116,14 @@ def duration(seconds: float) -> str:
 
 
 def evaluation(summary: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """Turn `Evaluation.summary` into rows of name, value and meaning."""
+    """Turn `Evaluation.summary` into rows of name, value and meaning, without what is not known."""
     rows = []
     for name, value in (summary or {}).items():
         if isinstance(value, Mapping):
             for part, leaf in flatten(value):
-                if not isinstance(leaf, list | tuple):
+                if not isinstance(leaf, list | tuple) and leaf == leaf:
                     rows.append({"name": f"{name}.{part}", "value": text(leaf), "meaning": MEANINGS.get(name, "")})
-        elif value is not None:
+        elif value is not None and value == value and name != "reason":  # which a sentence says
             rows.append({"name": name, "value": text(value), "meaning": MEANINGS.get(name, "")})
     return rows
 

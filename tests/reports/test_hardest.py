@@ -61,5 +61,20 @@ def test_rows_of_a_table_tell_what_is_furthest_off():
     (found,) = hardest(vae, split, table, data.spec, count=1)
     assert found.place == 7
     assert not found.data
-    assert "feature 2 40.000, rebuilt" in found.words
+    assert "feature 2 40, rebuilt" in found.words
     assert len(found.words.split("; ")) == 3
+
+
+def test_categories_are_told_by_their_names(tmp_path):
+    rows = [f"{i % 7},{('red', 'green', 'blue')[i % 3]}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["age,kind", *rows]) + "\n")
+    torch.manual_seed(0)
+    data = pv.datasets.load("csv", path=tmp_path / "t.csv")
+    model = pv.models.Tabular(data.spec, latent_dim=2)
+    vae = pv.VAE(model, pv.guides.MixtureAmortized(data.spec, model))
+    split = data.test
+    found = hardest(vae, split, pd.DataFrame({"nll": np.arange(float(len(split)))}), data.spec, count=len(split))
+    told = [part for hard in found for part in hard.words.split("; ") if part.startswith("kind")]
+    assert told
+    assert all(part.split()[1].strip(",") in ("red", "green", "blue") for part in told)
+    assert all(part.split()[1].strip(",") != part.split()[-1] for part in told)  # the same is not off

@@ -7,7 +7,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppl_vae import files
-from ppl_vae.cli.artifacts import evaluated_units, further_figures, further_results, latest_evaluation, save_figures
+from ppl_vae.cli.artifacts import (
+    calibration_ranks,
+    evaluated_units,
+    further_figures,
+    further_results,
+    latest_evaluation,
+    save_figures,
+)
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
@@ -58,8 +65,11 @@ def run(cfg: DictConfig, context: Context) -> Result:
     further: dict[str, dict[str, Any]] = {}
     with attempt("report", "further scores"):
         further = further_results(run)
+    ranks: dict[str, Any] = {}
+    with attempt("report", "ranks"):
+        ranks = calibration_ranks(run)
     with attempt("report", "further figures"):
-        figures |= further_figures(run)
+        figures |= {k: v for k, v in further_figures(run).items() if not (ranks and k.startswith("calibration_"))}
     summary = run.directory / "posterior.csv"
     if files.is_there(summary):
         with attempt("report", "posterior"):
@@ -82,6 +92,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         units=units,
         hardest=hard,
         diagnostics=further,
+        ranks=ranks,
         posterior=posterior,
         environment=record,
         notes=notes,
