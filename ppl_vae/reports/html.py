@@ -14,7 +14,8 @@ from ppl_vae.kinds import shown
 from ppl_vae.reports import provenance, tables
 from ppl_vae.reports.embedded import embedded
 from ppl_vae.reports.hardest import Hard
-from ppl_vae.reports.sections import Source, sections
+from ppl_vae.reports.parts import Source
+from ppl_vae.reports.sections import sections
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.version import __version__
 

@@ -1,8 +1,7 @@
-"""What a page holds: sections of parts, each a title, a sentence, figures and a table that explains its numbers."""
+"""What a page of a run holds, in its order: each diagnostic with its sentence, figures and explained numbers."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,67 +9,13 @@ from ppl_vae.diagnostics.judgements import known
 from ppl_vae.diagnostics.latents import ACTIVE
 from ppl_vae.reports import charts, findings, tables
 from ppl_vae.reports.hardest import SHOWN, Hard, hardest_rows
-from ppl_vae.reports.lines import Chart, number
+from ppl_vae.reports.lines import number
+from ppl_vae.reports.parts import Part, Section, Source
 from ppl_vae.reports.rank_charts import rank_charts
-from ppl_vae.reports.tables import Row, text
+from ppl_vae.reports.tables import text
 
 DRAWN = ("learning_curves", "pareto_k", "kl_per_unit")
 """Figures that a page has as drawings of its own."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a page is made of, see `html_report`; `alts` says of figures what they show."""
-
-    rows: Sequence[Mapping[str, Any]] = ()
-    evaluation: Mapping[str, Any] | None = None
-    table: Any = None
-    units: Any = None
-    hardest: Sequence[Hard] = ()
-    diagnostics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    ranks: Mapping[str, Any] = field(default_factory=dict)
-    posterior: Any = None
-    figures: Sequence[str] = ()
-    alts: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Part:
-    """One diagnostic.
-
-    Attributes:
-        anchor: the place in the page that links lead to.
-        title: its heading; empty where the section's own says it.
-        sentence: what was seen, in numbers.
-        charts: drawings.
-        pictures: names of figures, each with its text in place of the picture.
-        caption: how these are read.
-        rows: numbers with their meanings.
-        grid: a table of `columns` and `rows`; cells are texts, or pictures as (PNG in base64, text).
-        todo: what is missing, with the verb and the words of the command that makes it.
-        note: why something is missing.
-    """
-
-    anchor: str
-    title: str = ""
-    sentence: str = ""
-    charts: list[Chart] = field(default_factory=list)
-    pictures: list[tuple[str, str]] = field(default_factory=list)
-    caption: str = ""
-    rows: list[Row] = field(default_factory=list)
-    grid: dict[str, Any] | None = None
-    todo: tuple[str, str, str] | None = None
-    note: str = ""
-
-
-@dataclass
-class Section:
-    """A heading with its parts."""
-
-    id: str
-    title: str
-    parts: list[Part]
 
 
 def sections(source: Source) -> list[Section]:
