@@ -1,4 +1,4 @@
-"""What a page draws itself: learning curves, k̂ of each datum, KL of each latent unit, each told in words, too."""
+"""Drawings of a page: learning curves, k̂ of each datum, KL of each latent unit, each told in words, too."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,7 +75,7 @@ def learning(rows: Rows) -> list[Chart]:
 
 
 def pareto_k(values: Any) -> tuple[Chart, str]:
-    """How k̂ is distributed over data; what lies beyond 0.7 has another colour."""
+    """The distribution of k̂ over data; what lies beyond 0.7 has another colour."""
     k = np.asarray(values, dtype=np.float64)
     k = k[~np.isnan(k)]
     step, top = 0.05, 1.5
@@ -155,7 +155,7 @@ def _late(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float
 
 
 def _course(lines: Sequence[Line]) -> str:
-    """Where lines begin and end."""
+    """The values with which lines begin and end, in words."""
     parts = [
         f"{line.label} from {text(line.points[0][1])} at epoch {line.points[0][0]:g} to {text(line.points[-1][1])} at "
         f"epoch {line.points[-1][0]:g}"

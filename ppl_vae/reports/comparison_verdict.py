@@ -1,4 +1,4 @@
-"""What a comparison answers, in words: whether a group is the best, and how far its figures can be trusted."""
+"""The answers of a comparison, in words: whether a group is the best, and how far its figures can be trusted."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ Finding = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Told:
-    """How a diagnostic is told of.
+    """The words for a diagnostic.
 
     Attributes:
         title: its heading.
@@ -194,7 +194,7 @@ def title(name: str) -> str:
 
 
 def sentence(name: str, finding: Finding) -> str:
-    """What was seen, in this run's numbers; nothing of a finding that is unknown, or not as it was written."""
+    """A sentence with this run's numbers; nothing of a finding that is unknown, or not as it was written."""
     if name not in KNOWN:
         return ""
     try:

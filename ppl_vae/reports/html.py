@@ -121,7 +121,7 @@ def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:
 
 
 def _described(figure: Figure | bytes) -> str:
-    """What a figure says of itself: its titles and axes."""
+    """The titles and axes of a figure, in words."""
     if isinstance(figure, bytes):
         return ""
     told = [figure.get_suptitle()]

@@ -85,7 +85,7 @@ class Chart:
         object.__setattr__(self, "legend", list(named)[:_NAMED] if self.keyed and len(named) > 1 else [])
 
     def readings(self) -> list[tuple[float, list[str]]]:
-        """What is read at each place of x: its value, then that of each line or bar."""
+        """The texts that are read at each place of x: its value, then that of each line or bar."""
         if self.bars:
             return [((bar.left + bar.right) / 2, [bar.label]) for bar in self.bars]
         at: dict[float, list[str]] = {}

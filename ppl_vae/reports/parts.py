@@ -1,4 +1,4 @@
-"""What a page consists of: sections of parts, each a title, a sentence, figures and an explained table."""
+"""The parts of a page: sections of diagnostics, each a title, a sentence, figures and an explained table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ppl_vae.reports.tables import Row
 
 @dataclass(frozen=True)
 class Source:
-    """What a page is made of, see `html_report`; `alts` says of figures what they show."""
+    """The contents that a page is made of, see `html_report`; `alts` says of figures what they show."""
 
     rows: Sequence[Mapping[str, Any]] = ()
     evaluation: Mapping[str, Any] | None = None

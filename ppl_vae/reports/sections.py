@@ -1,4 +1,4 @@
-"""What a page of a run holds, in its order: each diagnostic with its sentence, figures and explained numbers."""
+"""The contents of a run's page, in their order: each diagnostic with its sentence, figures and explained numbers."""
 
 import base64
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
 
 def _record(sweep: Sweep) -> dict[str, Any]:
-    """What is known of a sweep: of its plan, and of the first run that says on which commit and machine it was made."""
+    """The record of a sweep: of its plan, and of the first run that has one, its commit and machine."""
     plan = sweep.plan
     told: dict[str, Any] = {"command": list(plan.command), "verb": plan.verb, "started": plan.started}
     first = next((run.record for run in sweep.runs), {})
