@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ppl_vae.core.evidence import THRESHOLD
-from ppl_vae.diagnostics.judgements import known
 from ppl_vae.reports.lines import Bar, Chart, Line, finite
 from ppl_vae.reports.tables import text
 
@@ -106,7 +105,7 @@ def units(table: Any) -> tuple[Chart | None, str]:
     found = [
         (str(row["site"]), str(row["unit"]), float(row["kl"]), str(row["active"]) == "True")
         for _, row in table.iterrows()
-        if known(row["kl"])
+        if finite([(0, row["kl"])])
     ]
     if not found:
         return None, ""

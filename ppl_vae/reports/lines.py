@@ -5,6 +5,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -84,6 +85,7 @@ class Chart:
         named = dict.fromkeys((line.label, line.colour, line.dashed) for line in self.lines if line.label)
         object.__setattr__(self, "legend", list(named)[:_NAMED] if self.keyed and len(named) > 1 else [])
 
+    @cached_property
     def readings(self) -> list[tuple[float, list[str]]]:
         """The texts that are read at each place of x: its value, then that of each line or bar."""
         if self.bars:
@@ -94,6 +96,7 @@ class Chart:
                 at.setdefault(x, []).append(f"{line.label} {text(float(y))}")
         return [(x, [f"{self.x_name} {number(x)}", *told]) for x, told in sorted(at.items())]
 
+    @cached_property
     def svg(self) -> str:
         """The drawing; all text in it is escaped."""
         width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -147,7 +150,7 @@ class Chart:
         axes.append(f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(self.x_name)}</text>')
         turned = f"translate(13 {TOP + height / 2}) rotate(-90)"
         axes.append(f'<text transform="{turned}" text-anchor="middle">{escape(self.y_name)}</text>')
-        readings = [[LEFT + across(x), "; ".join(told)] for x, told in self.readings() if x0 <= x <= x1]
+        readings = [[LEFT + across(x), "; ".join(told)] for x, told in self.readings if x0 <= x <= x1]
         return (
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" aria-label="{escape(self.alt)}" '
             f'data-read="{escape(json.dumps(readings, ensure_ascii=False))}">{"".join(axes)}'

@@ -31,6 +31,8 @@ def sections(source: Source) -> list[Section]:
         """A part that cannot be made says so, and the page stands."""
         try:
             part = draw(s, anchor, *words)
+            for chart in part.charts:
+                chart.svg  # noqa: B018 - drawn here, so that a drawing that fails is one part's
         except Exception as error:
             part = Part(anchor, note=f"{type(error).__name__}: {error}")
         used.update(name for name, _ in part.pictures)

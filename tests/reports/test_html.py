@@ -214,6 +214,18 @@ def test_what_cannot_be_shown_says_so_and_the_page_stands():
     assert "−24.00" in text
 
 
+def test_numbers_without_bounds():
+    inf, big = float("inf"), 1e308
+    units = pd.DataFrame({"site": ["z"] * 3, "unit": [0, 1, 2], "kl": [inf, -big, 1.0], "active": ["x", True, None]})
+    table = pd.DataFrame({"nll": [big, -big, inf], "pareto_k": [inf, -inf, big]})
+    rows = [{"epoch": 10.0**e, "train/elbo": -(10.0**e), "validation/kl/z": big} for e in range(0, 300, 20)]
+    summary = {**SUMMARY, "kl_per_site": {"z": inf, "w": -big}, "nll_se_data": big, "n": "many", "pareto_k_bad": inf}
+    html = html_report(title="x", units=units, table=table, rows=rows, evaluation=summary)
+    assert not re.search(r'="(-?inf|nan)"', html)
+    assert html.count("<svg viewBox") >= 3
+    assert "Error" not in Page(html).text
+
+
 def test_below_a_megabyte_whatever_it_is_made_of():
     rng = np.random.default_rng(0)
     pictures = {name: draw.samples_grid(rng.random((60, 3, 32, 32))) for name in ("samples", "one")}

@@ -23,7 +23,7 @@ def test_a_narrow_guide_leaves_the_band_and_an_exact_one_does_not():
     held = float(re.search(r"w: 90% intervals hold ([0-9.]+)%", coverage.alt)[1]) / 100
     exact = 1 - 4 / np.pi * np.arcsin(0.05**0.5)  # of 1000 ranks; 4 standard errors are 0.057, a false alarm in 16,000
     assert held == pytest.approx(exact, abs=0.057)
-    assert all(x.svg() for x in (first, second, coverage))
+    assert all(x.svg for x in (first, second, coverage))
 
 
 def test_all_units_together_come_first():
