@@ -196,8 +196,14 @@ def _pictures(s: Source, anchor: str, caption: str) -> Part:
     names = [n for n in s.figures if n == anchor or n.startswith((f"{anchor}.", f"{anchor}_"))]
     if not names and not s.notes.get(anchor):
         return Part(anchor)
-    pictures = [(n, s.alts.get(n) or f"{title}: {n}") for n in names]
+    seen = findings.sentence("probe", s.diagnostics.get("probe", {})) if anchor == "latent_map" else ""
+    pictures = [(n, _alt(s.alts.get(n) or f"{title}: {n}", seen)) for n in names]
     return Part(anchor, title, pictures=pictures, caption=caption if names else "", note=s.notes.get(anchor, ""))
+
+
+def _alt(shown: str, seen: str) -> str:
+    """A text in place of a picture: its kind, and a sentence with numbers where there is one."""
+    return f"{shown.rstrip('.')}. {seen}".strip()
 
 
 def _samples(s: Source, anchor: str) -> Part:
@@ -206,7 +212,8 @@ def _samples(s: Source, anchor: str) -> Part:
         ("sample_marginals", "z ~ p(z), x ~ p(x | z), against the data, feature by feature."),
     ):
         if name in s.figures:
-            return Part(anchor, pictures=[(name, s.alts.get(name) or caption)], caption=caption)
+            seen = findings.sentence("samples", s.diagnostics.get("samples", {}))
+            return Part(anchor, pictures=[(name, _alt(s.alts.get(name) or caption, seen))], caption=caption)
     return Part(anchor, note=s.notes.get("samples") or "No samples: the pair could not be loaded.")
 
 
@@ -215,6 +222,6 @@ def _reconstructions(s: Source, anchor: str) -> Part:
         return Part(anchor, note=s.notes.get("reconstructions") or "No reconstructions: the data are not at hand.")
     lost = (s.evaluation or {}).get("reconstruction")
     told = f"−log p(x | z) is {text(float(lost))} nats per datum." if known(lost) and lost is not None else ""
-    alt = " ".join(filter(None, (s.alts.get("reconstructions", "") or "Data and their reconstructions.", told)))
+    alt = _alt(s.alts.get("reconstructions") or "Data and their reconstructions", told)
     caption = "Held-out data and the mean of p(x | z), z ~ q(z | x)."
     return Part(anchor, sentence=told, pictures=[("reconstructions", alt)], caption=caption)

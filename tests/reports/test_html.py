@@ -176,6 +176,7 @@ def test_every_picture_and_drawing_says_what_it_shows():
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', html) + re.findall(r'aria-label="([^"]*)" data-read', html)
     assert len(alts) >= 4
     assert all(len(alt) > 15 for alt in alts)
+    assert "Data above their reconstructions. −log p(x | z) is 20.000 nats per datum." in alts
     assert any("half lie below 0.25" in alt for alt in alts)
 
 
