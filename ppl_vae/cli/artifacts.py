@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_vae import files
+from ppl_vae.errors import RunError
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import read_json
 from ppl_vae.runs.tables import read_csv, to_csv
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Spec, Split
     from ppl_vae.runs.run import Run
 
+
+LARGEST_RANKS = 2**28
+"""Bytes of ranks that are read at most: two thousand simulations of some ten thousand units."""
 
 SUMMED_UP = 1_000
 """Data that ArviZ sums up at most: it takes a second for every few hundred units."""
@@ -99,6 +104,14 @@ def latest_evaluation(run: Run) -> tuple[dict[str, Any] | None, Any]:
     return summary, read_csv(folder / "table.csv")
 
 
+def evaluated_units(run: Run) -> Any:
+    """The units of the same evaluation, a row each; None where it has none."""
+    folder = _latest(run)
+    if folder is None or not files.is_there(folder / "units.csv"):
+        return None
+    return read_csv(folder / "units.csv").reset_index()
+
+
 def _findings(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, "what ppl-vae found of a run", dict[str, Any])
     return found
@@ -118,6 +131,26 @@ def further_results(run: Run) -> dict[str, dict[str, Any]]:
     if files.is_there(calibration):
         found["calibration"] = _findings(calibration)
     return found
+
+
+def calibration_ranks(run: Run) -> dict[str, Any]:
+    """The ranks that `calibrate` has written, by site; none where there are none.
+
+    Raises:
+        RunError: for a file that is no archive of numbers, or holds more than a page is made of.
+    """
+    path = run.directory / "calibration" / "ranks.npz"
+    if not files.is_there(path):
+        return {}
+    packed = io.BytesIO(files.read(path))
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_RANKS:
+                raise ValueError("it is too large")
+        with np.load(packed, allow_pickle=False) as found:
+            return {name: np.asarray(found[name], dtype=np.float64) for name in found.files}
+    except Exception as error:  # of whatever kind, see `datasets.files.reading`
+        raise RunError(f"{path} cannot be read ({error}); expected the ranks that ppl-vae calibrate wrote") from None
 
 
 def further_figures(run: Run) -> dict[str, bytes]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+LEVEL: Final = 0.05
+"""A p-value of uniformity at or below this, corrected for all that was looked at, counts as a finding."""
+
 
 def ecdf_difference(values: ArrayLike, points: ArrayLike) -> Array:
     """Give F̂(t) − t for values in [0, 1], `(n, units)`, at points t: `(points, units)`.
@@ -374,7 +377,7 @@ def _calibration(ranks: dict[str, Array], simulations: int, draws: int, seed: in
 
 
 def _verdict(p_value: float, worst: dict[str, Any], simulations: int) -> str:
-    if p_value > 0.05:
+    if p_value > LEVEL:
         return "ranks are uniform as far as these simulations tell: the guide is calibrated on the model's own data"
     if worst["site"] == TARP:
         return "draws of all units together are not where the truth is, though each unit may be: the guide is wrong"

@@ -6,6 +6,7 @@ const groups = new Map(data.groups.map((g) => [g.group, g]));
 const colour = (g) => (g && g <= 8 ? `var(--c${g})` : "var(--rest)");
 const minus = (s) => s.replace("-", "−");
 const digits = (span) => Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(span || 1))));
+const describe = (svg, text) => svg.setAttribute("aria-label", text);
 const show = (v, span = Math.abs(v)) => minus(Number(v.toFixed(digits(span))).toString());
 
 // --- tables -----------------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ function filterRows(table, text) {
   return [shown, table.tBodies[0].rows.length];
 }
 
-for (const table of document.querySelectorAll("table")) {
+for (const table of document.querySelectorAll("table[id]")) {
   [...table.tHead.rows[0].cells].forEach((header, index) => {
     const button = header.querySelector("button");
     if (button) button.addEventListener("click", () => sortBy(table, index, header));
@@ -131,14 +132,37 @@ function curves(section, width) {
       : add(svg, "circle", { ...marks, cx: points[0][0], cy: points[0][1], r: 3, fill: colour(run.group) });
     add(line, "title", {}, run.title);
   }
+  const ends = lines.map((l) => l.at(-1)[1]);
+  describe(svg, `${data.curve} of ${all.length} runs over epochs: it ends between ${show(Math.min(...ends), 0.01)} and ${show(Math.max(...ends), 0.01)}.`);
+  const cursor = add(svg, "line", { class: "cursor", y1: box.top, y2: box.bottom, visibility: "hidden" });
+  svg.setAttribute("tabindex", 0);
+  readable(svg, epochs(all).map(([e, told]) => [x(e), told]), cursor, section.querySelector(".reading"));
+}
+
+// At each epoch the mean over the runs of each group, those of the best eight.
+function epochs(runs) {
+  const at = new Map();
+  for (const run of runs) for (const [epoch, value] of data.curves[run.job]) {
+    const here = at.get(epoch) || at.set(epoch, new Map()).get(epoch), group = run.group || 0;
+    here.set(group, [...(here.get(group) || []), value]);
+  }
+  const name = (g) => (groups.has(g) ? groups.get(g).label : "not ranked");
+  const told = (values) => show(values.reduce((a, b) => a + b) / values.length, 0.01);
+  return [...at].sort(([a], [b]) => a - b).map(([epoch, here]) => {
+    const best = [...here].sort(([a], [b]) => (a || 1e9) - (b || 1e9)).slice(0, 8);
+    return [epoch, `epoch ${epoch}; ${best.map(([g, values]) => `${name(g)} ${told(values)}`).join("; ")}`];
+  });
 }
 
 function differences(section, width) {
   const rows = data.groups.filter((g) => g.low !== null);
   if (!rows.length) return nothing(section, data.groups.length < 2 ? "One group: there is nothing to tell apart." : "No interval can be told, see the notes above.");
   hint(section, `${data.differs}: group minus best, with its 95 % interval. Where it crosses 0 the two are not told apart.`);
-  const step = 38, height = 46 + step * rows.length, svg = canvas(section, width, height, "differences");
-  const box = { left: 8, right: width - 14, top: 6, bottom: height - 38 };
+  const step = 38, height = 60 + step * rows.length, svg = canvas(section, width, height, "differences");
+  const box = { left: 8, right: width - 14, top: 6, bottom: height - 52 };
+  const interval = (g) => `${g.label} ${show(g.difference, g.high - g.low)} [${show(g.low, g.high - g.low)}, ${show(g.high, g.high - g.low)}], ${g.verdict}`;
+  describe(svg, `${data.differs}, differences to the best with 95 % intervals: ${rows.slice(0, 12).map(interval).join("; ")}.`);
+  add(svg, "text", { x: width - 14, y: height - 6, "text-anchor": "end" }, `${data.differs} minus that of the best`);
   const xs = extent([0, ...rows.flatMap((g) => [g.low, g.high])]), x = scale(...xs, box.left, box.right);
   const [tx, sx] = ticks(...xs, Math.max(2, Math.floor(width / 70)));
   for (const v of tx) {
@@ -161,7 +185,9 @@ function importance(section, width) {
   const rows = data.importance.filter((r) => r.share !== null);
   if (!rows.length) return nothing(section, "Too few runs, or keys that never repeat a value: nothing can be told.");
   hint(section, `Share of the variance of ${data.metric.name} between runs; the mark is what a key that does nothing would have on average.`);
-  const step = 38, height = 30 + step * rows.length, svg = canvas(section, width, height, "importance of keys");
+  const step = 38, height = 44 + step * rows.length, svg = canvas(section, width, height, "importance of keys");
+  describe(svg, `Shares of the variance between runs: ${rows.map((r) => `${r.key} ${(100 * r.share).toFixed(0)} %, by chance ${(100 * r.chance).toFixed(0)} %`).join("; ")}.`);
+  add(svg, "text", { x: width - 56, y: height - 8, "text-anchor": "end" }, "share of the variance between runs");
   const x = scale(0, 1, 8, width - 56);
   rows.forEach((r, i) => {
     const top = 20 + step * i;
@@ -182,6 +208,7 @@ function front(section, width) {
   const xs = extent(runs.map((r) => r.seconds), 0.08), ys = extent(runs.map((r) => r.value), 0.08);
   const x = scale(...xs, box.left, box.right), y = scale(...ys, box.bottom, box.top);
   axes(svg, x, y, xs, ys, box, "seconds of training", data.metric.name);
+  describe(svg, `${data.metric.name} against seconds of training, means of groups: ${means.slice(0, 12).map((g) => `${g.label} ${show(g.mean, 0.01)} in ${show(g.seconds, 1)} s`).join("; ")}.`);
   const best = means.filter((g) => g.front).sort((a, b) => a.seconds - b.seconds);
   if (best.length > 1) add(svg, "path", { d: path(best.map((g) => [x(g.seconds), y(g.mean)])), fill: "none", stroke: "var(--muted)", "stroke-dasharray": "4 3" });
   for (const r of runs) add(add(svg, "circle", { "data-group": r.group, cx: x(r.seconds), cy: y(r.value), r: 3, fill: colour(r.group), opacity: 0.65 }), "title", {}, r.title);
@@ -197,7 +224,7 @@ function parallel(section, width) {
   hint(section, "A line a run: its keys, then its figure. The upper end of the last axis is better.");
   const names = [...data.keys.map((k) => k.short), data.metric.name], height = 320, gap = 110;
   width = Math.max(width, 70 + gap * (names.length - 1) + 80);
-  const svg = canvas(section, width, height, "parallel coordinates"), top = 44, bottom = height - 16;
+  const svg = canvas(section, width, height, `${runs.length} runs by ${names.join(", ")}; the best is ${runs.at(-1).title}, ${show(runs.at(-1).value, 0.01)}.`), top = 44, bottom = height - 16;
   const at = (i) => 50 + (i * (width - 130)) / Math.max(1, names.length - 1);
   const columns = data.keys.map((k) => runs.map((r) => r.values[k.name]));
   const scales = columns.map((values) => {

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ppl_vae.reports import provenance
+from ppl_vae.reports.comparison_verdict import verdict
 from ppl_vae.runs.files import jsonable, write_atomically
 from ppl_vae.version import __version__
 
@@ -23,7 +25,14 @@ POINTS = 150
 """Epochs of a learning curve that are drawn at most."""
 
 
-def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root: Path | None = None) -> str:
+def comparison_page(
+    *,
+    title: str,
+    comparison: Comparison,
+    found: Gathered,
+    root: Path | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> str:
     """Compose the page; it loads nothing from anywhere, and all text is escaped.
 
     The tables are HTML; sorting, filtering and the drawings are a script of its own, which reads its numbers from a
@@ -34,6 +43,7 @@ def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root
         comparison: what `compare` made.
         found: what `gather` read, for the learning curves.
         root: the sweep's folder: a run is linked to its report where it has one there.
+        record: what is known of the sweep: its command, commit, machine, versions, when it was started.
     """
     import jinja2
 
@@ -58,17 +68,23 @@ def comparison_page(*, title: str, comparison: Comparison, found: Gathered, root
         "importance": jsonable(made.importance.reset_index().to_dict("records")),
         "differs": made.differs_in,
     }
+    states = {str(k): int(v) for k, v in found.states["state"].value_counts().items()}
+    sentence = _sentence(made, groups)
     return environment.get_template("comparison.html.j2").render(
         title=title,
         comparison=made,
-        sentence=_sentence(made, groups),
+        sentence=sentence,
+        judgements=verdict(made, sentence, states),
+        provenance=provenance.sweep(record or {}),
+        versions=provenance.versions(record or {}),
         failures=failures(made),
-        states={str(k): int(v) for k, v in found.states["state"].value_counts().items()},
+        states=states,
         groups=groups,
         group_columns=_group_columns(made, names),
         runs=runs,
         run_columns=_run_columns(made),
         payload=_script_safe(data),
+        reading=(folder / "chart.js").read_text(encoding="utf-8"),
         script=(folder / "comparison.js").read_text(encoding="utf-8"),
         version=__version__,
     )

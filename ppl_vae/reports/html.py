@@ -1,57 +1,26 @@
 """One self-contained HTML page about one run."""
 
-import base64
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from ppl_vae.diagnostics.judgements import judgements
 from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
-from ppl_vae.plots import learning_curves, pareto_k_histogram
-from ppl_vae.plots.style import render
-from ppl_vae.reports import tables
+from ppl_vae.reports import provenance, tables
+from ppl_vae.reports.embedded import embedded
+from ppl_vae.reports.hardest import Hard
+from ppl_vae.reports.parts import Source
+from ppl_vae.reports.sections import sections
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.version import __version__
 
-PLACED = (
-    "learning_curves",
-    "samples",
-    "sample_marginals",
-    "reconstructions",
-    "traversals",
-    "latent_map",
-    "kl_per_unit",
-    "pareto_k",
-)
-"""Figures that have a place of their own on the page."""
-
-NOTED = (*PLACED, "latents")
-"""The parts of a page whose absence a note may tell."""
-
-TITLES: Mapping[str, str] = {
-    "ais": "Annealed importance sampling",
-    "calibration": "Simulation-based calibration",
-    "checks": "Predictive checks",
-    "disentanglement": "Disentanglement",
-    "gaps": "Approximation and amortization gap",
-    "latents": "Information in the codes",
-    "probe": "Linear probe of the labels",
-    "samples": "Samples against data",
-}
-
-CAPTIONS: Mapping[str, str] = {
-    "calibration": "Ranks of the true latents of simulated data among the guide's draws: within the band, the guide is "
-    "calibrated on data that the model makes.",
-    "checks": "Where statistics of the data rank among those of data that the model makes: within the band, the model "
-    "has their distribution right.",
-    "information": "A unit's KL is what it tells of the data, plus what keeps all codes together from looking like the "
-    "prior: the second part makes samples worse than reconstructions.",
-    "gaps": "What the guide loses against log p(x), datum by datum: to its family, and to its network.",
-}
+LONGEST = 60_000
+"""Letters of a config, or of what a run failed with, that a page holds at most."""
 
 
 def html_report(
@@ -67,12 +36,18 @@ def html_report(
     figures: Mapping[str, Figure | bytes] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     table: Any = None,
+    units: Any = None,
+    hardest: Sequence[Hard] = (),
     diagnostics: Mapping[str, Mapping[str, Any]] | None = None,
+    ranks: Mapping[str, Any] | None = None,
     posterior: Any = None,
     environment: Mapping[str, Any] | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> str:
     """Compose the page; whatever is missing is answered with the command that makes it.
+
+    It begins with what can be trusted, in words (`ppl_vae.diagnostics.judgements`), and where the run comes from. Then
+    each diagnostic has a title, a sentence with this run's numbers, a figure, and a table that says what they mean.
 
     Args:
         title: name of the run.
@@ -83,67 +58,60 @@ def html_report(
         subtitle: a line under the title.
         result: named results of training.
         rows: the lines of `metrics.jsonl`.
-        figures: by name: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`,
-            `kl_per_unit`, as figures or PNG bytes. Learning curves and k̂ are drawn here; others, such as
-            `calibration` or `gaps`, follow the evaluation.
+        figures: by name: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`, and those of
+            diagnostics, as figures or PNG bytes. Learning curves, k̂ and the KL of units are drawn here.
         evaluation: `Evaluation.summary`.
         table: `Evaluation.table`, a data frame with a row per datum.
+        units: `Evaluation.units`, a data frame with a row per latent unit.
+        hardest: the hardest of these data beside their reconstructions.
         diagnostics: results of `calibrate` and of further scores, by name.
+        ranks: `Calibration.ranks`, drawn in place of figures of them.
         posterior: a data frame as `az.summary` gives it.
-        environment: versions, machine, git, times.
+        environment: what `run.json` says: command, git, machine, versions, times.
         notes: for `samples`, `reconstructions`, `latents` or one of its figures: why there is no figure.
 
     Returns:
-        HTML that loads nothing from anywhere. All text is escaped.
+        HTML of less than a megabyte that loads nothing from anywhere. All text is escaped.
     """
     import jinja2
 
-    for name, frame in {"table": table, "posterior": posterior}.items():
+    for name, frame in {"table": table, "units": units, "posterior": posterior}.items():
         if frame is not None and not hasattr(frame, "columns"):
             raise ArgumentError(f"Got {name}={shown(frame)}, expected a data frame.")
-    drawn: dict[str, Figure | bytes] = dict(figures or {})
-    told = dict.fromkeys(NOTED, "") | dict(notes or {})
-    if rows:
-        _add(drawn, told, "learning_curves", lambda: learning_curves(rows))
-    if table is not None and "pareto_k" in table and table["pareto_k"].notna().any():
-        _add(drawn, told, "pareto_k", lambda: pareto_k_histogram(table["pareto_k"]))
+    here = Path(__file__).parent
     environment_of_templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    source = Source(
+        rows=rows,
+        evaluation=evaluation,
+        table=table,
+        units=units,
+        hardest=hardest,
+        diagnostics=diagnostics or {},
+        ranks=ranks or {},
+        posterior=posterior,
+        figures=tuple(figures or {}),
+        alts={name: _described(figure) for name, figure in (figures or {}).items()},
+        notes=notes or {},
     )
     return environment_of_templates.get_template("report.html.j2").render(
         title=title,
         run=shlex.quote(os.fspath(run)),
         status=status,
-        error=error,
+        error=_cut(error, "error.txt"),
         subtitle=subtitle,
+        judgements=judgements(evaluation, diagnostics),
         tiles=tables.tiles(rows, evaluation),
         results=[(k, tables.text(v)) for k, v in tables.flatten(result or {})],
-        figures={name: _inline(figure) for name, figure in drawn.items()},
-        evaluation=tables.evaluation(evaluation),
-        verdict=tables.verdict(evaluation),
-        further=[name for name in drawn if name not in PLACED],
-        captions=CAPTIONS,
-        diagnostics=[
-            (name, TITLES.get(name, name), [(k, tables.text(v)) for k, v in tables.flatten(part)])
-            for name, part in (diagnostics or {}).items()
-        ],
-        worst=tables.worst(table),
-        posterior=tables.posterior(posterior),
-        config=config if isinstance(config, str) else _yaml(config),
-        environment=[(k, tables.text(v)) for k, v in tables.flatten(environment or {})],
-        notes=told,
+        provenance=provenance.provenance(environment or {}),
+        versions=provenance.versions(environment or {}),
+        figures=embedded(figures or {}),
+        sections=sections(source),
+        config=_cut(config if isinstance(config, str) else _yaml(config), "config.yaml"),
+        script=(here / "chart.js").read_text(encoding="utf-8"),
         version=__version__,
     )
-
-
-def _add(drawn: dict[str, Figure | bytes], notes: dict[str, str], name: str, draw: Callable[[], Figure]) -> None:
-    """Draw one of the page's own figures: where that fails, a note says so and the page stands."""
-    try:
-        drawn[name] = draw()
-    except Exception as error:
-        notes[name] = f"{type(error).__name__}: {error}"
 
 
 def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:
@@ -152,10 +120,20 @@ def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:
     return Path(path)
 
 
-def _inline(figure: Figure | bytes, dpi: int = 170) -> dict[str, Any]:
-    data = figure if isinstance(figure, bytes) else render(figure, dpi=dpi)
-    width = int.from_bytes(data[16:20], "big")  # a PNG says its width in its first chunk
-    return {"data": base64.b64encode(data).decode("ascii"), "width": round(width * 100 / dpi)}
+def _described(figure: Figure | bytes) -> str:
+    """The titles and axes of a figure, in words."""
+    if isinstance(figure, bytes):
+        return ""
+    told = [figure.get_suptitle()]
+    for axes in figure.axes:
+        titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
+        names = [f"{way}: {name}" for way, name in (("across", axes.get_xlabel()), ("up", axes.get_ylabel())) if name]
+        told.append(", ".join([*filter(None, titles), *names]))
+    return "; ".join(dict.fromkeys(filter(None, told)))[:600]
+
+
+def _cut(text: str, name: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… the rest is in {name}"
 
 
 def _yaml(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ppl_vae.core.evidence import THRESHOLD
+from ppl_vae.diagnostics.judgements import known
+from ppl_vae.diagnostics.latents import ACTIVE
+
+Row = dict[str, str]
+"""`name`, `value` and `meaning` of a number."""
+
 MEANINGS: Mapping[str, str] = {
     "nll": "−log p(x), importance-weighted estimate, nats per datum; lower is better",
     "nll_se": "its Monte-Carlo standard error: how much another seed would change it",
@@ -13,18 +20,18 @@ MEANINGS: Mapping[str, str] = {
     "kl": "KL(q(z | x) ‖ p(z)), nats per datum",
     "kl_per_site": "the same, site by site",
     "kl_global": "KL of a latent shared by all data, nats in all",
-    "active_units": "latent units whose posterior mean varies over data by more than 0.01",
+    "active_units": f"latent units whose posterior mean varies over data by more than {ACTIVE:g}",
     "num_units": "latent units in all",
     "pareto_k": "tail shape k̂ of the importance weights, mean over data",
     "pareto_k_max": "its largest value",
-    "pareto_k_bad": "fraction of data with k̂ > 0.7",
+    "pareto_k_bad": f"fraction of data with k̂ > {THRESHOLD}",
     "ess": "effective number of particles, mean over data",
     "gap": "ELBO below the evidence: what the guide loses, nats per datum",
     "reconstruction": "−log p(x | z), nats per datum",
     "num_particles": "importance samples per datum",
     "n": "data evaluated",
     "seed": "seed of the particles",
-    "reason": "why there is no evidence",
+    "split": "the part of the data",
 }
 
 
@@ -52,11 +59,6 @@ def text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(text(v) for v in value[:20]) + (" …" if len(value) > 20 else "")
     return str(value)
-
-
-def known(value: Any) -> bool:
-    """Tell whether a value is a number, and not NaN."""
-    return isinstance(value, int | float) and not math.isnan(value)
 
 
 def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | None) -> list[dict[str, str]]:
@@ -88,7 +90,7 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
             f"of {e['num_units']}" if known(e.get("num_units")) else "",
         )
     if known(e.get("pareto_k_bad")):
-        add("k̂ above 0.7", f"{e['pareto_k_bad']:.1%}", "of the data")
+        add(f"k̂ above {THRESHOLD}", f"{e['pareto_k_bad']:.1%}", "of the data")
     if rows:
         seconds = sum(r.get("seconds") or 0.0 for r in rows)
         add(
@@ -114,62 +116,59 @@ def duration(seconds: float) -> str:
 
 
 def evaluation(summary: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """Turn `Evaluation.summary` into rows of name, value and meaning."""
+    """Turn `Evaluation.summary` into rows of name, value and meaning, without what is not known."""
     rows = []
     for name, value in (summary or {}).items():
         if isinstance(value, Mapping):
             for part, leaf in flatten(value):
-                if not isinstance(leaf, list | tuple):
+                if not isinstance(leaf, list | tuple) and leaf == leaf:
                     rows.append({"name": f"{name}.{part}", "value": text(leaf), "meaning": MEANINGS.get(name, "")})
-        elif value is not None:
+        elif value is not None and value == value and name != "reason":  # which a sentence says
             rows.append({"name": name, "value": text(value), "meaning": MEANINGS.get(name, "")})
     return rows
 
 
-def verdict(summary: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say in a sentence whether the evidence estimate, and the guide, can be trusted."""
-    summary = summary or {}
-    if summary.get("reason"):
-        return {"bad": False, "text": str(summary["reason"])}
-    bad: Any = summary.get("pareto_k_bad")
-    if not known(bad):
+def sites(table: Any, summary: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Every latent site with what it costs: a row a site, of `Evaluation.units` and its summary."""
+    e = dict(summary or {})
+    local, shared = (v if isinstance(v, Mapping) else {} for v in (e.get("kl_per_site"), e.get("kl_global")))
+    counted: dict[str, list[bool]] = {}
+    if table is not None and {"site", "active"} <= {*table}:
+        for site, active in zip(table["site"], table["active"], strict=True):
+            counted.setdefault(str(site), []).append(str(active) == "True")
+    names = list(dict.fromkeys([*local, *counted, *shared]))
+    if not names:
         return None
-    if bad == 0:
-        return {
-            "bad": False,
-            "text": "No datum has k̂ above 0.7: the evidence estimate and the guide can be trusted.",
-        }
-    if bad < 0.05:
-        text = "k̂ exceeds 0.7 for {:.1%} of the data: the average can be trusted, these data cannot."
-        return {"bad": False, "text": text.format(bad)}
-    text = (
-        "k̂ exceeds 0.7 for {:.1%} of the data: the guide misses mass of their posteriors. The true "
-        "−log p(x) is likely lower than the estimate; use more particles, a richer guide or an "
-        "importance-weighted objective."
-    )
-    return {"bad": True, "text": text.format(bad)}
+    total = sum(v for v in local.values() if known(v))
+    rows = []
+    for name in names:
+        units, kl = counted.get(name), local.get(name)
+        share = f"{kl / total:.1%}" if known(kl) and total > 0 else "–"
+        all_data = text(shared[name]) if name in shared else "–"
+        active = "–" if units is None else f"{sum(units)} of {len(units)}"
+        rows.append([name, active, text(kl), share, all_data])
+    columns = ["site", "active units", "KL, nats per datum", "share of the KL", "KL of a latent of all data, nats"]
+    if not shared:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return {"columns": columns, "rows": rows}
 
 
-def worst(table: Any, count: int = 8) -> dict[str, Any] | None:
-    """Pick the data with the lowest evidence from `Evaluation.table`."""
-    if table is None or not len(table):
-        return None
-    by = "nll" if "nll" in table and table["nll"].notna().any() else "elbo"
-    if by not in table or not table[by].notna().any():
-        return None
-    worst = table.sort_values(by, ascending=by == "elbo").head(count)
-    rows = [[text(v) for v in row] for row in worst.itertuples()]
-    return {"columns": ["datum", *map(str, worst.columns)], "rows": rows}
-
-
-def posterior(summary: Any, count: int = 20) -> dict[str, Any] | None:
-    """Turn the head of an ArviZ summary into rows."""
+def posterior(summary: Any, count: int = 24) -> dict[str, Any] | None:
+    """Rows of an ArviZ summary, the first ones of each site."""
     if summary is None:
         return None
-    head = summary.head(count)
-    shown = (
-        f"The first {len(head)} of {len(summary)} latent variables" if len(summary) > len(head) else "Latent variables"
-    )
-    caption = f"{shown}, as ArviZ sums them up; draws are independent, so r̂ does not apply."
+    names = [str(name).split("[", 1)[0] for name in summary.index]
+    each = max(1, count // max(1, len(set(names))))
+    seen: dict[str, int] = {}
+    kept: list[int] = []
+    for place, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] <= each and len(kept) < 4 * count:
+            kept.append(place)
+    head = summary.iloc[kept]
+    of = f"{len(seen)} sites: {', '.join(list(seen)[:12])}{' …' if len(seen) > 12 else ''}" if len(seen) > 1 else ""
+    shown = f"{len(head)} of {len(summary)} latent variables" if len(head) < len(summary) else "Latent variables"
+    shown += f", the first {each} of each of {of}," if of else ""
+    caption = f"{shown} as ArviZ sums them up; draws are independent, so r̂ does not apply."
     rows = [[text(v) for v in row] for row in head.itertuples()]
     return {"text": caption, "columns": ["", *map(str, head.columns)], "rows": rows}

@@ -130,7 +130,8 @@ class RunWriter:
         moment = now()
         before = {k: v for k, v in self.record.items() if k not in ENDED}
         record = before | ({"resumed": [*before.get("resumed", []), moment]} if before else {"started": moment})
-        record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions(), **facts, **_git()}
+        record |= {"schema": SCHEMA, "status": "running", "finished": None, "versions": versions()}
+        record |= {"machine": machine(), **facts, **_git()}
         if before:
             manifest.withdraw(self.directory, OWN)
         for name in (RECORD, CONFIG, METRICS, TRACKERS, *OWN):  # by the lock, nobody else writes them
@@ -240,6 +241,7 @@ class Record(TypedDict, total=False):
     seed: int | None
     seconds: float | None
     versions: dict[str, str]
+    machine: dict[str, Any]
     config: list[str]
     git: dict[str, Any]
     result: dict[str, Any] | None
@@ -358,6 +360,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> dict[str, Any]:
+    """The kind of machine that a run is made on; nothing that tells which one it is."""
+    from ppl_vae.compile.kernels.choice import processor  # torch, which whoever reads a record is spared
+
+    return {"system": platform.system(), "processor": processor(), "cores": os.cpu_count()}
 
 
 def command() -> list[str]:

@@ -68,6 +68,25 @@ def test_no_text_of_the_user_is_markup(tmp_path):
     assert any(EVIL in g["label"] for g in data["groups"])
 
 
+def test_it_begins_with_the_outcome_and_where_it_comes_from(tmp_path):
+    found = sweep()
+    record = {
+        "command": ["ppl-vae", "train", "-m", "seed=0,1"],
+        "machine": {"processor": "a fast one"},
+        "git": {"commit": "0123abc"},
+    }
+    text = Page(comparison_page(title="sizes", comparison=compare(found), found=found, record=record)).text
+    order = ["Verdict", "Is the best group told apart", "! With care", "ppl-vae train -m seed=0,1"]
+    places = [text.index(piece) for piece in order]
+    assert places == sorted(places)
+    for piece in ("a fast one", "0123abc", "9 of 10 jobs finished; 1 failed.", "not recorded"):
+        assert piece in text
+    assert (
+        "not recorded: the run was made in Python"
+        in Page(comparison_page(title="s", comparison=compare(found), found=found)).text
+    )
+
+
 def test_a_long_curve_is_thinned_to_its_ends(tmp_path):
     text = page(tmp_path).read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
@@ -97,6 +116,9 @@ def test_drawn_at_every_width_without_a_sideways_overflow(browser, tmp_path, wid
     assert browser(f"Math.max(...{wide}.map(s => s.getBoundingClientRect().right)) <= window.innerWidth")
     light = browser("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert light != dark
+    alts = browser("[...document.querySelectorAll('.chart > svg')].map(s => s.getAttribute('aria-label'))")
+    assert len(alts) == len(SECTIONS)
+    assert all(any(c.isdigit() for c in alt) for alt in alts), alts  # what is seen, in numbers
 
 
 @in_a_browser
@@ -154,6 +176,18 @@ def test_little_to_show_is_told(browser, tmp_path, rows):
     assert browser.errors == []
     assert all(browser(f"document.querySelector('#{name} .hint').textContent.length") > 10 for name in SECTIONS)
     assert browser("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@in_a_browser
+def test_curves_are_read_by_keys(browser, tmp_path):
+    browser.open(page(tmp_path))
+    svg = "document.querySelector('#curves svg')"
+    browser(f"{svg}.focus()")
+    browser(f"{svg}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'Home'}}))")
+    read = browser("document.querySelector('#curves .reading').textContent")
+    assert read.startswith("epoch 1;")
+    assert "−130" in read  # each of these begins at −30 − 100
+    assert browser(f"{svg}.querySelector('.cursor').getAttribute('visibility')") == "visible"
 
 
 @in_a_browser

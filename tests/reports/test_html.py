@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from ppl_vae import plots as draw
+from ppl_vae.reports.hardest import Hard
 from ppl_vae.reports.html import html_report, write_report
+from tests.reports.browser import MISSING, PATH, Browser
 
 SUMMARY = {
     "nll": 23.4,
@@ -66,7 +68,12 @@ def full():
         evaluation=SUMMARY,
         table=TABLE,
         posterior=pd.DataFrame({"mean": [0.1], "sd": [1.0]}, index=["z[0]"]),
-        environment={"versions": {"torch": "2.13"}},
+        environment={
+            "versions": {"torch": "2.13"},
+            "command": ["ppl-vae", "train", "seed=0"],
+            "git": {"commit": "0123abc"},
+            "machine": {"processor": "a fast one", "cores": 2},
+        },
         result={"best_epoch": 1},
     )
 
@@ -78,12 +85,15 @@ def test_is_self_contained_and_well_formed():
     assert all(url.startswith("data:image/png;base64,") for url in page.fetched)
     assert "url(" not in html
     assert "@import" not in html
-    assert "<script" not in html
+    assert html.count("<script") == html.count("</script>") == 1
+    assert "http" not in html
 
 
 def test_says_the_results():
     text = Page(full()).text
-    for piece in ("23.40", "−24.00", "25.0%", "5,000 particles", "z[0]", "versions.torch", "best_epoch", "seed: 0"):
+    for piece in ("23.40", "−24.00", "25.0%", "5,000 particles", "z[0]", "torch", "best_epoch", "seed: 0"):
+        assert piece in text
+    for piece in ("ppl-vae train seed=0", "0123abc", "a fast one"):
         assert piece in text
     assert "k̂ exceeds 0.7 for 25.0%" in text
     first = re.search(r"finds hardest.*?<tbody>\s*<tr>(.*?)</tr>", full(), re.S)[1]
@@ -105,10 +115,17 @@ def test_escapes_everything():
         notes={"samples": evil, "reconstructions": evil, "latents": evil},
         posterior=pd.DataFrame({evil: [1.0]}, index=[evil]),
         table=pd.DataFrame({"nll": [1.0], evil: [evil]}),
-        evaluation={**SUMMARY, "reason": evil, evil: 3},
+        evaluation={**SUMMARY, "reason": evil, evil: 3, "kl_per_site": {evil: 1.0}, "split": evil},
+        units=pd.DataFrame({"site": [evil], "unit": [evil], "kl": [1.0], "variance": [1.0], "active": [True]}),
+        rows=[{"epoch": e, "train/elbo": -1.0 * e, f"validation/kl/{evil}": 1.0} for e in (1, 2)],
+        diagnostics={evil: {evil: evil}, "calibration": {"verdict": evil, "p_value": 0.5}},
+        hardest=[Hard(0, words=evil)],
+        figures={evil: draw.samples_grid(np.zeros((1, 1, 2, 2)))},
     )
     assert "<img src=http" not in html
-    assert Page(html).fetched == []
+    assert "onerror=alert(1)>" not in html
+    assert all(url.startswith("data:image/png;base64,") for url in Page(html).fetched)
+    assert html.count("<script") == 1
 
 
 def test_without_evaluation_and_posterior_it_says_what_to_run():
@@ -143,3 +160,122 @@ def test_written_whole(tmp_path):
     path = write_report(tmp_path / "report.html", title="x")
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_verdict_comes_first_and_in_words():
+    text = Page(full()).text
+    assert text.index("Verdict") < text.index("Can the evidence be trusted?") < text.index("ppl-vae train seed=0")
+    assert "✗ No" in text
+    assert text.count("? Not examined") == 1
+    assert "ppl-vae calibrate run=outputs/x" in text
+    assert "<details open" not in full()
+
+
+def test_every_picture_and_drawing_says_what_it_shows():
+    html = full()
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', html) + re.findall(r'aria-label="([^"]*)" data-read', html)
+    assert len(alts) >= 4
+    assert all(len(alt) > 15 for alt in alts)
+    assert "Data above their reconstructions. −log p(x | z) is 20.000 nats per datum." in alts
+    assert any("half lie below 0.25" in alt for alt in alts)
+
+
+def test_places_that_are_linked_are_there_once():
+    html = full()
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"', html)) <= set(ids)
+
+
+def test_hardest_data_stand_beside_their_reconstructions():
+    html = html_report(title="x", evaluation=SUMMARY, table=TABLE, hardest=[Hard(1, b"data", b"rebuilt")])
+    row = re.search(r"finds hardest.*?<tbody>\s*<tr>(.*?)</tr>", html, re.S)[1]
+    assert row.index("datum 1") < row.index("reconstruction of datum 1") < row.index("9.000")
+
+
+def test_all_sites_of_many():
+    summary = {**SUMMARY, "kl_per_site": {"z_1": 3.0, "z_2": 1.0}, "kl_global": {"w": 7.0}}
+    units = pd.DataFrame(
+        {"site": ["z_1", "z_1", "z_2"], "unit": [0, 1, 0], "kl": [2.0, 1.0, 1.0], "active": [True, False, True]}
+    )
+    names = [f"{site}[{i}]" for site in ("z_1", "z_2") for i in range(30)]
+    posterior = pd.DataFrame({"mean": np.arange(60.0)}, index=names)
+    text = Page(html_report(title="x", evaluation=summary, units=units, posterior=posterior)).text
+    assert "1 of 2" in text
+    assert "75.0%" in text
+    assert "7.000" in text
+    assert "z_1[11]" in text
+    assert "z_1[12]" not in text
+    assert "z_2[0]" in text
+
+
+def test_what_cannot_be_shown_says_so_and_the_page_stands():
+    text = Page(html_report(title="x", units=pd.DataFrame({"site": ["z"]}), evaluation=SUMMARY)).text
+    assert "KeyError" in text
+    assert "−24.00" in text
+
+
+def test_numbers_without_bounds():
+    inf, big = float("inf"), 1e308
+    units = pd.DataFrame({"site": ["z"] * 3, "unit": [0, 1, 2], "kl": [inf, -big, 1.0], "active": ["x", True, None]})
+    table = pd.DataFrame({"nll": [big, -big, inf], "pareto_k": [inf, -inf, big]})
+    rows = [{"epoch": 10.0**e, "train/elbo": -(10.0**e), "validation/kl/z": big} for e in range(0, 300, 20)]
+    summary = {**SUMMARY, "kl_per_site": {"z": inf, "w": -big}, "nll_se_data": big, "n": "many", "pareto_k_bad": inf}
+    html = html_report(title="x", units=units, table=table, rows=rows, evaluation=summary)
+    assert not re.search(r'="(-?inf|nan)"', html)
+    assert html.count("<svg viewBox") >= 3
+    assert "Error" not in Page(html).text
+
+
+def test_below_a_megabyte_whatever_it_is_made_of():
+    rng = np.random.default_rng(0)
+    pictures = {name: draw.samples_grid(rng.random((60, 3, 32, 32))) for name in ("samples", "one")}
+    rows = [{"epoch": e, **{f"validation/kl/z_{i}": rng.random() for i in range(12)}} for e in range(1, 2_001)]
+    table = pd.DataFrame({"nll": rng.random(20_000), "pareto_k": rng.random(20_000)})
+    config = {f"key_{i}": "x" * 100 for i in range(3_000)}
+    html = html_report(title="x", figures=pictures, rows=rows, table=table, config=config, evaluation=SUMMARY)
+    assert len(html.encode()) < 1_000_000
+    assert "the rest is in config.yaml" in html
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.skipif(PATH is None, reason=MISSING)
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1366, 768, 390])
+def test_at_home_on_every_screen_and_offline(browser, tmp_path, width, dark):
+    path = tmp_path / "report.html"
+    path.write_text(full(), encoding="utf-8")
+    browser.open(path, width, dark=dark)
+    assert browser.errors == []
+    assert [url for url in browser.requested if not url.startswith(("file://", "data:"))] == []
+    assert browser("document.documentElement.scrollWidth <= window.innerWidth")
+    assert (browser("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") != dark
+    ink, line = (
+        browser(f"getComputedStyle(document.querySelector('{what}'))['{how}']")
+        for what, how in (("h2", "color"), ("polyline, circle.k1", "fill"))
+    )
+    assert ink != browser("getComputedStyle(document.body).backgroundColor")
+    assert line
+
+
+@pytest.mark.skipif(PATH is None, reason=MISSING)
+def test_values_are_read_by_pointer_and_by_keys(browser, tmp_path):
+    rows = [{"epoch": e, "train/elbo": -40.0 + e, "validation/elbo": -41.0 + e} for e in range(1, 11)]
+    path = write_report(tmp_path / "report.html", title="x", rows=rows)
+    browser.open(path)
+    svg, read = "document.querySelector('svg[data-read]')", "document.querySelector('.reading').textContent"
+    assert browser(read) == ""
+    at = f"({svg}).getBoundingClientRect()"
+    middle = f"{{clientX: {at}.left + {at}.width / 2, clientY: {at}.top + 9}}"
+    browser(f"({svg}).dispatchEvent(new PointerEvent('pointermove', {middle}))")
+    assert browser(read).startswith("epoch 5; training ELBO −35.000; validation ELBO −36.000")
+    browser(f"({svg}).focus()")
+    for key, seen in (("ArrowRight", 6), ("End", 10), ("ArrowRight", 10), ("Home", 1), ("ArrowLeft", 1)):
+        browser(f"({svg}).dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))")
+        assert browser(read).startswith(f"epoch {seen};")
+    assert browser(f"({svg}).querySelector('.cursor').getAttribute('visibility')") == "visible"

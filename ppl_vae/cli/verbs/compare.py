@@ -54,7 +54,9 @@ def run(cfg: DictConfig, context: Context) -> Result:
     files = write_tables(sweep.directory, made, told)
     page = sweep.directory / "comparison.html"
     with attempt("compare", "page"):
-        files["page"] = write_comparison(page, title=sweep.directory.name, comparison=made, found=found)
+        files["page"] = write_comparison(
+            page, title=sweep.directory.name, comparison=made, found=found, record=_record(sweep)
+        )
     told["files"] = {name: str(path) for name, path in files.items()}
     lines = [*made.notes, *failures(made), *_hints(files), *(f"{name}: {path}" for name, path in files.items())]
     if "best" in told:
@@ -65,6 +67,14 @@ def run(cfg: DictConfig, context: Context) -> Result:
     direction = "highest" if made.metric.up else "lowest"
     by = f"{title}; {direction} {made.metric.name} first (nats per datum)" if len(made.groups) else title
     return Result(record=told, tables=[by, *_tables(made)], lines=lines)
+
+
+def _record(sweep: Sweep) -> dict[str, Any]:
+    """The record of a sweep: of its plan, and of the first run that has one, its commit and machine."""
+    plan = sweep.plan
+    told: dict[str, Any] = {"command": list(plan.command), "verb": plan.verb, "started": plan.started}
+    first = next((run.record for run in sweep.runs), {})
+    return {**{k: first[k] for k in ("git", "machine", "versions") if k in first}, **told}
 
 
 def _names(group: Any) -> list[str] | None:

@@ -7,7 +7,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppl_vae import files
-from ppl_vae.cli.artifacts import further_figures, further_results, latest_evaluation, save_figures
+from ppl_vae.cli.artifacts import (
+    calibration_ranks,
+    evaluated_units,
+    further_figures,
+    further_results,
+    latest_evaluation,
+    save_figures,
+)
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
@@ -26,8 +33,14 @@ def run(cfg: DictConfig, context: Context) -> Result:
     run = Run.load(cfg.run, trust=cfg.trust)
     figures: dict[str, Any] = {}
     notes: dict[str, str] = {}
+    evaluation, table, units, posterior = None, None, None, None
+    with attempt("report", "evaluation"):
+        evaluation, table = latest_evaluation(run)
+        units = evaluated_units(run)
+    hard: list[Any] = []
     if files.is_there(run.directory / WEIGHTS):
         from ppl_vae.plots.of_pair import gallery
+        from ppl_vae.reports.hardest import hardest
 
         run, vae = opened(cfg, context)
         try:
@@ -44,16 +57,19 @@ def run(cfg: DictConfig, context: Context) -> Result:
                 for name in pictures.failed:
                     say(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
                 save_figures(run.directory, figures)
+            if evaluation is not None and table is not None:
+                with attempt("report", "hardest data"):
+                    hard = hardest(vae, data.splits[evaluation["split"]], table, run.spec, seed=cfg.seed)
     if gone := manifest.gone(run.directory):
         say(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
-    evaluation, table, posterior = None, None, None
     further: dict[str, dict[str, Any]] = {}
-    with attempt("report", "evaluation"):
-        evaluation, table = latest_evaluation(run)
     with attempt("report", "further scores"):
         further = further_results(run)
+    ranks: dict[str, Any] = {}
+    with attempt("report", "ranks"):
+        ranks = calibration_ranks(run)
     with attempt("report", "further figures"):
-        figures |= further_figures(run)
+        figures |= {k: v for k, v in further_figures(run).items() if not (ranks and k.startswith("calibration_"))}
     summary = run.directory / "posterior.csv"
     if files.is_there(summary):
         with attempt("report", "posterior"):
@@ -73,11 +89,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
         figures=figures,
         evaluation=evaluation,
         table=table,
+        units=units,
+        hardest=hard,
         diagnostics=further,
+        ranks=ranks,
         posterior=posterior,
-        environment={
-            k: record[k] for k in ("versions", "git", "started", "finished", "seconds", "seed") if k in record
-        },
+        environment=record,
         notes=notes,
     )
     return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"])
