@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from ppl_vae.cli.messages import printable
+from ppl_vae.display import printable
 from ppl_vae.runs.files import to_json
 
 

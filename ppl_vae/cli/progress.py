@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ppl_vae.display import printable
+
 
 def say(text: str) -> None:
     """One line about what is done now; names in it may be a stranger's."""
-    from ppl_vae.cli.messages import printable
-
     print(printable(text), file=sys.stderr, flush=True)
 
 
