@@ -15,7 +15,8 @@ from numbers import Integral, Real
 from typing import Any
 
 HEAD, TAIL = 3, 4
-"""Rows of a long table that are shown, the first and the last."""
+NAMED = 14
+"""Rows of a long table that are shown, the first and the last; of names and values more are."""
 
 LONGEST, LAST = 40, 240
 """Letters of a cell that are shown, and of one at the end of its row."""
@@ -23,7 +24,7 @@ LONGEST, LAST = 40, 240
 Row = Sequence[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class View:
     """The parts of a result that it shows of itself.
 
@@ -48,9 +49,18 @@ class View:
         """The title alone, for what is shown in one line wherever it stands."""
         return printable(" ".join(self.title.split()))
 
-    def text(self) -> str:
-        """The view as lines, columns of words on the left and of numbers on the right of their place."""
-        told = [*([self.columns] if self.columns else []), *abridged(self.rows)]
+    @property
+    def few_rows(self) -> list[Row]:
+        """The rows that are shown."""
+        return abridged(self.rows, HEAD if self.columns else NAMED)
+
+    def text(self, *, whole: bool = False) -> str:
+        """The view as lines, columns of words on the left and of numbers on the right of their place.
+
+        Args:
+            whole: with all rows.
+        """
+        told = [*([self.columns] if self.columns else []), *(self.rows if whole else self.few_rows)]
         lines = [_cells(row) for row in told]
         right = _numeric(self.rows) if self.columns else set()
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
@@ -61,13 +71,21 @@ class View:
         parts = [self.line] if self.title else []
         return "\n".join(printable(line).rstrip() for line in (*parts, *table, *self.notes))
 
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
     def html(self) -> str:
         """The view as a piece of HTML, with no colours of its own: readable on light and on dark."""
         parts = [f"<div><b>{_escaped(self.title)}</b></div>"] if self.title else []
-        parts += [f'<div style="max-width:100%;overflow-x:auto">{svg}</div>' for svg in self.pictures]
+        if self.pictures:
+            style = "display:flex;flex-wrap:wrap;gap:1em;max-width:100%;overflow-x:auto"
+            parts.append(f'<div style="{style}">{"".join(self.pictures)}</div>')
         if self.rows:
             right = _numeric(self.rows)
-            body = "".join(_html_row("td", row, right) for row in abridged(self.rows))
+            body = "".join(_html_row("td", row, right) for row in self.few_rows)
             head = f"<thead>{_html_row('th', self.columns, right)}</thead>" if self.columns else ""
             parts.append(f'<table style="border-collapse:collapse;margin:.4em 0">{head}<tbody>{body}</tbody></table>')
         parts += [f'<div style="white-space:pre-wrap">{_escaped(note)}</div>' for note in self.notes]
@@ -161,11 +179,11 @@ def shape_of(tensor: Any) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def abridged(rows: Sequence[Row]) -> list[Row]:
+def abridged(rows: Sequence[Row], head: int = HEAD) -> list[Row]:
     """Rows, of a long table the first and the last ones, with a row of dots between them."""
-    if len(rows) <= HEAD + TAIL + 1:
+    if len(rows) <= head + TAIL + 1:
         return list(rows)
-    return [*rows[:HEAD], ["…"] * len(rows[0]), *rows[-TAIL:]]
+    return [*rows[:head], ["…"] * len(rows[0]), *rows[-TAIL:]]
 
 
 def few(names: Iterable[Any], most: int = 8) -> str:

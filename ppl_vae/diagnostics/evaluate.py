@@ -77,7 +77,7 @@ class Evaluation(Displayed):
         return directory
 
     def __str__(self) -> str:
-        return replace(self._view(), title="").text()
+        return replace(self._view(), title="").text(whole=True)
 
     def _view(self) -> View:
         s = self.summary

@@ -112,7 +112,8 @@ def fit(
         directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
             CPU.
-        progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
+        progress: False for silence; None for a bar in a terminal, a line that is updated in a
+            notebook, and lines elsewhere, on standard error.
         callbacks: each called after every epoch, with its row of metrics, in evaluation mode. One that answers True
             stops training there; one that has a method `start` is told the rows so far before the first step
             (`ppl_vae.training.callbacks`, which has some).

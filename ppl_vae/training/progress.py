@@ -1,12 +1,16 @@
-"""Progress of training on standard error: a bar in a terminal, plain lines elsewhere."""
+"""Progress of training: a bar in a terminal, a line of its own in a notebook, plain lines on standard error else."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Protocol
 
+from ppl_vae.display import View
 from ppl_vae.training.history import History, Row
 
 
@@ -135,6 +139,74 @@ class Bar(Quiet):
             self.step(int(row["step"]), int(row["epoch"]), row["train/bound"])
 
 
+class Cell(Quiet):
+    """A bar and a line below a notebook's cell, which take the place of those before; at the end the line stays.
+
+    Args:
+        show: puts a view below the cell, and returns what replaces it there.
+        steps: how many there will be.
+        epochs: how many there will be.
+        done: steps that were done before.
+    """
+
+    seconds = 0.5
+
+    def __init__(
+        self, show: Callable[[View], Callable[[View], object]], steps: int, epochs: int, done: int = 0
+    ) -> None:
+        self.steps, self.epochs = max(1, steps), epochs
+        self._step, self._first, self._start = done, done, time.monotonic()
+        self._line, self._notes = f"epoch 0/{epochs}", list[str]()
+        self._last: Row = {}
+        self._replace = show(self._view())
+
+    def __exit__(self, *exception: object) -> None:
+        self._replace(View(self._line, notes=self._notes))
+
+    def step(self, step: int, epoch: int, bound: float) -> None:  # noqa: D102
+        self._step = step
+        rate = (step - self._first) / max(1e-9, time.monotonic() - self._start)
+        left = f"{timedelta(seconds=round((self.steps - step) / rate))} left" if rate else ""
+        validation = f"validation {self._last['validation/bound']:.2f}" if "validation/bound" in self._last else ""
+        told = (f"epoch {epoch}/{self.epochs}", f"step {step}/{self.steps}", f"bound {bound:.2f}", validation, left)
+        self._line = ", ".join(filter(None, told))
+        self._replace(self._view())
+
+    def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
+        self._last = row
+
+    def note(self, text: str) -> None:  # noqa: D102
+        self._notes.append(text)
+        self._replace(self._view())
+
+    def done(self, history: History) -> None:  # noqa: D102
+        row, n = history.kept, len(history)
+        which = f" of epoch {int(row['epoch'])}, whose weights are kept" if row else ""
+        figures = {k.replace("/", " "): row[k] for k in ("train/bound", "validation/bound") if k in row} if row else {}
+        told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        seconds = sum(r.get("seconds", 0.0) for r in history)
+        self._line = f"{n} epoch{'s' * (n != 1)} in {seconds:.1f} s" + (f": {told}{which}" if told else "")
+
+    def _view(self) -> View:
+        bar = f'<progress value="{self._step}" max="{self.steps}" style="width:24em;max-width:100%"></progress>'
+        return View(self._line, notes=self._notes, pictures=(bar,))
+
+
+def notebook() -> Callable[[View], Callable[[View], object]] | None:
+    """What shows a view below the cell that runs, and replaces it; None where this is no notebook."""
+    interactive: Any = sys.modules.get("IPython")  # never imported here: where it runs, it is there
+    shell = interactive.get_ipython() if interactive is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    display = importlib.import_module("IPython.display").display
+
+    def show(view: View) -> Callable[[View], object]:
+        replace: Callable[[View], object] = display(view, display_id=True).update
+        return replace
+
+    return show
+
+
 def summary(row: Row) -> str:
     """The figures of an epoch in a few words.
 
@@ -149,9 +221,11 @@ def summary(row: Row) -> str:
 
 
 def reporter(progress: bool | None, *, steps: int, epochs: int, done: int) -> Any:
-    """Choose: nothing for False; a bar where standard error is a terminal (or for True); else plain lines."""
+    """Choose: nothing for False; a line in a notebook; a bar in a terminal (or for True); else plain lines."""
     if progress is False:
         return Quiet()
+    if (show := notebook()) is not None:
+        return Cell(show, steps, epochs, done)
     if progress or (sys.stderr is not None and sys.stderr.isatty()):
         return Bar(steps, epochs, done)
     return Lines(epochs)
