@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 from ppl_vae.display import printable
 from ppl_vae.runs.files import to_json
 
+QUIET = "quiet"
+"""The form of results under `quiet=true`, where `format=json` does not say another."""
+
 
 @dataclass
 class Result:
-    """The end of a verb: the JSON record, what a person reads, and the value a sweeper minimizes."""
+    """The end of a verb.
+
+    Attributes:
+        record: the JSON object.
+        tables: what a person reads first …
+        lines: … and then.
+        value: what a sweeper minimizes.
+        made: the paths of what was made, or found, the most important ones alone: all that is printed when quiet.
+    """
 
     record: dict[str, Any] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     value: float | None = None
+    made: Sequence[str | Path] = ()
 
 
 def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) -> None:
     """Print a result: `table` for people, `json` as one object on one line (in a sweep with its job's number).
+
+    `quiet`: the paths of what was made, a line each.
 
     An empty one, of a process that leaves the words to another, prints nothing.
     """
@@ -31,6 +46,11 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
     if style == "json":
         record = result.record if number is None else {"job": number, **result.record}
         print(to_json(record), file=out, flush=True)
+        return
+    if style == QUIET:
+        for path in result.made:
+            print(printable(str(path)), file=out)
+        out.flush()
         return
     console = console_on(out)
     for table in result.tables:

@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ppl_vae.display import View
 from ppl_vae.training.history import History, Row
+
+Progress = bool | Literal["warnings"] | None
+"""What is to be shown, see `fit`."""
 
 
 class Reporter(Protocol):
@@ -52,6 +55,14 @@ class Quiet:
     def epoch(self, row: Row, best: bool) -> None: ...  # noqa: D102
     def note(self, text: str) -> None: ...  # noqa: D102
     def done(self, history: History) -> None: ...  # noqa: D102
+
+
+class Warnings(Quiet):
+    """Shows warnings alone."""
+
+    def note(self, text: str) -> None:  # noqa: D102
+        if text.startswith("warning: "):
+            print(text, file=sys.stderr, flush=True)
 
 
 class Lines(Quiet):
@@ -220,10 +231,12 @@ def summary(row: Row) -> str:
     return "  ".join([*shown, f"{row['seconds']:.1f} s"])
 
 
-def reporter(progress: bool | None, *, steps: int, epochs: int, done: int) -> Any:
-    """Choose: nothing for False; a line in a notebook; a bar in a terminal (or for True); else plain lines."""
+def reporter(progress: Progress, *, steps: int, epochs: int, done: int) -> Any:
+    """Choose: nothing for False, a line in a notebook, a bar in a terminal (or for True), else lines."""
     if progress is False:
         return Quiet()
+    if progress == "warnings":
+        return Warnings()
     if (show := notebook()) is not None:
         return Cell(show, steps, epochs, done)
     if progress or (sys.stderr is not None and sys.stderr.isatty()):

@@ -46,4 +46,4 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
         recorder.end("finished", result=result)
     record = {"run": str(directory), **result, "table": report.table.to_dict("records"), "figures": pictures}
     lines = [repr(report), f"table: {folder / 'table.csv'}", *(f"figure: {p}" for p in pictures)]
-    return Result(record=record, lines=lines)
+    return Result(record=record, lines=lines, made=[folder / "table.csv"])

@@ -33,10 +33,12 @@ def run(cfg: DictConfig, context: Context) -> Result:
         "variables": len(table),
     }
     more = f"… {len(table) - 12} more rows in posterior.csv" if len(table) > 12 else ""
+    made = [path]
     lines = [table.head(12).to_string(), more, f"groups: {', '.join(shown)}", f"posterior: {path}"]
     if cfg.refine is not None:
         chains, refined = make_refined(vae, split[: cfg.refine], run.spec, run.directory, seed=cfg.seed)
         worst = float(refined["r_hat"].max())
         record |= {"refined": str(chains), "refined_data": min(cfg.refine, len(split)), "worst_r_hat": worst}
+        made.append(chains)
         lines += [refined.head(12).to_string(), f"refined by HMC: {chains} (largest r̂ {worst:.3f})"]
-    return Result(record=record, lines=[line for line in lines if line])
+    return Result(record=record, lines=[line for line in lines if line], made=made)

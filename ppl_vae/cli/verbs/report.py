@@ -11,7 +11,7 @@ from ppl_vae.cli.artifacts import further_figures, further_results, latest_evalu
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
-from ppl_vae.cli.progress import attempt, say
+from ppl_vae.cli.progress import attempt, warn
 from ppl_vae.errors import PplVaeError
 from ppl_vae.files import manifest
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
@@ -42,10 +42,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
                 pictures = gallery(vae, split, run.spec, seed=cfg.seed)
                 figures, notes = pictures.figures, pictures.notes
                 for name in pictures.failed:
-                    say(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
+                    warn(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
                 save_figures(run.directory, figures)
     if gone := manifest.gone(run.directory):
-        say(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
+        warn(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
     evaluation, table, posterior = None, None, None
     further: dict[str, dict[str, Any]] = {}
     with attempt("report", "evaluation"):
@@ -80,4 +80,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
         },
         notes=notes,
     )
-    return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"])
+    return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"], made=[path])

@@ -32,7 +32,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         return Result(record=record, lines=[f"no sweeps in {root}; make one with: ppl-vae train -m key=1,2"])
     left = [row for row in rows if row["state"] in ("interrupted", "missing", "failed") and row["verb"] == "train"]
     lines = [f"go on with the rest: {next_command('train -m', resume=row['sweep'])}" for row in left[-1:]]
-    return Result(record=record, tables=[_table(rows, root)], lines=lines)
+    return Result(record=record, tables=[_table(rows, root)], lines=lines, made=[row["sweep"] for row in rows])
 
 
 def _row(sweep: Sweep) -> dict[str, Any]:

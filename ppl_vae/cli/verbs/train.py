@@ -20,7 +20,7 @@ from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result, figures_table
 from ppl_vae.cli.parent import begin_with
 from ppl_vae.cli.process import reset_process
-from ppl_vae.cli.progress import attempt, bar, say
+from ppl_vae.cli.progress import attempt, bar, is_quiet, say, warn
 from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
@@ -83,6 +83,7 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
             f"next: {next_command('evaluate', run=directory)}",
         ],
         value=history.loss,
+        made=[directory],
     )
 
 
@@ -114,7 +115,7 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
                 save_figures(directory, {"learning_curves": learning_curves(history.rows)})
             pictures = gallery(vae, split, spec, seed=cfg.seed)
             for name in pictures.failed:
-                say(f"ppl-vae train: no {name.replace('_', ' ')}: {pictures.notes[name]}")
+                warn(f"ppl-vae train: no {name.replace('_', ' ')}: {pictures.notes[name]}")
             save_figures(directory, pictures.figures)
             artifacts["figures"] = directory / "figures"
     if cfg.results.posterior:
@@ -153,7 +154,7 @@ def _help(cfg: DictConfig, context: Context) -> Result:
         pass  # the first one has its data
     with group.agreed():
         arguments = _arguments(cfg, assemble(cfg, context))
-    fit(**arguments, directory=context.directory, resume=_resumes(cfg, context), progress=False)
+    fit(**{**arguments, "progress": False}, directory=context.directory, resume=_resumes(cfg, context))
     return Result()
 
 
@@ -189,7 +190,7 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
     directory, say_beginning = context.directory, partial(sweep.say_beginning, context.directory, context.number)
     if locked(directory):
         say_beginning("another process trains it")
-        return Result(record={"run": str(directory), "status": "running"})
+        return Result(record={"run": str(directory), "status": "running"}, made=[directory])
     if not is_run(directory):
         say_beginning()
         return None
@@ -201,6 +202,7 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
         return Result(
             record={"run": str(directory), "status": record["status"], **result},
             value=None if elbo is None else -elbo,
+            made=[directory],
         )
     goes_on = checkpoints.are_there(directory)
     say_beginning(f"{status_of(directory)}, goes on" if goes_on else f"{status_of(directory)}, begins again")
@@ -348,6 +350,7 @@ def _arguments(cfg: DictConfig, made: Assembled) -> dict[str, Any]:
         **config["trainer"],
         "seed": cfg.seed,
         "distributed": cfg.engine.distributed,
+        "progress": "warnings" if is_quiet() else None,
     }
 
 
@@ -392,7 +395,7 @@ def _stopped(stop: Stop, cfg: DictConfig, context: Context, recorder: RunWriter)
     result = history.result if stop.status == "pruned" and len(history) else None
     recorder.end(stop.status, result=result)
     record = {"run": str(context.directory), "status": stop.status, **(result or {})}
-    return Result(record=record, value=history.loss if len(history) else None)
+    return Result(record=record, value=history.loss if len(history) else None, made=[context.directory])
 
 
 def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> dict[str, Any]:
