@@ -9,10 +9,12 @@ from __future__ import annotations
 import html
 import math
 import re
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TextIO
 
 HEAD, TAIL = 3, 4
 NAMED = 14
@@ -209,6 +211,39 @@ def printable(text: str) -> str:
         'no \\x1b[2Jsuch\n  name'
     """
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+_COMMAND = re.compile(r"ppl-vae [a-z]+( -m)?( [^\s=]+=\S+)*")
+
+
+def wrapped(text: str, width: int) -> str:
+    r"""Lines broken between words, so that a terminal breaks none inside a number or a path that has room in a line.
+
+    What is a command to copy stays in one line, whatever its length; values stay under values.
+
+    Example:
+        >>> print(wrapped("ELBO  -26.9217 ± 0.0221 nats\nnext: ppl-vae evaluate run=/a/long/path", 20))
+        ELBO  -26.9217 ±
+              0.0221 nats
+        next:
+          ppl-vae evaluate run=/a/long/path
+    """
+    return "\n".join(line if len(line) <= width else _broken(line, width) for line in text.split("\n"))
+
+
+def _broken(line: str, width: int) -> str:
+    begin = re.match(r"\s*(\S+( \S+)*\s{2,})?", line)
+    under = len(begin[0]) if begin is not None and len(begin[0]) <= width // 2 else 0
+    under = under or len(line) - len(line.lstrip()) + 2
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+    lines = textwrap.wrap(whole, width, subsequent_indent=" " * under, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
+
+
+def on_screen(text: str, stream: TextIO) -> str:
+    """A text for a stream: `printable`, and `wrapped` where it is a terminal."""
+    text = printable(text)
+    return wrapped(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
 def _cells(row: Row) -> list[str]:

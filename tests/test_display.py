@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import io
 import random
 import re
 import types
@@ -17,7 +18,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.core.overview import overview
-from ppl_vae.display import Displayed, View, abridged, figures, measured, number, printable
+from ppl_vae.display import Displayed, View, abridged, figures, measured, number, on_screen, printable, wrapped
 from ppl_vae.linter.report import Finding, Report
 from ppl_vae.sweeps.compare import Comparison, Metric
 
@@ -357,3 +358,29 @@ def test_steps_of_a_series_stand_in_one_row():
     vae = pv.VAE(steps, guide)
     pv.prepare(vae, (torch.randn(4, 4),))
     assert [row[0] for row in overview(vae).rows] == ["z_0 … z_3", "x_0 … x_3"]
+
+
+def test_lines_are_broken_between_words_alone():
+    """Generated: 400 texts of numbers, paths, commands and aligned columns, at random widths."""
+    draw = random.Random(0)
+    words = ["-26.9217", "±", "0.0221", "(particles)", "/a/very/long-path/of_a/run.json", "nats", "1,234", "k̂", "a-b"]
+    command = "ppl-vae train -m resume=/a/b 'seed=1'"
+    for _ in range(400):
+        width = draw.randint(10, 100)
+        text = "  ".join(" ".join(draw.choices(words, k=draw.randint(1, 9))) for _ in range(draw.randint(1, 3)))
+        text = f"{text}\nnext: {command}" if draw.random() < 0.3 else text
+        lines = wrapped(text, width).split("\n")
+        assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+        for line in lines:
+            assert len(line) <= width or " " not in line.strip() or line.strip().startswith("ppl-vae "), line
+    assert wrapped(text, 10_000) == text
+
+
+def test_a_stream_that_is_no_terminal_keeps_its_lines(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "10")
+    assert on_screen("a word\x1b another", io.StringIO()) == "a word\\x1b another"
+    assert on_screen("a word and another", Terminal()) == "a word and\n  another"

@@ -17,7 +17,7 @@ from yaml.error import YAMLError  # type: ignore[import-untyped]
 from ppl_vae.config.parts import ELSEWHERE
 from ppl_vae.config.schema import near, type_error
 from ppl_vae.config.signature import PARTS
-from ppl_vae.display import printable
+from ppl_vae.display import on_screen, printable
 from ppl_vae.errors import PplVaeError, UsageError, out_of_memory
 from ppl_vae.frames import user_frame
 
@@ -38,7 +38,7 @@ def report(error: BaseException, verb: str, *, full: bool | None = None) -> str:
     if os.environ.get("HYDRA_FULL_ERROR") == "1" if full is None else full:
         traceback.print_exception(error, file=sys.stderr)
     text = printable(message(error))
-    print(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", file=sys.stderr)
+    print(on_screen(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", sys.stderr), file=sys.stderr)
     return text
 
 

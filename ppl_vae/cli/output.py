@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ppl_vae.display import printable
+from ppl_vae.display import on_screen, printable
 from ppl_vae.runs.files import to_json
 
 QUIET = "quiet"
@@ -54,9 +53,9 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
         return
     console = console_on(out)
     for table in result.tables:
-        print(printable(table), file=out) if isinstance(table, str) else console.print(table)
-    for line in result.lines:  # not through rich: paths are to be copied, never wrapped
-        print(printable(line), file=out)
+        print(on_screen(table, out), file=out) if isinstance(table, str) else console.print(table)
+    for line in result.lines:  # not through rich, which breaks paths that are to be copied
+        print(on_screen(line, out), file=out)
     out.flush()
 
 
@@ -73,21 +72,3 @@ def console_on(out: TextIO) -> Any:
                 yield part if part.control else part._replace(text=printable(part.text))
 
     return Plain(file=out, width=None if out.isatty() else 10_000, highlight=False)
-
-
-def figures_table(rows: Mapping[str, Any]) -> Any:
-    """A two-column table of named figures."""
-    from rich.table import Table
-
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in rows.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 10 else _text(value))
-    return table
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.2f}"
-    return str(value)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ppl_vae.display import printable
+from ppl_vae.display import on_screen
 
 _quiet = [False]
 """Whether this process says only what went wrong, the innermost last; those that it forks inherit it."""
@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """One line about what went wrong, or may have."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(on_screen(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -18,11 +18,13 @@ from hydra.plugins.sweeper import Sweeper
 
 from ppl_vae.cli import folders, launchers
 from ppl_vae.cli.arguments import Arguments, next_command
+from ppl_vae.cli.fitted import Column, Fitted, number
 from ppl_vae.cli.messages import exit_code
 from ppl_vae.cli.output import QUIET, console_on
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.keys import PRINTING, Format
+from ppl_vae.display import on_screen
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import to_json
 from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions
@@ -339,7 +341,7 @@ def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
         lines.append(f"go on with the rest: {next_command('train -m', resume=sweep)}")
     for line in lines:
         if results:
-            print(line)
+            print(on_screen(line, sys.stdout))
         else:
             say(line)
     return jobs
@@ -382,18 +384,14 @@ def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
 
 
 def _table(jobs: Sequence[Job]) -> None:
-    from rich import box
-    from rich.table import Table
-
     shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state not in WELL][:SHOWN]
     if not shown:
         return
     keys = list(dict.fromkeys(k for job in shown for k in job.values))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("job", *keys, "state", "validation ELBO"):
-        table.add_column(column, justify="right" if column == "validation ELBO" else "left", overflow="fold")
-    for job in shown:
-        elbo = job.result.get("validation/elbo")
-        cells = [job.values.get(k, "-") for k in keys]
-        table.add_row(str(job.number), *cells, job.state, "-" if elbo is None else f"{elbo:.2f}")
-    console_on(sys.stdout).print(table)
+    columns = [
+        Column("job", [str(job.number) for job in shown]),
+        *(Column(key, [job.values.get(key, "-") for job in shown]) for key in keys),
+        Column("state", [job.state for job in shown]),
+        Column("validation ELBO", [number(job.result.get("validation/elbo")) for job in shown]),
+    ]
+    console_on(sys.stdout).print(Fitted(columns))

@@ -6,7 +6,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
@@ -98,24 +98,22 @@ class Bar(Quiet):
 
     def __init__(self, steps: int, epochs: int, done: int = 0) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        self.epochs = epochs
+        self.steps, self.epochs = max(1, steps), epochs
         console = Console(stderr=True)
+        bar = min(24, console.width - 76)
+        self._room = console.width - (bar + 1 if bar >= 4 else 0)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=min(24, max(4, console.width - 76))),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[bound]}"),
-            TimeRemainingColumn(),
+            *([BarColumn(bar_width=bar)] if bar >= 4 else []),
+            TextColumn("{task.description}", markup=False),
             console=console,
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=True,  # what callbacks and programs print stands above the bar
         )
-        self._task = self._bar.add_task(f"epoch 0/{epochs}", total=max(1, steps), completed=done, rate="", bound="")
-        self._validation = ""
+        self._task = self._bar.add_task(f"epoch 0/{epochs}", total=self.steps, completed=done)
+        self._last: Row = {}
         self._start, self._first = time.monotonic(), done
 
     def __enter__(self) -> Bar:
@@ -128,18 +126,11 @@ class Bar(Quiet):
 
     def step(self, step: int, epoch: int, bound: float) -> None:  # noqa: D102
         rate = (step - self._first) / max(1e-9, time.monotonic() - self._start)
-        self._bar.update(
-            self._task,
-            completed=step,
-            description=f"epoch {epoch}/{self.epochs}",
-            rate=f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s",
-            bound=f"bound {bound:.2f}{self._validation}",
-            refresh=True,
-        )
+        told = glance((step, self.steps), (epoch, self.epochs), bound, rate, self._last)
+        self._bar.update(self._task, completed=step, description=fitting(told, self._room), refresh=True)
 
     def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
-        if "validation/bound" in row:
-            self._validation = f" validation {row['validation/bound']:.2f}"
+        self._last = row
 
     def note(self, text: str) -> None:  # noqa: D102
         self._bar.console.print(text, markup=False, highlight=False)
@@ -177,10 +168,7 @@ class Cell(Quiet):
     def step(self, step: int, epoch: int, bound: float) -> None:  # noqa: D102
         self._step = step
         rate = (step - self._first) / max(1e-9, time.monotonic() - self._start)
-        left = f"{timedelta(seconds=round((self.steps - step) / rate))} left" if rate else ""
-        validation = f"validation {self._last['validation/bound']:.2f}" if "validation/bound" in self._last else ""
-        told = (f"epoch {epoch}/{self.epochs}", f"step {step}/{self.steps}", f"bound {bound:.2f}", validation, left)
-        self._line = ", ".join(filter(None, told))
+        self._line = ", ".join(glance((step, self.steps), (epoch, self.epochs), bound, rate, self._last))
         self._replace(self._view())
 
     def epoch(self, row: Row, best: bool) -> None:  # noqa: D102
@@ -216,6 +204,42 @@ def notebook() -> Callable[[View], Callable[[View], object]] | None:
         return replace
 
     return show
+
+
+def glance(step: tuple[int, int], epoch: tuple[int, int], bound: float, rate: float, last: Row) -> list[str]:
+    """How far training is, a few words each, those that matter most first.
+
+    Args:
+        step: the number of steps done, and of all.
+        epoch: the number of the epoch, and of all.
+        bound: the running average of the epoch.
+        rate: steps a second.
+        last: the row of the epoch before.
+
+    Example:
+        >>> glance((5, 20), (1, 4), -23.456, 2.5, {})
+        ['epoch 1/4', 'bound -23.46', '5/20 steps', '0:00:06 left', '2.5/s']
+    """
+    told = [f"epoch {epoch[0]}/{epoch[1]}", f"bound {bound:.2f}"]
+    if "validation/bound" in last:
+        told.append(f"validation {last['validation/bound']:.2f}")
+    told.append(f"{step[0]}/{step[1]} steps")
+    if rate > 0:
+        told += [f"{timedelta(seconds=round((step[1] - step[0]) / rate))} left"]
+        told += [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"]
+    return told
+
+
+def fitting(words: Sequence[str], width: int) -> str:
+    """As many of some words as have room in a line, the first ones at least.
+
+    Example:
+        >>> fitting(["epoch 1/4", "bound -23.46", "5/20 steps"], 22)
+        'epoch 1/4 bound -23.46'
+    """
+    while len(words) > 1 and len(" ".join(words)) > width:
+        words = words[:-1]
+    return " ".join(words)
 
 
 def summary(row: Row) -> str:

@@ -17,12 +17,14 @@ from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import Assembled, assemble, called_back, types_logger
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.cli.output import Result
 from ppl_vae.cli.parent import begin_with
 from ppl_vae.cli.process import reset_process
 from ppl_vae.cli.progress import attempt, bar, is_quiet, say, warn
 from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
+from ppl_vae.display import View
+from ppl_vae.display import figures as shown
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
 from ppl_vae.runs import checkpoints
@@ -73,9 +75,10 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
+    table = View(f"Results (nats per datum; {_KEPT[history.keep]})", rows=_rows(figures, history))
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(_rows(figures, history))],
+        tables=[table.text(whole=True)],
         lines=[
             *([f"no evidence: {reason}"] if reason else []),
             *(f"{name}: {path}" for name, path in artifacts.items()),
@@ -87,16 +90,11 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
     )
 
 
-def _rows(figures: Mapping[str, Any], history: History) -> dict[str, Any]:
-    """The figures as the terminal shows them: −log p(x) with its two errors, and nothing that there is not."""
-    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
-    for name, value in figures.items():
-        if name.endswith(("epochs", "best_epoch", "_se", "_se_data")) or value != value:  # NaN: there is none
-            continue
-        errors = {"particles": figures.get(f"{name}_se"), "data": figures.get(f"{name}_se_data")}
-        told = "".join(f" ± {error:.2g} ({of})" for of, error in errors.items() if error is not None and error == error)
-        rows[name.replace("/", " ")] = f"{value:.2f}{told}" if told else value
-    return rows
+def _rows(found: Mapping[str, Any], history: History) -> list[tuple[str, str]]:
+    """The figures as the terminal shows them: with their errors, and nothing that there is not."""
+    epochs = ("epochs", f"{len(history)} (best {history.best_epoch})")
+    counts = ("epochs", "best_epoch")
+    return [epochs, *((name.replace("/", " "), told) for name, told in shown(found) if not name.endswith(counts))]
 
 
 def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
