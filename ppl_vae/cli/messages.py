@@ -15,7 +15,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.parts import ELSEWHERE
-from ppl_vae.config.schema import near, type_error
+from ppl_vae.config.refusals import type_error
+from ppl_vae.config.schema import near
 from ppl_vae.config.signature import PARTS
 from ppl_vae.display import on_screen, printable
 from ppl_vae.errors import PplVaeError, UsageError, out_of_memory
