@@ -67,6 +67,7 @@ def overview() -> str:
     for verb in verbs():
         lines.append(f"  {verb:<{width}}  {about(conf_dir() / f'{verb}.yaml').partition(': ppl-vae ')[0]}")
     lines += ["", "ppl-vae VERB --help lists the groups and keys of a verb; ppl-vae --version."]
+    lines += ['Tab completion: eval "$(ppl-vae -sc install=bash)"; or zsh, fish.']
     return "\n".join(lines)
 
 
