@@ -13,6 +13,7 @@ from typing import Any
 
 from ppl_vae.cli.arguments import FLAGS, SHORT, parse
 from ppl_vae.cli.hydra import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
+from ppl_vae.display import on_screen
 from ppl_vae.errors import UsageError
 from ppl_vae.version import __version__
 
@@ -29,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
                 return complete(words[1:])
             if not words:
-                print(overview(), file=sys.stderr)
+                print(on_screen(overview(), sys.stderr), file=sys.stderr)
                 return USAGE
             if "--version" in words:
                 print(f"ppl-vae {__version__}")
                 return DONE
             if words in (["--help"], ["-h"], ["help"]):
-                print(overview())
+                print(on_screen(overview(), sys.stdout))
                 return DONE
             verb = _verb(words)
             return _run(verb, words)
@@ -64,8 +65,9 @@ def overview() -> str:
     lines = ["ppl-vae VERB [group=option …] [key=value …] [-m]", ""]
     width = max(map(len, verbs()))
     for verb in verbs():
-        lines.append(f"  {verb:<{width}}  {about(conf_dir() / f'{verb}.yaml').split(':')[0]}")
+        lines.append(f"  {verb:<{width}}  {about(conf_dir() / f'{verb}.yaml').partition(': ppl-vae ')[0]}")
     lines += ["", "ppl-vae VERB --help lists the groups and keys of a verb; ppl-vae --version."]
+    lines += ['Tab completion: eval "$(ppl-vae -sc install=bash)"; or zsh, fish.']
     return "\n".join(lines)
 
 

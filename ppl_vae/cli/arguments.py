@@ -43,6 +43,9 @@ _SPECIAL = re.compile(r"[^\w./\\+\-$%*@?|]", re.ASCII)
 _PATH_KEYS = re.compile(r"(^|\.)(run|resume|sweep|path|file|dir|root|folder)$")
 
 
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+"""The words for a switch, as OmegaConf reads them."""
+
 DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
 """Numbers that Python does not read."""
 

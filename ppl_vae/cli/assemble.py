@@ -16,7 +16,7 @@ from ppl_vae.cli import ranks
 from ppl_vae.cli.arguments import quote
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.process import forget_user_modules, remember_user_modules, reset_process
-from ppl_vae.config.keys import GROUPS
+from ppl_vae.config.keys import GROUPS, PRINTING
 from ppl_vae.config.locate import locate
 from ppl_vae.config.parts import chosen, require_taken, with_parts
 from ppl_vae.config.signature import INJECTED
@@ -237,7 +237,7 @@ def assemble(cfg: DictConfig, context: Context, loaded: dict[str, Dataset] | Non
     device = reset_process(cfg.seed, *engine)  # whatever loading the data drew, the pair starts from the seed
     vae = build_vae(config, data.spec, trusted=trusted).to(device)
     objective = build_objective(config["objective"], trusted=trusted)
-    saved = {k: v for k, v in config.items() if k not in ("resume", "format", "run", "trust")}
+    saved = {k: v for k, v in config.items() if k not in ("resume", *PRINTING, "run", "trust")}
     saved |= {"likelihood": likelihood, "spec": data.spec.to_dict(), "provenance": dict(data.provenance)}
     facts = {**context.facts, "seed": cfg.seed, "user_modules": user_modules(config), "device": str(device)}
     facts["threads"] = torch.get_num_threads()

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ppl_vae.cli import alike, launchers
 from ppl_vae.cli.forks import FORKS, Tell, in_processes
 from ppl_vae.cli.hydra import JobFailed
-from ppl_vae.cli.progress import say
+from ppl_vae.cli.progress import say, warn
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.errors import UsageError
 
@@ -233,7 +233,7 @@ def _in_workers(
         lost = [place for place in share if place not in found]
         why = f"their process was ended by signal {-code}" if code < 0 else f"their process ended with code {code}"
         if lost:
-            say(f"ppl-vae train: {len(lost)} jobs have not come to their end, since {why}")
+            warn(f"ppl-vae train: {len(lost)} jobs have not come to their end, since {why}")
         for place in lost:
             found[place] = _returned(jobs[place], JobStatus.FAILED, JobFailed(why))
     return [found[place] for place in range(len(jobs))]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ppl_vae import display
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -102,16 +103,11 @@ def _words(column: Column) -> bool:
 
 
 def number(value: Any) -> str:
-    """A value for a cell: three decimals, or four digits of what is very small or large; nothing is a dash.
+    """A value for a cell, see `display.number`; of a long text its beginning and its end.
 
     Example:
-        >>> number(-23.45678), number(3), number(0.00012), number(None), number(1e-3)
-        ('-23.457', '3', '0.00012', '-', '0.001')
+        >>> number(-23.45678), number(3), number(None), number("/a/path/that/is/longer/than/a/cell")
+        ('-23.457', '3', '-', '/a/path/tha…/than/a/cell')
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    if isinstance(value, float):
-        plain = value.is_integer() or not 1e-2 <= abs(value) < 1e5
-        return f"{value:.4g}" if plain else f"{value:.3f}"
-    text = str(value)
+    text = display.number(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"

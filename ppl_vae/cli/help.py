@@ -24,6 +24,7 @@ from ppl_vae.config.schema import about, conf_dir
 from ppl_vae.config.signature import Parameter, arguments, is_ours, parameters
 from ppl_vae.config.targets import options
 from ppl_vae.config.verbs import DOORS
+from ppl_vae.display import wrapped
 
 Row = tuple[str, str]
 """A key with its value, indented, and what is said of it."""
@@ -36,16 +37,11 @@ def own_help(schema: type) -> Iterator[None]:
     def get_help(self: Any, help_cfg: DictConfig, cfg: DictConfig, args_parser: Any, resolve: bool) -> str:
         width = shutil.get_terminal_size((100, 24)).columns
         groups = self.format_config_groups(lambda group: group.split("/")[0] != "hydra")
-        said = {"APP_CONFIG_GROUPS": wrapped(groups, width), "CONFIG": text(cfg, schema, resolve=resolve, width=width)}
-        return string.Template(help_cfg.template).substitute(said)
+        template = wrapped(string.Template(help_cfg.template).safe_substitute(APP_CONFIG_GROUPS=groups), width)
+        return string.Template(template).substitute(CONFIG=text(cfg, schema, resolve=resolve, width=width))
 
     with replaced(hydra_main.Hydra, get_help=get_help):
         yield
-
-
-def wrapped(groups: str, width: int) -> str:
-    """Lines of groups and their options, none wider than the terminal."""
-    return "\n".join(textwrap.fill(line, width, subsequent_indent="  ") for line in groups.splitlines()) + "\n"
 
 
 def text(cfg: DictConfig, schema: type, *, resolve: bool, width: int) -> str:
@@ -109,7 +105,7 @@ def _said(parameter: Parameter) -> str:
 
 def _lines(row: Row, column: int, width: int) -> Iterator[str]:
     left, said = row
-    beside = textwrap.wrap(said, max(width - column - 2, 30))
+    beside = textwrap.wrap(said, max(width - column - 2, 20), break_long_words=False, break_on_hyphens=False)
     if not beside:
         yield left
         return

@@ -19,10 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ppl_vae.cli import folders, launchers, messages, worker
-from ppl_vae.cli.arguments import Arguments
+from ppl_vae.cli.arguments import TRUE, Arguments
 from ppl_vae.cli.composition import LOOSE, own_loader
 from ppl_vae.cli.messages import exit_code, report
-from ppl_vae.cli.output import emit
+from ppl_vae.cli.output import QUIET, emit
+from ppl_vae.cli.progress import is_quiet, quietly
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.config.keys import Format
 from ppl_vae.config.schema import conf_dir, refuse_numbers, register, validated
@@ -138,7 +139,7 @@ class Job:
         context.begun = self.ahead.pop(context.directory, None)
         if context.in_sweep:
             self.outcome.jobs += 1
-        with standard_output_for_results() as out:
+        with standard_output_for_results() as out, quietly(_told(cfg, "quiet") is True):
             try:
                 if context.number is not None and not context.resumed:
                     sweep.say_beginning(context.directory, context.number)
@@ -147,7 +148,8 @@ class Job:
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)
                 style = str(job.format.value)
-                if not (self.told_at_the_end(context) and style == "json"):
+                style = QUIET if is_quiet() and style != Format.json.name else style
+                if not (self.told_at_the_end(context) and style != Format.table.name):
                     emit(result, style, out, number=context.number)
                 return result.value
             except (Exception, SystemExit) as error:  # users' code may call sys.exit
@@ -157,7 +159,7 @@ class Job:
                 title = sweep.title(context.directory, context.number or 0)
                 text = messages.report(error, f"{self.verb} {title}", full=self.full_error)
                 sweep.keep(error, text, context)
-                if _as_json(cfg) and not self.told_at_the_end(context):
+                if _told(cfg, "format") == Format.json.name and not self.told_at_the_end(context):
                     record = {
                         "job": context.number,
                         "overrides": context.typed,
@@ -168,8 +170,9 @@ class Job:
         raise JobFailed(text) from None
 
 
-def _as_json(cfg: DictConfig) -> bool:
-    return bool(getattr(cfg.get("format"), "value", cfg.get("format")) == Format.json.name)
+def _told(cfg: DictConfig, key: str) -> Any:
+    """The value of a key in a config that was not looked at yet."""
+    return getattr(cfg.get(key), "value", cfg.get(key))
 
 
 def _find(job: DictConfig, context: Context) -> None:
@@ -272,18 +275,21 @@ def call_hydra(verb: str, arguments: Arguments, name: str | None = None, plan: P
     from ppl_vae.cli import batched, sweep
 
     launched = sweep.Launched(verb, arguments, plan)
-    style = arguments.value("format") or Format.table.name
+    quiet = (arguments.value("quiet") or "").lower() in TRUE
+    style = arguments.value("format") or (QUIET if quiet else Format.table.name)
     whole = False
-    try:
-        with batched.launching(), sweep.planning(launched):
-            _hydra(verb, name or verb, arguments, outcome)
-        whole = True
-    except JobFailed as failure:
-        if not outcome.errors:  # the jobs ran in other processes, where each told its error
-            outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
-    finally:
-        folders.remove_empty()
-        jobs = sweep.ended(launched, style if whole else "")
+    with quietly(quiet):
+        try:
+            with batched.launching(), sweep.planning(launched):
+                _hydra(verb, name or verb, arguments, outcome)
+            whole = True
+        except JobFailed as failure:
+            if not outcome.errors:  # the jobs ran in other processes, where each told its error
+                outcome.errors.append(PplVaeError(f"a job failed: {failure}"))
+        finally:
+            folders.remove_empty()
+            launched.elsewhere &= not outcome.jobs  # joblib does them here where there is one core
+            jobs = sweep.ended(launched, style if whole else "")
     return _exit(outcome, verb) if jobs is None else _exit_of_sweep(outcome, jobs, verb)
 
 

@@ -15,8 +15,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml.error import YAMLError  # type: ignore[import-untyped]
 
 from ppl_vae.config.parts import ELSEWHERE
-from ppl_vae.config.schema import near, type_error
+from ppl_vae.config.refusals import type_error
+from ppl_vae.config.schema import near
 from ppl_vae.config.signature import PARTS
+from ppl_vae.display import on_screen, printable
 from ppl_vae.errors import PplVaeError, UsageError, out_of_memory
 from ppl_vae.frames import user_frame
 
@@ -37,21 +39,8 @@ def report(error: BaseException, verb: str, *, full: bool | None = None) -> str:
     if os.environ.get("HYDRA_FULL_ERROR") == "1" if full is None else full:
         traceback.print_exception(error, file=sys.stderr)
     text = printable(message(error))
-    print(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", file=sys.stderr)
+    print(on_screen(f"ppl-vae {verb}: {text}" if verb else f"ppl-vae: {text}", sys.stderr), file=sys.stderr)
     return text
-
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    r"""A text whose control characters, which a terminal would obey, are seen: names in it may be a stranger's.
-
-    Example:
-        >>> printable("no \x1b[2Jsuch\n  name")
-        'no \\x1b[2Jsuch\n  name'
-    """
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def message(error: BaseException) -> str:

@@ -36,10 +36,10 @@ def part(run: Run, name: str) -> Split:
     """
     data = run.data
     if data.spec != run.spec:
-        raise DataError(
-            f"the data of {run} are not what they were: got {data.spec}, expected {run.spec}; "
-            "put the old file back, or train again"
+        how = "; ".join(
+            f"{k}: got {got}, expected {then}" for k, (got, then) in data.spec.differences(run.spec).items()
         )
+        raise DataError(f"the data of {run} are not what they were: {how}; put the old file back, or train again")
     tell_replaced(run, name, data)
     split = data.splits[name]
     from ppl_vae.datasets.several import Several

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
-from ppl_vae.cli.messages import printable
+from ppl_vae.display import on_screen, printable
 from ppl_vae.runs.files import to_json
+
+QUIET = "quiet"
+"""The form of results under `quiet=true`, where `format=json` does not say another."""
 
 
 @dataclass
 class Result:
-    """The end of a verb: the JSON record, what a person reads, and the value a sweeper minimizes."""
+    """The end of a verb.
+
+    Attributes:
+        record: the JSON object.
+        tables: what a person reads first …
+        lines: … and then.
+        value: what a sweeper minimizes.
+        made: the paths of what was made, or found, the most important ones alone: all that is printed when quiet.
+    """
 
     record: dict[str, Any] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     value: float | None = None
+    made: Sequence[str | Path] = ()
 
 
 def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) -> None:
     """Print a result: `table` for people, `json` as one object on one line (in a sweep with its job's number).
+
+    `quiet`: the paths of what was made, a line each.
 
     An empty one, of a process that leaves the words to another, prints nothing.
     """
@@ -32,11 +46,16 @@ def emit(result: Result, style: str, out: TextIO, *, number: int | None = None) 
         record = result.record if number is None else {"job": number, **result.record}
         print(to_json(record), file=out, flush=True)
         return
+    if style == QUIET:
+        for path in result.made:
+            print(printable(str(path)), file=out)
+        out.flush()
+        return
     console = console_on(out)
     for table in result.tables:
-        print(printable(table), file=out) if isinstance(table, str) else console.print(table)
-    for line in result.lines:  # not through rich: paths are to be copied, never wrapped
-        print(printable(line), file=out)
+        print(on_screen(table, out), file=out) if isinstance(table, str) else console.print(table)
+    for line in result.lines:  # not through rich, which breaks paths that are to be copied
+        print(on_screen(line, out), file=out)
     out.flush()
 
 
@@ -53,21 +72,3 @@ def console_on(out: TextIO) -> Any:
                 yield part if part.control else part._replace(text=printable(part.text))
 
     return Plain(file=out, width=None if out.isatty() else 10_000, highlight=False)
-
-
-def figures_table(rows: Mapping[str, Any]) -> Any:
-    """A two-column table of named figures."""
-    from rich.table import Table
-
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in rows.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 10 else _text(value))
-    return table
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.2f}"
-    return str(value)

@@ -6,12 +6,36 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ppl_vae.display import on_screen
+
+_quiet = [False]
+"""Whether this process says only what went wrong, the innermost last; those that it forks inherit it."""
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Within, `say` and `bar` show nothing where `quiet=true` was told; what went wrong is said all the same."""
+    _quiet.append(quiet or _quiet[-1])
+    try:
+        yield
+    finally:
+        _quiet.pop()
+
+
+def is_quiet() -> bool:
+    """True where nothing is to be said but what went wrong."""
+    return _quiet[-1]
+
 
 def say(text: str) -> None:
     """One line about what is done now; names in it may be a stranger's."""
-    from ppl_vae.cli.messages import printable
+    if not is_quiet():
+        warn(text)
 
-    print(printable(text), file=sys.stderr, flush=True)
+
+def warn(text: str) -> None:
+    """One line about what went wrong, or may have."""
+    print(on_screen(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -22,13 +46,13 @@ def attempt(verb: str, what: str) -> Iterator[None]:
     except Exception as error:
         from ppl_vae.cli.messages import message
 
-        say(f"ppl-vae {verb}: no {what}: {message(error)}")
+        warn(f"ppl-vae {verb}: no {what}: {message(error)}")
 
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
     """A callable for a diagnostic's `progress`, given the number done and of all; None without a terminal."""
-    if not sys.stderr.isatty():
+    if is_quiet() or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

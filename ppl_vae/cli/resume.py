@@ -13,8 +13,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from ppl_vae import files
-from ppl_vae.cli.arguments import Arguments, next_command, quote
-from ppl_vae.config.keys import Train
+from ppl_vae.cli.arguments import FALSE, TRUE, Arguments, next_command, quote
+from ppl_vae.config.keys import PRINTING, Train
 from ppl_vae.config.schema import describe, near
 from ppl_vae.config.targets import unlisted
 from ppl_vae.errors import DamagedError, RunError, UsageError
@@ -25,8 +25,8 @@ from ppl_vae.sweeps.plan import MULTIRUN, PLAN, Plan, key
 from ppl_vae.sweeps.sweep import find as find_sweep
 
 NAME = "resumed_train"
-MAY_CHANGE = ("trainer.epochs", "format", "logger", "engine.distributed")
-OF_THE_COMMAND = ("resume", "format", "trust")
+MAY_CHANGE = ("trainer.epochs", *PRINTING, "logger", "engine.distributed")
+OF_THE_COMMAND = ("resume", *PRINTING, "trust")
 """Keys that are typed each time: what a saved config says of them counts for nothing."""
 ENGINES = {"engine=distributed": "engine.distributed=true", "engine=default": "engine.distributed=false"}
 TRIALS = "hydra.sweeper.n_trials"
@@ -97,10 +97,9 @@ def prepare(arguments: Arguments) -> bool:
 def _trust(arguments: Arguments) -> bool:
     """The value of `trust=`, as OmegaConf reads it."""
     value = (arguments.value("trust") or "false").lower()
-    words = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
-    if value not in words:
+    if value not in (*TRUE, *FALSE):
         raise UsageError(f"trust: got {value!r}, expected true or false")
-    return words[value]
+    return value in TRUE
 
 
 def _refuse_unlisted(run: Run, but: Collection[str]) -> None:
@@ -163,7 +162,7 @@ def prepare_sweep(arguments: Arguments) -> Plan:
             "had chosen are gone on with, and no others are chosen",
             file=sys.stderr,
         )
-    said = [o for o in changed if key(o) == "format"]  # how this command prints is no part of the plan
+    said = [o for o in changed if key(o) in PRINTING]  # how this command prints is no part of the plan
     plan = plan.changed([o for o in changed if o not in said], hydra)
     _go_to(Path(plan.started_in))
     arguments.flags[:] = list(dict.fromkeys([*plan.flags, *arguments.flags]))
@@ -234,5 +233,8 @@ def _say_finished(directory: Path, record: dict[str, Any], arguments: Arguments)
     if arguments.value("format") == "json":
         result = {"run": str(directory), "status": "finished", **(record.get("result") or {})}
         print(json.dumps(result))
+        return
+    if (arguments.value("quiet") or "").lower() in TRUE:
+        print(directory)
         return
     print(f"{directory} has finished already ({RECORD}); more epochs: add trainer.epochs=N", file=sys.stderr)

@@ -18,11 +18,13 @@ from hydra.plugins.sweeper import Sweeper
 
 from ppl_vae.cli import folders, launchers
 from ppl_vae.cli.arguments import Arguments, next_command
+from ppl_vae.cli.fitted import Column, Fitted, number
 from ppl_vae.cli.messages import exit_code
-from ppl_vae.cli.output import console_on
+from ppl_vae.cli.output import QUIET, console_on
 from ppl_vae.cli.progress import say
 from ppl_vae.cli.replaced import replaced
-from ppl_vae.config.keys import Format
+from ppl_vae.config.keys import PRINTING, Format
+from ppl_vae.display import on_screen
 from ppl_vae.errors import RunError
 from ppl_vae.runs.files import to_json
 from ppl_vae.runs.recorder import ERROR, RECORD, RunWriter, command, now, read_record, traceback_told, versions
@@ -87,8 +89,8 @@ class Launched:
                 versions=versions(),
             )
         if not plan.complete and (self.resumed is None or plan.search):
-            here = [o for o in plan.overrides if key(o) == "format"]  # how a later command prints is no part of it
-            told = [[o for o in job if key(o) != "format" or o in here] for job in jobs]
+            here = [o for o in plan.overrides if key(o) in PRINTING]  # how a later command prints is no part of it
+            told = [[o for o in job if key(o) not in PRINTING or o in here] for job in jobs]
             plan = plan.grown(planned(told, options(config.hydra.runtime.choices), first))
         plan = replace(plan, **changes)
         if plan != self.plan:
@@ -153,7 +155,7 @@ def planning(launched: Launched) -> Iterator[None]:
                 return found
         if launched.resumed is None:
             return sweeper_of(self, **context)
-        said = [o for o in launched.arguments.overrides if key(o) == "format"]
+        said = [o for o in launched.arguments.overrides if key(o) in PRINTING]
         sweeper = Replay(launched.resumed.changed(said))
         sweeper.setup(**context)
         return sweeper
@@ -313,7 +315,7 @@ def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
 
     Args:
         launched: the sweep.
-        style: `table`; `json`, where objects of jobs in other processes are printed here; empty: no results.
+        style: `table`; `json` or `quiet`, where what jobs in other processes made is printed here; empty: no results.
 
     Returns:
         The jobs; None where there is no sweep, or nothing of it.
@@ -325,9 +327,12 @@ def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
     results = style == Format.table.name
     if results:
         _table(jobs)
-    elif style == Format.json.name and launched.elsewhere and launched.verb == "train":
+    elif launched.elsewhere and launched.verb == "train":
         for job in jobs:
-            print(to_json(_object(job)), flush=True)
+            if style == Format.json.name:
+                print(to_json(_object(job)), flush=True)
+            elif style == QUIET and job.state in WELL:
+                print(job.directory, flush=True)
     told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
     lines = [f"sweep: {sweep} ({len(jobs)} jobs: {told})", *_best(sweep.plan, jobs)]
     if launched.verb == "train" and any(job.run is not None for job in jobs):
@@ -335,7 +340,10 @@ def ended(launched: Launched, style: str) -> tuple[Job, ...] | None:
     if launched.verb == "train" and any(job.state not in WELL for job in jobs):
         lines.append(f"go on with the rest: {next_command('train -m', resume=sweep)}")
     for line in lines:
-        print(line, file=sys.stdout if results else sys.stderr)
+        if results:
+            print(on_screen(line, sys.stdout))
+        else:
+            say(line)
     return jobs
 
 
@@ -376,18 +384,14 @@ def _best(plan: Plan, jobs: Sequence[Job]) -> list[str]:
 
 
 def _table(jobs: Sequence[Job]) -> None:
-    from rich import box
-    from rich.table import Table
-
     shown = jobs if len(jobs) <= SHOWN else [job for job in jobs if job.state not in WELL][:SHOWN]
     if not shown:
         return
     keys = list(dict.fromkeys(k for job in shown for k in job.values))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("job", *keys, "state", "validation ELBO"):
-        table.add_column(column, justify="right" if column == "validation ELBO" else "left", overflow="fold")
-    for job in shown:
-        elbo = job.result.get("validation/elbo")
-        cells = [job.values.get(k, "-") for k in keys]
-        table.add_row(str(job.number), *cells, job.state, "-" if elbo is None else f"{elbo:.2f}")
-    console_on(sys.stdout).print(table)
+    columns = [
+        Column("job", [str(job.number) for job in shown]),
+        *(Column(key, [job.values.get(key, "-") for job in shown]) for key in keys),
+        Column("state", [job.state for job in shown]),
+        Column("validation ELBO", [number(job.result.get("validation/elbo")) for job in shown]),
+    ]
+    console_on(sys.stdout).print(Fitted(columns))

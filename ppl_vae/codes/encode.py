@@ -10,6 +10,7 @@ from torch import Tensor
 from ppl_vae.core.data import take_data
 from ppl_vae.core.series import seen
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan
+from ppl_vae.display import Displayed, View, shape_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
 
@@ -22,8 +23,8 @@ ROUNDING = 1e3
 """By so many ε two runs of one guide may differ: where particles lie in a matrix, its products round otherwise."""
 
 
-@dataclass(frozen=True)
-class Code:
+@dataclass(frozen=True, repr=False)
+class Code(Displayed):
     """The guide's word on one latent of each datum.
 
     Attributes:
@@ -35,6 +36,10 @@ class Code:
     loc: Tensor
     scale: Tensor
     is_exact: bool
+
+    def _view(self) -> View:
+        how = "the guide's own numbers" if self.is_exact else "averages over draws"
+        return View(f"Code({shape_of(self.loc)}, {how})")
 
 
 @checked
@@ -84,8 +89,8 @@ def encode(
     >>> def guide(x):
     ...     with pyro.plate("data", x.shape[0]):
     ...         pyro.sample("z", dist.Normal(x / 2, 0.5))
-    >>> encode(pv.VAE(model, guide), torch.tensor([0.0, 1.0]))["z"]
-    Code(loc=tensor([0.0000, 0.5000]), scale=tensor([0.5000, 0.5000]), is_exact=True)
+    >>> encode(pv.VAE(model, guide), torch.tensor([0.0, 1.0]))["z"].loc
+    tensor([0.0000, 0.5000])
     """
     if num_particles < 2:
         raise ArgumentError(f"Got num_particles={num_particles}, expected at least 2, of which a spread can be taken.")

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ppl_vae.codes.reconstruct import given_back
 from ppl_vae.core.data import take_data
-from ppl_vae.core.evidence import no_evidence, pareto_k, smooth
+from ppl_vae.core.evidence import THRESHOLD, no_evidence, pareto_k, smooth
 from ppl_vae.core.generate import only
 from ppl_vae.core.predict import as_point
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, plan
+from ppl_vae.display import Displayed, View
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.rng import derive
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from ppl_vae.core.terms import Terms
 
 
-@dataclass(frozen=True)
-class Imputation:
+@dataclass(frozen=True, repr=False)
+class Imputation(Displayed):
     """Data without missing values.
 
     Attributes:
@@ -41,6 +42,17 @@ class Imputation:
     draws: Any
     is_missing: Any
     pareto_k: Tensor
+
+    def _view(self) -> View:
+        masks = self.is_missing if isinstance(self.is_missing, dict) else {"x": self.is_missing}
+        drawn = self.draws[next(iter(self.draws))] if isinstance(self.draws, dict) else self.draws
+        completed = "" if drawn is None else f", {len(drawn)} completed data sets"
+        bad = float((self.pareto_k > THRESHOLD).double().mean())
+        return View(
+            f"Imputation({len(self.pareto_k)} data{completed}; k̂ above {THRESHOLD} for {bad:.0%} of them)",
+            ("site", "shape", "missing", "of"),
+            [(name, str(tuple(m.shape)), int(m.sum()), m.numel()) for name, m in masks.items()],
+        )
 
 
 @checked

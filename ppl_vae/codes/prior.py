@@ -21,6 +21,8 @@ from ppl_vae.codes.densities import (
 from ppl_vae.core.data import take_data
 from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.display import Displayed, View
+from ppl_vae.display import number as shown
 from ppl_vae.distributions.codes import Codes
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.unwrap import elements, innermost, support_of
@@ -35,8 +37,8 @@ FittedName = Literal["normal", "mixture", "flow", "categorical", "autoregressive
 """Priors that are fitted after training."""
 
 
-@dataclass(frozen=True)
-class FittedPrior:
+@dataclass(frozen=True, repr=False)
+class FittedPrior(Displayed):
     """A prior fitted to codes, and the pair that has it; nats per datum.
 
     Attributes:
@@ -60,12 +62,25 @@ class FittedPrior:
     tried: dict[str, float]
 
     def __str__(self) -> str:
-        arguments = ", ".join(f"{k}={v}" for k, v in self.target.items() if k != "_target_")
-        before = "improper" if self.before is None else f"{self.before:.3f}"
+        before = "improper" if self.before is None else shown(self.before)
         return (
-            f"prior of {self.site}: {type(self.prior).__name__}({arguments})\n"
+            f"prior of {self.site}: {self._named()}\n"
             f"log p(z) of validation codes: {self.validation:.3f}, before {before}; of training codes {self.train:.3f}"
         )
+
+    def _view(self) -> View:
+        before = [("before", None if self.before is None else float(self.before))]
+        rows = [*before, *((f"tried: {name}", float(value)) for name, value in self.tried.items())]
+        return View(
+            f"FittedPrior({self.site}: {self._named()})",
+            ("", "log p(z) of validation codes, nats per datum"),
+            [("this one", float(self.validation)), *rows],
+            [f"of training codes {shown(float(self.train))}"],
+        )
+
+    def _named(self) -> str:
+        arguments = ", ".join(f"{k}={shown(v)}" for k, v in self.target.items() if k != "_target_")
+        return f"{type(self.prior).__name__}({arguments})"
 
 
 @checked

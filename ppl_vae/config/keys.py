@@ -24,6 +24,10 @@ RUN_OR_GROUPS = ("gradients", "check")
 """The verbs that take a run, or a pair composed as for `train`."""
 
 
+PRINTING = ("format", "quiet")
+"""The keys that say how a command prints: no part of a run, nor of the plan of a sweep."""
+
+
 class Format(Enum):
     """The form in which a verb prints its results."""
 
@@ -113,6 +117,7 @@ class Train:
         init: DIR of another run, whose best weights this one begins with: a run of its own, which names it.
         trust: of `resume=DIR` that was not made here, build whatever it names: read it first (docs/security.md).
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
         callbacks: called with the row of each epoch; one may stop training (docs/training.md).
         results: what is made once training is done.
     """
@@ -123,6 +128,7 @@ class Train:
     init: str | None = None
     trust: bool = False
     format: Format = Format.table
+    quiet: bool = False
     dataset: Any = MISSING
     likelihood: Any = None
     prior: Any = None
@@ -150,12 +156,14 @@ class OnRun:
         trust: of a run that was not made here, build whatever its config names: read that first (docs/security.md).
         seed: of all random numbers.
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
     """
 
     run: str = MISSING
     trust: bool = False
     seed: int = 0
     format: Format = Format.table
+    quiet: bool = False
 
 
 @dataclass
@@ -273,6 +281,7 @@ class Compare:
         group: the key, or `[keys]`, that make a group, averaged over the rest; null: all that differ but the seed.
         sort: a key or a figure to sort rows by, `-KEY` downwards; null: the rank.
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
     """
 
     sweep: str = MISSING
@@ -280,6 +289,7 @@ class Compare:
     group: Any = None
     sort: str | None = None
     format: Format = Format.table
+    quiet: bool = False
 
 
 @dataclass
@@ -289,10 +299,12 @@ class Sweeps:
     Attributes:
         dir: the folder that they lie in, or below it.
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
     """
 
     dir: str = "outputs"
     format: Format = Format.table
+    quiet: bool = False
 
 
 @dataclass
@@ -302,10 +314,12 @@ class New:
     Attributes:
         name: the folder to make, and the name of the Python module in it; `ppl-vae new my_project` says it, too.
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
     """
 
     name: str = MISSING
     format: Format = Format.table
+    quiet: bool = False
 
 
 @dataclass
@@ -317,6 +331,7 @@ class Check:
         trust: of a run that was not made here, build whatever its config names: read that first (docs/security.md).
         seed: of all random numbers.
         format: `json` prints one JSON object on standard output and nothing else.
+        quiet: standard output is the path of what was made, standard error warnings and errors alone.
         batch_size: how many data it is run on.
     """
 
@@ -324,6 +339,7 @@ class Check:
     trust: bool = False
     seed: int = 0
     format: Format = Format.table
+    quiet: bool = False
     batch_size: int = 128
     dataset: Any = MISSING
     likelihood: Any = None

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ppl_vae.config.refusals import type_error
 from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError, UsageError, near_names
 
@@ -141,20 +142,6 @@ def refuse_numbers(verb: str, overrides: Iterable[str]) -> None:
         for value in values.split(","):
             if re.fullmatch(r"[-+]?[\d.][\d._]*(e[-+]?\d+)?", value, re.IGNORECASE) and value not in ("0", "1"):
                 raise UsageError(f"{key}: got {value}, expected true or false")
-
-
-def type_error(error: OmegaConfBaseException) -> str:
-    """One line for a value of the wrong type: the key, what was got, what was expected."""
-    key = getattr(error, "full_key", None) or getattr(error, "key", None)
-    first = str(error.msg if getattr(error, "msg", None) else error).splitlines()[0]
-    if first.endswith("is not Optional"):
-        first = "got null, expected a value"
-    if first.endswith("list index out of range") and (place := re.fullmatch(r"(.+)\[(-?\d+)\]", str(key))):
-        whole = place[1]
-        return (
-            f"{whole}.{place[2]}: the list has no element {place[2]}, counted from 0; give the whole list: {whole}=[…]"
-        )
-    return f"{key}: {first[0].lower() + first[1:]}" if key else first
 
 
 def describe(schema: type) -> list[str]:

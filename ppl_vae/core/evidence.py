@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ppl_vae.display import Displayed, View, number
 from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import numbers
 
@@ -152,8 +153,8 @@ def fit_generalized_pareto(excess: ArrayLike) -> tuple[float, float]:
     return (n * k_mean + 10 * 0.5) / (n + 10), -k_mean / b_mean
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, repr=False)
+class Evidence(Displayed):
     """Estimates per datum; every tensor is `(data,)`, in nats where it has a unit.
 
     Attributes:
@@ -173,6 +174,16 @@ class Evidence:
     ess: Tensor
     pareto_k: Tensor
     num_particles: int
+
+    def _view(self) -> View:
+        told = ("elbo", "log_evidence", "log_evidence_se", "ess", "pareto_k")
+        rows = [(name, *(number(float(v)) for v in _spread(getattr(self, name)))) for name in told]
+        title = f"Evidence({len(self.elbo)} data, {self.num_particles} particles each)"
+        return View(title, ("nats", "least", "mean", "most"), rows)
+
+
+def _spread(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (values.min(), values.mean(), values.max()) if len(values) else (values.mean(),) * 3
 
 
 class StreamingEvidence:

@@ -140,6 +140,11 @@ class VAE(nn.Module):
             return tensor.device
         return torch.device("cpu")
 
+    def _repr_html_(self) -> str:
+        from ppl_vae.core.overview import overview
+
+        return overview(self).html()
+
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(f"{site}={estimator!r}" for site, estimator in self.estimators.items())
 

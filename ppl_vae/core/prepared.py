@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ppl_vae.core.plates import PlateStructure
+from ppl_vae.display import Displayed, View, few
 from ppl_vae.estimators.default import resolve
 
 Mode = Literal["estimate", "draw", "sum"]
@@ -16,8 +17,8 @@ Mode = Literal["estimate", "draw", "sum"]
 """
 
 
-@dataclass(frozen=True)
-class Prepared:
+@dataclass(frozen=True, repr=False)
+class Prepared(Displayed):
     """The way a pair is run on batches of one structure, in one mode.
 
     Attributes:
@@ -43,6 +44,15 @@ class Prepared:
     strategy: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
     released: str = ""
+
+    def _view(self) -> View:
+        plates = ", ".join(sorted(self.plates.data_plates)) or "none"
+        rows = [
+            (name, type(self.estimators[name]).__name__ if name in self.estimators else None, few(sorted(above)))
+            for name, above in {**self.plates.above, **self.plates.parents}.items()
+        ]
+        title = f"Prepared(data plate {plates}, particles by {self.strategy or 'nothing yet'})"
+        return View(title, ("site", "estimator", "given"), rows)
 
     @property
     def enumerates(self) -> bool:

@@ -13,13 +13,14 @@ from ppl_vae.core.half import wide_log_prob, widened
 from ppl_vae.core.moments import moments
 from ppl_vae.core.observed import hidden
 from ppl_vae.core.supports import refusal
+from ppl_vae.display import Displayed, View
 from ppl_vae.distributions.relaxed import relaxed_log_prob
 from ppl_vae.distributions.unwrap import family, is_masked, unmasked
 from ppl_vae.errors import CheckError, DataError
 
 
-@dataclass(frozen=True)
-class Site:
+@dataclass(frozen=True, repr=False)
+class Site(Displayed):
     """One sample site of one program, in every particle.
 
     Attributes:
@@ -78,6 +79,18 @@ class Site:
     shown: Callable[[], Tensor] | None = field(default=None, repr=False)
     raw_shown: Callable[[], Tensor] | None = field(default=None, repr=False)
     moments: Callable[[], tuple[Tensor, Tensor] | None] = field(default=lambda: None, repr=False)
+
+    @property
+    def role(self) -> str:
+        """The part that it has in its program, in a word."""
+        if self.is_deterministic:
+            return "deterministic"
+        return "observed" if self.is_observed else "auxiliary" if self.is_auxiliary else "latent"
+
+    def _view(self) -> View:
+        values, density = tuple(self.value.shape), tuple(self.log_prob.shape)
+        return View(f"Site({self.name} ~ {family(self.fn)}, {self.role}: values {values}, log_prob {density})")
+
     placed: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property

@@ -24,14 +24,15 @@ from ppl_vae.core.closed_kl import closed_kl
 from ppl_vae.core.enumeration import expectation
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.site import Site, is_one
-from ppl_vae.distributions.unwrap import mask_of
+from ppl_vae.display import Displayed, View
+from ppl_vae.distributions.unwrap import family, mask_of
 from ppl_vae.errors import CheckError
 
 Replay = Callable[[Mapping[str, Tensor]], dict[str, Site]]
 
 
-@dataclass(frozen=True)
-class Terms:
+@dataclass(frozen=True, repr=False)
+class Terms(Displayed):
     """The sites of a pair on one batch.
 
     Attributes:
@@ -61,6 +62,18 @@ class Terms:
     replay: Replay = field(repr=False)
     contracted: dict[str, Site] = field(default_factory=dict)
     leaves: dict[str, Tensor] = field(default_factory=dict)
+
+    def _view(self) -> View:
+        programs = {"guide": self.guide, "model": self.model}
+        return View(
+            f"Terms({self.num_particles} particles, {self.batch_size} of {self.total:g} data)",
+            ("program", "site", "values", "log_prob"),
+            [
+                (program, f"{name} ~ {family(site.fn)}", str(tuple(site.value.shape)), str(tuple(site.log_prob.shape)))
+                for program, sites in programs.items()
+                for name, site in sites.items()
+            ],
+        )
 
     @cached_property
     def guide_path(self) -> dict[str, Site]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from ppl_vae.datasets.several import Several
+from ppl_vae.datasets.several import Several, structures
 from ppl_vae.datasets.spec import Spec
 from ppl_vae.datasets.split import Split
+from ppl_vae.display import Displayed, View, few, shape_of
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Displayed):
     """Training, validation and test data with their `Spec`.
 
     Args:
@@ -47,5 +48,37 @@ class Dataset:
         return replace(self, **moved)
 
     def __repr__(self) -> str:
+        return self._view().line
+
+    def _view(self) -> View:
+        spec = self.spec
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
-        return f"Dataset({self.name}: {sizes}; x {self.spec.shape} {self.spec.support})"
+        fields = [f.name for f in spec.fields]
+        notes = [f"columns: {few(spec.feature_names)}"] if spec.feature_names else []
+        notes += [f"classes: {few(spec.class_names)}"] if spec.class_names else []
+        return View(
+            f"Dataset({self.name}: {sizes}; x {spec.shape} {spec.support})",
+            ("split", "data", *fields, *(["labels"] if spec.num_classes else [])),
+            [
+                (
+                    name,
+                    len(part),
+                    *_cells(part, len(fields)),
+                    *([_labelled(part, len(fields))] if spec.num_classes else []),
+                )
+                for name, split in self.splits.items()
+                for part in structures(split)
+            ],
+            notes,
+        )
+
+
+def _cells(part: Split, fields: int) -> list[str]:
+    """The tensors of a part as they are stored; one that has fewer than the others has a dash."""
+    told = [shape_of(tensor) for tensor in part.tensors[:fields]]
+    return told + ["-"] * (fields - len(told))
+
+
+def _labelled(part: Split, fields: int) -> str:
+    """A word on the labels of a part, and on whether the programs are given them."""
+    return "no" if part.labels is None else "given" if len(part.tensors) > fields else "yes"

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ppl_vae.datasets.known_labels import KNOWN, NONE
 from ppl_vae.datasets.split import Split, count
+from ppl_vae.display import Displayed, View
 from ppl_vae.errors import DataError
 
 
-@dataclass(frozen=True, eq=False)
-class Several:
+@dataclass(frozen=True, eq=False, repr=False)
+class Several(Displayed):
     """Splits whose batches have tensors of another number or shape; each batch is of one of them.
 
     An epoch goes once through the data of all. Batches of a part are spread evenly over it, and its data are shuffled
@@ -41,8 +42,8 @@ class Several:
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
-    def __repr__(self) -> str:
-        return f"Several({' + '.join(map(repr, self.parts))})"
+    def _view(self) -> View:
+        return View(f"Several({' + '.join(map(repr, self.parts))})")
 
     def __iter__(self) -> Iterator[Split]:
         raise TypeError("Data of several structures are not iterated datum by datum: use .batches(size) or .parts.")

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from ppl_vae.display import Displayed, View, few, number
 from ppl_vae.errors import DataError
 
 Support = Literal["binary", "integers", "counts", "unit", "positive", "real", "mixed"]
@@ -19,8 +20,8 @@ Kind = Literal["real", "positive", "count", "binary", "category", "ordinal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-@dataclass(frozen=True)
-class ColumnKind:
+@dataclass(frozen=True, repr=False)
+class ColumnKind(Displayed):
     """The kind of one column of a table whose columns differ, and what networks need to know of it.
 
     Args:
@@ -47,6 +48,10 @@ class ColumnKind:
             raise DataError(
                 f"Got the names {list(self.names)} for a column of kind {self.kind!r}, expected two or more."
             )
+
+    def _view(self) -> View:
+        names = f", {few(self.names)}" if self.names else ""
+        return View(f"ColumnKind({self.kind}{names}: location {number(self.location)}, scale {number(self.scale)})")
 
     @property
     def levels(self) -> int:
@@ -101,8 +106,8 @@ class Field:
         return cls(**kept)
 
 
-@dataclass(frozen=True)
-class Spec:
+@dataclass(frozen=True, repr=False)
+class Spec(Displayed):
     """The kind of data that a model is for: shapes, support, names; nothing as large as the data.
 
     A spec goes through JSON unchanged (`to_dict`, `from_dict`), except for `mean`, which is neither
@@ -173,6 +178,22 @@ class Spec:
             raise DataError(f"Got time={self.time} for x of shape {self.shape}, expected the shape (time, features).")
         if not self.fields:
             object.__setattr__(self, "fields", (Field("x", self.shape),))
+
+    def _view(self) -> View:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values |= {"fields": [f.name for f in self.fields], "columns": self.columns and [c.kind for c in self.columns]}
+        rows = [
+            (name, few(map(number, value)) if isinstance(value, list | tuple) else value)
+            for name, value in values.items()
+            if name not in ("shape", "support", "mean") and value is not None and value is not False
+        ]
+        return View(f"Spec(x {self.shape} {self.support})", rows=rows)
+
+    def differences(self, other: Spec) -> dict[str, tuple[Any, Any]]:
+        """What is compared and not equal: the value here, and the one of another spec, as `to_dict` has them."""
+        here, there = self.to_dict(), other.to_dict()
+        compared = [item.name for item in fields(self) if item.compare]
+        return {k: (here.get(k), there.get(k)) for k in compared if getattr(self, k) != getattr(other, k)}
 
     @property
     def size(self) -> int:

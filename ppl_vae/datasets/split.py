@@ -16,6 +16,7 @@ from ppl_vae.datasets.blocks import Column, equal_starts, numbered
 from ppl_vae.datasets.order import NOISE, BlockOrder
 from ppl_vae.datasets.order import generator as stream
 from ppl_vae.datasets.transform import Transform
+from ppl_vae.display import Displayed, View, shape_of
 from ppl_vae.errors import DataError
 
 Index = int | slice | Tensor | Sequence[int]
@@ -25,8 +26,8 @@ def _no_indices() -> Tensor:
     return torch.empty(0, dtype=torch.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Displayed):
     """Tensors with one data axis, drawn by index; nothing is done per datum in Python.
 
     Args:
@@ -72,9 +73,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.tensors[0])
 
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{str(t.dtype)[6:]} {tuple(t.shape)}" for t in self.tensors)
-        return f"Split({len(self)} data: {shapes}{'' if self.labels is None else ', labels'})"
+    def _view(self) -> View:
+        shapes = ", ".join(map(shape_of, self.tensors))
+        return View(f"Split({len(self)} data: {shapes}{'' if self.labels is None else ', labels'})")
 
     def __getitem__(self, index: Index) -> Split:
         """Give the part of the split that `index` selects; an integer selects a split of one datum."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from ppl_vae.core.data import as_pair_takes
 from ppl_vae.core.simulate import reference_batch, simulate
 from ppl_vae.core.tiles import inference, plan
+from ppl_vae.display import Displayed, View
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
@@ -200,8 +201,8 @@ def _data(batch: tuple[Any, ...]) -> Tensor:
     return _flat(next(part for part in batch if isinstance(part, Tensor)), 1)
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Displayed):
     """The findings of simulation-based calibration.
 
     Attributes:
@@ -241,6 +242,15 @@ class Calibration:
             s["verdict"],
         ]
         return "\n".join(lines)
+
+    def _view(self) -> View:
+        title, *rest = str(self).splitlines()
+        return View(
+            f"Calibration({title})",
+            [str(c) for c in self.table.columns],
+            [list(row) for row in self.table.itertuples(index=False)],
+            rest,
+        )
 
 
 def calibrate(

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ppl_vae.core.evidence import THRESHOLD, StreamingEvidence, no_evidence, onl
 from ppl_vae.core.tiles import blocks, enumerated_copies, first_data, inference, plan
 from ppl_vae.diagnostics.latents import ACTIVE, UnitMoments, variance_of_means
 from ppl_vae.diagnostics.tile_graph import Measure, TileStatistics
+from ppl_vae.display import Displayed, View, measured
 from ppl_vae.errors import ArgumentError
 from ppl_vae.files import folder
 from ppl_vae.runs.files import jsonable, write_atomically
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Displayed):
     """The findings of an evaluation; nats per datum.
 
     Attributes:
@@ -76,29 +77,31 @@ class Evaluation:
         return directory
 
     def __str__(self) -> str:
+        return replace(self._view(), title="").text(whole=True)
+
+    def _view(self) -> View:
         s = self.summary
         lines = [("data", f"{s['n']}"), ("particles", f"{s['num_particles']}")]
         if s["reason"]:
             lines += [("−log p(x)", "none: " + s["reason"])]
-            lines += [(name, f"{s[key]:.4f}") for name, key in (("ELBO", "elbo"), ("KL", "kl")) if s[key] == s[key]]
+            lines += [(name, measured(s[key])) for name, key in (("ELBO", "elbo"), ("KL", "kl")) if s[key] == s[key]]
         else:
             lines += [
-                ("−log p(x)", f"{s['nll']:.4f} ± {s['nll_se']:.4f} (particles) ± {s['nll_se_data']:.4f} (data)"),
-                ("ELBO", f"{s['elbo']:.4f} ± {s['elbo_se']:.4f}"),
-                ("gap", f"{s['gap']:.4f}"),
-                ("KL", f"{s['kl']:.4f}"),
-                *((f"KL {name}", f"{v:.4f}") for name, v in s["kl_per_site"].items() if len(s["kl_per_site"]) > 1),
-                *((f"KL {name}, all data", f"{v:.4f}") for name, v in s["kl_global"].items()),
+                ("−log p(x)", f"{measured(s['nll'], s['nll_se'])} (particles) ± {s['nll_se_data']:.2g} (data)"),
+                ("ELBO", measured(s["elbo"], s["elbo_se"])),
+                ("gap", measured(s["gap"])),
+                ("KL", measured(s["kl"])),
+                *((f"KL {name}", measured(v)) for name, v in s["kl_per_site"].items() if len(s["kl_per_site"]) > 1),
+                *((f"KL {name}, all data", measured(v)) for name, v in s["kl_global"].items()),
             ]
-        lines += [("−log p(x | z)", f"{s['reconstruction']:.4f}")]
+        lines += [("−log p(x | z)", measured(s["reconstruction"]))]
         if s["num_units"]:
             lines += [("active units", f"{s['active_units']} of {s['num_units']}")]
         if not s["reason"] and not math.isnan(s["pareto_k"]):
             bad = f"{s['pareto_k_bad']:.1%} above {THRESHOLD}"
             lines += [("Pareto k̂", f"{bad}, mean {s['pareto_k']:.2f}, max {s['pareto_k_max']:.2f}")]
             lines += [("ESS", f"{s['ess']:.1f}")]
-        width = max(len(name) for name, _ in lines)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+        return View("Evaluation (nats per datum)", rows=lines)
 
 
 def evaluate(

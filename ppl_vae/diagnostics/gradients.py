@@ -15,6 +15,7 @@ from ppl_vae.core.pair import VAE
 from ppl_vae.core.particles import Runner
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.run import prepare
+from ppl_vae.display import Displayed, View
 from ppl_vae.distributions.unwrap import is_detached
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.estimators import DecayingAverage, Enumerate, LeaveOneOut, Pathwise, ScoreFunction, StickingTheLanding
@@ -30,8 +31,8 @@ DIRECTIONS = 16
 """Random directions in which the bias is tested."""
 
 
-@dataclass(frozen=True)
-class GradientReport:
+@dataclass(frozen=True, repr=False)
+class GradientReport(Displayed):
     """The measurements of `gradients`.
 
     Attributes:
@@ -48,9 +49,13 @@ class GradientReport:
     samples: int
     recommendation: str
 
-    def __repr__(self) -> str:
-        shown = self.table.to_string(index=False, float_format=lambda v: f"{v:.3g}")
-        return f"{shown}\n{self.samples} gradients each; bias against {self.reference!r}. {self.recommendation}"
+    def _view(self) -> View:
+        return View(
+            f"GradientReport({self.samples} gradients each; bias against {self.reference!r})",
+            [str(c) for c in self.table.columns],
+            [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in self.table.itertuples(index=False)],
+            [self.recommendation],
+        )
 
 
 def gradients(

@@ -14,6 +14,7 @@ from ppl_vae.core.half import array_of, widened
 from ppl_vae.core.series import seen, series_of
 from ppl_vae.core.terms import analytic_kl, same
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.display import Displayed, View
 from ppl_vae.distributions.unwrap import factors, mask_of
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def variance_of_means(mean: Tensor, variance: Tensor, particles: int) -> Tensor:
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Encoding:
+@dataclass(frozen=True, repr=False)
+class Encoding(Displayed):
     """A latent site of some data.
 
     Attributes:
@@ -154,6 +155,10 @@ class Encoding:
     def active(self) -> NDArray[np.bool_]:
         """True if the variance exceeds 0.01, `(units,)`."""
         return self.variance > ACTIVE
+
+    def _view(self) -> View:
+        active = f"{int(self.active.sum())} of {len(self.variance)} units active"
+        return View(f"Encoding({self.name}: {len(self.mean)} data, {active})")
 
 
 def encodings(vae: "VAE", data: Any, *, draws: int = 32, seed: int = 0) -> list[Encoding]:

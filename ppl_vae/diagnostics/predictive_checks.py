@@ -13,6 +13,7 @@ from ppl_vae.core.data import take_data
 from ppl_vae.core.predict import predict
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
 from ppl_vae.diagnostics.calibration import uniformity_p
+from ppl_vae.display import Displayed, View
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ STATISTICS: Mapping[str, Statistic] = {
 """The default statistics: mean, standard deviation and maximum of a datum, missing values left out."""
 
 
-@dataclass(frozen=True)
-class PredictiveChecks:
+@dataclass(frozen=True, repr=False)
+class PredictiveChecks(Displayed):
     """The findings of predictive checks.
 
     Attributes:
@@ -43,6 +44,11 @@ class PredictiveChecks:
 
     table: "pd.DataFrame"
     pit: dict[str, NDArray[np.float64]]
+
+    def _view(self) -> View:
+        n = len(next(iter(self.pit.values()), ()))
+        columns = ["statistic", *map(str, self.table.columns)]
+        return View(f"PredictiveChecks({n} data)", columns, [list(row) for row in self.table.itertuples()])
 
 
 def predictive_checks(

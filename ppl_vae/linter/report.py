@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ppl_vae.core.series import series
+from ppl_vae.display import Displayed, View
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Displayed):
     """One thing that is wrong with a pair, or looks as if it were.
 
     Attributes:
@@ -30,9 +31,12 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.severity}: {self.kind}, at {self.where}\n  {self.what}\n  Why: {self.why}\n  Fix: {self.fix}"
 
+    def _view(self) -> View:
+        return View(f"{self.severity}: {self.kind}, at {self.where}", notes=str(self).split("\n")[1:])
 
-@dataclass(frozen=True)
-class Report:
+
+@dataclass(frozen=True, repr=False)
+class Report(Displayed):
     """The knowledge of `check` about a pair that it lets pass.
 
     Attributes:
@@ -64,6 +68,16 @@ class Report:
         lines += [f"  not {name}: {why}" for name, why in self.reasons.items()]
         lines += [str(warning) for warning in self.warnings] or ["no warnings"]
         return "\n".join(lines)
+
+    def _view(self) -> View:
+        plates = ", ".join(map(repr, sorted(self.data_plates))) or "none: the batch is one joint observation"
+        n = len(self.warnings)
+        return View(
+            f"Report({n} warning{'s' * (n != 1)}, data plate {plates}, particles by {self.strategy or 'one draw'})",
+            ("site", "estimator", "why"),
+            [(site, *told) for site, told in self._told().items()],
+            [*(f"not {name}: {why}" for name, why in self.reasons.items()), *map(str, self.warnings)],
+        )
 
     def _told(self) -> dict[str, tuple[str, str]]:
         """The estimators by site, those of a series that are alike in one line."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.core.series import summed
 from ppl_vae.core.terms import Terms, analytic_kl, same, squeezed
+from ppl_vae.display import Displayed, View
 from ppl_vae.distributions.unwrap import elements
 from ppl_vae.distributions.vector_quantized import StraightThrough
 from ppl_vae.errors import ArgumentError, CheckError
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 
-@dataclass(frozen=True)
-class Bound:
+@dataclass(frozen=True, repr=False)
+class Bound(Displayed):
     """A bound on one batch, in nats per datum.
 
     Attributes:
@@ -33,6 +34,10 @@ class Bound:
     value: Tensor
     surrogate: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    def _view(self) -> View:
+        rows = [("bound", float(self.value)), *((name, float(value)) for name, value in self.metrics.items())]
+        return View("Bound (nats per datum)", rows=rows)
 
 
 class Objective(ABC, nn.Module):

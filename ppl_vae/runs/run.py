@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ppl_vae import files
 from ppl_vae.config.schema import near
 from ppl_vae.config.targets import unlisted
+from ppl_vae.display import Displayed, View, figures
 from ppl_vae.errors import (
     ArgumentError,
     DamagedError,
@@ -59,8 +60,8 @@ DEPTH = 4
 """How many folders below a sweep's own its runs may lie (`hydra.sweep.subdir=a/b`)."""
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Displayed):
     """A run directory, read when asked; nothing here writes.
 
     Args:
@@ -331,6 +332,17 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.directory)
+
+    def __repr__(self) -> str:
+        return self._view().line
+
+    def _view(self) -> View:
+        try:
+            record, status = self.record, self.status
+        except (PplVaeError, OSError) as error:  # to be shown is no reason to fail
+            return View(f"Run({self.directory}: cannot be read)", notes=[str(error)])
+        facts = {key: record.get(key) for key in ("verb", "started", "seconds", "seed") if record.get(key) is not None}
+        return View(f"Run({self.directory}: {status})", rows=[*figures(facts), *figures(record.get("result") or {})])
 
 
 def find(name: str | Path, *, key: str = "run", root: Path | None = None) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl_vae.config.schema import near
+from ppl_vae.display import Displayed, View
 from ppl_vae.errors import UsageError
 from ppl_vae.sweeps.difference import Difference, difference
 from ppl_vae.sweeps.effects import importance, pareto, standard_error
@@ -73,8 +74,8 @@ class Metric:
         return self.name.rpartition("/")[0]
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayed):
     """The result of `compare`; frames have a row a job, or a row a group, the best first.
 
     Attributes:
@@ -97,6 +98,12 @@ class Comparison:
     importance: pd.DataFrame
     differs_in: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def _view(self) -> View:
+        keys = [key for key in self.by if key in self.groups]
+        told = [*keys, *(c for c in ("runs", "mean", "se", "difference", "verdict") if c in self.groups)]
+        rows = [list(row) for row in self.groups[told].itertuples(index=False)]
+        return View(f"Comparison({len(self.runs)} runs by {self.metric.name}, best first)", told, rows, self.notes)
 
 
 def find_metric(name: str | None, figures: pd.DataFrame) -> Metric:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.display import Displayed, View, few
 from ppl_vae.errors import RunError
 from ppl_vae.files.manifest import MANIFEST
 from ppl_vae.runs.plain import parse
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = ("test", "validation", "train")
-_NO_KEYS = ("spec.", "provenance.", "name", "format", "results.", "logger", "resume")
+_NO_KEYS = ("spec.", "provenance.", "name", "format", "quiet", "results.", "logger", "resume")
 
 
-@dataclass(frozen=True)
-class Gathered:
+@dataclass(frozen=True, repr=False)
+class Gathered(Displayed):
     """The jobs of a sweep, by number.
 
     Attributes:
@@ -46,6 +47,12 @@ class Gathered:
     tables: dict[int, pd.DataFrame]
     data: dict[int, str]
     damaged: tuple[str, ...] = ()
+
+    def _view(self) -> View:
+        states = self.states["state"].value_counts().items()
+        told = ", ".join(f"{n} {state}" for state, n in states)
+        keys = f"keys that differ: {few(self.keys.columns)}"
+        return View(f"Gathered({len(self.keys)} jobs: {told})", notes=[keys, *self.damaged])
 
 
 def gather(sweep: Sweep) -> Gathered:

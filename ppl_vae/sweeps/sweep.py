@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ppl_vae.display import Displayed, View, figures, printable
 from ppl_vae.errors import ArgumentError, RunError
 from ppl_vae.kinds import shown
 from ppl_vae.runs.files import whole_path
@@ -31,8 +32,8 @@ DEEP = 4
 """The most folders below `outputs` that a sweep may lie in."""
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, repr=False)
+class Job(Displayed):
     """One job of a sweep, as it stood when it was looked at.
 
     Attributes:
@@ -77,9 +78,13 @@ class Job:
         """The error that it failed or was refused with."""
         return self.record.get("error") if self.state in ("failed", "refused") else None
 
+    def _view(self) -> View:
+        notes = [self.error] if self.error else []
+        return View(f"Job({self.number}, {self.state}: {self.title})", rows=figures(self.result), notes=notes)
 
-@dataclass(frozen=True)
-class Sweep:
+
+@dataclass(frozen=True, repr=False)
+class Sweep(Displayed):
     """The folder of a sweep, read when asked; nothing here writes.
 
     Args:
@@ -177,6 +182,18 @@ class Sweep:
 
     def __str__(self) -> str:
         return str(self.directory)
+
+    def __repr__(self) -> str:
+        return f"Sweep({printable(str(self.directory))})"
+
+    def _view(self) -> View:
+        try:
+            jobs = self.jobs
+        except (RunError, OSError) as error:  # to be shown is no reason to fail
+            return View(f"Sweep({self.directory}: cannot be read)", notes=[str(error)])
+        told = ", ".join(f"{n} {state}" for state, n in count(jobs).items())
+        rows = [(job.number, job.title, job.state, job.result.get("validation/elbo")) for job in jobs]
+        return View(f"Sweep({self.directory}: {told})", ("job", "told", "state", "validation/elbo"), rows)
 
 
 def count(jobs: tuple[Job, ...]) -> dict[State, int]:

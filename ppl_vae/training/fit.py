@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ def fit(
     distributed: bool = False,
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    progress: bool | None = None,
+    progress: bool | Literal["warnings"] | None = None,
     callbacks: Sequence[Callable[[Row], object]] = (),
 ) -> History:
     """Train a pair by stochastic gradient ascent on an objective.
@@ -112,7 +112,8 @@ def fit(
         directory: where to keep metrics, best weights and all state to go on; nothing is written without it.
         resume: go on with the run in `directory`; ends as if it had never been interrupted, bit for bit on a
             CPU.
-        progress: False for silence; None for a bar in a terminal and lines elsewhere, on standard error.
+        progress: False for silence, "warnings" for these alone; None for a line in a notebook, a bar in a terminal,
+            and lines elsewhere, on standard error.
         callbacks: each called after every epoch, with its row of metrics, in evaluation mode. One that answers True
             stops training there; one that has a method `start` is told the rows so far before the first step
             (`ppl_vae.training.callbacks`, which has some).

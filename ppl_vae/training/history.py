@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.display import Displayed, View
 from ppl_vae.runs import metrics
 from ppl_vae.runs.metrics import parsed, to_line
 
@@ -18,8 +19,8 @@ Row = metrics.Row
 SHOWN = ("epoch", "train/bound", "validation/bound", "validation/elbo", "lr", "seconds")
 
 
-@dataclass
-class History:
+@dataclass(repr=False)
+class History(Displayed):
     """Rows of metrics, one per epoch, in nats per datum.
 
     Args:
@@ -133,24 +134,17 @@ class History:
         """
         return cls(parsed(text.encode(), "the text"), status="finished")
 
-    def __repr__(self) -> str:
+    def _view(self) -> View:
         if not self.rows:
-            return f"History(no epochs, {self.status})"
-        n = len(self.rows)
+            return View(f"History(no epochs, {self.status})")
+        n = len(self)
         skipped = f", {self.skipped} steps skipped" if self.skipped else ""
-        title = f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch}{skipped})"
         columns = [c for c in SHOWN if c in self.columns]
-        shown = self.rows if n <= 8 else [*self.rows[:3], None, *self.rows[-4:]]
-        cells = [columns, *([_cell(r, c) for c in columns] if r else ["…"] * len(columns) for r in shown)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        return "\n".join([title, *("  ".join(t.rjust(w) for t, w in zip(line, widths, strict=True)) for line in cells)])
-
-
-def _cell(row: Row, column: str) -> str:
-    value: Any = row.get(column)
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+        return View(
+            f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch}{skipped})",
+            columns,
+            [[row.get(c) for c in columns] for row in self.rows],
+        )
 
 
 def epochs_since_best(rows: Sequence[Row]) -> int:

@@ -26,7 +26,7 @@ from ppl_vae.training.batches import Batches
 from ppl_vae.training.group import RanksError
 from ppl_vae.training.history import Row, epochs_since_best
 from ppl_vae.training.isolation import evaluating, stop_validating
-from ppl_vae.training.progress import reporter
+from ppl_vae.training.progress import Progress, reporter
 from ppl_vae.training.resume import save, save_step
 from ppl_vae.training.setup import Training
 from ppl_vae.training.signals import Interrupted
@@ -52,7 +52,7 @@ LOST = 600.0  # by a kill in a long epoch, at most so many seconds
 APART = 1e-4  # by so much of their size weights may differ between processes, whose processors may round differently
 
 
-def run(training: Training, progress: bool | None) -> None:
+def run(training: Training, progress: Progress) -> None:
     """Train until the end, an early stop, or a signal; then hold the weights to keep.
 
     Raises:

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import types
 
 import pyro
 import pyro.distributions as dist
@@ -117,3 +118,82 @@ def test_what_the_linter_finds_is_told_before_the_first_epoch(capsys):
     history = pv.fit(pv.VAE(model, blind), torch.randn(20), epochs=1)
     assert [finding.kind for finding in history.warnings] == ["guide ignores the data"]
     assert capsys.readouterr().err.startswith("warning: guide ignores the data, at site 'z' of the guide")
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """The part of IPython that a notebook's kernel has there; the views that were shown, each replacing the last."""
+    shown = []
+
+    class Handle:
+        def update(self, view):
+            shown[-1].append(view)
+
+    def display(view, display_id):
+        assert display_id is True
+        shown.append([view])
+        return Handle()
+
+    shell = types.SimpleNamespace(kernel=object())
+    module = types.ModuleType("IPython")
+    module.get_ipython = lambda: shell
+    module.display = types.ModuleType("IPython.display")
+    module.display.display = display
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    monkeypatch.setitem(sys.modules, "IPython.display", module.display)
+    return types.SimpleNamespace(shown=shown, shell=shell)
+
+
+@pytest.mark.parametrize("progress", [None, True])
+def test_one_line_below_the_cell_of_a_notebook(notebook, capsys, monkeypatch, progress):
+    from ppl_vae.training.progress import Cell
+
+    monkeypatch.setattr(Cell, "seconds", 0.0)
+    history = run(progress=progress)
+    assert capsys.readouterr() == ("", "")
+    (views,) = notebook.shown
+    assert all("<progress" in view._repr_html_() for view in views[:-1])
+    assert len(views) >= 10
+    assert re.fullmatch(
+        r"epoch 3/4, step 1[0-2]/16, bound -\d+\.\d\d, validation -\d+\.\d\d, 0:00:0\d left",
+        next(repr(view) for view in views if repr(view).startswith("epoch 3/4, step 1")),
+    )
+    last = views[-1]
+    assert "<progress" not in last._repr_html_()
+    assert repr(last).startswith("4 epochs in ")
+    assert f"validation bound {history.kept['validation/bound']:.3f} of epoch {history.best_epoch}" in repr(last)
+    assert rows(history) == rows(run(progress=False))
+
+
+def test_a_line_of_a_notebook_that_an_error_ends_stays_where_it_was(notebook):
+    def fail(row):
+        raise ValueError("theirs")
+
+    with pytest.raises(ValueError, match="theirs"):
+        run(progress=None, callbacks=[fail])
+    assert "<progress" not in notebook.shown[0][-1]._repr_html_()
+    assert repr(notebook.shown[0][-1]).startswith("epoch ")
+
+
+def test_warnings_stand_below_the_line_of_a_notebook(notebook):
+    from ppl_vae.training.progress import Cell
+    from ppl_vae.training.progress import notebook as place
+
+    with Cell(place(), steps=10, epochs=2) as cell:
+        cell.note("warning: <b>this</b>")
+        cell.step(5, 1, -3.25)
+    html = notebook.shown[0][-1]._repr_html_()
+    assert "warning: &lt;b&gt;this&lt;/b&gt;" in html
+    assert "step 5/10" in html
+
+
+def test_silence_in_a_notebook(notebook):
+    run(progress=False)
+    assert notebook.shown == []
+
+
+def test_a_shell_of_ipython_in_a_terminal_is_no_notebook(notebook, capsys):
+    del notebook.shell.kernel
+    run(progress=None)
+    assert notebook.shown == []
+    assert capsys.readouterr().err.startswith("epoch 1/4")

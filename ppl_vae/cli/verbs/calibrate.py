@@ -33,4 +33,5 @@ def run(cfg: DictConfig, context: Context) -> Result:
                 drawn[f"calibration_{TARP}"] = calibration(found.ranks[TARP], "all units (TARP)", place=place)
             pictures = save_figures(run.directory, drawn)
     record = {"run": str(run), **found.summary, "calibration": folder, "figures": pictures}
-    return Result(record=record, lines=[str(found), f"ranks: {folder}", *(f"figure: {p}" for p in pictures)])
+    lines = [str(found), f"ranks: {folder}", *(f"figure: {p}" for p in pictures)]
+    return Result(record=record, lines=lines, made=[folder])

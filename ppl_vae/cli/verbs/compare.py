@@ -66,7 +66,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         title += "; nothing to rank"
     direction = "highest" if made.metric.up else "lowest"
     by = f"{title}; {direction} {made.metric.name} first (nats per datum)" if len(made.groups) else title
-    return Result(record=told, tables=[by, *_tables(made)], lines=lines)
+    return Result(record=told, tables=[by, *_tables(made)], lines=lines, made=[told["best"]] if "best" in told else [])
 
 
 def _record(sweep: Sweep) -> dict[str, Any]:

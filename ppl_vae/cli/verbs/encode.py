@@ -43,4 +43,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
         + ("the guide's own means and scales" if exact[name] else f"averages over {cfg.num_particles} draws")
         for name, loc in locs.items()
     ]
-    return Result(record=record, lines=[*lines, f"codes of {len(data.split)} data: {path}"])
+    return Result(record=record, lines=[*lines, f"codes of {len(data.split)} data: {path}"], made=[path])

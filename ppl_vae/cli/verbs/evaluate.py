@@ -218,4 +218,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
         record[name] = score.summary
         numbers = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in score.summary.items())
         lines.append(f"{name}: {', '.join(numbers)}")
-    return Result(record=record, lines=[*lines, f"tables: {folder}"], value=evaluation.summary["nll"])
+    return Result(record=record, lines=[*lines, f"tables: {folder}"], value=evaluation.summary["nll"], made=[folder])

@@ -38,4 +38,5 @@ def run(cfg: DictConfig, context: Context) -> Result:
     write_atomically(path, explorer_page(found, title, facts))
     decoder = "in the page" if found.program else f"ahead, since {found.why}"
     record = {"run": str(run), "page": str(path), "data": len(found.x), "site": found.site, "decodes": decoder}
-    return Result(record=record, lines=[f"page: {path} ({len(found.x)} data, {found.site}; decoded {decoder})"])
+    lines = [f"page: {path} ({len(found.x)} data, {found.site}; decoded {decoder})"]
+    return Result(record=record, lines=lines, made=[path])

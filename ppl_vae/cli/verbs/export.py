@@ -59,7 +59,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         lines += [
             f"in onnxruntime: InferenceSession(…).run(None, {{{', '.join(inputs)}}}) of the encoder gives {outputs}"
         ]
-    return Result(record=record, lines=lines)
+    return Result(record=record, lines=lines, made=list(paths.values()))
 
 
 def some_data(run: Run, size: int) -> tuple[Any, ...]:

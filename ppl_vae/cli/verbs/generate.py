@@ -53,7 +53,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     shapes = {k: list(v.shape) for k, v in arrays.items()}
     record = {"run": str(run), "samples": str(path), "n": cfg.n, "shapes": shapes, "figures": pictures}
     lines = [f"{cfg.n} new data: {path} ({', '.join(f'{k} {tuple(v)}' for k, v in shapes.items())})"]
-    return Result(record=record, lines=[*lines, *(f"figure: {p}" for p in pictures)])
+    return Result(record=record, lines=[*lines, *(f"figure: {p}" for p in pictures)], made=[path])
 
 
 def _enough(run: Run, vae: VAE, given: Mapping[str, Any]) -> Any:

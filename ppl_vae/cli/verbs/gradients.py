@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from ppl_vae import files
 from ppl_vae.cli.artifacts import save_figures
+from ppl_vae.cli.fitted import Column, Fitted
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import pair_of
 from ppl_vae.cli.output import Result
@@ -45,5 +47,15 @@ def _measure(cfg: DictConfig, context: Context, recorder: RunWriter | None) -> R
     if recorder is not None:
         recorder.end("finished", result=result)
     record = {"run": str(directory), **result, "table": report.table.to_dict("records"), "figures": pictures}
-    lines = [repr(report), f"table: {folder / 'table.csv'}", *(f"figure: {p}" for p in pictures)]
-    return Result(record=record, lines=lines)
+    table = Fitted([Column(c, _cells(report.table[c]), RANKS.get(c, 0)) for c in report.table], "gradients/table.csv")
+    told = f"{report.samples} gradients each; bias against {report.reference!r}. {report.recommendation}"
+    lines = [told, f"table: {folder / 'table.csv'}", *(f"figure: {p}" for p in pictures)]
+    return Result(record=record, tables=[table], lines=lines, made=[folder / "table.csv"])
+
+
+RANKS = {"snr": 1, "bias_z": 2, "cost": 3, "seconds": 4, "variance": 5, "bias": 6, "bias_se": 7}
+"""Columns of the table by how soon they are left out where there is no room, the last first."""
+
+
+def _cells(values: Any) -> list[str]:
+    return [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]

@@ -60,4 +60,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
             every = replace(data, name=f"{data.name}_draws", rows=np.tile(data.rows, len(drawn)))
             record["draws"] = str(save_rows(run.directory / "imputed", every, arrays, "csv", run.spec))
         lines.append(f"{cfg.draws} completed data sets: {record['draws']}")
-    return Result(record=record, lines=lines)
+    return Result(record=record, lines=lines, made=[path, *([record["draws"]] if draws is not None else [])])

@@ -48,7 +48,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     shapes = {name: list(a.shape) for name, a in ways.items()}
     record: dict[str, Any] = {"run": str(run), "interpolated": str(path), "shapes": shapes, "figures": pictures}
     lines = [f"{len(start)} ways of {cfg.steps} steps: {path}", *(f"figure: {p}" for p in pictures)]
-    return Result(record=record, lines=lines)
+    return Result(record=record, lines=lines, made=[path])
 
 
 def _rows(cfg: DictConfig, name: str, n: int) -> list[int]:

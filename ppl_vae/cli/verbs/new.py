@@ -45,7 +45,8 @@ def run(cfg: DictConfig, context: Context) -> Result:
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     told = [line.format(name=name) for line in NEXT]
     record: dict[str, Any] = {"folder": str(folder), "files": files, "next": told}
-    return Result(record=record, lines=[f"made {name}: {', '.join(files)}", "next:", *(f"  {line}" for line in told)])
+    lines = [f"made {name}: {', '.join(files)}", "next:", *(f"  {line}" for line in told)]
+    return Result(record=record, lines=lines, made=[folder])
 
 
 def _refuse(name: str, folder: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from ppl_vae.cli.artifacts import groups, make_posterior, make_refined
+from ppl_vae.cli.fitted import Column, Fitted, number
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, part
 from ppl_vae.cli.output import Result
@@ -33,10 +36,23 @@ def run(cfg: DictConfig, context: Context) -> Result:
         "variables": len(table),
     }
     more = f"… {len(table) - 12} more rows in posterior.csv" if len(table) > 12 else ""
-    lines = [table.head(12).to_string(), more, f"groups: {', '.join(shown)}", f"posterior: {path}"]
+    made = [path]
+    tables = [_table(table, "posterior.csv")]
+    lines = [more, f"groups: {', '.join(shown)}", f"posterior: {path}"]
     if cfg.refine is not None:
         chains, refined = make_refined(vae, split[: cfg.refine], run.spec, run.directory, seed=cfg.seed)
         worst = float(refined["r_hat"].max())
         record |= {"refined": str(chains), "refined_data": min(cfg.refine, len(split)), "worst_r_hat": worst}
-        lines += [refined.head(12).to_string(), f"refined by HMC: {chains} (largest r̂ {worst:.3f})"]
-    return Result(record=record, lines=[line for line in lines if line])
+        made.append(chains)
+        tables.append(_table(refined, "refined.csv"))
+        lines += [f"refined by HMC: {chains} (largest r̂ {worst:.3f})"]
+    return Result(record=record, tables=tables, lines=[line for line in lines if line], made=made)
+
+
+def _table(frame: Any, rest: str) -> Fitted:
+    """The first rows of a summary; of its columns the last ones are left out first."""
+    head = frame.head(12)
+    names = [str(name) for name in head.index]
+    ranks = {c: 0 if c in ("mean", "r_hat") else rank for rank, c in enumerate(head)}
+    columns = [Column(str(c), [number(v) for v in head[c]], rank) for c, rank in ranks.items()]
+    return Fitted([Column("", names), *columns], rest)

@@ -58,4 +58,4 @@ def _fit(cfg: DictConfig, context: Context, parent: Run, vae: VAE, recorder: Run
         f"next: {next_command('evaluate', run=context.directory)}",
         f"next: {next_command('generate', run=context.directory)}",
     ]
-    return Result(record=record | {"tried": fitted.tried}, lines=lines)
+    return Result(record=record | {"tried": fitted.tried}, lines=lines, made=[context.directory])

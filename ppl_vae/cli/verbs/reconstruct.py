@@ -29,4 +29,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
     path = save_rows(run.directory / "reconstructed", data, arrays, cfg.save.name, run.spec)
     shapes = {name: list(a.shape) for name, a in arrays.items()}
     record = {"run": str(run), "reconstructed": str(path), "data": len(data.split), "shapes": shapes}
-    return Result(record=record, lines=[f"reconstructions of {len(data.split)} data: {path}"])
+    return Result(record=record, lines=[f"reconstructions of {len(data.split)} data: {path}"], made=[path])

@@ -18,7 +18,7 @@ from ppl_vae.cli.artifacts import (
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.open_run import opened, tell_replaced
 from ppl_vae.cli.output import Result
-from ppl_vae.cli.progress import attempt, say
+from ppl_vae.cli.progress import attempt, warn
 from ppl_vae.errors import PplVaeError
 from ppl_vae.files import manifest
 from ppl_vae.runs.recorder import ERROR, WEIGHTS
@@ -55,13 +55,13 @@ def run(cfg: DictConfig, context: Context) -> Result:
                 pictures = gallery(vae, split, run.spec, seed=cfg.seed)
                 figures, notes = pictures.figures, pictures.notes
                 for name in pictures.failed:
-                    say(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
+                    warn(f"ppl-vae report: no {name.replace('_', ' ')}: {notes[name]}")
                 save_figures(run.directory, figures)
             if evaluation is not None and table is not None:
                 with attempt("report", "hardest data"):
                     hard = hardest(vae, data.splits[evaluation["split"]], table, run.spec, seed=cfg.seed)
     if gone := manifest.gone(run.directory):
-        say(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
+        warn(f"ppl-vae report: not there any more, and left out: {', '.join(gone)}")
     further: dict[str, dict[str, Any]] = {}
     with attempt("report", "further scores"):
         further = further_results(run)
@@ -97,4 +97,4 @@ def run(cfg: DictConfig, context: Context) -> Result:
         environment=record,
         notes=notes,
     )
-    return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"])
+    return Result(record={"run": str(run), "report": str(path)}, lines=[f"report: {path}"], made=[path])

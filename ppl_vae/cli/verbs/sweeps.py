@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ppl_vae.cli.arguments import next_command
+from ppl_vae.cli.fitted import Column, Fitted
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
 from ppl_vae.errors import RunError
@@ -32,7 +33,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
         return Result(record=record, lines=[f"no sweeps in {root}; make one with: ppl-vae train -m key=1,2"])
     left = [row for row in rows if row["state"] in ("interrupted", "missing", "failed") and row["verb"] == "train"]
     lines = [f"go on with the rest: {next_command('train -m', resume=row['sweep'])}" for row in left[-1:]]
-    return Result(record=record, tables=[_table(rows, root)], lines=lines)
+    return Result(record=record, tables=[_table(rows, root)], lines=lines, made=[row["sweep"] for row in rows])
 
 
 def _row(sweep: Sweep) -> dict[str, Any]:
@@ -62,24 +63,28 @@ def _command(plan: Plan) -> str:
     return shlex.join(["ppl-vae", *(words or (plan.verb, "-m", *plan.overrides))])
 
 
-def _table(rows: list[dict[str, Any]], root: Path) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(rows: list[dict[str, Any]], root: Path) -> Fitted:
+    return Fitted(
+        [
+            Column("sweep", [str(Path(row["sweep"]).relative_to(root)) for row in rows]),
+            Column("date", [_date(row["started"]) for row in rows], 2),
+            Column("state", [_state(row) for row in rows]),
+            Column("jobs", [_jobs(row) for row in rows], 1),
+            Column("varying", [" ".join(row.get("varying", ())) or "-" for row in rows], 3),
+            Column("command", [row["command"] for row in rows], 4),
+        ],
+        "format=json",
+    )
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("sweep", "date", "state", "jobs", "varying", "command"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("date", "jobs"))
-    for row in rows:
-        told = ", ".join(f"{row[s]} {s}" for s in STATES if row.get(s) and row[s] != row["jobs"])
-        of = "-" if row["jobs"] is None else str(row["jobs"]) if row["complete"] else f"{row['jobs']} so far"
-        date = datetime.fromisoformat(row["started"]).astimezone().strftime("%Y-%m-%d %H:%M") if row["started"] else "-"
-        table.add_row(
-            str(Path(row["sweep"]).relative_to(root)),
-            date,
-            row.get("error") or (f"{row['state']}: {told}" if told else row["state"]),
-            of,
-            " ".join(row.get("varying", ())),
-            Text(row["command"], no_wrap=True, overflow="ellipsis"),  # whole in JSON, and where there is no terminal
-        )
-    return table
+
+def _date(started: str) -> str:
+    return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M") if started else "-"
+
+
+def _state(row: dict[str, Any]) -> str:
+    told = ", ".join(f"{row[s]} {s}" for s in STATES if row.get(s) and row[s] != row["jobs"])
+    return str(row.get("error") or (f"{row['state']}: {told}" if told else row["state"]))
+
+
+def _jobs(row: dict[str, Any]) -> str:
+    return "-" if row["jobs"] is None else str(row["jobs"]) if row["complete"] else f"{row['jobs']} so far"

@@ -17,12 +17,14 @@ from ppl_vae.cli.arguments import next_command
 from ppl_vae.cli.artifacts import make_posterior, save_figures
 from ppl_vae.cli.assemble import Assembled, assemble, called_back, types_logger
 from ppl_vae.cli.hydra import Context
-from ppl_vae.cli.output import Result, figures_table
+from ppl_vae.cli.output import Result
 from ppl_vae.cli.parent import begin_with
 from ppl_vae.cli.process import reset_process
-from ppl_vae.cli.progress import attempt, bar, say
+from ppl_vae.cli.progress import attempt, bar, is_quiet, say, warn
 from ppl_vae.cli.resume import MAY_CHANGE, is_done
 from ppl_vae.config.targets import build
+from ppl_vae.display import View
+from ppl_vae.display import figures as shown
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
 from ppl_vae.runs import checkpoints
@@ -73,9 +75,10 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
+    table = View(f"Results (nats per datum; {_KEPT[history.keep]})", rows=_rows(figures, history))
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
-        tables=[f"Results (nats per datum; {_KEPT[history.keep]})", figures_table(_rows(figures, history))],
+        tables=[table.text(whole=True)],
         lines=[
             *([f"no evidence: {reason}"] if reason else []),
             *(f"{name}: {path}" for name, path in artifacts.items()),
@@ -83,19 +86,15 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
             f"next: {next_command('evaluate', run=directory)}",
         ],
         value=history.loss,
+        made=[directory],
     )
 
 
-def _rows(figures: Mapping[str, Any], history: History) -> dict[str, Any]:
-    """The figures as the terminal shows them: −log p(x) with its two errors, and nothing that there is not."""
-    rows: dict[str, Any] = {"epochs": f"{len(history)} (best {history.best_epoch})"}
-    for name, value in figures.items():
-        if name.endswith(("epochs", "best_epoch", "_se", "_se_data")) or value != value:  # NaN: there is none
-            continue
-        errors = {"particles": figures.get(f"{name}_se"), "data": figures.get(f"{name}_se_data")}
-        told = "".join(f" ± {error:.2g} ({of})" for of, error in errors.items() if error is not None and error == error)
-        rows[name.replace("/", " ")] = f"{value:.2f}{told}" if told else value
-    return rows
+def _rows(found: Mapping[str, Any], history: History) -> list[tuple[str, str]]:
+    """The figures as the terminal shows them: with their errors, and nothing that there is not."""
+    epochs = ("epochs", f"{len(history)} (best {history.best_epoch})")
+    counts = ("epochs", "best_epoch")
+    return [epochs, *((name.replace("/", " "), told) for name, told in shown(found) if not name.endswith(counts))]
 
 
 def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig, directory: Path) -> dict[str, Path]:
@@ -114,7 +113,7 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
                 save_figures(directory, {"learning_curves": learning_curves(history.rows)})
             pictures = gallery(vae, split, spec, seed=cfg.seed)
             for name in pictures.failed:
-                say(f"ppl-vae train: no {name.replace('_', ' ')}: {pictures.notes[name]}")
+                warn(f"ppl-vae train: no {name.replace('_', ' ')}: {pictures.notes[name]}")
             save_figures(directory, pictures.figures)
             artifacts["figures"] = directory / "figures"
     if cfg.results.posterior:
@@ -153,7 +152,7 @@ def _help(cfg: DictConfig, context: Context) -> Result:
         pass  # the first one has its data
     with group.agreed():
         arguments = _arguments(cfg, assemble(cfg, context))
-    fit(**arguments, directory=context.directory, resume=_resumes(cfg, context), progress=False)
+    fit(**{**arguments, "progress": False}, directory=context.directory, resume=_resumes(cfg, context))
     return Result()
 
 
@@ -189,7 +188,7 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
     directory, say_beginning = context.directory, partial(sweep.say_beginning, context.directory, context.number)
     if locked(directory):
         say_beginning("another process trains it")
-        return Result(record={"run": str(directory), "status": "running"})
+        return Result(record={"run": str(directory), "status": "running"}, made=[directory])
     if not is_run(directory):
         say_beginning()
         return None
@@ -201,6 +200,7 @@ def _ended(cfg: DictConfig, context: Context) -> Result | None:
         return Result(
             record={"run": str(directory), "status": record["status"], **result},
             value=None if elbo is None else -elbo,
+            made=[directory],
         )
     goes_on = checkpoints.are_there(directory)
     say_beginning(f"{status_of(directory)}, goes on" if goes_on else f"{status_of(directory)}, begins again")
@@ -348,6 +348,7 @@ def _arguments(cfg: DictConfig, made: Assembled) -> dict[str, Any]:
         **config["trainer"],
         "seed": cfg.seed,
         "distributed": cfg.engine.distributed,
+        "progress": "warnings" if is_quiet() else None,
     }
 
 
@@ -392,7 +393,7 @@ def _stopped(stop: Stop, cfg: DictConfig, context: Context, recorder: RunWriter)
     result = history.result if stop.status == "pruned" and len(history) else None
     recorder.end(stop.status, result=result)
     record = {"run": str(context.directory), "status": stop.status, **(result or {})}
-    return Result(record=record, value=history.loss if len(history) else None)
+    return Result(record=record, value=history.loss if len(history) else None, made=[context.directory])
 
 
 def _told(facts: dict[str, Any], before: dict[str, Any], context: Context) -> dict[str, Any]:
