@@ -37,6 +37,8 @@ class Site:
         excess: number of ones that were filled in.
         data_axis: where in `batch_shape` the data are; None for a global latent.
         plates: sizes of the other plates around it.
+        dims: their axes, counted from the right.
+        subsample: how many data the data plate draws, where it draws some of them.
         loc: where its prior lies on the unconstrained space, `(*batch_shape without data, *family.shape)`.
         scale: how wide it is there.
         handled: whether the model masks or scales it.
@@ -51,6 +53,8 @@ class Site:
     excess: int
     data_axis: int | None
     plates: dict[str, int]
+    dims: dict[str, int]
+    subsample: int | None
     loc: Tensor
     scale: Tensor
     handled: bool
@@ -245,7 +249,20 @@ def _describe(
         loc, scale = loc.mean(axis), scale.mean(axis)
     plates = {f.name: f.size for f in frames if f.vectorized and f.name != data_plate}
     handled = node["mask"] is not None or is_masked(fn) or _scaled(node["scale"])
-    excess = depth - len(fn.batch_shape)
+    drawn = {f.name: f.size for f in frames if f.vectorized and f.size < (f.full_size or f.size)}
     return Site(
-        name, key, family, formerly(fn), batch_shape, excess, axis, plates, loc, scale, handled, stated_support(fn)
+        name=name,
+        key=key,
+        family=family,
+        formerly=formerly(fn),
+        batch_shape=batch_shape,
+        excess=depth - len(fn.batch_shape),
+        data_axis=axis,
+        plates=plates,
+        dims={plate: dims[plate] for plate in plates},
+        subsample=drawn.get(data_plate) if data_plate is not None else None,
+        loc=loc,
+        scale=scale,
+        handled=handled,
+        support=stated_support(fn),
     )
