@@ -5,6 +5,7 @@ from math import prod
 from typing import Any, Literal, get_args
 
 import torch
+from pyro.distributions import Delta
 from torch.distributions import constraints
 
 from ppl_vae.distributions.bijections import elementary, joint_support
@@ -13,7 +14,7 @@ from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.continuous import Circle, Continuous, Flow, FullRank
 from ppl_vae.guides.discrete import Binary, Counts, Finite, OneHot, Poisson
-from ppl_vae.guides.family import Family
+from ppl_vae.guides.family import Family, Own
 
 FamilyName = Literal["diagonal", "full_rank", "flow", "poisson"]
 """Those among which there is a choice. `diagonal` stands for whatever has one location and width per element."""
@@ -61,6 +62,8 @@ def support_of_element(fn: Any) -> Any:
 
 def _plain(name: str, fn: Any) -> Family:
     base = innermost(fn)
+    if isinstance(base, Delta):
+        return Own(fn)
     if isinstance(base, torch.distributions.VonMises):
         return Circle(fn)
     if isinstance(base, torch.distributions.Bernoulli):
@@ -87,7 +90,8 @@ def _plain(name: str, fn: Any) -> Family:
         except NotImplementedError:
             pass
     raise PplVaeError(
-        f"site {name!r}: no variational family is known for {family_of(fn)} with support {support}. "
+        f"site {name!r}: no variational family is known for {family_of(fn)} with support "
+        f"{type(support).__name__.lstrip('_') if support is not None else 'unknown'}. "
         "Write this site's guide by hand, or leave the site out and have the model sum over it."
     )
 

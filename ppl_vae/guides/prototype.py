@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
@@ -149,10 +150,25 @@ def prototype(
 def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     """The unobserved sites of one run, unseen by any handler outside."""
     hidden = poutine.block(hide_fn=lambda site: site["type"] == "sample")
-    with hidden, poutine.trace() as tracer, SizedPlates(), Adapters():
+    with hidden, poutine.trace() as tracer, SizedPlates(), _Drawn(), Adapters():
         model(*batch)
     nodes = tracer.trace.nodes
     return {n: nodes[n] for n in tracer.trace.stochastic_nodes if not is_subsample(nodes[n])}
+
+
+class _Drawn(Messenger):
+    """Draws each latent, as Pyro would; says of which nothing can be drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or msg["done"] or is_subsample(msg):
+            return
+        try:
+            msg["value"], msg["done"] = msg["fn"](*msg["args"], **msg["kwargs"]), True
+        except NotImplementedError as error:
+            raise PplVaeError(
+                f"site {msg['name']!r}: no value can be drawn from {type(msg['fn']).__name__}, from which its guide "
+                "would be derived. Give it a proper prior, wide if need be, or write the guide by hand."
+            ) from error
 
 
 def is_subsample(site: Any) -> bool:

@@ -1,68 +1,34 @@
 """What a derived guide takes from its model in each run, recorded as source: masks, scales, supports that move."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
-from pyro.distributions.torch_distribution import MaskedDistribution
-from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
-from torch.distributions import transforms as T
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ppl_vae.core.adapters import Adapters
-from ppl_vae.distributions.bijections import bijection, elementary, joint_support
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
+from ppl_vae.guides.facts import BY_HAND, Facts, Look, Truth
 from ppl_vae.guides.inputs import data_tensors
-from ppl_vae.guides.prototype import Prototype, is_subsample
+
+END = 2**63 - 1
+"""Where a slice ends that goes on to the end."""
 
 MOST = 1000
 """Elements of a constant that is written out."""
-
-BY_HAND = "Keep guide=derived, or write this site's guide by hand."
-
-BARE = {T.ExpTransform: "ExpTransform()", T.SigmoidTransform: "SigmoidTransform()"} | {
-    kind: f"{kind.__name__}()"
-    for kind in (
-        T.StickBreakingTransform,
-        T.LowerCholeskyTransform,
-        T.CorrCholeskyTransform,
-        T.PositiveDefiniteTransform,
-        T.SoftplusTransform,
-        T.TanhTransform,
-        T.SoftmaxTransform,
-    )
-}
-"""Transforms without parameters."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one site has of the model in one run, as expressions over tensors."""
-
-    forms: dict[str, str]
-    tensors: tuple[Tensor, ...]
-
-    def equals(self, other: "Facts") -> bool:
-        """True if expressions and tensors are the same."""
-        return self.forms == other.forms and all(
-            a.shape == b.shape and torch.equal(a, b) for a, b in zip(self.tensors, other.tensors, strict=True)
-        )
 
 
 class Recorded:
     """For each site that needs it, source of a function of the batch, and expressions over what it returns.
 
-    The model is run with stand-ins in place of numbers (`torch.fx`), so that what depends on the data is written as
-    what it does with the data. What the recorded functions return is compared with the model's own values, on the batch
-    and on the batch twice over.
+    The model is run with stand-ins in place of numbers (`torch.fx`), so that what depends on data and latents is
+    written as what it does with them. What the recorded functions return is compared with the model's own
+    values, on the batch, on the batch twice over, and on two particles.
 
     Args:
         guide: a derived one that has seen a batch.
@@ -70,166 +36,65 @@ class Recorded:
         needed: names of the sites.
 
     Raises:
-        PplVaeError: a mask, scale or bound depends on a latent, on parameters or on chance, or is none of the
+        PplVaeError: a mask, scale or bound depends on parameters or on chance, or is none of the
             operations on tensors that can be recorded.
     """
 
     def __init__(self, guide: Derived, batch: tuple[Any, ...], needed: Sequence[str]) -> None:
-        self.functions: dict[str, str] = {}
+        self.functions: dict[str, Function] = {}
         self.forms: dict[str, dict[str, str]] = {}
         if not needed:
             return
         assert guide.prototype is not None
         _require_tensors(batch, needed[0])
-        look = _Look(guide, guide.prototype, needed)
+        look = Look(guide, guide.prototype, needed)
+        order = [site.name for site in guide.prototype.sites]
         devices = {t.device for t in batch if isinstance(t, Tensor) and t.is_cuda}
         with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), pyro.validation_enabled(False):
-            truths = [(batch, look(batch))]
-            latents, parameters = look.latents, look.parameters
+            truths = [look.at(batch, particles=2), look.at(batch)]
             indices = [i for i, _ in data_tensors(batch)]
             with suppress(Exception):  # a model may be for one number of data alone
                 twice = tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch))
-                truths.append((twice, look(twice)))
-            look.latents, look.parameters = latents, parameters
+                truths.append(look.at(twice))
+            look.latents, look.parameters = truths[1].latents, truths[1].parameters
             graph = _traced(look, batch, needed)
-        outputs = list(_output(graph).args[0])  # type: ignore[arg-type]
+        outputs: list[Any] = list(_output(graph).args[0])  # type: ignore[arg-type]
         for i, name in enumerate(needed):
-            facts = truths[0][1][name]
+            facts = truths[1].facts[name]
             mine, outputs = outputs[: len(facts.tensors)], outputs[len(facts.tensors) :]
             self.forms[name] = {what: form.replace("#", f"given_{i}_") for what, form in facts.forms.items()}
             if not mine:
                 continue
-            text = self.functions[f"given_{i}"] = _function(graph, f"given_{i}", name, mine, len(batch))
-            for arguments, truth in truths:
-                _require_equal(text, f"given_{i}", arguments, truth[name], name)
+            function = Function(graph, f"given_{i}", name, mine, len(batch), order)
+            for truth in truths:
+                function.require_equal(truth)
+            self.functions[name] = function
 
-    def calls(self, name: str, needed: Sequence[str]) -> list[str]:
-        """Lines that compute what the expressions of a site are over."""
-        i = needed.index(name)
-        text = self.functions.get(f"given_{i}")
-        if text is None:
+    def used(self) -> set[str]:
+        """The latents whose values a function takes."""
+        return {name for function in self.functions.values() for name in function.latents}
+
+    def call(self, name: str, values: dict[str, str]) -> list[str]:
+        """The line that computes what the expressions of a site are over; `values` has the variables of latents."""
+        function = self.functions.get(name)
+        if function is None:
             return []
-        count = text.rpartition("return (")[2].count(",")
-        names = ", ".join(f"given_{i}_{j}" for j in range(count))
-        return [f"{names}{',' if count == 1 else ''} = given_{i}(*batch)"]
-
-
-class _Look(Messenger):
-    """Runs a model up to its last latent, on values that are given, and tells what its sites have.
-
-    Args:
-        guide: from which the values of latents are drawn.
-        proto: what it was built from.
-        needed: names of the sites to tell of.
-    """
-
-    def __init__(self, guide: Derived, proto: Prototype, needed: Sequence[str]) -> None:
-        super().__init__()
-        self.guide, self.proto, self.needed = guide, proto, needed
-        self.sites = {site.name: site for site in proto.sites}
-        self.latents: dict[str, Tensor] = {}
-        self.parameters: dict[str, Tensor] = {}
-        self.found: dict[str, Facts] = {}
-
-    def __call__(self, batch: tuple[Any, ...]) -> dict[str, Facts]:
-        """The facts of the sites, from the model's own run."""
-        trace = poutine.trace(self.guide).get_trace(*batch)
-        self.latents = {name: trace.nodes[name]["value"] for name in self.sites}
-        self.parameters = {}
-        return self.run(batch)
-
-    def run(self, batch: tuple[Any, ...]) -> dict[str, Facts]:
-        """The facts of the sites, at the present values of latents and parameters."""
-        self.found = {}
-        with suppress(_Seen), poutine.block(), self, Adapters(), pyro.get_param_store().scope():
-            self.guide.model(*batch)
-        return self.found
-
-    def _pyro_param(self, msg: Any) -> None:
-        if msg["name"] in self.parameters:
-            msg["value"], msg["done"], msg["stop"] = self.parameters[msg["name"]], True, True
-
-    def _pyro_post_param(self, msg: Any) -> None:
-        self.parameters.setdefault(msg["name"], msg["value"].detach())
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if is_subsample(msg) or msg["is_observed"] or msg["name"] not in self.sites:
-            return
-        if msg["name"] in self.needed:
-            self.found[msg["name"]] = self._facts(msg)
-        msg["value"], msg["done"] = self.latents[msg["name"]], True
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        if len(self.found) == len(self.needed):
-            raise _Seen
-
-    def _facts(self, msg: Any) -> Facts:
-        site, fn = self.sites[msg["name"]], msg["fn"]
-        tensors: list[Tensor] = []
-
-        def put(value: Any) -> str:
-            if isinstance(value, Tensor):
-                tensors.append(value)
-                return f"#{len(tensors) - 1}"
-            return repr(value)
-
-        forms = {}
-        if msg["mask"] is not None:
-            forms["mask"] = put(msg["mask"])
-        if isinstance(fn, MaskedDistribution):
-            forms["own mask"] = put(fn._mask)
-        scale = msg["scale"]
-        for frame in msg["cond_indep_stack"]:
-            if frame.vectorized and frame.full_size and frame.size < frame.full_size:
-                scale = scale * (frame.size / frame.full_size)  # the plate of the guide scales by itself
-        if isinstance(scale, Tensor) or abs(scale - 1) > 1e-9:
-            forms["scale"] = put(scale)
-        label = site.family.label
-        if label == "root_normal":
-            bound = getattr(elementary(joint_support(fn)), "upper_bound", None)
-            if bound is not None:
-                forms["upper"] = put(bound)
-        elif not joint_support(fn).is_discrete and label != "von_mises":
-            way = _transform(site.name, bijection(fn), put)
-            if way:
-                forms["way"] = way
-        return Facts(forms, tuple(tensors))
-
-
-class _Seen(BaseException):
-    """All sites have been told of: what is left of the model is of no concern."""
-
-
-def _transform(name: str, t: Any, put: Callable[[Any], str]) -> str:
-    """A transform as an expression; "" for the identity."""
-    if type(t) in BARE:
-        return f"transforms.{BARE[type(t)]}"
-    if isinstance(t, T.AffineTransform):
-        event = f", event_dim={t.event_dim}" if t.event_dim else ""
-        return f"transforms.AffineTransform({put(t.loc)}, {put(t.scale)}{event})"
-    if isinstance(t, T.ComposeTransform):
-        parts = [text for part in t.parts if (text := _transform(name, part, put))]
-        return f"transforms.ComposeTransform([{', '.join(parts)}])" if len(parts) > 1 else "".join(parts)
-    if isinstance(t, T.IndependentTransform):
-        base = _transform(name, t.base_transform, put)
-        return f"transforms.IndependentTransform({base}, {t.reinterpreted_batch_ndims})" if base else ""
-    raise PplVaeError(
-        f"the way onto the support of site {name!r} takes a {type(t).__name__}, which the source of a derived guide "
-        f"cannot hold. {BY_HAND}"
-    )
+        names = ", ".join(f"{function.name}_{j}" for j in range(function.count))
+        arguments = ", ".join(["*batch", *(values[latent] for latent in function.latents)])
+        return [f"{names}{',' if function.count == 1 else ''} = {function.name}({arguments})"]
 
 
 def _require_tensors(batch: tuple[Any, ...], name: str) -> None:
     for i, value in enumerate(batch):
         if value is not None and not isinstance(value, Tensor):
             raise PplVaeError(
-                f"argument {i} of the batch is a {type(value).__name__}, expected a tensor: the mask, scale or bound of "
-                f"site {name!r} could not be recorded as a function of it. {BY_HAND}"
+                f"argument {i} of the batch is a {type(value).__name__}, expected a tensor: the mask, scale or bound "
+                f"of site {name!r} could not be recorded as a function of it. {BY_HAND}"
             )
 
 
-def _traced(look: _Look, batch: tuple[Any, ...], needed: Sequence[str]) -> GraphModule:
-    """A graph whose inputs are the batch, the latents and the parameters, and whose outputs are all tensors of facts."""
+def _traced(look: Look, batch: tuple[Any, ...], needed: Sequence[str]) -> GraphModule:
+    """A graph from the batch, the latents and the parameters to all tensors of facts."""
     places = [i for i, value in enumerate(batch) if isinstance(value, Tensor)]
     latents, parameters = list(look.latents), list(look.parameters)
 
@@ -252,9 +117,9 @@ def _traced(look: _Look, batch: tuple[Any, ...], needed: Sequence[str]) -> Graph
             f"what the model does for the mask, scale or bound of {', '.join(map(repr, needed))} could not be recorded "
             f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}). {BY_HAND}"
         ) from error
-    names = [f"x{i or ''}" for i in places] + [f"latent {n!r}" for n in latents]
-    names += [f"the parameter {n!r}" for n in parameters]
-    for node, name in zip((n for n in graph.graph.nodes if n.op == "placeholder"), names, strict=True):
+    told: list[Any] = [("x", i) for i in places] + [("latent", n) for n in latents]
+    told += [("parameter", n) for n in parameters]
+    for node, name in zip((n for n in graph.graph.nodes if n.op == "placeholder"), told, strict=True):
         node.meta["told"] = name
     return graph
 
@@ -263,42 +128,82 @@ def _output(graph: GraphModule) -> Node:
     return next(node for node in reversed(graph.graph.nodes) if node.op == "output")
 
 
-def _function(graph: GraphModule, function: str, site: str, outputs: Sequence[Node], arguments: int) -> str:
-    """Source of a function of the batch that returns some of the outputs."""
-    kept, left = set[Node](), [n for n in outputs if isinstance(n, Node)]
-    while left:
-        node = left.pop()
-        if node not in kept:
-            kept.add(node)
-            left.extend(node.all_input_nodes)
-    constants = [f"x{i or ''}" for i in range(arguments)]
-    lines, names = list[str](), dict[Node, str]()
-    for node in graph.graph.nodes:
-        if node not in kept:
-            continue
-        names[node] = node.name
-        if node.op == "placeholder":
-            names[node] = node.meta["told"]
-            if names[node] not in constants:
-                raise _refusal(site, names[node])
-        elif node.op == "get_attr":
-            lines.append(f"{node.name} = {_literal(_attribute(graph, str(node.target)), site, node)}")
-        elif node.op == "call_function":
-            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+class Function:
+    """A function of the batch, and of latents, that returns some of the outputs of a graph.
+
+    Args:
+        graph: of all facts.
+        name: of the function.
+        site: whose facts they are.
+        outputs: of the graph.
+        arguments: number of arguments of the model.
+        order: names of all latents.
+    """
+
+    def __init__(
+        self, graph: GraphModule, name: str, site: str, outputs: Sequence[Any], arguments: int, order: Sequence[str]
+    ) -> None:
+        self.name, self.site, self.count = name, site, len(outputs)
+        kept, left = set[Node](), [n for n in outputs if isinstance(n, Node)]
+        while left:
+            node = left.pop()
+            if node not in kept:
+                kept.add(node)
+                left.extend(node.all_input_nodes)
+        told = {node.meta["told"] for node in kept if node.op == "placeholder"}
+        self.latents = [latent for latent in order if ("latent", latent) in told]
+        variables: dict[Any, str] = {("x", i): f"x{i or ''}" for i in range(arguments)}
+        variables |= {("latent", latent): f"value_{order.index(latent)}" for latent in self.latents}
+        lines, names = list[str](), dict[Node, str]()
+        for node in graph.graph.nodes:
+            if node not in kept:
+                continue
+            first: Any = node.args[0] if node.args else None
+            names[node] = node.name
+            if node.op == "placeholder":
+                if node.meta["told"] not in variables:
+                    raise _refusal(site, f"the parameter {node.meta['told'][1]!r}")
+                names[node] = variables[node.meta["told"]]
+            elif node.op == "get_attr":
+                lines.append(f"{node.name} = {_literal(_attribute(graph, str(node.target)), site)}")
+            elif torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
                 raise _refusal(site, "chance")
-            lines.append(f"{node.name} = {_call(node, names)}")
-        else:
-            raise _refusal(site, f"a {node.op}")
-    returned = ", ".join(names[n] if isinstance(n, Node) else repr(n) for n in outputs)
-    head = f"def {function}({', '.join(constants)}):\n"
-    head += f"    # What the model has for {site!r}, as it was recorded.\n"
-    return head + "".join(f"    {line}\n" for line in lines) + f"    return ({returned},)\n"
+            elif _is_whole_slice(node):
+                names[node] = names[first]
+            elif self.latents and node.target is torch.ops.aten.expand.default:
+                names[node] = names[first]  # sizes are those without particles
+            else:
+                lines.append(f"{node.name} = {_call(node, names)}")
+        returned = ", ".join(names[n] if isinstance(n, Node) else repr(n) for n in outputs)
+        self.text = f"def {name}({', '.join(variables.values())}):\n"
+        self.text += f"    # What the model has for {site!r}, as it was recorded.\n"
+        self.text += "".join(f"    {line}\n" for line in lines) + f"    return ({returned},)\n"
+
+    def require_equal(self, truth: Truth) -> None:
+        """Raise unless the function returns what the model has."""
+        scope: dict[str, Any] = {}
+        exec("import operator\nimport torch\n" + self.text, scope)
+        expected = truth.facts[self.site]
+        with suppress(RuntimeError):  # sizes that were written into it, as they were
+            values = [truth.latents[latent] for latent in self.latents]
+            if expected.equals(Facts(expected.forms, scope[self.name](*truth.batch, *values))):
+                return
+        raise PplVaeError(
+            f"what was recorded for the mask, scale or bound of site {self.site!r} is not what the model has on other "
+            "sizes of the batch, or on several particles. Write sizes as x.shape[0], without branches on values. "
+            f"{BY_HAND}"
+        )
+
+
+def _is_whole_slice(node: Node) -> bool:
+    last: Any = node.args[3] if len(node.args) > 3 else 0
+    return bool(node.target is torch.ops.aten.slice.Tensor and node.args[2] == 0 and last == END)
 
 
 def _refusal(site: str, what: str) -> PplVaeError:
     return PplVaeError(
-        f"the mask, scale or bound of site {site!r} depends on {what}, which the source of a derived guide cannot hold: "
-        f"it knows the data alone. {BY_HAND}"
+        f"the mask, scale or bound of site {site!r} depends on {what}, which the source of a derived "
+        f"guide cannot hold: it knows data and latents alone. {BY_HAND}"
     )
 
 
@@ -309,7 +214,7 @@ def _attribute(graph: GraphModule, path: str) -> Any:
     return value
 
 
-def _literal(value: Any, site: str, node: Node) -> str:
+def _literal(value: Any, site: str) -> str:
     if isinstance(value, nn.Parameter) or (isinstance(value, Tensor) and value.requires_grad):
         raise _refusal(site, "the model's parameters")
     if not isinstance(value, Tensor) or value.numel() > MOST:
@@ -320,8 +225,17 @@ def _literal(value: Any, site: str, node: Node) -> str:
     return f"torch.tensor({value.tolist()!r}, dtype={value.dtype}, device=x.device)"
 
 
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "=="}
+INFIX |= {"ne": "!=", "bitwise_and": "&", "bitwise_or": "|", "logical_and": "&", "logical_or": "|"}
+
+
 def _call(node: Node, names: dict[Node, str]) -> str:
-    """A call of one operation, without what says where and how its result is stored."""
+    """An operation as one would write it; what says where and how its result is stored is left out."""
+    plain = str(node.target).split(".")[1] if isinstance(node.target, torch._ops.OpOverload) else ""
+    if plain in INFIX and len(node.args) == 2 and not node.kwargs:
+        return f" {INFIX[plain]} ".join(_argument(a, names) for a in node.args)
+    if plain and not node.kwargs and callable(getattr(torch, plain, None)):
+        return f"torch.{plain}({', '.join(_argument(a, names) for a in node.args)})"
     arguments = [_argument(a, names) for a in node.args]
     storage = ("device", "layout", "pin_memory")
     arguments += [f"{k}={_argument(v, names)}" for k, v in node.kwargs.items() if k not in storage]
@@ -342,14 +256,3 @@ def _argument(value: Any, names: dict[Node, str]) -> str:
         return f"[{inner}]"
     text = repr(value)
     return re.sub(r"\binf\b", "torch.inf", re.sub(r"\bnan\b", "torch.nan", text))
-
-
-def _require_equal(text: str, function: str, batch: tuple[Any, ...], truth: Facts, site: str) -> None:
-    scope: dict[str, Any] = {}
-    exec("import operator\nimport torch\n" + text, scope)
-    found = Facts(truth.forms, scope[function](*batch))
-    if not truth.equals(found):
-        raise PplVaeError(
-            f"what was recorded for the mask, scale or bound of site {site!r} is not what the model has on "
-            f"{len(data_tensors(batch)[0][1])} data. Write sizes as x.shape[0], without branches on values. {BY_HAND}"
-        )

@@ -5,6 +5,7 @@ from typing import Any
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
+from ppl_vae.guides.family import Own
 from ppl_vae.guides.inputs import BatchEncoder
 from ppl_vae.guides.prototype import Prototype
 from ppl_vae.guides.recorded import Recorded
@@ -126,30 +127,33 @@ def source(guide: Derived, *batch: Any) -> str:
             "Pass a batch: source(guide, *batch)."
         )
     for site in proto.sites:
-        head: Any = guide.heads[site.key]
+        head: Any = None if isinstance(site.family, Own) else guide.heads[site.key]
         if getattr(head, "kept", None) is not None:
             raise PplVaeError(f"site {site.name!r} has weights of an earlier version, which no source is written for.")
     recorded = Recorded(guide, batch, needed)
+    owned = [site for site in proto.sites if not isinstance(site.family, Own)]
     local = any(site.is_local for site in proto.sites)
     plain = isinstance(guide.encoder, BatchEncoder) and guide.encoder.x is None
     forward, plates = _plates(proto)
+    values = {site.name: f"value_{i}" for i, site in enumerate(proto.sites)}
     for i, site in enumerate(proto.sites):
         followed = guide.condition and any(s.is_local for s in proto.sites[i + 1 :])
         forms = recorded.forms.get(site.name, {})
         lines = statements(guide, site, forms, plates, followed)
-        calls = recorded.calls(site.name, needed) if site.name in needed else []
-        forward += [*lines[:1], *calls, *lines[1:]]
+        forward += ["", *recorded.call(site.name, values), *lines]
+        forward += [f"{values[site.name]} = z"] if site.name in recorded.used() else []
     given = bool(local and not plain)
     text = _parts(guide, proto, plain, any("data_first" in line for line in forward))
-    text += "".join(f"{function}\n\n" for function in recorded.functions.values())
+    text += "".join(f"{function.text}\n\n" for function in recorded.functions.values())
     text += f"class Guide(nn.Module):\n    def __init__(self{', encoder' if given else ''}):\n"
     text += "        super().__init__()\n"
     text += "        self.heads = nn.ModuleDict()\n"
-    for site in proto.sites:
+    for site in owned:
         text += f"        self.heads[{site.key!r}] = {construction(guide, site)}\n"
     text += f"        self.encoder = {'encoder' if given else 'Encoder()'}\n" if local else ""
     text += "\n    def forward(self, *batch):\n"
     text += "\n".join(f"        {line}" if line else "" for line in forward).lstrip("\n") + "\n"
+    text += "" if forward else "        pass\n"
     return HEAD.format(imports=_imports(text)) + text
 
 
@@ -159,7 +163,8 @@ def _plates(proto: Prototype) -> tuple[list[str], dict[str, str]]:
     local = [site for site in proto.sites if site.is_local]
     if local:
         site = local[0]
-        assert proto.data_plate is not None and site.data_axis is not None
+        assert proto.data_plate is not None
+        assert site.data_axis is not None
         dim = site.data_axis - len(site.batch_shape)
         some = f", subsample_size={site.subsample}" if site.subsample else ""
         lines += ["h = self.encoder(*batch)"]
@@ -182,7 +187,7 @@ def _parts(guide: Derived, proto: Prototype, plain: bool, data_first: bool) -> s
         hidden = tuple(guide.hidden)
         text += ENCODER.format(features=features, hidden=hidden, activation=guide.activation, used=encoder.used)
     for part, is_local in ((LOCAL, True), (GLOBAL, False)):
-        heads: list[Any] = [guide.heads[site.key] for site in proto.sites if site.is_local == is_local]
+        heads: list[Any] = [guide.heads[s.key] for s in proto.sites if s.is_local == is_local and s.key in guide.heads]
         if heads:
             flows = any(len(head.flows) for head in heads)
             text += part.format(flows=", flows=None" if flows else "", more=FLOWS if flows else "")
@@ -192,13 +197,14 @@ def _parts(guide: Derived, proto: Prototype, plain: bool, data_first: bool) -> s
 def _imports(text: str) -> str:
     """Those that the text needs."""
     text += "positive inverse_softplus pyro dist torch nn"  # the line of ONE, and what there always is
+
+    def is_used(name: str) -> bool:
+        return re.search(rf"\b{name}\b", text) is not None
+
     kept = []
     for line in IMPORTS.splitlines():
         start, _, names = line.partition(" import ")
-        if names:
-            used = [name for name in names.split(", ") if re.search(rf"\b{name}\b", text)]
-            line = f"{start} import {', '.join(used)}" if used else None
-        elif line and not re.search(rf"\b{line.split()[-1]}\b", text):
-            line = None
-        kept += [] if line is None else [line]
+        used = ", ".join(filter(is_used, names.split(", "))) if names else ""
+        if used or (not names and (not line or is_used(line.split()[-1]))):
+            kept.append(f"{start} import {used}" if used else line)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept).strip())

@@ -1,4 +1,4 @@
-"""The lines of one latent in the source of a derived guide: its parameters, its law, its draw, what others see of it."""
+"""The lines of one latent in the source of a derived guide: parameters, law, draw, and what later networks see."""
 
 from math import prod
 from typing import Any
@@ -7,6 +7,7 @@ from torch.distributions import constraints
 
 from ppl_vae.distributions.bijections import REAL
 from ppl_vae.guides.derived import Derived
+from ppl_vae.guides.family import Own
 from ppl_vae.guides.heads import Head
 from ppl_vae.guides.prototype import Site
 
@@ -33,7 +34,7 @@ FEATURES = {
 
 def is_fixed(site: Site) -> bool:
     """True if the support is known from the site alone, whatever the data."""
-    if site.support is None:
+    if site.support is None or isinstance(site.family, Own):
         return False
     if site.support.is_discrete:
         bounded = isinstance(site.support, constraints.integer_interval)
@@ -75,20 +76,26 @@ def statements(guide: Derived, site: Site, forms: dict[str, str], plates: dict[s
         plates: the variable of each plate.
         followed: whether a later network sees its value.
     """
-    head: Any = guide.heads[site.key]
-    lines = ["", f"head = self.heads[{site.key!r}]"]
-    lines += _local(site, head.family) if site.is_local else _global(site, head.family)
-    more, law = _law(site, head, forms)
-    lines += more
+    lines, family, n = list[str](), site.family, len(site.family.event_shape)
+    if "point" in forms:
+        law = f"dist.Delta({forms['point']})"
+        law += f".to_event({n} - {law}.event_dim)"
+    else:
+        head: Any = guide.heads[site.key]
+        family = head.family
+        lines = [f"head = self.heads[{site.key!r}]"]
+        lines += _local(site, family) if site.is_local else _global(site, family)
+        more, law = _law(site, head, forms)
+        lines += more
     if "own mask" in forms:
         law = f"{law}.mask({forms['own mask']})"
-    around = [plates[name] for name in ([guide.prototype.data_plate] if site.is_local and guide.prototype else [])]
+    around = ["data"] if site.is_local else []
     around += [plates[name] for name in site.plates]
     around += [f"poutine.{what}({what}={forms[what]})" for what in ("mask", "scale") if what in forms]
     lines += [f"with {', '.join(around)}:"] if around else []
     indent = "    " if around else ""
     lines += [f"{indent}z = pyro.sample({quoted(site.name)}, {law})"]
-    return lines + (_told(site, head.family) if followed else [])
+    return lines + (_told(site, family) if followed else [])
 
 
 def _local(site: Site, family: Any) -> list[str]:
@@ -139,7 +146,7 @@ def _told(site: Site, family: Any) -> list[str]:
         told = FEATURES[label].format(z=z, k=getattr(family, "n", 0))
         axes = n + (label in ("categorical", "von_mises"))
     else:
-        told = f"{z}.clamp(min=torch.finfo(z.dtype).tiny).log()" if family.is_positive else z
+        told = f"{z}.clamp(min=torch.finfo(z.dtype).tiny).log()" if getattr(family, "is_positive", False) else z
         axes = n
     axes += others
     told = f"({told}).flatten(-{axes})" if axes else f"({told}).unsqueeze(-1)"
@@ -166,7 +173,7 @@ def _law(site: Site, head: Any, forms: dict[str, str]) -> tuple[list[str], str]:
         law = f"dist.TransformedDistribution(base, [*(flow({context}) for flow in head.flows), units])"
     else:
         lines = ["m, s = loc + scale * raw[0], scale * positive(raw[1] + ONE)"]
-        law = f"dist.Normal(m, s).to_event({len(shape)})"
+        law = "dist.Normal(m, s)" + (f".to_event({len(shape)})" if shape else "")
     if label == "full_rank":
         d = prod(shape)
         lines += [
@@ -184,7 +191,7 @@ def _law(site: Site, head: Any, forms: dict[str, str]) -> tuple[list[str], str]:
     if site.support not in REAL:
         way = forms["way"] if "way" in forms else _bijection(site)
         lines += [f"q = dist.TransformedDistribution({law}, [{way}{'.with_cache()' if joint else ''}])"]
-        law = f"q.to_event({n} - q.event_dim)"
+        law = f"q.to_event({n} - q.event_dim)" if n else "q"
     return lines, law
 
 
