@@ -16,7 +16,7 @@ from torch.distributions import Independent
 from torch.distributions import transforms as T
 
 from ppl_vae.core.adapters import Adapters
-from ppl_vae.distributions.bijections import bijection, elementary, joint_support
+from ppl_vae.distributions.bijections import bijection, joint_support, upper_bound
 from ppl_vae.distributions.unwrap import innermost, layers
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
@@ -134,7 +134,7 @@ class Look(Messenger):
             point = innermost(fn)
             forms["point"] = f"{put(point.v)}, event_dim={point.event_dim}"
         elif label == "root_normal":
-            bound = getattr(elementary(joint_support(fn)), "upper_bound", None)
+            bound = upper_bound(fn)
             if bound is not None:
                 forms["upper"] = put(bound)
         elif not joint_support(fn).is_discrete and label != "von_mises":

@@ -22,13 +22,14 @@ FamilyName = Literal["diagonal", "full_rank", "flow", "poisson"]
 VECTORS: dict[str, type[Family]] = {"full_rank": FullRank, "flow": Flow}
 
 
-def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal") -> Family:
+def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal", moving: bool = False) -> Family:
     """The variational family for one latent of a model.
 
     Args:
         name: of the site.
         fn: its distribution in the model.
         chosen: a name for all sites for which it is one, or names by site.
+        moving: whether the largest count is another one in other runs.
 
     Raises:
         PplVaeError: no family is known for its support, or none of the name that was chosen for this very site.
@@ -36,7 +37,7 @@ def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal")
     by_site = not isinstance(chosen, str)
     choice = chosen if isinstance(chosen, str) else chosen.get(name, "diagonal")
     one_of("family", choice, get_args(FamilyName))
-    family = _plain(name, fn)
+    family = _plain(name, fn, moving)
     if choice in VECTORS and type(family) is Continuous and prod(family.shape) > 1:
         return VECTORS[choice](fn)
     if choice == "poisson" and type(family) is Counts and support_of_element(fn) is constraints.nonnegative_integer:
@@ -60,7 +61,7 @@ def support_of_element(fn: Any) -> Any:
     return elementary(joint_support(fn))
 
 
-def _plain(name: str, fn: Any) -> Family:
+def _plain(name: str, fn: Any, moving: bool) -> Family:
     base = innermost(fn)
     if isinstance(base, Delta):
         return Own(fn)
@@ -77,8 +78,8 @@ def _plain(name: str, fn: Any) -> Family:
     if support is None:
         pass
     elif support.is_discrete:
-        if (n := _finite(base)) is not None:
-            return Finite(fn, n)
+        if not moving and (n := _finite(base)) is not None:
+            return Finite(name, fn, n)
         bounded = isinstance(support, constraints.integer_interval) and bool(
             (torch.as_tensor(support.lower_bound) == 0).all()
         )

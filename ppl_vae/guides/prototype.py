@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.programs import SizedPlates
-from ppl_vae.distributions.bijections import stated_support
+from ppl_vae.distributions.bijections import stated_support, upper_bound
 from ppl_vae.distributions.unwrap import is_masked
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.families import family_for, formerly
 from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
+
+NUM_RUNS = 4
+"""More runs of a model that has binomial latents, to see whether numbers of trials depend on draws."""
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""
@@ -142,8 +145,10 @@ def prototype(
         depth = max((len(node["fn"].batch_shape) for node in nodes.values()), default=0)
         for name in sorted(set(family) - set(nodes)) if not isinstance(family, str) else ():
             raise PplVaeError(f"Got family=… for site {name!r}, expected one of {', '.join(map(repr, nodes))}.")
-        keys = _keys(nodes)
-        sites = tuple(_describe(name, keys[name], node, depth, data_plate, family) for name, node in nodes.items())
+        keys, moving = _keys(nodes), _moving(model, batch, nodes, longer)
+        sites = tuple(
+            _describe(name, keys[name], node, depth, data_plate, family, name in moving) for name, node in nodes.items()
+        )
     return Prototype(sites, data_plate, hidden)
 
 
@@ -184,6 +189,22 @@ def _run_longer(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     with suppress(Exception):  # the model may be for one length of data only: then sizes decide
         return _run(model, tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch)))
     return {}
+
+
+def _moving(model: Any, batch: tuple[Any, ...], *runs: dict[str, Any]) -> frozenset[str]:
+    """Names of counts whose largest value, equal for all data in one run, is another in others."""
+
+    def trials(run: dict[str, Any], name: str) -> float | None:
+        bound = upper_bound(run[name]["fn"]) if name in run else None
+        return float(bound.max()) if isinstance(bound, Tensor) else None
+
+    counts = [name for name in runs[0] if trials(runs[0], name) is not None]
+    if not counts:
+        return frozenset()
+    with torch.random.fork_rng(devices=()):  # draws of priors below are as they were
+        more = [_run(model, batch) for _ in range(NUM_RUNS)]
+    found = {name: {trials(run, name) for run in (*runs, *more) if name in run} for name in counts}
+    return frozenset(name for name, values in found.items() if len(values) > 1)
 
 
 def _sizes(nodes: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -249,6 +270,7 @@ def _describe(
     depth: int,
     data_plate: str | None,
     chosen: str | Mapping[str, str],
+    moving: bool,
 ) -> Site:
     fn, frames = node["fn"], node["cond_indep_stack"]
     if any(not f.vectorized and f.name == data_plate for f in frames):
@@ -256,7 +278,7 @@ def _describe(
             f"site {name!r} lies in the sequential plate {data_plate!r}, where every datum has a site of its own. "
             f"Write the plate vectorized: `with pyro.plate({data_plate!r}, x.shape[0]):`."
         )
-    family = family_for(name, fn, chosen)
+    family = family_for(name, fn, chosen, moving)
     batch_shape = (1,) * (depth - len(fn.batch_shape)) + tuple(fn.batch_shape)
     dims = {f.name: f.dim for f in frames if f.vectorized}
     axis = depth + dims[data_plate] if data_plate in dims else None

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
+from torch.fx.experimental import _config
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae.errors import PplVaeError
@@ -110,8 +111,9 @@ def _traced(look: Look, batch: tuple[Any, ...], needed: Sequence[str]) -> GraphM
 
     flat = [*(batch[i] for i in places), *look.latents.values(), *look.parameters.values()]
     try:
-        functional = torch.func.functionalize(run)
-        graph = make_fx(functional, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+        functional, alone = torch.func.functionalize(run), cast(Any, _config)
+        with alone.patch(use_duck_shape=False):  # else what is as long as the batch by accident fixes its length
+            graph = make_fx(functional, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
     except Exception as error:
         raise PplVaeError(
             f"what the model does for the mask, scale or bound of {', '.join(map(repr, needed))} could not be recorded "

@@ -1,6 +1,6 @@
 """A seeded generator of linear-Gaussian models of any structure, with their exact evidence by algebra.
 
-A site's mean is a constant plus linear maps of earlier sites. Sites lie in any of three plates, one of which is that over
+A site's mean is a constant plus linear maps of earlier sites. Sites lie in any of three plates, one of which is over
 data; a sum is taken over a plate that a child does not share. So every value is an affine function of independent
 standard normals, and what is observed is jointly normal.
 """
@@ -97,7 +97,8 @@ class Program:
         globals_ = [s for s in self.sites if s.column is None and "data" not in s.plates]
         latents = [s for s in self.sites if s.column is None]
         flat = all(set(s.plates) <= {"data"} for s in latents)
-        return flat and len(globals_) <= 1 and (self.masked in ("", "rows")) and not (globals_ and self.scaled == "rows")
+        whole = self.masked in ("", "rows") and not (globals_ and self.scaled == "rows")
+        return flat and len(globals_) <= 1 and whole
 
 
 def generate(seed: int) -> Program:
@@ -228,7 +229,7 @@ def log_evidence(program: Program) -> float:
     """log p(x) of all data, in nats, from the joint normal of what is observed; scaled as the model scales it."""
     noises = {s.name: prod(program.shape(s)) * s.entries for s in program.sites}
     total, first, values = sum(noises.values()), 0, {}
-    means, maps, observed, extra = [], [], [], 0.0
+    means, maps, extra = [], [], 0.0
     for site in program.sites:
         shape = program.shape(site)
         constant = torch.full((*shape, site.entries), site.bias, dtype=F64)
