@@ -91,14 +91,14 @@ class Program:
     def in_family(self) -> bool:
         """Whether a derived guide with full rank inside vectors, of linear networks, holds the posterior.
 
-        Local sites see all that was drawn before them and all of their own datum, so that only what is drawn at once,
-        and independently, in a further plate must be independent given that; and a global latent sees nothing.
+        Local sites see all that was drawn before them and their own datum; a global latent sees nothing, so that there
+        must be one at most, and none before it. Further plates, and data of which a part is masked, are left out.
         """
         globals_ = [s for s in self.sites if s.column is None and "data" not in s.plates]
         latents = [s for s in self.sites if s.column is None]
         flat = all(set(s.plates) <= {"data"} for s in latents)
         whole = self.masked in ("", "rows") and not (globals_ and self.scaled == "rows")
-        return flat and len(globals_) <= 1 and whole
+        return flat and whole and globals_ in ([], latents[:1])
 
 
 def generate(seed: int) -> Program:

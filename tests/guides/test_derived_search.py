@@ -2,8 +2,8 @@
 
 Every guide is built, or refused in words that say what to do; its ELBO is no more than the evidence; the mean of
 p(x, z) / q(z) is the evidence; its sites, shapes and plates are the model's; the linter finds nothing; its source,
-executed, is equal to it; and where its family holds the posterior, a fit finds it. Seeds are fixed; means are of 20,000
-draws, within 5 standard errors.
+executed, is equal to it; and where its family holds the posterior, a fit finds it. Seeds are fixed; integrals are
+means of 20,000 draws, within 5 standard errors.
 """
 
 import pyro
@@ -18,11 +18,6 @@ from tests.guides.evidence import alone, log_evidence
 from tests.guides.laws import built, densities, require_bound, require_clean, require_source
 
 FAMILIES = ("diagonal", "full_rank", "flow")
-
-
-def some(fast, slow):
-    """Seeds, those after the first ones marked slow."""
-    return [*range(fast), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(fast, slow))]
 
 
 def program(text):
@@ -44,39 +39,45 @@ def hold(model, batch, depth, evidence, seed, text, weight=1.0):
         raise AssertionError(f"{error}\n{text}") from error
 
 
-AT_ONCE = 8
+def seeds(fast, slow, at_once=8):
+    """Seeds one by one, then many at once, marked slow."""
+    chunks = range(fast, slow, at_once)
+    return [
+        *([seed] for seed in range(fast)),
+        *(pytest.param(range(s, s + at_once), marks=pytest.mark.slow) for s in chunks),
+    ]
 
 
-@pytest.mark.parametrize("start", some(1, 20))
-def test_linear_gaussian_models(start):
+@pytest.mark.parametrize("chosen", seeds(8, 160), ids=str)
+def test_linear_gaussian_models(chosen):
     """Plates, vectors, masks, scales, names; every one has a source."""
     found = []
-    for seed in range(AT_ONCE * start, AT_ONCE * start + AT_ONCE):
+    for seed in chosen:
         with double():
             p = gaussian.generate(seed)
             text, evidence = gaussian.source(p), gaussian.log_evidence(p)
             weight = p.weight if p.scaled == "rows" else 1.0
             found.append(hold(program(text), p.batch, p.depth, evidence, seed, text, weight))
-    assert sum(told for told, _ in found) >= AT_ONCE // 4, found
+    assert sum(told for told, _ in found) >= len(found) // 2, found
     assert all(held for _, held in found), found
 
 
-@pytest.mark.parametrize("start", some(1, 12))
-def test_supports_that_move(start):
+@pytest.mark.parametrize("chosen", seeds(6, 72, 6), ids=str)
+def test_supports_that_move(chosen):
     found = []
-    for seed in range(6 * start, 6 * start + 6):
+    for seed in chosen:
         with double():
             text, batch, evidence = moving.generate(seed)
             found.append(hold(program(text), batch, 1, evidence, seed, text))
-    assert sum(told for told, _ in found) >= 3, found
+    assert sum(told for told, _ in found) >= len(found) // 2, found
     assert all(held for _, held in found), found
 
 
-@pytest.mark.parametrize("start", some(1, 20))
-def test_generated_models(start):
+@pytest.mark.parametrize("chosen", seeds(8, 160), ids=str)
+def test_generated_models(chosen):
     """Those of `tests.generated`: discrete and continuous latents, chains, forks, colliders, parts observed."""
     tried = told = held = 0
-    for seed in range(AT_ONCE * start, AT_ONCE * start + AT_ONCE):
+    for seed in chosen:
         p = alone(generate(seed))
         summed = p is not None and any(s.only_model or s.infer in ("model", "both") for s in p.sites)
         if p is None or summed or not p.replicable or p.inner_subsample:
@@ -85,15 +86,12 @@ def test_generated_models(start):
             names = build(p)
             pyro.set_rng_seed(seed)
             guide = built(names["model"], names["batch"], FAMILIES[seed % 3])
-            if guide is None:
-                continue
-            tried += 1
+            assert guide is not None, seed
             *_, found = require_bound(densities(names["model"], guide, names["batch"], 2), log_evidence(p))
-            told += found
-            held += require_source(guide, names["batch"], 2)
-    assert tried >= 3, tried
-    assert held >= tried - 1, (held, tried)
-    assert told >= tried // 3, (told, tried)
+            tried, told, held = tried + 1, told + found, held + require_source(guide, names["batch"], 2)
+    assert tried >= len(chosen) // 3, tried
+    assert held == tried, (held, tried)
+    assert told >= tried // 2, (told, tried)
 
 
 def fitted(model, batch, steps, weight):
@@ -116,7 +114,7 @@ def fitted(model, batch, steps, weight):
 IN_FAMILY = [seed for seed in range(200) if gaussian.generate(seed).in_family and gaussian.generate(seed).masked == ""]
 
 
-@pytest.mark.parametrize("i", some(3, 24))
+@pytest.mark.parametrize("i", [pytest.param(i, marks=[pytest.mark.slow] if i else []) for i in range(24)])
 def test_a_fit_finds_the_posterior_that_the_family_holds(i):
     """Linear networks and full rank within vectors: after 250 steps the gap is below 0.02 nats per datum."""
     seed = IN_FAMILY[i]
