@@ -1,4 +1,4 @@
-"""What the latents of a model have of it in one run, besides their laws: masks, scales, supports, points."""
+"""Masks, scales, supports and points that the latents of a model have in one run of it."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ BY_HAND = "Keep guide=derived, or write this site's guide by hand."
 
 @dataclass(frozen=True)
 class Facts:
-    """What one site has of the model in one run, as expressions over tensors."""
+    """Mask, scale and support of one site in one run, as expressions over tensors."""
 
     forms: dict[str, str]
     tensors: tuple[Tensor, ...]
@@ -41,7 +41,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the model has, on what."""
+    """The facts of the sites on a batch, at values of latents and parameters."""
 
     batch: tuple[Any, ...]
     latents: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""What a derived guide takes from its model in each run, recorded as source: masks, scales, supports that move."""
+"""Masks, scales and supports that a derived guide takes from its model in each run, recorded as source."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MOST = 1000
 
 
 class Recorded:
-    """For each site that needs it, source of a function of the batch, and expressions over what it returns.
+    """Functions of the batch for each site that needs one, and expressions over what they return.
 
     The model is run with stand-ins in place of numbers (`torch.fx`), so that what depends on data and latents is
     written as what it does with them. What the recorded functions return is compared with the model's own

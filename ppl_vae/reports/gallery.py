@@ -21,6 +21,7 @@ from ppl_vae.datasets.columns import value_names
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import CheckError
+from ppl_vae.guides.derived import Derived
 from ppl_vae.reports import figures as draw
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Gallery:
     """Figures by name, and why others are missing.
 
     Attributes:
-        figures: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`, `kl_per_unit`.
+        figures: `samples` or `sample_marginals`, `reconstructions`, `traversals`, `latent_map`, `kl_per_unit`;
+            `derived_guide` of a guide that is derived from the model.
         notes: by figure, or `latents` for all of them, the reason for what is missing.
         failed: the figures that should have been there: something went wrong, which their note says.
     """
@@ -92,6 +94,9 @@ def gallery(
     pixels = Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
+    if isinstance(vae.guide, Derived):
+        with result.attempt("derived_guide"):
+            result.figures["derived_guide"] = draw.derived_guide(vae.guide)
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)

@@ -48,6 +48,8 @@ CAPTIONS: Mapping[str, str] = {
     "calibrated on data that the model makes.",
     "checks": "Where statistics of the data rank among those of data that the model makes: within the band, the model "
     "has their distribution right.",
+    "derived": "The guide's latents in the order of draws: a dot joins what is above it to what is on its right, "
+    "which sees it.",
     "information": "A unit's KL is what it tells of the data, plus what keeps all codes together from looking like the "
     "prior: the second part makes samples worse than reconstructions.",
     "gaps": "What the guide loses against log p(x), datum by datum: to its family, and to its network.",

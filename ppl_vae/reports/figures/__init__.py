@@ -4,6 +4,7 @@ from ppl_vae.reports.figures.calibration import calibration
 from ppl_vae.reports.figures.curves import learning_curves
 from ppl_vae.reports.figures.gaps import gaps
 from ppl_vae.reports.figures.gradients import gradient_variances
+from ppl_vae.reports.figures.guide import derived_guide
 from ppl_vae.reports.figures.images import reconstructions, samples_grid, traversals
 from ppl_vae.reports.figures.latents import (
     information,
@@ -17,6 +18,7 @@ from ppl_vae.reports.style import render, save_figure
 
 __all__ = [
     "calibration",
+    "derived_guide",
     "feature_reconstructions",
     "feature_traversals",
     "gaps",
