@@ -22,12 +22,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import blocks
 from docutils import nodes
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+SHOWN: list[Figure] = []  # figures that were the last expression of the present block
 STYLE = Path(__file__).parent / "pages.mplstyle"  # how the pictures of all pages look
 
 
@@ -40,7 +42,9 @@ def run(source: str, namespace: dict[str, Any], name: str) -> str:
         exec(compile(tree, name, "exec"), namespace)
         if last is not None:
             value = eval(compile(ast.Expression(last.value), name, "eval"), namespace)
-            if value is not None:
+            if isinstance(value, Figure):  # as a notebook shows it
+                SHOWN.append(value)
+            elif value is not None:
                 print(value)
     return printed.getvalue()
 
@@ -149,7 +153,9 @@ class Live(SphinxTransform):
         found: list[nodes.Node] = []
         folder = Path(self.env.srcdir) / "_run"
         folder.mkdir(exist_ok=True)
-        for index, figure in enumerate(map(plt.figure, plt.get_fignums())):
+        figures = [*map(plt.figure, plt.get_fignums()), *SHOWN]
+        SHOWN.clear()
+        for index, figure in enumerate(figures):
             name = f"{page.replace('/', '-')}-{number}-{index}.png"
             figure.savefig(folder / name, dpi=144, bbox_inches="tight")
             label = str(figure.get_label())
