@@ -21,7 +21,7 @@ from ppl_vae.guides.families import family_for, formerly
 from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
 
-NUM_RUNS = 4
+NUM_RUNS = 16
 """More runs of a model that has binomial latents, to see whether numbers of trials depend on draws."""
 
 NUM_DRAWS = 32

@@ -493,7 +493,7 @@ def test_a_prior_without_draws_is_refused():
 def test_numbers_of_trials_that_depend_on_a_latent_are_counts():
     def model(x):
         with pyro.plate("data", x.shape[0]):
-            n = pyro.sample("n", dist.Poisson(0.2)) if x.ndim == 1 else x[:, 0]
+            n = pyro.sample("n", dist.Poisson(1.0)) if x.ndim == 1 else x[:, 0]
             k = pyro.sample("k", dist.Binomial(n + 1, torch.tensor(0.5)))
             pyro.sample("x", dist.Normal(k, 1.0), obs=x if x.ndim == 1 else x[:, 1])
 
