@@ -14,7 +14,8 @@ from ppl_vae.guides.family import Own
 from ppl_vae.guides.heads import Constant, Head
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
 from ppl_vae.guides.masks import masked_alike
-from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
+from ppl_vae.guides.prototype import is_subsample, prototype
+from ppl_vae.guides.site import Prototype, Site
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import ACTIVATIONS, Activation, join

@@ -21,7 +21,8 @@ from ppl_vae.distributions.unwrap import innermost, layers
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
 from ppl_vae.guides.family import Own
-from ppl_vae.guides.prototype import Prototype, is_subsample
+from ppl_vae.guides.prototype import is_subsample
+from ppl_vae.guides.site import Prototype
 
 BY_HAND = "Keep guide=derived, or write this site's guide by hand."
 

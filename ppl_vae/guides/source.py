@@ -7,8 +7,8 @@ from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
 from ppl_vae.guides.family import Own
 from ppl_vae.guides.inputs import BatchEncoder
-from ppl_vae.guides.prototype import Prototype
 from ppl_vae.guides.recorded import Recorded
+from ppl_vae.guides.site import Prototype
 from ppl_vae.guides.statements import construction, is_fixed, quoted, statements
 
 HEAD = '''"""A guide, written from a model's latents by ppl_vae. It is yours to change.

@@ -9,7 +9,7 @@ from ppl_vae.distributions.bijections import REAL
 from ppl_vae.guides.derived import Derived
 from ppl_vae.guides.family import Own
 from ppl_vae.guides.heads import Head
-from ppl_vae.guides.prototype import Site
+from ppl_vae.guides.site import Site
 
 NAMED = ("positive", "nonnegative", "unit_interval", "simplex", "lower_cholesky", "corr_cholesky")
 """Supports that are the same in every run, by the names that torch gives them."""
@@ -159,12 +159,13 @@ def _law(site: Site, head: Any, forms: dict[str, str]) -> tuple[list[str], str]:
     if label in LAWS:
         return [], LAWS[label].format(n=n).replace(".to_event(0)", "")
     if label == "root_normal":
+        event = f".to_event({n})" if n else ""
         lines = ["m = positive(loc + scale * raw[0])", "s = scale * positive(raw[1] + ONE) + 0.02"]
         if "upper" not in forms:
-            return lines, f"RootNormal(m, s, torch.full_like(m, torch.inf)).to_event({n})"
+            return lines, f"RootNormal(m, s, torch.full_like(m, torch.inf)){event}"
         lines += [f"upper = torch.as_tensor({forms['upper']}, dtype=m.dtype, device=m.device)"]
         lines += ["m = torch.minimum(m, (upper.clamp(max=FAR) + 1).sqrt())"]
-        return lines, f"RootNormal(m, s, upper, bounded=True).to_event({n})"
+        return lines, f"RootNormal(m, s, upper, bounded=True){event}"
     flat = f".flatten(-{len(shape)})"
     if label == "flow":
         context = "rest" if site.is_local else ""

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
-from ppl_vae.guides.prototype import Site
+from ppl_vae.guides.site import Site
 from ppl_vae.reports.style import BLUE, FAINT, INK, MUTED, new_figure, styled
 
 WIDTH, HEIGHT, STEP = 1.7, 0.62, (2.1, 1.0)
