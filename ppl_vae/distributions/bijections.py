@@ -58,6 +58,17 @@ def elementary(support: Any) -> Any:
     return support
 
 
+def upper_bound(fn: Any) -> Any:
+    """The largest value of one element: a number, a tensor of them, or None where there is none.
+
+    Example:
+        >>> import pyro.distributions as dist, torch
+        >>> upper_bound(dist.Binomial(torch.tensor(4.0), torch.tensor(0.5)))
+        tensor(4.)
+    """
+    return getattr(elementary(joint_support(fn)), "upper_bound", None)
+
+
 def is_real(fn: Any) -> bool:
     """True if every real number, or vector, is in the support."""
     return stated_support(fn) in REAL

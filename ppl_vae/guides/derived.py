@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
-from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.families import FamilyName
+from ppl_vae.guides.family import Own
 from ppl_vae.guides.heads import Constant, Head
 from ppl_vae.guides.inputs import BatchEncoder, FirstOf
-from ppl_vae.guides.prototype import Prototype, Site, is_subsample, prototype
+from ppl_vae.guides.masks import masked_alike
+from ppl_vae.guides.prototype import is_subsample, prototype
+from ppl_vae.guides.site import Prototype, Site
 from ppl_vae.nn.conv import ConvEncoder
 from ppl_vae.nn.features import DataSpec
 from ppl_vae.nn.mlp import ACTIVATIONS, Activation, join
@@ -107,7 +109,9 @@ class Derived(nn.Module):
             features = self.encoder(*batch).shape[-1] if local and self.encoder is not None else 0
         of_globals: list[int] = []  # which features are values of global latents
         for site in proto.sites:
-            if site.is_local:
+            if isinstance(site.family, Own):
+                pass
+            elif site.is_local:
                 self.heads[site.key] = Head(site, features, self.head_hidden, self.activation, of_globals)
             else:
                 self.heads[site.key] = Constant(site)
@@ -129,11 +133,12 @@ class Derived(nn.Module):
             return "A derived guide, without networks before it has seen a batch: call pv.prepare(vae, batch)."
         rows, before = [("site", "family", "sees", "plates", "event shape")], list[Site]()
         for site in self.prototype.sites:
-            head: Any = self.heads[site.key]
-            seen = [s.name for s in before if s.is_local or head.kept is None] if site.is_local else []
-            sees = ", ".join(["the batch", *seen]) if site.is_local else "nothing"
+            own = isinstance(site.family, Own)
+            head: Any = self.heads[site.key] if not own else None
+            seen = [s.name for s in before if s.is_local or head.kept is None] if site.is_local and not own else []
+            sees = "the model" if own else ", ".join(["the batch", *seen]) if site.is_local else "nothing"
             plates = [*([self.prototype.data_plate] if site.is_local else []), *site.plates]
-            family = head.family.label
+            family = site.family.label if own else head.family.label
             rows.append((site.name, family, sees, ", ".join(map(str, plates)) or "none", str(site.family.event_shape)))
             before += [site] if self.condition else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -214,9 +219,12 @@ class _Replace(Messenger):
                 f"{name!r} has event shape {tuple(fn.event_shape)}, but {site.family.event_shape} on the batch from "
                 "which the derived guide was built. Draw it at its largest shape, and use or mask what is there."
             )
-        head = self.guide.heads[site.key]
-        replacement = head(self.h, fn) if site.is_local else head(fn)
-        msg["fn"] = replacement.mask(fn._mask) if isinstance(fn, MaskedDistribution) else replacement
+        if isinstance(site.family, Own):
+            q = site.family.distribution((), fn)
+        else:
+            head = self.guide.heads[site.key]
+            q = head(self.h, fn) if site.is_local else head(fn)
+        msg["fn"] = masked_alike(q, fn, name)
 
     def _pyro_post_sample(self, msg: Any) -> None:
         value = msg["value"]

@@ -6,9 +6,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.distributions.bijections import elementary, joint_support
+from ppl_vae.distributions.bijections import upper_bound
 from ppl_vae.distributions.counts import PoissonLog
 from ppl_vae.distributions.root_normal import FAR, RootNormal
+from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.family import Family, sound_start
 from ppl_vae.nn.features import one_hot
 from ppl_vae.nn.heads import inverse_softplus, positive
@@ -47,13 +48,20 @@ class Finite(Family):
     label = "categorical"
     num_params = 1
 
-    def __init__(self, fn: Any, n: int) -> None:
+    def __init__(self, name: str, fn: Any, n: int) -> None:
         super().__init__(fn)
-        self.n = n
+        self.name, self.n = name, n
         self.shape = (*self.event_shape, n)
 
     def distribution(self, params: tuple[Tensor, ...], fn: Any) -> Any:
         """Logits."""
+        upper = upper_bound(fn)
+        if type(upper) is Tensor and bool((upper != self.n - 1).any()):  # and no stand-in of a capture
+            raise PplVaeError(
+                f"{self.name!r} counts up to {upper.max():.0f} now, and counted up to {self.n - 1} on all of the "
+                "batch from which its derived guide was built. Build the guide from a batch in which numbers of trials "
+                "differ, as in pv.prepare(vae, batch)."
+            )
         return dist.Categorical(logits=params[0]).to_event(len(self.event_shape))
 
     def features(self, value: Tensor) -> Tensor:
@@ -85,7 +93,7 @@ class Counts(Poisson):
     def distribution(self, params: tuple[Tensor, ...], fn: Any) -> Any:
         """Location and scale of the root."""
         loc, scale = params
-        bound = getattr(elementary(joint_support(fn)), "upper_bound", None)
+        bound = upper_bound(fn)
         upper = torch.as_tensor(torch.inf if bound is None else bound, dtype=loc.dtype, device=loc.device)
         loc = torch.minimum(loc, (upper.clamp(max=FAR) + 1).sqrt())
         return RootNormal(loc, scale, upper, bounded=bound is not None).to_event(len(self.event_shape))

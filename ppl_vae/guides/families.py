@@ -5,6 +5,7 @@ from math import prod
 from typing import Any, Literal, get_args
 
 import torch
+from pyro.distributions import Delta
 from torch.distributions import constraints
 
 from ppl_vae.distributions.bijections import elementary, joint_support
@@ -13,7 +14,7 @@ from ppl_vae.distributions.unwrap import innermost
 from ppl_vae.errors import PplVaeError, one_of
 from ppl_vae.guides.continuous import Circle, Continuous, Flow, FullRank
 from ppl_vae.guides.discrete import Binary, Counts, Finite, OneHot, Poisson
-from ppl_vae.guides.family import Family
+from ppl_vae.guides.family import Family, Own
 
 FamilyName = Literal["diagonal", "full_rank", "flow", "poisson"]
 """Those among which there is a choice. `diagonal` stands for whatever has one location and width per element."""
@@ -21,13 +22,14 @@ FamilyName = Literal["diagonal", "full_rank", "flow", "poisson"]
 VECTORS: dict[str, type[Family]] = {"full_rank": FullRank, "flow": Flow}
 
 
-def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal") -> Family:
+def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal", moving: bool = False) -> Family:
     """The variational family for one latent of a model.
 
     Args:
         name: of the site.
         fn: its distribution in the model.
         chosen: a name for all sites for which it is one, or names by site.
+        moving: whether the largest count is another one in other runs.
 
     Raises:
         PplVaeError: no family is known for its support, or none of the name that was chosen for this very site.
@@ -35,7 +37,7 @@ def family_for(name: str, fn: Any, chosen: str | Mapping[str, str] = "diagonal")
     by_site = not isinstance(chosen, str)
     choice = chosen if isinstance(chosen, str) else chosen.get(name, "diagonal")
     one_of("family", choice, get_args(FamilyName))
-    family = _plain(name, fn)
+    family = _plain(name, fn, moving)
     if choice in VECTORS and type(family) is Continuous and prod(family.shape) > 1:
         return VECTORS[choice](fn)
     if choice == "poisson" and type(family) is Counts and support_of_element(fn) is constraints.nonnegative_integer:
@@ -59,8 +61,10 @@ def support_of_element(fn: Any) -> Any:
     return elementary(joint_support(fn))
 
 
-def _plain(name: str, fn: Any) -> Family:
+def _plain(name: str, fn: Any, moving: bool) -> Family:
     base = innermost(fn)
+    if isinstance(base, Delta):
+        return Own(fn)
     if isinstance(base, torch.distributions.VonMises):
         return Circle(fn)
     if isinstance(base, torch.distributions.Bernoulli):
@@ -74,8 +78,8 @@ def _plain(name: str, fn: Any) -> Family:
     if support is None:
         pass
     elif support.is_discrete:
-        if (n := _finite(base)) is not None:
-            return Finite(fn, n)
+        if not moving and (n := _finite(base)) is not None:
+            return Finite(name, fn, n)
         bounded = isinstance(support, constraints.integer_interval) and bool(
             (torch.as_tensor(support.lower_bound) == 0).all()
         )
@@ -87,7 +91,8 @@ def _plain(name: str, fn: Any) -> Family:
         except NotImplementedError:
             pass
     raise PplVaeError(
-        f"site {name!r}: no variational family is known for {family_of(fn)} with support {support}. "
+        f"site {name!r}: no variational family is known for {family_of(fn)} with support "
+        f"{type(support).__name__.lstrip('_') if support is not None else 'unknown'}. "
         "Write this site's guide by hand, or leave the site out and have the model sum over it."
     )
 

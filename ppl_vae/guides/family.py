@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor, nn
+
+from ppl_vae.distributions.unwrap import innermost
 
 
 class Family(ABC):
@@ -59,6 +62,19 @@ class Family(ABC):
     def _flat(self, value: Tensor) -> Tensor:
         n = len(self.event_shape)
         return value.flatten(-n) if n else value.unsqueeze(-1)
+
+
+class Own(Family):
+    """The model's own point: a value that follows from others, with nothing to learn, of probability one."""
+
+    label = "the model's own"
+    num_params = 0
+
+    def distribution(self, params: tuple[Tensor, ...], fn: Any) -> Any:
+        """The point; a density that the model gives it is the model's alone."""
+        point = innermost(fn)
+        q = Delta(point.v, event_dim=point.event_dim)
+        return q.to_event(len(self.event_shape) - point.event_dim).expand(fn.batch_shape)
 
 
 def sound_start(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

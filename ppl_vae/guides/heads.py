@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.guides.prototype import Site
+from ppl_vae.guides.site import Site
 from ppl_vae.nn.heads import inverse_softplus
 from ppl_vae.nn.mlp import MLP, Activation
 

@@ -2,107 +2,28 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.core.adapters import Adapters
 from ppl_vae.core.programs import SizedPlates
-from ppl_vae.distributions.bijections import stated_support
+from ppl_vae.distributions.bijections import stated_support, upper_bound
 from ppl_vae.distributions.unwrap import is_masked
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.families import family_for, formerly
-from ppl_vae.guides.family import Family
 from ppl_vae.guides.inputs import data_tensors
+from ppl_vae.guides.site import Prototype, Site
+
+NUM_RUNS = 16
+"""More runs of a model that has binomial latents, to see whether numbers of trials depend on draws."""
 
 NUM_DRAWS = 32
 """Prior draws from which location and spread are told."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """One latent of a model.
-
-    Args:
-        name: of the site.
-        key: its name, as `nn.ModuleDict` allows one, and as no other site has.
-        family: the variational family that fits it.
-        formerly: the family that weights saved by an earlier version are of, if another one.
-        batch_shape: of its distribution, filled up with ones on the left to the depth of the whole model.
-        excess: number of ones that were filled in.
-        data_axis: where in `batch_shape` the data are; None for a global latent.
-        plates: sizes of the other plates around it.
-        loc: where its prior lies on the unconstrained space, `(*batch_shape without data, *family.shape)`.
-        scale: how wide it is there.
-        handled: whether the model masks or scales it.
-        support: of one element, as its distribution says; None where that is not the whole truth.
-    """
-
-    name: str
-    key: str
-    family: Family
-    formerly: Family | None
-    batch_shape: tuple[int, ...]
-    excess: int
-    data_axis: int | None
-    plates: dict[str, int]
-    loc: Tensor
-    scale: Tensor
-    handled: bool
-    support: Any
-
-    @property
-    def is_local(self) -> bool:
-        """True if it lies in the data plate."""
-        return self.data_axis is not None
-
-    @property
-    def others(self) -> tuple[int, ...]:
-        """The batch shape without the data axis."""
-        return tuple(n for i, n in enumerate(self.batch_shape) if i != self.data_axis)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Shape of one parameter of one datum."""
-        return (*self.others, *self.family.shape)
-
-    @property
-    def num_features(self) -> int:
-        """Features that a value of one datum gives to later sites."""
-        zeros = torch.zeros(1, *self.family.event_shape)
-        return prod(self.others) * self.family.features(zeros).shape[-1]
-
-    def as_features(self, value: Tensor) -> Tensor:
-        """A value `(*particles, *batch_shape, *event_shape)` as `(*particles, data, features)`.
-
-        Of a global latent as `(*particles, 1, features)`. Enumerated and unexpanded values, of length one along a
-        plate, are expanded along all but the data.
-        """
-        event_shape, depth = self.family.event_shape, len(self.batch_shape)
-        own = tuple(value.shape[: value.ndim - len(event_shape)])
-        lead = (1,) * (depth - len(own)) + own
-        particles = len(lead) - depth
-        value = value.reshape(*lead, *event_shape)
-        if self.data_axis is None:
-            value = value.unsqueeze(particles)
-        else:
-            value = value.movedim(particles + self.data_axis, particles)
-        value = value.expand(*value.shape[: particles + 1], *self.others, *event_shape)
-        return self.family.features(value).flatten(particles + 1)
-
-
-@dataclass(frozen=True)
-class Prototype:
-    """The findings of one run of a model: its latents in their order, and its data plate."""
-
-    sites: tuple[Site, ...]
-    data_plate: str | None
-    hidden: frozenset[str]
 
 
 def prototype(
@@ -137,18 +58,35 @@ def prototype(
         depth = max((len(node["fn"].batch_shape) for node in nodes.values()), default=0)
         for name in sorted(set(family) - set(nodes)) if not isinstance(family, str) else ():
             raise PplVaeError(f"Got family=… for site {name!r}, expected one of {', '.join(map(repr, nodes))}.")
-        keys = _keys(nodes)
-        sites = tuple(_describe(name, keys[name], node, depth, data_plate, family) for name, node in nodes.items())
+        keys, moving = _keys(nodes), _moving(model, batch, nodes, longer)
+        sites = tuple(
+            _describe(name, keys[name], node, depth, data_plate, family, name in moving) for name, node in nodes.items()
+        )
     return Prototype(sites, data_plate, hidden)
 
 
 def _run(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     """The unobserved sites of one run, unseen by any handler outside."""
     hidden = poutine.block(hide_fn=lambda site: site["type"] == "sample")
-    with hidden, poutine.trace() as tracer, SizedPlates(), Adapters():
+    with hidden, poutine.trace() as tracer, SizedPlates(), _Drawn(), Adapters():
         model(*batch)
     nodes = tracer.trace.nodes
     return {n: nodes[n] for n in tracer.trace.stochastic_nodes if not is_subsample(nodes[n])}
+
+
+class _Drawn(Messenger):
+    """Draws each latent, as Pyro would; says of which nothing can be drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or msg["done"] or is_subsample(msg):
+            return
+        try:
+            msg["value"], msg["done"] = msg["fn"](*msg["args"], **msg["kwargs"]), True
+        except NotImplementedError as error:
+            raise PplVaeError(
+                f"site {msg['name']!r}: no value can be drawn from {type(msg['fn']).__name__}, from which its guide "
+                "would be derived. Give it a proper prior, wide if need be, or write the guide by hand."
+            ) from error
 
 
 def is_subsample(site: Any) -> bool:
@@ -164,6 +102,22 @@ def _run_longer(model: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
     with suppress(Exception):  # the model may be for one length of data only: then sizes decide
         return _run(model, tuple(torch.cat([t, t]) if i in indices else t for i, t in enumerate(batch)))
     return {}
+
+
+def _moving(model: Any, batch: tuple[Any, ...], *runs: dict[str, Any]) -> frozenset[str]:
+    """Names of counts whose largest value, equal for all data in one run, is another in others."""
+
+    def trials(run: dict[str, Any], name: str) -> float | None:
+        bound = upper_bound(run[name]["fn"]) if name in run else None
+        return float(bound.max()) if isinstance(bound, Tensor) else None
+
+    counts = [name for name in runs[0] if trials(runs[0], name) is not None]
+    if not counts:
+        return frozenset()
+    with torch.random.fork_rng(devices=()):  # draws of priors below are as they were
+        more = [_run(model, batch) for _ in range(NUM_RUNS)]
+    found = {name: {trials(run, name) for run in (*runs, *more) if name in run} for name in counts}
+    return frozenset(name for name, values in found.items() if len(values) > 1)
 
 
 def _sizes(nodes: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -229,6 +183,7 @@ def _describe(
     depth: int,
     data_plate: str | None,
     chosen: str | Mapping[str, str],
+    moving: bool,
 ) -> Site:
     fn, frames = node["fn"], node["cond_indep_stack"]
     if any(not f.vectorized and f.name == data_plate for f in frames):
@@ -236,7 +191,7 @@ def _describe(
             f"site {name!r} lies in the sequential plate {data_plate!r}, where every datum has a site of its own. "
             f"Write the plate vectorized: `with pyro.plate({data_plate!r}, x.shape[0]):`."
         )
-    family = family_for(name, fn, chosen)
+    family = family_for(name, fn, chosen, moving)
     batch_shape = (1,) * (depth - len(fn.batch_shape)) + tuple(fn.batch_shape)
     dims = {f.name: f.dim for f in frames if f.vectorized}
     axis = depth + dims[data_plate] if data_plate in dims else None
@@ -245,7 +200,20 @@ def _describe(
         loc, scale = loc.mean(axis), scale.mean(axis)
     plates = {f.name: f.size for f in frames if f.vectorized and f.name != data_plate}
     handled = node["mask"] is not None or is_masked(fn) or _scaled(node["scale"])
-    excess = depth - len(fn.batch_shape)
+    drawn = {f.name: f.size for f in frames if f.vectorized and f.size < (f.full_size or f.size)}
     return Site(
-        name, key, family, formerly(fn), batch_shape, excess, axis, plates, loc, scale, handled, stated_support(fn)
+        name=name,
+        key=key,
+        family=family,
+        formerly=formerly(fn),
+        batch_shape=batch_shape,
+        excess=depth - len(fn.batch_shape),
+        data_axis=axis,
+        plates=plates,
+        dims={plate: dims[plate] for plate in plates},
+        subsample=drawn.get(data_plate) if data_plate is not None else None,
+        loc=loc,
+        scale=scale,
+        handled=handled,
+        support=stated_support(fn),
     )

@@ -1,54 +1,49 @@
 """A derived guide as the source of a Pyro program that is yours to change: `pv.guides.source(guide)`."""
 
-from math import prod
+import re
 from typing import Any
 
-from torch.distributions import constraints
-
-from ppl_vae.distributions.bijections import REAL
 from ppl_vae.errors import PplVaeError
 from ppl_vae.guides.derived import Derived
-from ppl_vae.guides.heads import Head
+from ppl_vae.guides.family import Own
 from ppl_vae.guides.inputs import BatchEncoder
-from ppl_vae.guides.prototype import Site
-
-NAMED = ("positive", "nonnegative", "unit_interval", "simplex", "lower_cholesky", "corr_cholesky")
-"""Supports that are the same in every run, by the names that torch gives them."""
-
-LAWS = {
-    "bernoulli": "dist.Bernoulli(logits=raw[0]).to_event({n})",
-    "one_hot": "dist.OneHotCategorical(logits=raw[0]).to_event({n} - 1)",
-    "categorical": "dist.Categorical(logits=raw[0]).to_event({n})",
-    "poisson": "PoissonLog(raw[0]).to_event({n})",
-    "von_mises": "dist.VonMises(raw[0], positive(raw[1])).to_event({n})",
-}
-
-FEATURES = {
-    "one_hot": "{z}",
-    "bernoulli": "{z}",
-    "categorical": "one_hot({z}, {k})",
-    "poisson": "{z}.log1p()",
-    "root_normal": "{z}.log1p()",
-    "von_mises": "torch.stack([{z}.cos(), {z}.sin()], -1)",
-}
+from ppl_vae.guides.recorded import Recorded
+from ppl_vae.guides.site import Prototype
+from ppl_vae.guides.statements import construction, is_fixed, quoted, statements
 
 HEAD = '''"""A guide, written from a model's latents by ppl_vae. It is yours to change.
 
 It is equal to the derived guide, and takes its weights: `guide.load_state_dict(derived.state_dict())`.
 """
 
+{imports}
+
+ONE = inverse_softplus(1.0)  # a raw scale of 0 is a scale of 1
+
+
+'''
+
+IMPORTS = """import operator
+
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import nn
-from torch.distributions import biject_to, constraints
+from torch.distributions import biject_to, constraints, transforms
 
 from ppl_vae.distributions import PoissonLog, RootNormal
+from ppl_vae.distributions.root_normal import FAR
 from ppl_vae.nn.features import one_hot
+from ppl_vae.nn.flows import Autoregressive
 from ppl_vae.nn.heads import inverse_softplus, positive
 from ppl_vae.nn.mlp import MLP, join
+"""
 
-ONE = inverse_softplus(1.0)  # a raw scale of 0 is a scale of 1
+DATA_FIRST = '''def data_first(z, axes, data=None):
+    """A value with the data before the plates, after particles: of its last `axes` axes they are the one at -`data`."""
+    z = z.reshape((1,) * max(0, axes - z.ndim) + z.shape)
+    return z.unsqueeze(-1 - axes) if data is None else z.movedim(-data, -axes)
 
 
 '''
@@ -68,42 +63,48 @@ ENCODER = """class Encoder(nn.Module):
 LOCAL = '''class Local(nn.Module):
     """The network of a local latent, with the location and scale of its prior."""
 
-    def __init__(self, features, shape, outputs, hidden, activation):
+    def __init__(self, features, shape, outputs, hidden, activation{flows}):
         super().__init__()
         self.register_buffer("loc", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.net = MLP(features, outputs, hidden, activation)
-
+{more}
 
 '''
 
 GLOBAL = '''class Global(nn.Module):
     """The parameters of a global latent, with the location and scale of its prior."""
 
-    def __init__(self, raw, shape, rest=None):
+    def __init__(self, raw, shape, rest=None{flows}):
         super().__init__()
         self.register_buffer("loc", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.raw = nn.Parameter(torch.zeros(raw))
         if rest is not None:
             self.rest = nn.Parameter(torch.zeros(rest))
-
+{more}
 
 '''
 
+FLOWS = """        if flows is not None:  # inverse autoregressive layers of opposite orders
+            self.flows = nn.ModuleList([Autoregressive(*flows, reverse=t % 2 == 1) for t in range(2)])
+"""
 
-def source(guide: Derived) -> str:
-    """Python source of a module `Guide` with the sites, laws and weights' names of a derived guide.
+
+def source(guide: Derived, *batch: Any) -> str:
+    """Python source of a module `Guide` with the sites, laws, plates and weights' names of a derived guide.
 
     Its encoder is an argument where the derived guide was made with a spec or with an encoder of your own:
-    `Guide(derived.encoder)`.
+    `Guide(derived.encoder)`. Masks, scales and bounds are the model's, which the source does not run: what the model
+    does for them with the data is recorded, and stands in the source as functions of the batch.
 
     Args:
         guide: a derived one that has seen a batch.
+        batch: arguments of the model, needed where there is a mask, a scale or a support that moves.
 
     Raises:
-        PplVaeError: it has not seen a batch, or a site has what this source cannot hold: further plates, masks and
-            scales, a support that moves, a flow.
+        PplVaeError: it has not seen a batch, or a site has what this source cannot hold: a mask, scale or bound that
+            depends on more than the data.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist
@@ -119,154 +120,91 @@ def source(guide: Derived) -> str:
     proto = guide.prototype
     if proto is None:
         raise PplVaeError("a derived guide has no sites before it has seen a batch. Call pv.prepare(vae, batch) first.")
+    needed = [site.name for site in proto.sites if site.handled or not is_fixed(site)]
+    for name in needed if not batch else ():
+        raise PplVaeError(
+            f"site {name!r} has a mask, a scale or a support that moves, which is recorded from a run of the model. "
+            "Pass a batch: source(guide, *batch)."
+        )
     for site in proto.sites:
-        _require_plain(site, guide.heads[site.key])
-    encoder = guide.encoder
+        head: Any = None if isinstance(site.family, Own) else guide.heads[site.key]
+        if getattr(head, "kept", None) is not None:
+            raise PplVaeError(f"site {site.name!r} has weights of an earlier version, which no source is written for.")
+    recorded = Recorded(guide, batch, needed)
+    owned = [site for site in proto.sites if not isinstance(site.family, Own)]
     local = any(site.is_local for site in proto.sites)
-    plain = isinstance(encoder, BatchEncoder) and encoder.x is None
-    text = HEAD
+    plain = isinstance(guide.encoder, BatchEncoder) and guide.encoder.x is None
+    forward, plates = _plates(proto)
+    values = {site.name: f"value_{i}" for i, site in enumerate(proto.sites)}
+    for i, site in enumerate(proto.sites):
+        followed = guide.condition and any(s.is_local for s in proto.sites[i + 1 :])
+        forms = recorded.forms.get(site.name, {})
+        lines = statements(guide, site, forms, plates, followed)
+        forward += ["", *recorded.call(site.name, values), *lines]
+        forward += [f"{values[site.name]} = z"] if site.name in recorded.used() else []
+    given = bool(local and not plain)
+    text = _parts(guide, proto, plain, any("data_first" in line for line in forward))
+    text += "".join(f"{function.text}\n\n" for function in recorded.functions.values())
+    text += f"class Guide(nn.Module):\n    def __init__(self{', encoder' if given else ''}):\n"
+    text += "        super().__init__()\n"
+    text += "        self.heads = nn.ModuleDict()\n"
+    for site in owned:
+        text += f"        self.heads[{site.key!r}] = {construction(guide, site)}\n"
+    text += f"        self.encoder = {'encoder' if given else 'Encoder()'}\n" if local else ""
+    text += "\n    def forward(self, *batch):\n"
+    text += "\n".join(f"        {line}" if line else "" for line in forward).lstrip("\n") + "\n"
+    text += "" if forward else "        pass\n"
+    return HEAD.format(imports=_imports(text)) + text
+
+
+def _plates(proto: Prototype) -> tuple[list[str], dict[str, str]]:
+    """Lines that make the encoding and the plates, and the variable of each plate."""
+    lines, variables = list[str](), dict[str, str]()
+    local = [site for site in proto.sites if site.is_local]
+    if local:
+        site = local[0]
+        assert proto.data_plate is not None
+        assert site.data_axis is not None
+        dim = site.data_axis - len(site.batch_shape)
+        some = f", subsample_size={site.subsample}" if site.subsample else ""
+        lines += ["h = self.encoder(*batch)"]
+        lines += [f"data = pyro.plate({proto.data_plate!r}, h.shape[0]{some}, dim={dim})"]
+        lines += ["h = h[data.indices]"] if some else []
+        variables[proto.data_plate] = "data"
+    for site in proto.sites:
+        for name, size in site.plates.items():
+            if name not in variables:
+                variables[name] = f"plate_{len(variables)}"
+                lines += [f"{variables[name]} = pyro.plate({quoted(name)}, {size}, dim={site.dims[name]})"]
+    return lines, variables
+
+
+def _parts(guide: Derived, proto: Prototype, plain: bool, data_first: bool) -> str:
+    """The functions and classes that the guide is made of."""
+    text, encoder = DATA_FIRST if data_first else "", guide.encoder
     if isinstance(encoder, BatchEncoder) and plain:
         features = encoder.net[0].in_features if len(encoder.net) else encoder.net.out_features
         hidden = tuple(guide.hidden)
         text += ENCODER.format(features=features, hidden=hidden, activation=guide.activation, used=encoder.used)
-    text += (LOCAL if local else "") + (GLOBAL if any(not s.is_local for s in proto.sites) else "")
-    given = bool(local and not plain)
-    text += f"class Guide(nn.Module):\n    def __init__(self{', encoder' if given else ''}):\n"
-    text += "        super().__init__()\n"
-    text += "        self.heads = nn.ModuleDict()\n"
-    for site in proto.sites:
-        text += f"        self.heads[{site.key!r}] = {_construction(guide, site)}\n"
-    text += f"        self.encoder = {'encoder' if given else 'Encoder()'}\n" if local else ""
-    text += "\n    def forward(self, *batch):\n"
-    text += "        h = self.encoder(*batch)\n" if local else ""
-    if local:
-        text += f"        data = pyro.plate({proto.data_plate!r}, h.shape[0], dim=-1)\n"
-    for i, site in enumerate(proto.sites):
-        text += _statements(guide, site, followed=guide.condition and any(s.is_local for s in proto.sites[i + 1 :]))
+    for part, is_local in ((LOCAL, True), (GLOBAL, False)):
+        heads: list[Any] = [guide.heads[s.key] for s in proto.sites if s.is_local == is_local and s.key in guide.heads]
+        if heads:
+            flows = any(len(head.flows) for head in heads)
+            text += part.format(flows=", flows=None" if flows else "", more=FLOWS if flows else "")
     return text
 
 
-def _require_plain(site: Site, head: Any) -> None:
-    depth = len(site.batch_shape)
-    reasons = {
-        "further plates": bool(site.plates) or depth > 1 or prod(site.others) != 1,
-        "a mask or scale": site.handled,
-        "a flow": len(head.flows) > 0,
-        "weights of an earlier version": getattr(head, "kept", None) is not None,
-        "a support that moves": not _is_fixed(site),
-    }
-    for reason, found in reasons.items():
-        if found:
-            raise PplVaeError(
-                f"site {site.name!r} has {reason}, which the source of a derived guide cannot hold. "
-                "Keep guide=derived, or write this site's guide by hand."
-            )
+def _imports(text: str) -> str:
+    """Those that the text needs."""
+    text += "positive inverse_softplus pyro dist torch nn"  # the line of ONE, and what there always is
 
+    def is_used(name: str) -> bool:
+        return re.search(rf"\b{name}\b", text) is not None
 
-def _is_fixed(site: Site) -> bool:
-    if site.support is None:
-        return False
-    if site.support.is_discrete:
-        bounded = isinstance(site.support, constraints.integer_interval)
-        return site.family.label != "root_normal" or not bounded
-    return site.family.label == "von_mises" or site.support in REAL or _constraint(site) is not None
-
-
-def _constraint(site: Site) -> str | None:
-    names = (name for name in NAMED if getattr(constraints, name) is site.support)
-    return next(names, None)
-
-
-def _construction(guide: Derived, site: Site) -> str:
-    head: Any = guide.heads[site.key]
-    shape = tuple(head.loc.shape)
-    if isinstance(head, Head):
-        net: Any = head.net
-        sizes = f"{net[0].in_features}, {shape}, {net[-1].out_features}"
-        return f"Local({sizes}, {tuple(guide.head_hidden)!r}, {guide.activation!r})"
-    rest = f", {tuple(head.rest.shape)}" if hasattr(head, "rest") else ""
-    return f"Global({tuple(head.raw.shape)}, {shape}{rest})"
-
-
-def _statements(guide: Derived, site: Site, followed: bool) -> str:
-    head: Any = guide.heads[site.key]
-    family, n, shape = head.family, len(site.family.event_shape), head.family.shape
-    count, key = family.num_params * prod(shape), repr(site.key)
-    lines = ["", f"head = self.heads[{key}]"]
-    if site.is_local:
-        lines += ["out = head.net(h)"]
-        lines += [
-            f"raw = out[..., :{count}].unflatten(-1, {(family.num_params, *shape)}).movedim(-{len(shape) + 1}, 0)"
-        ]
-        if family.num_rest:
-            lines += [f"rest = out[..., {count}:]"]
-        lines += ["loc, scale = head.loc, head.scale"]
-    else:
-        lines += [f"raw = head.raw.reshape({(family.num_params, *shape)})"]
-        lines += [f"loc, scale = (t.reshape({tuple(shape)}) for t in (head.loc, head.scale))"]
-        if family.num_rest:
-            lines += ["rest = head.rest.flatten()"]
-    more, law = _law(site, head)
-    lines += more
-    lines += ["with data:"] if site.is_local else []
-    indent = "    " if site.is_local else ""
-    lines += [f"{indent}z = pyro.sample({_quoted(site.name)}, {law})"]
-    if followed:
-        lines += _told(site, family, n)
-    return "\n".join(f"        {line}" if line else "" for line in lines) + "\n"
-
-
-def _told(site: Site, family: Any, n: int) -> list[str]:
-    """Lines that append a value to what later networks see."""
-    label = family.label
-    if label in FEATURES:
-        told = FEATURES[label].format(z="z", k=getattr(family, "n", 0))
-        axes = n + (label in ("categorical", "von_mises"))
-    else:
-        told = "z.clamp(min=torch.finfo(z.dtype).tiny).log()" if family.is_positive else "z"
-        axes = n
-    told = f"({told}).flatten(-{axes})" if axes else f"({told}).unsqueeze(-1)"
-    return [f"h = join(h, {told}.to(h.dtype))"]
-
-
-def _law(site: Site, head: Any) -> tuple[list[str], str]:
-    """Lines before the draw, and the distribution that is drawn from."""
-    label, n, shape = head.family.label, len(site.family.event_shape), head.family.shape
-    if label in LAWS:
-        return [], LAWS[label].format(n=n).replace(".to_event(0)", "")
-    if label == "root_normal":
-        lines = [
-            "m = positive(loc + scale * raw[0])",
-            "s = scale * positive(raw[1] + ONE) + 0.02",
-        ]
-        return lines, f"RootNormal(m, s, torch.full_like(m, torch.inf)).to_event({n})"
-    lines = ["m, s = loc + scale * raw[0], scale * positive(raw[1] + ONE)"]
-    law = f"dist.Normal(m, s).to_event({len(shape)})"
-    if label == "full_rank":
-        d = prod(shape)
-        flat = f".flatten(-{len(shape)})"
-        lines += [
-            f"row, column = torch.tril_indices({d}, {d}, -1, device=rest.device)",
-            f"below = rest.new_zeros(*rest.shape[:-1], {d * d})",
-            f"below = below.index_copy(-1, row * {d} + column, rest).unflatten(-1, ({d}, {d}))",
-            f"tril = scale{flat}.unsqueeze(-1) * below + s{flat}.diag_embed()",
-        ]
-        law = f"dist.MultivariateNormal(m{flat}, scale_tril=tril)"
-        if len(shape) > 1:
-            reshape = f"dist.transforms.ReshapeTransform(({d},), {tuple(shape)}, cache_size=1)"
-            law = f"dist.TransformedDistribution({law}, [{reshape}])"
-    if site.support not in REAL:
-        cache = ".with_cache()" if label == "full_rank" else ""
-        lines += [f"q = dist.TransformedDistribution({law}, [{_bijection(site)}{cache}])"]
-        law = f"q.to_event({n} - q.event_dim)"
-    return lines, law
-
-
-def _bijection(site: Site) -> str:
-    support, n = f"constraints.{_constraint(site)}", len(site.family.event_shape)
-    more = n - site.support.event_dim
-    return f"biject_to(constraints.independent({support}, {more}))" if more else f"biject_to({support})"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name + '"' if name.isidentifier() else repr(name)
+    kept = []
+    for line in IMPORTS.splitlines():
+        start, _, names = line.partition(" import ")
+        used = ", ".join(filter(is_used, names.split(", "))) if names else ""
+        if used or (not names and (not line or is_used(line.split()[-1]))):
+            kept.append(f"{start} import {used}" if used else line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept).strip())

@@ -9,6 +9,7 @@ from ppl_vae.plots.calibration import calibration
 from ppl_vae.plots.curves import learning_curves
 from ppl_vae.plots.gaps import gaps
 from ppl_vae.plots.gradients import gradient_variances
+from ppl_vae.plots.guide import derived_guide
 from ppl_vae.plots.images import image_grid, image_rows, reconstructions, traversals
 from ppl_vae.plots.latents import information, kl_per_unit, latent_map, pareto_k_histogram
 from ppl_vae.plots.of_pair import Gallery, gallery
@@ -20,6 +21,7 @@ __all__ = [
     "LINES",
     "Gallery",
     "calibration",
+    "derived_guide",
     "feature_reconstructions",
     "feature_traversals",
     "gallery",

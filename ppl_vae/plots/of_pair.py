@@ -21,6 +21,7 @@ from ppl_vae.datasets.columns import value_names
 from ppl_vae.datasets.transform import DynamicBinarization, Transform
 from ppl_vae.diagnostics.latents import Encoding, encodings
 from ppl_vae.errors import CheckError
+from ppl_vae.guides.derived import Derived
 from ppl_vae.plots import traverse
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Gallery:
 
     Attributes:
         figures: `samples` or `sample_marginals`, `reconstructions`, `latent_map`, `kl_per_unit`, `traversals`, and
-            `traversals_<site>` of further latents.
+            `traversals_<site>` of further latents; `derived_guide` of a guide that is derived from the model.
         notes: by figure, or `latents` for all of them, the reason for what is missing.
         failed: the figures that should have been there: something went wrong, which their note says.
     """
@@ -105,6 +106,9 @@ def gallery(
     pixels = Pixels(spec, shown)
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
+    if isinstance(vae.guide, Derived):
+        with result.attempt("derived_guide"):
+            result.figures["derived_guide"] = draw.derived_guide(vae.guide)
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)

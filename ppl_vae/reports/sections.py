@@ -14,6 +14,7 @@ from ppl_vae.reports.parts import Part, Section, Source
 from ppl_vae.reports.rank_charts import rank_charts
 from ppl_vae.reports.tables import text
 
+TITLES = {"derived_guide": "The derived guide", "traversals": "Traversals", "latent_map": "Codes in the plane"}
 DRAWN = ("learning_curves", "pareto_k", "kl_per_unit")
 """Figures that a page has as drawings of its own."""
 
@@ -45,6 +46,7 @@ def sections(source: Source) -> list[Section]:
     ]
     units = make(_units, "units")
     moved = make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first.")
+    guide = make(_pictures, "derived_guide", "A dot joins what is above it to what is on its right, which sees it.")
     plane = make(_pictures, "latent_map", "Labels are shown to the reader only, where the model never saw them.")
     codes = [part for name in ("latents", "probe", "disentanglement") for part in finding(name)]
     evidence = [make(_evidence, "k-hat"), *finding("ais"), *finding("gaps"), make(_hardest, "hardest")]
@@ -52,7 +54,7 @@ def sections(source: Source) -> list[Section]:
         Section("training", "Training", [make(_training, "curves")]),
         Section("evidence", "Evidence", evidence),
         Section("intervals", "Intervals", [*ranked, make(_posterior, "posterior")]),
-        Section("latents", "Latent space", [units, moved, plane, *codes]),
+        Section("latents", "Latent space", [guide, units, moved, plane, *codes]),
         Section("samples", "Samples", [make(_samples, "drawn"), *checked, *finding("samples")]),
         Section("reconstructions", "Reconstructions", [make(_reconstructions, "rebuilt")]),
     ]
@@ -192,7 +194,7 @@ def _units(s: Source, anchor: str) -> Part:
 
 
 def _pictures(s: Source, anchor: str, caption: str) -> Part:
-    title = {"traversals": "Traversals", "latent_map": "Codes in the plane"}[anchor]
+    title = TITLES[anchor]
     names = [n for n in s.figures if n == anchor or n.startswith((f"{anchor}.", f"{anchor}_"))]
     if not names and not s.notes.get(anchor):
         return Part(anchor)

@@ -451,3 +451,60 @@ def test_supports_that_move_with_data_or_latents(name):
         assert theirs.nodes["u"]["fn"].support.check(drawn.nodes["u"]["value"]).all()
         assert drawn.nodes["u"]["value"].shape[0] == size
     assert torch.isfinite(pv.objectives.ELBO(2)(pv.VAE(model, guide), torch.rand(6)).value)
+
+
+def test_a_point_of_the_model_is_drawn_as_it_is():
+    """The ELBO of a model with a point in it is that of the model without."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            y = pyro.sample("y", dist.Delta(2 * z, log_density=0.5))
+            pyro.sample("x", dist.Normal(y, 1.0), obs=x)
+
+    def plain(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    x, values = torch.randn(B), []
+    for program in (model, plain):
+        torch.manual_seed(0)
+        vae = pv.VAE(program, Derived(program, hidden=[4]))
+        pv.prepare(vae, (x,))
+        with torch.no_grad():
+            values.append([float(pv.objectives.ELBO(500)(vae, (x,), total=B).value) for _ in range(4)])
+    means = torch.tensor(values).mean(-1)
+    # 0.5 nats of the point's own density; 2,000 draws, 5 standard errors of the difference of two means
+    error = 5 * float(torch.tensor(values).std(-1).norm()) / 2
+    assert abs(float(means[0] - means[1]) - 0.5) < max(error, 0.05)
+
+
+def test_a_prior_without_draws_is_refused():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("flat", dist.ImproperUniform(dist.constraints.real, (), ()))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    with pytest.raises(PplVaeError, match=r"'flat'.*ImproperUniform.*proper prior"):
+        Derived(model)(torch.randn(B))
+
+
+def test_numbers_of_trials_that_depend_on_a_latent_are_counts():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            n = pyro.sample("n", dist.Poisson(1.0)) if x.ndim == 1 else x[:, 0]
+            k = pyro.sample("k", dist.Binomial(n + 1, torch.tensor(0.5)))
+            pyro.sample("x", dist.Normal(k, 1.0), obs=x if x.ndim == 1 else x[:, 1])
+
+    for seed in range(5):  # in some of these all numbers of trials are equal in one run
+        torch.manual_seed(seed)
+        guide = Derived(model, hidden=[4])
+        guide(torch.randn(2))
+        assert guide.heads["k"].family.label == "root_normal"
+    # By data, which are alike at first:
+    guide = Derived(model, hidden=[4])
+    guide(torch.ones(3, 2))
+    assert guide.heads["k"].family.label == "categorical"
+    with pytest.raises(PplVaeError, match="'k' counts up to 3 now, and counted up to 2"):
+        guide(torch.tensor([[2.0, 1.0]]))
