@@ -106,7 +106,7 @@ def made(tmp_path_factory):
         *(pv.encode(vae, data.test)["z"], pv.impute(vae, holes, num_particles=20), calibrate(vae, 40, 10)),
         *(pv.fit_prior(pair, data, "normal"), predictive_checks(vae, data.test, draws=5), encodings(vae, data.test)[0]),
         *(pv.objectives.ELBO()(vae, batch), pv.prepare(vae, batch), sweep(folder), evidence(terms), comparison()),
-        *(table().spec, table().spec.columns[0]),
+        *(table().spec, table().spec.columns[0], pv.plots.gallery(pair, data.test, data.spec)),
         Finding(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),
     ]
     return {type(result).__name__: result for result in found}

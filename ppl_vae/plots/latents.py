@@ -255,8 +255,7 @@ def pareto_k_histogram(values: ArrayLike, threshold: float = 0.7) -> Figure:
         threshold: beyond it, importance weights have so heavy a tail that the evidence is not to be trusted.
 
     References:
-        Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto Smoothed Importance Sampling,
-            https://arxiv.org/abs/1507.02646
+        Vehtari et al. (2024), Pareto Smoothed Importance Sampling, https://arxiv.org/abs/1507.02646
 
     >>> pareto_k_histogram([0.1, 0.3, 0.9, 1.2]).axes[0].texts[0].get_text()
     '50.0% beyond 0.7'

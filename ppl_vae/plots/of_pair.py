@@ -20,6 +20,7 @@ from ppl_vae.core.tiles import inference
 from ppl_vae.datasets.columns import value_names
 from ppl_vae.datasets.transform import DynamicBinarization, Transform
 from ppl_vae.diagnostics.latents import Encoding, encodings
+from ppl_vae.display import Displayed, View, few
 from ppl_vae.errors import CheckError
 from ppl_vae.guides.derived import Derived
 from ppl_vae.plots import traverse
@@ -33,8 +34,8 @@ MOVED = 4
 """Latents that are traversed at most."""
 
 
-@dataclass
-class Gallery:
+@dataclass(repr=False)
+class Gallery(Displayed):
     """Figures by name, and why others are missing.
 
     Attributes:
@@ -47,6 +48,11 @@ class Gallery:
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+
+    def _view(self) -> View:
+        """The names of figures, and why others are missing."""
+        missing = [f"no {name}: {note}" for name, note in self.notes.items()]
+        return View(f"Gallery({len(self.figures)} figures: {few(list(self.figures))})", notes=missing)
 
     @contextlib.contextmanager
     def attempt(self, name: str) -> Iterator[None]:

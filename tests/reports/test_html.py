@@ -120,7 +120,7 @@ def test_escapes_everything():
         rows=[{"epoch": e, "train/elbo": -1.0 * e, f"validation/kl/{evil}": 1.0} for e in (1, 2)],
         diagnostics={evil: {evil: evil}, "calibration": {"verdict": evil, "p_value": 0.5}},
         hardest=[Hard(0, words=evil)],
-        figures={evil: draw.samples_grid(np.zeros((1, 1, 2, 2)))},
+        figures={evil: draw.image_grid(np.zeros((1, 1, 2, 2)))},
     )
     assert "<img src=http" not in html
     assert "onerror=alert(1)>" not in html
@@ -176,7 +176,7 @@ def test_every_picture_and_drawing_says_what_it_shows():
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', html) + re.findall(r'aria-label="([^"]*)" data-read', html)
     assert len(alts) >= 4
     assert all(len(alt) > 15 for alt in alts)
-    assert "Data above their reconstructions. −log p(x | z) is 20.000 nats per datum." in alts
+    assert "Data and their reconstructions. −log p(x | z) is 20.000 nats per datum." in alts
     assert any("half lie below 0.25" in alt for alt in alts)
 
 
@@ -229,7 +229,7 @@ def test_numbers_without_bounds():
 
 def test_below_a_megabyte_whatever_it_is_made_of():
     rng = np.random.default_rng(0)
-    pictures = {name: draw.samples_grid(rng.random((60, 3, 32, 32))) for name in ("samples", "one")}
+    pictures = {name: draw.image_grid(rng.random((60, 3, 32, 32))) for name in ("samples", "one")}
     rows = [{"epoch": e, **{f"validation/kl/z_{i}": rng.random() for i in range(12)}} for e in range(1, 2_001)]
     table = pd.DataFrame({"nll": rng.random(20_000), "pareto_k": rng.random(20_000)})
     config = {f"key_{i}": "x" * 100 for i in range(3_000)}
