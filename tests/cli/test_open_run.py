@@ -50,15 +50,15 @@ def test_a_part_of_a_report_that_fails_leaves_the_others(cli, run_copy, monkeypa
 
     monkeypatch.setattr("ppl_vae.plots.traversals", broken)
     monkeypatch.setattr("ppl_vae.plots.feature_traversals", broken)
-    monkeypatch.setattr("ppl_vae.reports.html.learning_curves", broken)
+    monkeypatch.setattr("ppl_vae.reports.charts.learning", broken)
     (run_copy / "evaluation" / "test" / "summary.json").write_text("{torn")
     called = cli("report", "run=run")
     assert called.code == 0
     assert "ppl-vae report: no traversals: RuntimeError: no picture" in called.err
     assert "ppl-vae report: no evaluation: " in called.err
     page = (run_copy / "report.html").read_text()
-    assert "traversals: RuntimeError: no picture" in page
-    assert "learning curves: RuntimeError: no picture" in page
+    for place in ("curves", "traversals"):
+        assert "RuntimeError: no picture" in page.split(f'id="{place}"')[1].split("</div>")[0]
     assert "Data beside their reconstructions" in page or "reconstructions" in page
 
 

@@ -78,3 +78,17 @@ def test_categories_are_told_by_their_names(tmp_path):
     assert told
     assert all(part.split()[1].strip(",") in ("red", "green", "blue") for part in told)
     assert all(part.split()[1].strip(",") != part.split()[-1] for part in told)  # the same is not off
+
+
+def test_colours_are_those_of_the_data():
+    torch.manual_seed(0)
+    x = torch.rand(30, 3, 4, 5)
+    data = pv.datasets.from_arrays(x.numpy(), seed=0)
+    model = pv.models.VAE(data.spec, latent_dim=2, hidden=[4])
+    split = data.train[:2]
+    found = hardest(
+        pv.VAE(model, pv.guides.Amortized(data.spec, model)), split, pd.DataFrame({"nll": [1.0, 2.0]}), data.spec
+    )
+    shown = np.asarray(Image.open(BytesIO(found[0].data)).convert("RGB")) / 255
+    assert np.abs(shown - split.batch()[0][1].permute(1, 2, 0).numpy()).max() < 0.01
+    assert Image.open(BytesIO(found[0].rebuilt)).size == (5, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ppl_vae.cli.fitted import Column, Fitted, number
 from ppl_vae.cli.hydra import Context
 from ppl_vae.cli.output import Result
 from ppl_vae.cli.progress import attempt
-from ppl_vae.errors import UsageError
+from ppl_vae.errors import RunError, UsageError
 from ppl_vae.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -70,11 +71,13 @@ def run(cfg: DictConfig, context: Context) -> Result:
 
 
 def _record(sweep: Sweep) -> dict[str, Any]:
-    """The record of a sweep: of its plan, and of the first run that has one, its commit and machine."""
+    """The record of a sweep: its plan's, with the commit and the machine of the first run whose record can be read."""
     plan = sweep.plan
     told: dict[str, Any] = {"command": list(plan.command), "verb": plan.verb, "started": plan.started}
-    first = next((run.record for run in sweep.runs), {})
-    return {**{k: first[k] for k in ("git", "machine", "versions") if k in first}, **told}
+    for run in sweep.runs:
+        with contextlib.suppress(RunError):  # damaged, which the comparison says
+            return {k: v for k, v in run.record.items() if k in ("git", "machine", "versions")} | told
+    return told
 
 
 def _names(group: Any) -> list[str] | None:

@@ -1,5 +1,6 @@
 """`compare` as a user meets it: a sweep, one with failures, a folder of before there were plans, a single run."""
 
+import html
 import json
 import re
 import shutil
@@ -162,3 +163,18 @@ def test_what_cannot_be_meant_is_a_usage_error(cli, betas, word, told):
     assert called.code == 2, called.err
     assert told in called.err
     assert sorted(p.name for p in betas.iterdir()) == before
+
+
+def test_the_page_tells_the_command_and_the_machine_though_a_record_is_torn(cli, tmp_path):
+    cli("train", *SMALL, "-m", "seed=0,1", "hydra.sweep.dir=sweep")
+    machine = json.loads((tmp_path / "sweep" / "1" / "run.json").read_text())["machine"]
+    typed = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["command"][-1]
+    (tmp_path / "sweep" / "0" / "run.json").write_text("{torn")
+    assert cli("compare", "sweep=sweep").code == 0
+    page = (tmp_path / "sweep" / "comparison.html").read_text(encoding="utf-8")
+    assert f"{machine['cores']} cores" in page
+    assert html.escape(typed) in page
+    (tmp_path / "sweep" / "sweep.json").unlink()  # of an older version
+    (tmp_path / "sweep" / "comparison.html").unlink()
+    assert cli("compare", "sweep=sweep").code == 0
+    assert "not recorded" in (tmp_path / "sweep" / "comparison.html").read_text(encoding="utf-8")
