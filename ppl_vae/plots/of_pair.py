@@ -173,6 +173,7 @@ def _traverse(
     seed: int,
 ) -> None:
     """Move each latent, that of the most units first: that is `traversals`; further ones bear their names."""
+    data = pixels(_shown(t, t.batch[0]))
     levels = (0.5 * (1 + torch.erf(torch.linspace(-2.5, 2.5, steps, dtype=torch.float64) / 2**0.5))).tolist()
     encoded = {code.name: code for code in sorted(codes, key=lambda code: -code.mean.shape[1])}
     discrete = [n for n, s in t.latents.items() if n not in encoded and s.is_local and not s.is_auxiliary]
@@ -183,15 +184,17 @@ def _traverse(
             if moved is None and site in encoded:
                 moved = traverse.continuous(vae, t, encoded[site], units, levels, seed)
             if moved is not None:
-                result.figures[name] = _moved(moved, pixels, names, levels)
+                result.figures[name] = _moved(moved, pixels, names, levels, data)
 
 
-def _moved(moved: traverse.Traversal, pixels: "Pixels", names: Sequence[str] | None, levels: Sequence[float]) -> Figure:
+def _moved(
+    moved: traverse.Traversal, pixels: "Pixels", names: Sequence[str] | None, levels: Sequence[float], data: Array
+) -> Figure:
     rows, steps = moved.mean.shape[:2]
     shown = pixels(moved.mean.flatten(0, 1))
     shown = shown.reshape(rows, steps, *shown.shape[1:] if pixels.is_image else (-1,))
     if not pixels.is_image:
-        return draw.feature_traversals(shown, moved.values, moved.rows, names)
+        return draw.feature_traversals(shown, moved.values, moved.rows, names, data)
     told = moved.values if isinstance(moved.values, list) else [f"{100 * level:.2g}%" for level in levels]
     kind = "datum" if moved.rows[0].startswith("datum") else "unit"
     return draw.traversals(shown, told, moved.rows, moved.held and f"the rest: {moved.held}", moved.steps, kind)

@@ -25,7 +25,7 @@ def _flat(values: ArrayLike) -> NDArray[np.float64]:
 def _panels(count: int, height: float = 1.9) -> tuple[Figure, list]:  # type: ignore[type-arg]
     columns = min(4, count)
     rows = -(-count // columns)
-    figure = new_figure(2.2 * columns + 0.4, height * rows + 0.5)
+    figure = new_figure(max(2.2 * columns + 0.4, 4.4), height * rows + 0.5)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[count:]:
         spare.set_visible(False)
@@ -35,7 +35,7 @@ def _panels(count: int, height: float = 1.9) -> tuple[Figure, list]:  # type: ig
 def _legend(figure: Figure, axes: Axes) -> None:
     """The curves of one panel, which are those of all, told outside of them."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4)
+    figure.legend(handles, labels, loc="outside upper left", ncols=int(figure.get_figwidth() / 2.2))
 
 
 def _called(axis: Any, words: Sequence[Sequence[str]] | None, feature: int) -> None:
@@ -129,7 +129,7 @@ def feature_reconstructions(
         axes.set_title(names[i], fontsize=8.5)
         _called(axes.xaxis, words, i)
         _called(axes.yaxis, words, i)
-    figure.supxlabel("data x (dashed: as they are)", color=MUTED, fontsize=9)
+    figure.supxlabel("data x; dashed: reconstructed exactly", color=MUTED, fontsize=9)
     figure.supylabel("mean of p(x | z), z ~ q(z | x)", color=MUTED, fontsize=9)
     return figure
 
@@ -140,6 +140,7 @@ def feature_traversals(
     values: ArrayLike | Sequence[str],
     names: Sequence[str],
     feature_names: Sequence[str] | None = None,
+    data: ArrayLike | None = None,
 ) -> Figure:
     """Draw how the mean of x moves with one latent unit after the other.
 
@@ -149,13 +150,20 @@ def feature_traversals(
             categories, `(steps,)`.
         names: a name per unit.
         feature_names: names of the features; the six that move most are told apart, the others are grey.
+        data: `(n, features)`, by whose means and standard deviations features are drawn, since their units differ; NaN
+            is left out.
 
     >>> figure = feature_traversals(np.zeros((1, 2, 3)), ["left", "right"], ["y"])
     >>> [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     ['left', 'right']
     """
-    means = np.asarray(means, dtype=np.float64)
+    means = np.array(means, dtype=np.float64)  # a copy
     means = means.reshape(*means.shape[:2], -1)
+    if data is not None:
+        known = _flat(data)
+        some = ~np.isnan(known).all(0)  # a feature of which nothing is known stays as it is
+        scale = np.nanstd(known[:, some], 0)
+        means[..., some] = (means[..., some] - np.nanmean(known[:, some], 0)) / np.where(scale > 0, scale, 1)
     told = np.asarray(values)
     categories = told.tolist() if told.dtype.kind in "US" else None
     told = np.arange(means.shape[1]) if categories else told.astype(np.float64)
@@ -176,6 +184,6 @@ def feature_traversals(
     if len(shown) > len(LINES):
         panels[0].plot([], [], color="#d5dbe1", label="other features", **style)
     figure.supxlabel("category" if categories else "value of the unit", color=MUTED, fontsize=9)
-    figure.supylabel("mean of x", color=MUTED, fontsize=9)
+    figure.supylabel("mean of x" if data is None else "mean of x, standardized", color=MUTED, fontsize=9)
     _legend(figure, panels[0])
     return figure

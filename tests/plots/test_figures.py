@@ -219,3 +219,13 @@ def test_a_theme_is_left_as_it_was_found():
 def test_what_cannot_be_drawn_is_refused(call, says):
     with pytest.raises(ArgumentError, match=says):
         call()
+
+
+def test_features_of_other_units_are_drawn_by_their_own_spread():
+    """A metre and a gram: neither line is flat; a constant and an unknown feature stay what they are."""
+    data = np.stack([[1.0, 3.0], [0.0, 2000.0], [5.0, 5.0], [np.nan, np.nan]], 1)
+    means = np.stack([[1.0, 3.0], [0.0, 2000.0], [5.0, 5.0], [0.0, 1.0]], 1)[None]
+    figure = draw.feature_traversals(means, [0.0, 1.0], ["z"], ["m", "g", "c", "u"], data)
+    told = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert told == {"m": [-1.0, 1.0], "g": [-1.0, 1.0], "c": [0.0, 0.0], "u": [0.0, 1.0]}
+    assert "standardized" in figure._supylabel.get_text()
