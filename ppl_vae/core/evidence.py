@@ -290,6 +290,8 @@ def no_evidence(t: "Terms") -> str | None:
             continue  # a function of codes, in model and guide
         known = t.model.get(name) or t.contracted.get(name)
         prior = known.fn if known is not None else None
+        if isinstance(elements(site.fn), dist.Delta) and isinstance(elements(prior), dist.Delta):
+            continue  # a value that follows from others, in model and guide
         for fn in (elements(site.fn), elements(prior)):
             if site.is_local and isinstance(fn, dist.Delta | dist.ImproperUniform):
                 return (

@@ -6,6 +6,7 @@ standard normals, and what is observed is jointly normal.
 """
 
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from math import log, pi, prod
 
@@ -273,3 +274,32 @@ def log_evidence(program: Program) -> float:
     law = torch.distributions.MultivariateNormal(torch.zeros_like(residual), linear @ linear.mT)
     found = float(law.log_prob(residual)) + extra
     return found * (program.weight if program.scaled == "rows" else 1.0)
+
+
+def simpler(program: Program) -> Iterator[Program]:
+    """Programs with one thing less."""
+    for gone in program.sites:
+        left = [
+            replace(s, parents=tuple(p for p in s.parents if p[0] != gone.name)) for s in program.sites if s is not gone
+        ]
+        kept = (gone.column is None or sum(s.column is not None for s in left)) and any(s.column is None for s in left)
+        if kept and gone.name not in (program.masked, program.scaled):
+            yield replace(program, sites=tuple(left))
+    if program.masked:
+        yield replace(program, mask=None, masked="")
+    if program.scaled:
+        yield replace(program, weight=1.0, scaled="")
+    for i, site in enumerate(program.sites):
+        for j in range(len(site.parents)):
+            fewer = replace(site, parents=site.parents[:j] + site.parents[j + 1 :])
+            yield replace(program, sites=(*program.sites[:i], fewer, *program.sites[i + 1 :]))
+        if site.tril:
+            yield replace(program, sites=(*program.sites[:i], replace(site, tril=False), *program.sites[i + 1 :]))
+
+
+def shrunk(program: Program, fails: Callable[[Program], bool]) -> Program:
+    """The smallest program found by greedy removal that still fails."""
+    for candidate in simpler(program):
+        if fails(candidate):
+            return shrunk(candidate, fails)
+    return program
