@@ -190,7 +190,7 @@ class Spec(Displayed):
         return View(f"Spec(x {self.shape} {self.support})", rows=rows)
 
     def differences(self, other: Spec) -> dict[str, tuple[Any, Any]]:
-        """Give what is compared and not equal: the value here, and the one of another spec, as `to_dict` has them."""
+        """The fields that are not equal: the value here, and the one of another spec, as `to_dict` has them."""
         here, there = self.to_dict(), other.to_dict()
         compared = [item.name for item in fields(self) if item.compare]
         return {k: (here.get(k), there.get(k)) for k in compared if getattr(self, k) != getattr(other, k)}

@@ -192,7 +192,7 @@ class Cell(Quiet):
 
 
 def notebook() -> Callable[[View], Callable[[View], object]] | None:
-    """Give what shows a view below the cell that runs, and replaces it; None where this is no notebook."""
+    """A function that shows a view below the cell that runs; None where this is no notebook."""
     interactive: Any = sys.modules.get("IPython")  # never imported here: where it runs, it is there
     shell = interactive.get_ipython() if interactive is not None else None
     if shell is None or not hasattr(shell, "kernel"):
@@ -207,7 +207,7 @@ def notebook() -> Callable[[View], Callable[[View], object]] | None:
 
 
 def glance(step: tuple[int, int], epoch: tuple[int, int], bound: float, rate: float, last: Row) -> list[str]:
-    """Say how far training is, a few words each, those that matter most first.
+    """The state of training, a few words each, those that matter most first.
 
     Args:
         step: the number of steps done, and of all.
