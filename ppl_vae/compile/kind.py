@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.poutine.trace_struct import Trace
 from torch import Tensor, nn
 
 from ppl_vae.core.plain import PLAIN
@@ -136,6 +137,8 @@ class _Look:
             return self._layout(value), self._values(value)
         if isinstance(value, nn.Module):
             return self._module(value)
+        if isinstance(value, Trace):  # of an autoguide's first look at its model, of which it takes shapes
+            return tuple((name, node["type"], self._shape(node.get("value"))) for name, node in value.nodes.items())
         if isinstance(value, Mapping):
             return tuple((self(k), self(v)) for k, v in value.items())
         if isinstance(value, (tuple, list)):
@@ -176,6 +179,9 @@ class _Look:
     def _layout(self, tensor: Tensor) -> Any:
         place = self._seen.setdefault(id(tensor), (len(self._seen), tensor))[0]  # one tensor may have several names
         return place, tuple(tensor.shape), tensor.dtype, str(tensor.device), tensor.requires_grad
+
+    def _shape(self, value: Any) -> Any:
+        return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
     def _values(self, tensor: Tensor) -> Any:
         """Of a tensor that no graph is given."""
