@@ -6,9 +6,11 @@ import functools
 import random
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoLowRankMultivariateNormal, AutoNormal
 from torch import nn
 
 import ppl_vae as pv
@@ -186,3 +188,22 @@ def test_seeds_of_a_ready_made_pair_are_of_one_kind_before_and_after_training(na
     pv.fit(pairs[1], data.train[:64], epochs=1, progress=False)
     pairs[0].train(pairs[1].training)
     assert kind(pairs[0]) == kind(pairs[1])
+
+
+@pytest.mark.parametrize("autoguide", [AutoNormal, AutoDiagonalNormal, AutoLowRankMultivariateNormal])
+def test_autoguides_of_two_seeds_are_of_one_kind(autoguide):
+    """What an autoguide drew in its first look at its model tells shapes alone."""
+
+    def model(x):
+        scale = pyro.sample("scale", dist.Gamma(2.0, 2.0).expand([3]).to_event(1))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("x", dist.Normal(0.0, scale).to_event(1), obs=x)
+
+    def made(seed):
+        torch.manual_seed(seed)
+        vae = pv.VAE(model, autoguide(model))
+        pv.prepare(vae, torch.randn(8, 3))
+        return vae
+
+    assert kind(made(0)) == kind(made(1))
+    assert not kind(made(0)).is_ours
