@@ -50,7 +50,7 @@ class Together:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes, self.stacked, self.refused = list(lanes), len(lanes), list[Lane]()
-        first, self._kind = lanes[0].training, kind(*lanes[0].parts)
+        first, self._held = lanes[0].training, {lane.number: _held(lane) for lane in lanes if lane.training.callbacks}
         states = [State.of(Bound(*lane.parts, len(first.train))) for lane in lanes]
         self.stack = Stack(states)
         self._parameters = [list(state.trained.values()) for state in states]
@@ -232,7 +232,7 @@ class Together:
                 lane.described = lane.described or lane.stepper.description
                 lane.stepper.description = f"batched: one program for {self.stacked} runs"
                 end_epoch(lane.training, lambda: share, validations.get(lane.number), saves=saves)
-            if lane.training.callbacks and kind(*lane.parts) != self._kind:
+            if lane.training.callbacks and _held(lane) != self._held[lane.number]:
                 lane.alone = "a callback has changed more than values of its tensors"
         for lane in self.live:
             if is_done(lane.training):
@@ -264,6 +264,12 @@ def _left_by_program(lane: Lane, batch: Batch) -> dict[str, Tensor]:
     if not all(torch.equal(left.pop(name), states[name]) for name in others):
         raise CaptureError("the program draws random numbers that are not torch's")
     return left
+
+
+def _held(lane: Lane) -> Any:
+    """All that the stack takes for granted of a run: the kind of its parts, and which tensors are theirs."""
+    modules = [part for part in lane.parts if isinstance(part, nn.Module)]
+    return kind(*lane.parts), [id(t) for module in modules for t in (*module.parameters(), *module.buffers())]
 
 
 def _shape(batch: Batch) -> Any:

@@ -462,7 +462,14 @@ def moved(guide):
         parameter.data = parameter.data * 0.9
 
 
-@pytest.mark.parametrize(("change", "alone"), [(cooled, True), (stretched, True), (moved, False)])
+def exchanged(guide):
+    """Another network of the same shapes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        guide.encoder = nn.Linear(6, 4)
+
+
+@pytest.mark.parametrize(("change", "alone"), [(cooled, True), (stretched, True), (exchanged, True), (moved, False)])
 def test_what_callbacks_change_counts_from_then_on(change, alone):
     def make(seed):
         with torch.random.fork_rng():
