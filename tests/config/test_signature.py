@@ -40,7 +40,8 @@ def plain(value):
 @pytest.mark.parametrize("target", IMPORTED)
 def test_a_source_says_what_its_import_says(target):
     read, found = signature.parameters(target), parameters(locate(target, "x", trusted=True))
-    assert list(read) == list(found)
+    found = {name: parameter for name, parameter in found.items() if parameter.kind is not parameter.VAR_POSITIONAL}
+    assert list(read) == list(found)  # no key of a config gives arguments without a name
     of_config = (int, float, str, type(None), list)
     for name, parameter in found.items():
         default = plain(parameter.default)

@@ -34,6 +34,6 @@ def faults(site: Path) -> list[str]:
 if __name__ == "__main__":
     if PATH is None:
         sys.exit(MISSING)
-    lines = faults(Path(sys.argv[1]))
+    lines = faults(Path(sys.argv[1]).resolve())
     print("\n".join(lines) or "every page fits")
     sys.exit(bool(lines))
