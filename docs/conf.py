@@ -20,6 +20,7 @@ extensions = [
     "trick",
     "live",
     "thumbnails",
+    "hover",
     "notebooks",
     "mathml",
 ]
