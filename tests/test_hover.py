@@ -38,9 +38,8 @@ def marked(*parts, page="page"):
 
 
 def test_a_word_is_told_the_first_time_and_the_text_stays():
-    document, links = marked(
-        nodes.Text("A Guide, a guide; misguided guides, the ELBO, no elbo, a guide-line, some code.")
-    )
+    text = "A Guide, a guide; misguided guides, the ELBO, no elbo, a guide-line, some code."
+    document, links = marked(nodes.Text(text))
     assert links == [("Guide", "The program q(z | x)"), ("ELBO", "Evidence lower bound.")]
     assert document.astext() == text
     assert document.next_node(nodes.reference)["refuri"] == "glossary.html#term-0"
