@@ -33,12 +33,12 @@ def test_every_score_of_a_run(cli, run_copy):
 
 
 def test_the_users_own_features_and_statistics(cli, run_copy, tmp_path):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "features_of_mine.py").write_text(
         "import torch\ndef squares(x):\n    return torch.cat([x, x**2], 1)\ndef first(x):\n    return x[:, 0]\n"
     )
-    words = ["scores=[samples,checks]", "features=mine.squares", "statistics={first:mine.first}", "num_particles=5"]
-    (record,) = cli("evaluate", "run=run", *words, "format=json").json
-    assert record["samples"]["features"] == "mine.squares"
+    own = ["features=features_of_mine.squares", "statistics={first:features_of_mine.first}"]
+    (record,) = cli("evaluate", "run=run", "scores=[samples,checks]", *own, "num_particles=5", "format=json").json
+    assert record["samples"]["features"] == "features_of_mine.squares"
     assert record["checks"].keys() == {"first_posterior_p", "first_pit_p"}
     assert cli("evaluate", "run=run", "scores=[samples]", "features=encoder", "num_particles=5").code == 0
 
