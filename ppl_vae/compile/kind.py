@@ -7,6 +7,7 @@ can look into is like nothing but itself.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -14,7 +15,7 @@ import hashlib
 import sys
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,36 @@ PACKAGES = frozenset({"ppl_vae", "zuko", *LIBRARIES, *sys.stdlib_module_names} -
 LARGEST = 2**26
 """Bytes of a tensor whose values are looked at."""
 
-_WORDS = (
-    torch.dtype,
-    torch.device,
-    torch.layout,
-    torch.memory_format,
-    torch.Size,
-    Path,
-    range,
-    slice,
-    np.dtype,
-    np.generic,
-)
+_WORDS = (torch.dtype, torch.device, torch.layout, torch.memory_format, Path, range, slice, np.dtype, np.generic)
+_PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    collections.defaultdict: lambda v: (v.default_factory, *(part for item in v.items() for part in item)),
+    collections.OrderedDict: lambda v: (part for item in v.items() for part in item),
+    dict: lambda v: (part for item in v.items() for part in item),
+    types.MappingProxyType: lambda v: (part for item in v.items() for part in item),
+    tuple: iter,
+    list: iter,
+    torch.Size: iter,
+    functools.partial: lambda v: (v.func, v.args, v.keywords),
+    types.MethodType: lambda v: (v.__func__, v.__self__),
+    types.BuiltinFunctionType: lambda v: (
+        v.__qualname__,
+        *(() if v.__self__ is None or isinstance(v.__self__, types.ModuleType) else (v.__self__,)),
+    ),
+    property: lambda v: (v.fget, v.fset, v.fdel),
+    staticmethod: lambda v: (v.__func__,),
+    classmethod: lambda v: (v.__func__,),
+}
+"""The parts that make a value, by its class; a subclass that Python code made has attributes beside them."""
 _WEAK = (weakref.ProxyType, weakref.CallableProxyType, weakref.ReferenceType)
 _TENSORS = ("_parameters", "_buffers")
 _STORING = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 _BOOKKEEPING = frozenset({*_TENSORS, *_STORING, "_modules", "_non_persistent_buffers_set", "_is_full_backward_hook"})
+_OF_CLASSES = frozenset(vars(type("_", (), {}))) | {
+    "__annotations__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__slotnames__",
+}
 _PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class that Python code made
 
 
@@ -113,82 +128,91 @@ class _Look:
     def __init__(self) -> None:
         self.is_ours = True
         self._seen: dict[int, tuple[int, Any]] = {}
+        self._given: set[int] = set()
 
     def register(self, part: Any) -> None:
         """Number the tensors that a graph is given, whose values are not told wherever they are met."""
         if isinstance(part, nn.Module):
             for tensor in (*part.parameters(), *part.buffers()):
-                self._seen.setdefault(id(tensor), (len(self._seen), tensor))
+                self._number(tensor)
+                self._given.add(id(tensor))
 
     def __call__(self, value: Any) -> Any:
-        if isinstance(value, PLAIN):
+        if type(value) in PLAIN:
             return type(value).__name__, repr(value)  # 1, 1.0 and True are equal, and differ
-        if isinstance(value, type):
-            return self._class(value)
         if type(value) in _WEAK:
-            return "weak"  # a part refers to the whole
+            return "weak", self(_meant(value))
+        if isinstance(value, Tensor):
+            return self._tensor(value)
         if id(value) in self._seen:
             return "again", self._seen[id(value)][0]
-        self._seen[id(value)] = len(self._seen), value
-        return self._class(type(value)), self._inside(value)
+        self._number(value)
+        if isinstance(value, type):
+            return self._class(value)
+        return self(type(value)), self._inside(value)
+
+    def _number(self, value: Any) -> int:
+        return self._seen.setdefault(id(value), (len(self._seen), value))[0]
 
     def _inside(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return self._layout(value), self._values(value)
+        """All that makes a value what it is; of the kinds listed here, or of classes that Python code made."""
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Trace):  # of an autoguide's first look at its model, of which it takes shapes
-            return tuple((name, node["type"], self._shape(node.get("value"))) for name, node in value.nodes.items())
-        if isinstance(value, Mapping):
-            return tuple((self(k), self(v)) for k, v in value.items())
-        if isinstance(value, (tuple, list)):
-            return tuple(map(self, value))
-        if isinstance(value, (set, frozenset)):
-            return tuple(sorted(repr(self(v)) for v in value))
-        if isinstance(value, functools.partial):
-            return self(value.func), tuple(map(self, value.args)), self(value.keywords)
+            return tuple((name, *self._node(node)) for name, node in value.nodes.items())
+        if isinstance(value, enum.Enum):
+            return value.name, self(value.value)
+        if isinstance(value, np.ndarray) and type(value) is np.ndarray and not value.dtype.hasobject:
+            return value.shape, value.dtype.str, hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
+        for kind, parts in _PARTS.items():
+            if isinstance(value, kind) and (type(value) in _PARTS or type(value).__flags__ & _PYTHON):
+                return tuple(map(self, parts(value))), self._attributes(value)
+        if isinstance(value, (set, frozenset)) and all(type(part) in PLAIN for part in value):
+            return tuple(sorted(repr(self(part)) for part in value)), self._attributes(value)
         if isinstance(value, types.FunctionType):
             return self._function(value)
-        if isinstance(value, types.MethodType):
-            return self(value.__func__), self(value.__self__)
-        if isinstance(value, types.BuiltinFunctionType):
-            owner = value.__self__
-            return value.__qualname__, None if owner is None or isinstance(owner, types.ModuleType) else self(owner)
-        if isinstance(value, np.ndarray):
-            return value.shape, value.dtype.str, hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
-        if isinstance(value, enum.Enum):
-            return value.name
         if isinstance(value, _WORDS):
             return repr(value)
         if _is_python(type(value)) and type(value) is not object:
-            slots = [n for c in type(value).__mro__ for n in vars(c).get("__slots__", ()) if hasattr(value, n)]
-            return self({**{n: getattr(value, n) for n in slots}, **getattr(value, "__dict__", {})})
+            return self._attributes(value)
         return self.unlike(value)
+
+    def _attributes(self, value: Any) -> Any:
+        slots = [n for c in type(value).__mro__ for n in _names(vars(c).get("__slots__", ())) if hasattr(value, n)]
+        held = {**{n: getattr(value, n) for n in slots}, **getattr(value, "__dict__", {})}
+        return tuple((name, self(part)) for name, part in held.items())
 
     def _module(self, module: nn.Module) -> Any:
         held = vars(module)
         tensors = [
-            tuple((name, tensor if tensor is None else self._layout(tensor)) for name, tensor in held[where].items())
+            tuple((name, tensor if tensor is None else self._tensor(tensor)) for name, tensor in held[where].items())
             for where in _TENSORS
         ]
         skipped = _BOOKKEEPING | held.keys() if isinstance(module, Schedule) else _BOOKKEEPING
         skipped |= set(getattr(type(module), "__found_out__", ()))
         own = {k: list(v.values()) if k.endswith("hooks") else v for k, v in held.items() if k not in skipped}
-        return *tensors, self(own), tuple((name, self(part)) for name, part in held["_modules"].items())
+        parts = tuple((name, self(part)) for name, part in held["_modules"].items())
+        return *tensors, tuple((name, self(part)) for name, part in own.items()), parts
 
-    def _layout(self, tensor: Tensor) -> Any:
-        place = self._seen.setdefault(id(tensor), (len(self._seen), tensor))[0]  # one tensor may have several names
-        return place, tuple(tensor.shape), tensor.dtype, str(tensor.device), tensor.requires_grad
-
-    def _shape(self, value: Any) -> Any:
-        return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    def _tensor(self, tensor: Tensor) -> Any:
+        """Its place among all, as one may have several names, and its values where no graph is given it."""
+        place, given = self._number(tensor), id(tensor) in self._given
+        told = place, tuple(tensor.shape), tensor.dtype, str(tensor.device), tensor.requires_grad
+        return told if given else (*told, self._values(tensor))
 
     def _values(self, tensor: Tensor) -> Any:
-        """Of a tensor that no graph is given."""
-        if tensor.device.type == "meta" or tensor.numel() * tensor.element_size() > LARGEST:
+        size = tensor.numel() * tensor.element_size()
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided or size > LARGEST:
             return self.unlike(tensor)
-        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return hashlib.sha1(values.tobytes()).digest()
+        if tensor.device.type == "meta":
+            return self.unlike(tensor)
+        values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+        return hashlib.sha1(values.numpy().tobytes()).digest()
+
+    def _node(self, node: Any) -> tuple[Any, ...]:
+        value = node.get("value")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        return node["type"], self(type(node.get("fn"))), shape
 
     def unlike(self, value: Any) -> Any:
         """The value itself."""
@@ -196,19 +220,46 @@ class _Look:
         return _Itself(value)
 
     def _function(self, function: types.FunctionType) -> Any:
+        """Its code and all that it keeps: defaults, what it closes over, attributes; globals are not looked at."""
         if not _of_packages(function):
             self.is_ours = False
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        return function.__qualname__, function.__code__, self(function.__defaults__), self(cells)
+        kept = (
+            function.__defaults__,
+            function.__kwdefaults__,
+            vars(function),
+            *map(_content, function.__closure__ or ()),
+        )
+        return function.__qualname__, function.__code__, tuple(map(self, kept))
 
     def _class(self, cls: type) -> Any:
-        """Its name, with the code of its methods where it is of no package: there may be another one of that name."""
+        """Its name; where it is of no package, all that it holds, too: there may be another one of that name."""
         name = cls.__module__, cls.__qualname__
         if _of_packages(cls):
             return name
         self.is_ours = False
-        own = [vars(c) for c in cls.__mro__ if not _of_packages(c)]
-        return name, tuple((n, f.__code__) for a in own for n, f in a.items() if isinstance(f, types.FunctionType))
+        own = {n: v for n, v in vars(cls).items() if n not in _OF_CLASSES}
+        return name, tuple(map(self, cls.__bases__)), tuple((n, self(value)) for n, value in own.items())
+
+
+def _meant(value: Any) -> Any:
+    """The object that a weak reference stands for; None where it is gone."""
+    if isinstance(value, weakref.ReferenceType):
+        return value()
+    try:
+        return value.__dir__.__self__
+    except ReferenceError:
+        return None
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that its function has not assigned yet
+        return None
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _of_packages(owner: Any) -> bool:

@@ -2,8 +2,8 @@
 
 To record a program takes as long as some ten runs of it, or as all else that a short job does. A graph that is recalled
 is held to the program that it is to stand in for as a new one is, on other noise, other data and other values of every
-schedule; where it does not hold, the program is recorded anew. So a wrong guess about what makes two programs alike
-costs time, and nothing else.
+schedule; where it does not hold, the program is recorded anew. What a few runs do not show (a limit that nothing has
+reached yet) they cannot verify: therefore kinds are told in full, see `compile.kind`.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class Together:
                 lane.described = lane.described or lane.stepper.description
                 lane.stepper.description = f"batched: one program for {self.stacked} runs"
                 end_epoch(lane.training, lambda: share, validations.get(lane.number), saves=saves)
-            if lane.training.callbacks and _held(lane) != self._held[lane.number]:
+            if not lane.ended and lane.training.callbacks and _held(lane) != self._held[lane.number]:
                 lane.alone = "a callback has changed more than values of its tensors"
         for lane in self.live:
             if is_done(lane.training):

@@ -1,9 +1,11 @@
 """Programs that differ in anything but the values of their tensors are of different kinds."""
 
+import collections
 import dataclasses
 import enum
 import functools
 import random
+import weakref
 
 import numpy as np
 import pyro
@@ -57,7 +59,69 @@ def hooked(limit):
     return net
 
 
+def with_keyword(limit):
+    def clamp(x, *, to=limit):
+        return x.clamp(max=to)
+
+    return clamp
+
+
+def with_attribute(limit):
+    def clamp(x):
+        return x.clamp(max=clamp.limit)
+
+    clamp.limit = limit
+    return clamp
+
+
+def of_one_name_and_code(limit):
+    """Classes that differ in an attribute of theirs alone."""
+
+    class Net(nn.Module):
+        bound = limit
+
+        def forward(self, x):
+            return x.clamp(max=self.bound)
+
+    return Net()
+
+
+def unregistered(limit):
+    """Weights that no module knows of, so that no graph is given them."""
+    net = nn.Linear(1, 1)
+    with torch.no_grad():
+        net.weight.fill_(limit)
+        net.bias.fill_(0.0)
+    return [net]
+
+
+class Number(float):
+    def __repr__(self) -> str:
+        return "a number"
+
+
+class Table(dict):
+    pass
+
+
+def with_own(limit):
+    table = Table(a=1)
+    table.limit = limit
+    return table
+
+
+SPARSE = {v: torch.tensor([v, 0.0]).to_sparse() for v in (1.0, 2.0)}
+KEPT = {v: Settings(v) for v in (1.0, 2.0)}
+
 VALUES = {
+    "a keyword's default": with_keyword,
+    "a function's attribute": with_attribute,
+    "a class's attribute": of_one_name_and_code,
+    "weights that are not registered": unregistered,
+    "a dictionary's attribute": with_own,
+    "a default factory": lambda v: collections.defaultdict(functools.partial(float, v)),
+    "a weak reference": lambda v: weakref.ref(KEPT[v]),
+    "a weak proxy": lambda v: weakref.proxy(KEPT[v]),
     "a number": lambda v: v,
     "a list": lambda v: [v],
     "a tuple in a dictionary": lambda v: {"limits": (0.0, v)},
@@ -76,6 +140,7 @@ VALUES = {
     "a class": lambda v: nn.ReLU if v == 1.0 else nn.Tanh,
     "a distribution": lambda v: dist.Normal(0.0, v),
     "modules in a list": lambda v: [nn.Dropout(v / 4)],
+    "a sparse tensor": lambda v: SPARSE[v],
     "a child": lambda v: nn.LeakyReLU(v),
     "code": of_one_name,
     "a function of a package": lambda v: torch.relu if v == 1.0 else torch.tanh,
@@ -131,7 +196,9 @@ def test_kinds_are_equal_exactly_where_all_that_is_held_is_equal():
     assert len(found) > 300
 
 
-@pytest.mark.parametrize("make", [lambda: np.random.default_rng(0), lambda: iter([1]), lambda: torch.empty(2**24 + 1)])
+@pytest.mark.parametrize(
+    "make", [lambda: Number(1.0), lambda: np.random.default_rng(0), lambda: iter([1]), lambda: torch.empty(2**24 + 1)]
+)
 def test_what_nobody_can_look_into_is_like_nothing_but_itself(make):
     assert kind(holding(make())) != kind(holding(make()))
     net = holding(make())
