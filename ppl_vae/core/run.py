@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 KNOWN = 64
 """Ways to run a pair that are kept: a number that moves from epoch to epoch would add one with each."""
 
+FEW = 64
+"""Values in a container up to which they are looked at in each run: longer ones are names or a record, not settings."""
+
 
 @exclusive
 @checked
@@ -53,7 +56,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
     if known is None:
         known = vae.prepared.get((key, "estimate"))
         if known is None:
-            before = numbers(vae)
+            before = numbers(vae, most=FEW)
             with unchanged(vae):
                 plates, guide, model = probe(vae, batch)
                 require_shapes(guide, model)
@@ -62,7 +65,7 @@ def prepare(vae: "VAE", batch: Any, particles: int = 1, *, mode: Mode = "estimat
                     for module in vae.modules():
                         if isinstance(module, Neural):
                             module.predict(batch)  # lazy networks take their size before an optimizer sees them
-            after = numbers(vae)
+            after = numbers(vae, most=FEW)
             vae.moving |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
             # What the first run has made (parameters, networks' sizes) is a part of the key no more.
             key = _key(vae, batch)
@@ -96,7 +99,7 @@ def prepare_released(vae: "VAE", batch: tuple[Any, ...], prepared: Prepared) -> 
 def _key(vae: "VAE", batch: tuple[Any, ...]) -> Any:
     """All that what is learnt depends on, beside the programs' code: modes and other plain values, too."""
     estimators = tuple((name, id(e)) for name, e in vae.estimators.items())
-    held = tuple((name, value) for name, value in numbers(vae).items() if name not in vae.moving)
+    held = tuple((name, value) for name, value in numbers(vae, most=FEW).items() if name not in vae.moving)
     return structure(batch), estimators, vae.data_plate, held
 
 

@@ -26,6 +26,13 @@ def test_plain_values_and_containers_of_them_are_copied():
     assert {name for name, value in numbers(net).items() if value != before[name]} == {".limits", ".names"}
 
 
+def test_long_containers_are_not_copied_in_each_run():
+    net = nn.Module()
+    net.names = [str(i) for i in range(30_000)]
+    assert numbers(net, most=run.FEW)[".names"] == (list, 30_000)
+    assert numbers(net)[".names"][1][-1] == "29999"
+
+
 KINDS = ("normal", "gamma", "bernoulli", "categorical", "two sites", "global", "vector", "masked")
 
 
