@@ -102,7 +102,7 @@ function axes(svg, x, y, xs, ys, box, xName, yName) {
   add(svg, "text", { x: 2, y: 12 }, yName);
 }
 
-const place = (svg, width, height) => ({ left: 52, right: width - 14, top: 24, bottom: height - 38 });
+const place = (svg, width, height) => ({ left: 66, right: width - 14, top: 24, bottom: height - 38 });
 const path = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${a.toFixed(1)},${b.toFixed(1)}`).join("");
 const hint = (section, text) => (section.querySelector(".hint").textContent = text);
 

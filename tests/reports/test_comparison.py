@@ -102,6 +102,21 @@ def browser(tmp_path_factory):
 
 
 @in_a_browser
+@pytest.mark.parametrize(("level", "apart"), [(-26.9, 1e-3), (-3120.0, 0.1), (-0.001, 1e-5), (-2.5e5, 30.0)])
+def test_numbers_at_the_axis_are_whole(browser, tmp_path, level, apart):
+    rows, tables = betas()
+    curve = pd.DataFrame({"epoch": range(1, 30), "validation/elbo": [level - apart * e for e in range(1, 30)]})
+    found = gathered(rows, tables=tables, curves=dict.fromkeys(range(9), curve))
+    browser.open(page(tmp_path, found), 1280)
+    assert browser("document.querySelectorAll('#curves svg text').length") > 6
+    cut = browser(
+        "[...document.querySelectorAll('#curves svg text, #front svg text')].filter(t => t.getBoundingClientRect().left"
+        " < t.ownerSVGElement.getBoundingClientRect().left).map(t => t.textContent)"
+    )
+    assert cut == []
+
+
+@in_a_browser
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_drawn_at_every_width_without_a_sideways_overflow(browser, tmp_path, width, dark):
