@@ -90,7 +90,11 @@ format: .venv/.dev ## Rewrite files in the project's style
 types: .venv/.dev ## Check types
 	$(PY) -m mypy
 
+# Tests of what builds the pages need the packages that do; without them they are skipped.
+OF_DOCS := tests/test_hover.py tests/test_reference.py tests/test_trick.py
+
 docs: .venv/.docs ## Build the documentation, running its code, into site/
+	$(SINGLE) $(PY) -m pytest -q $(OF_DOCS)
 	$(SINGLE) $(PY) -m sphinx -W --keep-going -q -b html docs site
 	@echo "open site/index.html"
 

@@ -4,6 +4,9 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("sphinx", reason="comes with the documentation's own packages")
 from docutils import nodes, utils
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

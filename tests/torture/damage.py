@@ -384,7 +384,7 @@ def whole(base: Base, work: Path) -> dict[str, Undamaged]:
     """What each door comes to where nothing is damaged."""
     expected: dict[str, Undamaged] = {}
     for name in ("", *COMMANDS):
-        folder = work / f"whole {name}"
+        folder = work / f"whole-{name or 'python'}"  # as plain as those of the cases: pages quote a path with a space
         folder.mkdir(parents=True)
         warm.copied(base.folder / "run", folder / "run")
         if name == "compare":
