@@ -64,9 +64,9 @@ def browser(tmp_path):
         yield opened
 
 
-def opened(browser, path, text, width=1366):
+def opened(browser, path, text, width=1366, dark=False):
     path.write_text(text, encoding="utf-8")
-    browser.open(path, width=width)
+    browser.open(path, width=width, dark=dark)
     assert until(browser, "document.documentElement.dataset.ready")
     assert browser.errors == []
     assert all(re.match("file:|data:|blob:", address) for address in browser.requested)
@@ -156,6 +156,31 @@ def test_what_is_clicked_moved_and_chosen_is_shown(browser, tmp_path):
     assert browser.errors == []
     opened(browser, tmp_path / "explore.html", page(found), width=390)
     assert browser("document.documentElement.scrollWidth") <= 390
+
+
+TURNED = """(() => {
+  const found = [], look = root => root.querySelectorAll("*").forEach(element => {
+    if (getComputedStyle(element).filter !== "none") found.push(element);
+    if (element.shadowRoot) look(element.shadowRoot);
+  });
+  look(document);
+  return [getComputedStyle(document.body).backgroundColor, found.map(element => element.className).join(" ")];
+})()"""
+"""The colour of the page, and the kinds of what is drawn with lightness turned round."""
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_it_is_dark_where_the_reader_wants_that_but_for_pictures_of_data(browser, tmp_path):
+    vae, split, spec = images("mlp")
+    text = page(explore(vae, split, spec, chains=0, num_particles=5))
+    opened(browser, tmp_path / "light.html", text)
+    assert browser(TURNED) == ["rgb(255, 255, 255)", ""]
+    opened(browser, tmp_path / "dark.html", text, dark=True)
+    colour, turned = browser(TURNED)
+    assert colour == "rgb(18, 24, 31)"
+    assert {"bk-Select", "bk-Slider", "bk-Button", "bk-Figure"} <= set(turned.split())
+    assert turned.split().count("bk-Figure") == 1  # the map
 
 
 def test_texts_end_no_script():

@@ -28,6 +28,13 @@ _KEY = "display:inline-block;margin-right:0.9em"
 _DOT = "display:inline-block;width:0.8em;height:0.8em;margin-right:0.3em;border-radius:50%;vertical-align:-0.05em"
 _RAMP = "display:inline-block;width:9em;height:0.7em;vertical-align:-0.05em"
 
+_SHADED = f"""@media (prefers-color-scheme: dark) {{
+  :host {{ color: {INK}; color-scheme: light; filter: invert(0.92) hue-rotate(180deg) brightness(1.12); }}
+}}"""
+"""Bokeh draws dark on light: where dark is wanted, lightness is turned round and hues are kept."""
+_CARD = "@media (prefers-color-scheme: dark) { :host { border-radius: 6px; overflow: hidden; } }"
+"""Pictures of data stay as they are, on white."""
+
 DRAWS = 6
 """Reconstructions from draws of q(z | x) of the datum that is looked at."""
 
@@ -66,7 +73,7 @@ def explorer_page(found: Explored, title: str, facts: Mapping[str, str]) -> str:
         title=title,
         facts=dict(facts),
         found=found,
-        css=(_HERE.parent / "page.css").read_text(encoding="utf-8"),
+        css="".join((_HERE.parent / name).read_text(encoding="utf-8") for name in ("page.css", "dark.css")),
         own_css=(_HERE / "explorer.css").read_text(encoding="utf-8"),
         own_js=(_HERE / "explorer.js").read_text(encoding="utf-8"),
         bokeh=Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).render(),
@@ -192,6 +199,7 @@ def _models(found: Explored) -> dict[str, Any]:
     plane = figure(
         height=470, sizing_mode="stretch_width", tools="pan,wheel_zoom,reset", active_scroll="wheel_zoom",
         toolbar_location="above", title=f"Means of q({found.site} | x)", x_axis_label=across, y_axis_label=up,
+        background_fill_color=None, border_fill_color=None,
     )  # fmt: skip
     dots = plane.scatter("across", "up", source=points, color="colour", size=7, alpha=0.75, line_color=None)
     dots.nonselection_glyph.fill_alpha = 0.5
@@ -242,6 +250,9 @@ def _models(found: Explored) -> dict[str, Any]:
         made[key] = Button(label=label)
         made[key].js_on_click(told(does))
     made["said"] = Div(text="", sizing_mode="stretch_width")
+    for name, model in made.items():
+        if isinstance(model, (Button, Select, Slider)) or name in ("plane", "legend"):
+            model.stylesheets = [*model.stylesheets, _SHADED]
     return made
 
 
@@ -261,13 +272,16 @@ def _view(found: Explored, title: str, count: int = 1) -> tuple[Any, Any]:
         view.styles = {"max-width": f"{view.width}px"}
         view.image_rgba("image", source=source, x=0, y=0, dw=count * width, dh=height)
         view.axis.visible, view.grid.visible, view.outline_line_color = False, False, FAINT
+        view.stylesheets = [_CARD]
         return view, source
     size = found.x.shape[1]
     source = ColumnDataSource({"element": np.arange(size * count) % size, "value": np.zeros(size * count)})
     low, high = np.nanquantile(found.x, [0.005, 0.995])
     view = figure(
-        height=200, width=300, tools="", toolbar_location=None, title=title, y_range=(float(low), float(high))
-    )
+        height=200, width=300, tools="", toolbar_location=None, title=title, y_range=(float(low), float(high)),
+        background_fill_color=None, border_fill_color=None,
+    )  # fmt: skip
+    view.stylesheets = [_SHADED]
     view.vbar(x="element", top="value", source=source, width=0.8, alpha=1 / count**0.5, color=CLASSES[0])
     if 0 < len(found.element_names) == size <= 12:
         view.xaxis.ticker = list(range(size))
@@ -290,7 +304,8 @@ def _layout(models: Mapping[str, Any]) -> Model:
     sliders: Sequence[Any] = [m for name, m in models.items() if name.startswith("unit_")]
     choose = row(models["across"], models["up"], models["tint"], styles={"flex-wrap": "wrap"})
     left = column(choose, models["plane"], models["legend"], models["legends"], sizing_mode="stretch_width")
-    right = column(models["about"], row(models["datum"], models["mean"]), models["draws"], sizing_mode="stretch_width")
+    pictures = row(models["datum"], models["mean"], spacing=10)
+    right = column(models["about"], pictures, models["draws"], spacing=6, sizing_mode="stretch_width")
     moving = column(*sliders, sizing_mode="stretch_width")
     ways = column(
         row(models["made"]), models["said"], models["back"], models["noise"], models["another"], models["way"],
