@@ -1,6 +1,7 @@
 """The text of `VERB --help`: the groups, and every key with its value and the signature's words on it.
 
-The words stand where the keys are declared: in the docstring of a `_target_`, of a verb's dataclass, of `ppl_vae.fit`.
+The words stand where the keys are declared: in the docstring of a `_target_`, of a verb's dataclass, of `ppl_vae.fit`;
+of what other packages make, in comments beside the keys of the option that names it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _rows(node: Mapping[str, Any], words: Mapping[str, Parameter], schema: Any, 
         if isinstance(value, Mapping) and value:
             kind = kinds.get(key)
             target = value.get(TARGET)
-            below = parameters(target) if is_ours(target) else _of_schema(kind)
+            below = parameters(target) if is_ours(target) else _of_schema(kind) or _of_option(key)
             yield f"{indent}{key}:", said
             yield from _rows(value, below, kind, f"{indent}  ")
         else:
@@ -82,6 +83,13 @@ def _of_schema(schema: Any) -> dict[str, Parameter]:
         key: Parameter(choices=tuple(options(hint)), words=said.get(key, ""))
         for key, hint in get_type_hints(schema).items()
     }
+
+
+def _of_option(group: str) -> dict[str, Parameter]:
+    """The words beside the keys of the chosen option of a group."""
+    file = conf_dir() / group / f"{HydraConfig.get().runtime.choices.get(group)}.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {m[1]: Parameter(words=m[2]) for line in lines if (m := re.fullmatch(r"(\w+):[^#]*\s# (.+)", line))}
 
 
 def _of_groups(plain: Mapping[str, Any]) -> dict[str, Parameter]:

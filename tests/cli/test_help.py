@@ -30,12 +30,24 @@ def test_the_keys_are_the_config(cli, words):
 @pytest.mark.parametrize("verb", verbs())
 def test_every_key_of_a_verb_has_words(cli, verb, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    silent = [line for line in keys_of(cli(verb, "--help").out) if line and "# " not in line]
-    assert [line for line in silent if "_target_" not in line] in ([], OF_TORCH)
+    assert silent(cli(verb, "--help").out) == []
 
 
-OF_TORCH = ["  lr: 0.001", "  betas: [0.9, 0.999]", "  eps: 1.0e-08", "  weight_decay: 0.0", "  amsgrad: false"]
-"""What torch says of its own optimizers is on its pages."""
+def silent(said):
+    """The keys of which nothing is said."""
+    return [line for line in keys_of(said) if line and "# " not in line and "_target_" not in line]
+
+
+def test_every_key_of_every_option_has_words(cli, monkeypatch):
+    """Of all groups of `train` at once: the first option of each, then the second, …"""
+    monkeypatch.setenv("COLUMNS", "400")
+    listed = re.findall(r"^(\w+): (.+)$", cli("train", "--help").out.partition("Keys (")[0], re.MULTILINE)
+    groups = {name: options.split(", ") for name, options in listed if name not in ("experiment", "hparams_search")}
+    assert len(groups) > 12
+    for turn in range(max(map(len, groups.values()))):
+        chosen = [f"{name}={options[turn % len(options)]}" for name, options in groups.items()]
+        told = cli("train", *chosen, "--help")
+        assert (told.code, silent(told.out)) == (0, []), chosen
 
 
 @pytest.mark.parametrize("width", [80, 120])
