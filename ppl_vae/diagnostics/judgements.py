@@ -14,6 +14,12 @@ Answer = Literal["yes", "with care", "no", "none", "not examined"]
 MANY: Final = 0.05
 """The share of data with k̂ above 0.7 from which on an average over data is not trusted any more."""
 
+COVERED: Final = 0.9
+"""The share of data with a sample nearby that is asked of samples; sets of one distribution have 1 − 2⁻⁵ ≈ 0.97."""
+
+HALVES: Final = math.log(2)
+"""Nats that it takes to tell one half of the data from the other: codes whose KL is lower cannot even do that."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -42,7 +48,7 @@ def judgements(
     """Answer whether the evidence, the intervals, the samples and the codes of a run can be trusted.
 
     Each answer rests on a threshold of the diagnostic that it is of: Pareto k̂ of 0.7, a p-value of 0.05 that is
-    corrected for all units or statistics, a variance of 0.01 of a unit's mean.
+    corrected for all units or statistics, a coverage of 0.9, a variance of 0.01 of a unit's mean and a KL of log 2.
 
     Args:
         summary: `Evaluation.summary`; None where there is no evaluation.
@@ -149,6 +155,11 @@ def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
         ranks = f"Data are not distributed as samples are in {', '.join(off)} (smallest p = {smallest:.2g}"
         return "no", f"{ranks}, {len(p)} statistics looked at).{told}", about
     ranks = f"Data rank among samples as samples do, in {', '.join(p)}: no p-value is at or below {LEVEL:g}/{len(p)}."
+    if not told:
+        unseen = " Whether they look like the data as a whole, neighbour by neighbour, has not been examined."
+        return "with care", f"{ranks}{unseen}", about, "evaluate", "'scores=[checks,samples]'"
+    if float(quality["coverage"]) < COVERED:
+        return "with care", f"{ranks} But as a whole they differ:{told} Of further data it would be about 97%.", about
     return "yes", f"{ranks}{told}", about
 
 
@@ -165,4 +176,8 @@ def _codes(summary: Mapping[str, Any] | None) -> _Told:
         return "no", f"{told} They are the same whatever the data: the latents have collapsed.", about
     if 2 * active < units:
         return "with care", f"{told} Most carry nothing.", about
+    kl: Any = summary.get("kl")
+    if known(kl) and kl < HALVES:
+        told += f" But their KL is {kl:.2f} nats per datum in all: to tell halves of the data apart takes log 2 = 0.69."
+        return "with care", told, about
     return "yes", told, about
