@@ -25,7 +25,9 @@ def test_nothing_is_answered_of_a_run_that_nobody_has_looked_at():
 
 
 def test_all_is_well():
-    found = judgements(GOOD, {"calibration": RANKS, "checks": {"mean_pit_p": 0.5, "largest_pit_p": 0.03}, "samples": NEAR})
+    found = judgements(
+        GOOD, {"calibration": RANKS, "checks": {"mean_pit_p": 0.5, "largest_pit_p": 0.03}, "samples": NEAR}
+    )
     assert [j.answer for j in found] == ["yes"] * 4  # 0.03 of two statistics is none
     assert not any(j.verb for j in found)
 
