@@ -126,7 +126,8 @@ def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
     told = verdict[0].upper() + verdict[1:]
     told += f" (p = {p:.2g}, where {LEVEL:g} or less is a finding)."
     if known(covered):
-        told += f" 90% intervals hold the truth in {covered:.1%} of {found.get('simulations', 'the')} simulations."
+        told += f" 90% intervals hold the truth in {covered:.1%} of {found.get('simulations', 'the')} simulations, mean"
+        told += " over units."
     if float(p or 0) <= LEVEL:
         return "no", told, about
     return ("with care", f"{told} But on these data, {missed}.", about) if missed else ("yes", told, about)
