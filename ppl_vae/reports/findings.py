@@ -120,7 +120,7 @@ KNOWN: Mapping[str, Told] = {
             "p_value": "smallest p-value of uniform ranks, corrected for all units and TARP",
             "tarp_p_value": "the same of all units together, uncorrected",
             "coverage_*": "share of truths in central intervals of so many percent, mean over units",
-            "spread": "standard deviation of ranks over that of a uniform, mean over units: too narrow a guide has more than 1",
+            "spread": "standard deviation of ranks over that of a uniform, mean over units: above 1 where too narrow",
             "seed": "of what was drawn",
         },
         "calibration*",
