@@ -79,6 +79,15 @@ def known(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
+def percent(share: float) -> str:
+    """Write a share, one decimal; what is more than none is not told as none.
+
+    >>> percent(0.15), percent(0.0), percent(0.0002)
+    ('15.0%', '0.0%', '0.02%')
+    """
+    return f"{share:.1%}" if not 0 < share < 0.0005 else f"{100 * share:.1g}%"
+
+
 def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Told:
     about = "evidence"
     if summary is None:
@@ -100,7 +109,7 @@ def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Tol
         told = f"No datum has k̂ above {THRESHOLD}: the evidence estimate and the guide can be trusted"
         told += ", as far as its draws reach."
         return "yes", told + annealed, about
-    told = f"k̂ exceeds {THRESHOLD} for {bad:.1%} of the data: "
+    told = f"k̂ exceeds {THRESHOLD} for {percent(bad)} of the data: "
     if bad < MANY:
         return "with care", f"{told}the average can be trusted, these data cannot.{annealed}", about
     told += (
@@ -114,7 +123,9 @@ def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
     about, p, bad = "calibration", found.get("p_value"), summary.get("pareto_k_bad")
     many = known(bad) and float(bad or 0) >= MANY
     missed = (
-        f"k̂ exceeds {THRESHOLD} for {bad:.1%} of the data, of whose posteriors the guide misses mass" if many else ""
+        f"k̂ exceeds {THRESHOLD} for {percent(bad)} of the data, of whose posteriors the guide misses mass"
+        if many
+        else ""
     )
     if not known(p):
         if summary.get("reason") and not known(summary.get("elbo")):
@@ -176,7 +187,7 @@ def _codes(summary: Mapping[str, Any] | None) -> _Told:
     if not active:
         return "no", f"{told} They are the same whatever the data: the latents have collapsed.", about
     if 2 * active < units:
-        return "with care", f"{told} Most carry nothing.", about
+        return "with care", f"{told} The means of most are the same whatever the data.", about
     kl: Any = summary.get("kl")
     if known(kl) and kl < HALVES:
         told += f" But their KL is {kl:.2f} nats per datum in all: to tell halves of the data apart takes log 2 = 0.69."
