@@ -83,9 +83,7 @@ def latents(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
     table = aggregate(vae, split, seed=cfg.seed)
     if table.empty:
-        raise DataError(
         raise DataError("scores=latents: no latent has a guide of independent Normals and one prior; leave it out")
-        )
     joint = table[table["unit"] == JOINT].set_index("site")
     summary = {
         f"{key}_{site}": float(row[key]) for site, row in joint.iterrows() for key in ("information", "marginal_kl")
