@@ -120,7 +120,8 @@ def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Tol
 
 
 def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
-    about, p, bad = "calibration", found.get("p_value"), summary.get("pareto_k_bad")
+    about, p = "calibration", found.get("p_value")
+    bad: Any = summary.get("pareto_k_bad")
     many = known(bad) and float(bad or 0) >= MANY
     missed = (
         f"k̂ exceeds {THRESHOLD} for {percent(bad)} of the data, of whose posteriors the guide misses mass"
