@@ -66,7 +66,7 @@ def judgements(
     return [
         Judgement("Can the evidence be trusted?", *_evidence(summary, ais)),
         Judgement("Can the guide's intervals be trusted?", *_intervals(summary or {}, ranks)),
-        Judgement("Can samples be trusted to look like the data?", *_samples(checks, quality)),
+        Judgement("Can samples be trusted to look like the data?", *_samples(summary or {}, checks, quality)),
         Judgement("Do the codes tell of the data?", *_codes(summary)),
     ]
 
@@ -77,6 +77,11 @@ _Told = tuple[Answer, str, str] | tuple[Answer, str, str, str] | tuple[Answer, s
 def known(value: Any) -> bool:
     """Tell whether a value is a number, and not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def without_density(summary: Mapping[str, Any]) -> bool:
+    """Tell whether a pair defines no density of x, as deterministic autoencoders do not."""
+    return bool(summary.get("reason")) and not known(summary.get("elbo"))
 
 
 def percent(share: float) -> str:
@@ -129,7 +134,7 @@ def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
         else ""
     )
     if not known(p):
-        if summary.get("reason") and not known(summary.get("elbo")):
+        if without_density(summary):
             return "none", f"There are none: {summary['reason']}.", about
         told = "Ranks of known latents among the guide's draws have not been computed."
         return ("no", f"{missed}. {told}", about) if missed else ("not examined", told, about, "calibrate")
@@ -145,7 +150,7 @@ def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
     return ("with care", f"{told} But on these data, {missed}.", about) if missed else ("yes", told, about)
 
 
-def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
+def _samples(summary: Mapping[str, Any], checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
     about, ending = "checks", "_pit_p"
     p = {k.removesuffix(ending): float(v) for k, v in checks.items() if k.endswith(ending) and known(v)}
     told = ""
@@ -153,6 +158,13 @@ def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
         told = (
             f" {quality['precision']:.0%} of samples lie where data lie, {quality['coverage']:.0%} of data have a "
             "sample nearby."
+        )
+    if not p and without_density(summary):
+        return (
+            "none",
+            "There are none: a deterministic pair has no p(z) to draw from; fit one to its codes.",
+            about,
+            "prior",
         )
     if not p:
         return (

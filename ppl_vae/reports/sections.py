@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ppl_vae.diagnostics.judgements import known
+from ppl_vae.diagnostics.judgements import known, without_density
 from ppl_vae.diagnostics.latents import ACTIVE
 from ppl_vae.display import figures
 from ppl_vae.reports import charts, findings, tables
@@ -41,10 +41,11 @@ def sections(source: Source) -> list[Section]:
         return part
 
     ranked = [make(_calibration, "found-calibration")] if s.ranks else finding("calibration")
-    ranked = ranked or [_todo("calibration", "The guide has not been calibrated.", "calibrate")]
-    checked = finding("checks") or [
-        _todo("checks", "Data have not been ranked among samples.", "evaluate", "'scores=[checks,samples]'")
-    ]
+    none = without_density(s.evaluation or {})
+    ranked = ranked or ([] if none else [_todo("calibration", "The guide has not been calibrated.", "calibrate")])
+    words = "" if none else "'scores=[checks,samples]'"
+    asked = ("Data have not been ranked among samples.", "prior" if none else "evaluate", words)
+    checked = finding("checks") or [_todo("checks", *asked)]
     units = make(_units, "units")
     moved = make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first.")
     guide = make(_pictures, "derived_guide", "A dot joins what is above it to what is on its right, which sees it.")

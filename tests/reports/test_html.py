@@ -147,6 +147,8 @@ def test_an_autoencoder_has_no_evidence():
     text = Page(html_report(title="x", evaluation=nothing)).text
     assert "the code is deterministic" in text
     assert "nan" not in text
+    assert "ppl-vae prior run=DIR" in text
+    assert "ppl-vae calibrate" not in text  # it would be refused, as would scores=[checks]
 
 
 def test_further_figures_follow_the_evaluation():
