@@ -305,3 +305,11 @@ def test_figures_have_the_digits_that_their_errors_leave():
 
 def test_zero_has_no_sign():
     assert (text(-0.0), text(-0.5)) == ("0", "−0.5")
+
+
+def test_what_ended_a_run_stands_before_its_traceback():
+    raised = (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: the rate\nis too high'
+    )
+    page = html_report(title="t", status="failed", error=raised)
+    assert page.index("ValueError: the rate is too high") < page.index("Traceback (most recent")
