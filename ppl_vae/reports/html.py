@@ -122,7 +122,7 @@ def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:
 
 
 def _ended(traceback: str) -> str:
-    """What a traceback says in the end: all after its last indented line."""
+    """The message that a traceback ends with: all after its last indented line."""
     lines = traceback.strip().splitlines()
     last = max((i for i, line in enumerate(lines) if line.startswith(" ")), default=-1)
     return " ".join(lines[last + 1 :])
