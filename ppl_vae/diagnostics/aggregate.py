@@ -30,8 +30,8 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
 
     I is at most log N. A large second term says that draws from the prior fall where the decoder was never trained:
     samples look worse than reconstructions; a richer prior, such as VampPrior, may help. One draw per datum is taken,
-    and the densities of all N² pairs. Sites whose guide is not a Normal with independent units are left out; a site
-    whose prior depends on other latents has them held at their draws.
+    and the densities of all N² pairs. Left out are sites whose guide is not a Normal with independent units, and those
+    whose prior depends on other latents or on the datum: there is no one prior that their aggregate is compared with.
 
     Args:
         vae: the pair.
@@ -51,6 +51,7 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
 
     split = take_data(vae, as_split(data)[:most])
     found: dict[str, dict[str, list[Tensor]]] = {}
+    varying: set[str] = set()
     first = first_data(vae, split)
     with inference(vae, first) as draw:
         tiling = plan(vae, first, len(split), 1, "1GB", seed)
@@ -60,6 +61,10 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
                 normal, p = factors(q.fn), t.model.get(name)
                 prior = None if p is None else factors(p.fn)
                 if not q.is_local or q.plates or not isinstance(normal, Normal) or prior is None or prior.event_dim:
+                    continue
+                same = prior.log_prob(q.raw[:1].expand_as(q.raw))  # one value, under the prior of each datum
+                if not torch.allclose(same, same[:1].expand_as(same), rtol=1e-4, atol=1e-5):
+                    varying.add(name)
                     continue
                 shape = (t.batch_size, -1)
                 parts = {
@@ -72,6 +77,8 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
                     found.setdefault(name, {}).setdefault(key, []).append(value.double())
         rows: list[dict[str, Any]] = []
         for name, collected in found.items():
+            if name in varying:
+                continue
             rows += _rows(name, {key: torch.cat(values) for key, values in collected.items()})
     columns = ["site", "unit", "kl", "information", "marginal_kl", "mean", "deviation"]
     return pd.DataFrame(rows, columns=columns)

@@ -392,11 +392,12 @@ def _verdict(p_value: float, worst: dict[str, Any], simulations: int) -> str:
     if worst["site"] == TARP:
         return "draws of all units together are not where the truth is, though each unit may be: the guide is wrong"
     unit = f"{worst['site']}[{worst['unit']}]"
-    errors = abs(worst["rank"] - 0.5) * np.sqrt(12 * simulations) / max(worst["spread"], 1e-6)
-    if errors > 5:
-        return f"ranks of {unit} lean to one side: the guide is biased"
-    if worst["spread"] > 1.02:
-        return f"ranks of {unit} pile up at the ends: the guide is too narrow"
-    if worst["spread"] < 0.98:
-        return f"ranks of {unit} pile up in the middle: the guide is too wide"
-    return f"ranks of {unit} are not uniform: the guide has the wrong shape"
+    bias = abs(worst["rank"] - 0.5) * np.sqrt(12 * simulations) / max(worst["spread"], 1e-6)
+    width = abs(worst["spread"] - 1) * np.sqrt(5 * simulations)  # both in standard errors under uniform ranks
+    if max(bias, width) < 2:
+        return f"ranks of {unit} are not uniform: there the guide has the wrong shape"
+    if bias > width:
+        return f"ranks of {unit} lean to one side: there the guide is biased"
+    if worst["spread"] > 1:
+        return f"ranks of {unit} pile up at the ends: there the guide is too narrow"
+    return f"ranks of {unit} pile up in the middle: there the guide is too wide"

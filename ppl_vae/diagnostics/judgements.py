@@ -14,6 +14,12 @@ Answer = Literal["yes", "with care", "no", "none", "not examined"]
 MANY: Final = 0.05
 """The share of data with k̂ above 0.7 from which on an average over data is not trusted any more."""
 
+COVERED: Final = 0.9
+"""The share of data with a sample nearby that is asked of samples; sets of one distribution have 1 − 2⁻⁵ ≈ 0.97."""
+
+HALVES: Final = math.log(2)
+"""Nats that it takes to tell one half of the data from the other: codes whose KL is lower cannot even do that."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -42,7 +48,7 @@ def judgements(
     """Answer whether the evidence, the intervals, the samples and the codes of a run can be trusted.
 
     Each answer rests on a threshold of the diagnostic that it is of: Pareto k̂ of 0.7, a p-value of 0.05 that is
-    corrected for all units or statistics, a variance of 0.01 of a unit's mean.
+    corrected for all units or statistics, a coverage of 0.9, a variance of 0.01 of a unit's mean and a KL of log 2.
 
     Args:
         summary: `Evaluation.summary`; None where there is no evaluation.
@@ -60,7 +66,7 @@ def judgements(
     return [
         Judgement("Can the evidence be trusted?", *_evidence(summary, ais)),
         Judgement("Can the guide's intervals be trusted?", *_intervals(summary or {}, ranks)),
-        Judgement("Can samples be trusted to look like the data?", *_samples(checks, quality)),
+        Judgement("Can samples be trusted to look like the data?", *_samples(summary or {}, checks, quality)),
         Judgement("Do the codes tell of the data?", *_codes(summary)),
     ]
 
@@ -71,6 +77,20 @@ _Told = tuple[Answer, str, str] | tuple[Answer, str, str, str] | tuple[Answer, s
 def known(value: Any) -> bool:
     """Tell whether a value is a number, and not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def without_density(summary: Mapping[str, Any]) -> bool:
+    """Tell whether a pair defines no density of x, as deterministic autoencoders do not."""
+    return bool(summary.get("reason")) and not known(summary.get("elbo"))
+
+
+def percent(share: float) -> str:
+    """Write a share, one decimal; what is more than none is not told as none.
+
+    >>> percent(0.15), percent(0.0), percent(0.0002)
+    ('15.0%', '0.0%', '0.02%')
+    """
+    return f"{share:.1%}" if not 0 < share < 0.0005 else f"{100 * share:.1g}%"
 
 
 def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Told:
@@ -94,7 +114,7 @@ def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Tol
         told = f"No datum has k̂ above {THRESHOLD}: the evidence estimate and the guide can be trusted"
         told += ", as far as its draws reach."
         return "yes", told + annealed, about
-    told = f"k̂ exceeds {THRESHOLD} for {bad:.1%} of the data: "
+    told = f"k̂ exceeds {THRESHOLD} for {percent(bad)} of the data: "
     if bad < MANY:
         return "with care", f"{told}the average can be trusted, these data cannot.{annealed}", about
     told += (
@@ -105,13 +125,16 @@ def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Tol
 
 
 def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
-    about, p, bad = "calibration", found.get("p_value"), summary.get("pareto_k_bad")
+    about, p = "calibration", found.get("p_value")
+    bad: Any = summary.get("pareto_k_bad")
     many = known(bad) and float(bad or 0) >= MANY
     missed = (
-        f"k̂ exceeds {THRESHOLD} for {bad:.1%} of the data, of whose posteriors the guide misses mass" if many else ""
+        f"k̂ exceeds {THRESHOLD} for {percent(bad)} of the data, of whose posteriors the guide misses mass"
+        if many
+        else ""
     )
     if not known(p):
-        if summary.get("reason") and not known(summary.get("elbo")):
+        if without_density(summary):
             return "none", f"There are none: {summary['reason']}.", about
         told = "Ranks of known latents among the guide's draws have not been computed."
         return ("no", f"{missed}. {told}", about) if missed else ("not examined", told, about, "calibrate")
@@ -120,13 +143,14 @@ def _intervals(summary: Mapping[str, Any], found: Mapping[str, Any]) -> _Told:
     told = verdict[0].upper() + verdict[1:]
     told += f" (p = {p:.2g}, where {LEVEL:g} or less is a finding)."
     if known(covered):
-        told += f" 90% intervals hold the truth in {covered:.1%} of {found.get('simulations', 'the')} simulations."
+        told += f" 90% intervals hold the truth in {covered:.1%} of {found.get('simulations', 'the')} simulations, mean"
+        told += " over units."
     if float(p or 0) <= LEVEL:
         return "no", told, about
     return ("with care", f"{told} But on these data, {missed}.", about) if missed else ("yes", told, about)
 
 
-def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
+def _samples(summary: Mapping[str, Any], checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
     about, ending = "checks", "_pit_p"
     p = {k.removesuffix(ending): float(v) for k, v in checks.items() if k.endswith(ending) and known(v)}
     told = ""
@@ -134,6 +158,13 @@ def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
         told = (
             f" {quality['precision']:.0%} of samples lie where data lie, {quality['coverage']:.0%} of data have a "
             "sample nearby."
+        )
+    if not p and without_density(summary):
+        return (
+            "none",
+            "There are none: a deterministic pair has no p(z) to draw from; fit one to its codes.",
+            about,
+            "prior",
         )
     if not p:
         return (
@@ -149,6 +180,11 @@ def _samples(checks: Mapping[str, Any], quality: Mapping[str, Any]) -> _Told:
         ranks = f"Data are not distributed as samples are in {', '.join(off)} (smallest p = {smallest:.2g}"
         return "no", f"{ranks}, {len(p)} statistics looked at).{told}", about
     ranks = f"Data rank among samples as samples do, in {', '.join(p)}: no p-value is at or below {LEVEL:g}/{len(p)}."
+    if not told:
+        unseen = " Whether they look like the data as a whole, neighbour by neighbour, has not been examined."
+        return "with care", f"{ranks}{unseen}", about, "evaluate", "'scores=[checks,samples]'"
+    if float(quality["coverage"]) < COVERED:
+        return "with care", f"{ranks} But as a whole they differ:{told} Of further data it would be about 97%.", about
     return "yes", f"{ranks}{told}", about
 
 
@@ -164,5 +200,9 @@ def _codes(summary: Mapping[str, Any] | None) -> _Told:
     if not active:
         return "no", f"{told} They are the same whatever the data: the latents have collapsed.", about
     if 2 * active < units:
-        return "with care", f"{told} Most carry nothing.", about
+        return "with care", f"{told} The means of most are the same whatever the data.", about
+    kl: Any = summary.get("kl")
+    if known(kl) and kl < HALVES:
+        told += f" But their KL is {kl:.2f} nats per datum in all: to tell halves of the data apart takes log 2 = 0.69."
+        return "with care", told, about
     return "yes", told, about

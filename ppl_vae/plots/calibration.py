@@ -1,5 +1,7 @@
 """Pictures of calibration: rank ECDFs with simultaneous bands, and coverage."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -18,6 +20,7 @@ def calibration(
     alpha: float = 0.05,
     num_points: int = 50,
     place: str = "rank of the truth among the guide's draws",
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Draw the departure of rank distributions from uniformity, and the coverage of central intervals.
 
@@ -27,6 +30,7 @@ def calibration(
         alpha: probability with which one unit of an exact guide leaves the band anywhere.
         num_points: points at which the band is evaluated.
         place: what the ranks are.
+        names: what units are called, by default `name` and their number.
 
     >>> calibration(np.linspace(0, 1, 200)[:, None]).axes[0].get_title(loc="left")
     'Ranks of z: 0 of 1 leave the band'
@@ -48,7 +52,7 @@ def calibration(
     for unit in np.flatnonzero(out)[:_TOLD] if len(out) > 1 else []:
         far = int(np.abs(difference[:, unit]).argmax())
         left.annotate(
-            f"{name}[{unit}]",
+            f"{name}[{unit}]" if names is None else names[unit],
             (points[far], difference[far, unit]),
             (0, 7 if difference[far, unit] > 0 else -7),
             textcoords="offset points",
@@ -64,6 +68,8 @@ def calibration(
     left.set_ylabel("ECDF − uniform", color=MUTED)
     left.legend(loc="upper right", fontsize=7.5)
     left.margins(x=0, y=0.25)
+    bottom, top = left.get_ylim()
+    left.set_ylim(bottom, top + 0.15 * (top - bottom))  # the legend's place, over what is named
     grid_lines(left)
     levels = np.linspace(0.05, 0.95, 19)
     covered = central_coverage(ranks, levels)

@@ -17,6 +17,11 @@ def _names(names: Sequence[str] | None, width: int) -> list[str]:
     return [str(n) for n in names] if names is not None else [f"feature {i}" for i in range(width)]
 
 
+def _cut(name: str, most: int = 22) -> str:
+    """A name that does not reach into the next panel."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def _flat(values: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(values, dtype=np.float64)
     return values.reshape(len(values), -1)
@@ -126,7 +131,7 @@ def feature_reconstructions(
         there = data[~np.isnan(data[:, i]), i]
         low, high = there.min(initial=np.inf), there.max(initial=-np.inf)
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        axes.set_title(names[i], fontsize=8.5)
+        axes.set_title(_cut(names[i]), fontsize=8.5)
         _called(axes.xaxis, words, i)
         _called(axes.yaxis, words, i)
     figure.supxlabel("data x; dashed: reconstructed exactly", color=MUTED, fontsize=9)

@@ -6,11 +6,15 @@ from typing import Any
 import numpy as np
 
 from ppl_vae.core.evidence import THRESHOLD
+from ppl_vae.diagnostics.judgements import percent
 from ppl_vae.reports.lines import Bar, Chart, Line, finite
 from ppl_vae.reports.tables import text
 
 Rows = Sequence[Mapping[str, Any]]
 Points = list[tuple[float, float]]
+
+EARLY = 10
+"""One part in so many of training is early: limits of a drawing do not follow it."""
 
 MOST_UNITS = 120
 """Units of a drawing at most, those with the largest KL."""
@@ -94,7 +98,7 @@ def pareto_k(values: Any) -> tuple[Chart, str]:
     share = float((k > THRESHOLD).mean()) if len(k) else 0.0
     told = (
         f"k̂ of {len(k)} data: half lie below {text(float(np.median(k)))}, the largest is {text(float(k.max()))}, and "
-        f"{share:.1%} exceed {THRESHOLD}."
+        f"{percent(share)} exceed {THRESHOLD}."
     )
     rules = [(THRESHOLD, f"{THRESHOLD}")]
     return Chart("Pareto k̂ per datum", "k̂", "data", told, bars=bars, rules=rules), told
@@ -130,8 +134,8 @@ def units(table: Any) -> tuple[Chart | None, str]:
     most = max(found, key=lambda unit: unit[2])
     active = sum(unit[3] for unit in found)
     total = sum(unit[2] for unit in found)
-    told = f"{active} of {len(found)} units are active; {most[0]}[{most[1]}] tells most"
-    told += f", {most[2]:.2f} of {total:.2f} nats"
+    told = f"{active} of {len(found)} units are active; {most[0]}[{most[1]}] has the largest KL"
+    told += f", {text(most[2])} of {text(total)} nats"
     told += f" over {len(sites)} sites." if len(sites) > 1 else "."
     name = f"unit of {sites[0]}" if len(sites) == 1 else "units, site by site"
     title = "KL per unit" + (f", the {len(shown)} largest of {len(found)}" if len(shown) < len(found) else "")
@@ -148,7 +152,7 @@ def _alike(a: Points, b: Points) -> bool:
 
 def _late(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float] | None:
     """Limits of what happens after a tenth of training: the first epochs would flatten all that is worth seeing."""
-    values = [y for points in curves for _, y in points[len(points) // 10 :]]
+    values = [y for points in curves for _, y in points[len(points) // EARLY :]]
     low, high = min(values), max(values)
     return (low - 0.06 * (high - low), high + 0.08 * (high - low)) if high > low else None
 

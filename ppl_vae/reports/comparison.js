@@ -76,8 +76,8 @@ function canvas(section, width, height, name) {
 
 const scale = (lo, hi, from, to) => (v) => from + ((v - lo) / (hi - lo || 1)) * (to - from);
 
-function ticks(lo, hi, count) {
-  const raw = (hi - lo || Math.abs(hi) || 1) / count, power = 10 ** Math.floor(Math.log10(raw));
+function ticks(lo, hi, count, least = 0) {
+  const raw = Math.max((hi - lo || Math.abs(hi) || 1) / count, least), power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
   const found = [];
   for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9; i++) found.push(i * step);
@@ -90,7 +90,7 @@ function extent(values, pad = 0.05) {
 }
 
 function axes(svg, x, y, xs, ys, box, xName, yName) {
-  const [tx, sx] = ticks(...xs, Math.max(2, Math.floor((box.right - box.left) / 50)));
+  const [tx, sx] = ticks(...xs, Math.max(2, Math.floor((box.right - box.left) / 50)), xName === "epoch" ? 1 : 0);
   const [ty, sy] = ticks(...ys, Math.max(2, Math.floor((box.bottom - box.top) / 45)));
   for (const v of ty) {
     add(svg, "line", { class: "grid", x1: box.left, x2: box.right, y1: y(v), y2: y(v) });

@@ -230,7 +230,10 @@ def _sentence(made: Comparison, groups: list[dict[str, Any]]) -> str:
     apart = sum(g["verdict"].startswith(("worse", "better")) for g in groups)
     alike = sum(g["verdict"] == "not told apart" for g in groups)
     rest = len(groups) - 1 - apart - alike
-    parts = [f"{apart} of the other {len(groups) - 1} told apart from it by {made.differs_in or made.metric.name}"]
+    by = f"told apart from it by {made.differs_in or made.metric.name}"
+    if len(groups) == 2:
+        return f"Best: {best['label']}, {told}; the other one is {'' if apart else 'not '}{by}."
+    parts = [f"{apart} of the other {len(groups) - 1} {by}"]
     parts += [f"{alike} not told apart"] if alike else []
     parts += [f"{rest} without an interval"] if rest else []
     return f"Best: {best['label']}, {told}; {', '.join(parts)}."

@@ -33,7 +33,8 @@ def verdict(made: Comparison, sentence: str, states: Mapping[str, int]) -> list[
     elif untold == len(rest):
         answer = "not examined"
     else:
-        answer = "yes" if apart == len(rest) else "with care" if apart else "no"
+        seeded = apart == len(rest) and not any("one seed" in v for v in rest)  # another seed might tell otherwise
+        answer = "yes" if seeded else "with care" if apart else "no"
     verb = "evaluate" if answer == "not examined" else ""
     found = [Judgement("Is the best group told apart from the others?", answer, sentence, "groups", verb)]
     finished, jobs = states.get("finished", 0), sum(states.values())

@@ -47,7 +47,7 @@ def _gaps(f: Finding) -> str:
 def _calibration(f: Finding) -> str:
     return (
         f"In {f['simulations']} simulations 90% intervals hold the truth {float(f['coverage_90']):.1%} of the time, "
-        f"50% intervals {float(f['coverage_50']):.1%}: {f['verdict']}."
+        f"50% intervals {float(f['coverage_50']):.1%}, mean over units: {f['verdict']}."
     )
 
 
@@ -120,7 +120,7 @@ KNOWN: Mapping[str, Told] = {
             "p_value": "smallest p-value of uniform ranks, corrected for all units and TARP",
             "tarp_p_value": "the same of all units together, uncorrected",
             "coverage_*": "share of truths in central intervals of so many percent, mean over units",
-            "spread": "standard deviation of ranks over that of a uniform: above 1 the guide is too narrow",
+            "spread": "standard deviation of ranks over that of a uniform, mean over units: above 1 where too narrow",
             "seed": "of what was drawn",
         },
         "calibration*",

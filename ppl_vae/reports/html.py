@@ -100,6 +100,7 @@ def html_report(
         run=shlex.quote(os.fspath(run)),
         status=status,
         error=_cut(error, "error.txt"),
+        ended=_ended(error)[:1000],
         subtitle=subtitle,
         judgements=judgements(evaluation, diagnostics),
         tiles=tables.tiles(rows, evaluation),
@@ -118,6 +119,13 @@ def write_report(path: str | os.PathLike[str], **parts: Any) -> Path:
     """Write `html_report(**parts)` to a file, whole or not at all."""
     write_atomically(path, html_report(**parts))
     return Path(path)
+
+
+def _ended(traceback: str) -> str:
+    """The message that a traceback ends with: all after its last indented line."""
+    lines = traceback.strip().splitlines()
+    last = max((i for i, line in enumerate(lines) if line.startswith(" ")), default=-1)
+    return " ".join(lines[last + 1 :])
 
 
 def _described(figure: Figure | bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ppl_vae.reports.tables import text
 
 WIDTH, HEIGHT = 400, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 68, 12, 14, 44
 POINTS = 150
 """Points of a line that are drawn at most."""
 

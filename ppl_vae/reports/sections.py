@@ -5,8 +5,9 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ppl_vae.diagnostics.judgements import known
+from ppl_vae.diagnostics.judgements import known, without_density
 from ppl_vae.diagnostics.latents import ACTIVE
+from ppl_vae.display import figures
 from ppl_vae.reports import charts, findings, tables
 from ppl_vae.reports.hardest import SHOWN, Hard, hardest_rows
 from ppl_vae.reports.lines import number
@@ -40,14 +41,17 @@ def sections(source: Source) -> list[Section]:
         return part
 
     ranked = [make(_calibration, "found-calibration")] if s.ranks else finding("calibration")
-    ranked = ranked or [_todo("calibration", "The guide has not been calibrated.", "calibrate")]
-    checked = finding("checks") or [
-        _todo("checks", "Data have not been ranked among samples.", "evaluate", "'scores=[checks,samples]'")
-    ]
+    none = without_density(s.evaluation or {})
+    ranked = ranked or ([] if none else [_todo("calibration", "The guide has not been calibrated.", "calibrate")])
+    words = "" if none else "'scores=[checks,samples]'"
+    asked = ("Data have not been ranked among samples.", "prior" if none else "evaluate", words)
+    checked = finding("checks") or [_todo("checks", *asked)]
     units = make(_units, "units")
     moved = make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first.")
     guide = make(_pictures, "derived_guide", "A dot joins what is above it to what is on its right, which sees it.")
-    plane = make(_pictures, "latent_map", "Labels are shown to the reader only, where the model never saw them.")
+    shown = any(" by " in (s.alts.get(n) or " by ") for n in s.figures if n.startswith("latent_map"))
+    labels = "Labels are shown to the reader only, where the model never saw them." if shown else ""
+    plane = make(_pictures, "latent_map", labels)
     codes = [part for name in ("latents", "probe", "disentanglement") for part in finding(name)]
     evidence = [make(_evidence, "k-hat"), *finding("ais"), *finding("gaps"), make(_hardest, "hardest")]
     found = [
@@ -103,8 +107,9 @@ def _training(s: Source, anchor: str) -> Part:
         anchor,
         sentence=told or "No validation bound was recorded.",
         charts=drawn,
-        caption="All unweighted (β = 1) unless a line says otherwise; higher bounds are better. The drawing of the "
-        "bound leaves out where training began. The dot marks the best weights.",
+        caption="All unweighted (β = 1) unless a line says otherwise; higher bounds are better. "
+        + ("The drawing of the bound may leave out where training began. " if len(s.rows) >= charts.EARLY else "")
+        + "The dot marks the best weights.",
     )
 
 
@@ -116,11 +121,9 @@ def _evidence(s: Source, anchor: str) -> Part:
         anchor, rows=tables.evaluation(e), sentence=f"There is no evidence: {e['reason']}." if e.get("reason") else ""
     )
     if known(e.get("nll")):
-        errors = [
-            f"± {text(e[k])} ({of})" for k, of in (("nll_se", "particles"), ("nll_se_data", "data")) if known(e.get(k))
-        ]
-        part.sentence = f"−log p(x) of {e.get('n', 'the')} {e.get('split', 'test')} data is {text(e['nll'])} "
-        part.sentence += f"{' '.join(errors)} nats per datum"
+        ((_, told),) = figures({k: e[k] for k in ("nll", "nll_se", "nll_se_data") if known(e.get(k))})
+        part.sentence = f"−log p(x) of {e.get('n', 'the')} {e.get('split', 'test')} data is {told.replace('-', '−')} "
+        part.sentence += "nats per datum"
         part.sentence += f"; the ELBO is {text(e['gap'])} nats below log p(x)." if known(e.get("gap")) else "."
     if s.table is not None and "pareto_k" in s.table and s.table["pareto_k"].notna().any():
         chart, told = charts.pareto_k(s.table["pareto_k"])

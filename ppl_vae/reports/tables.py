@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ppl_vae.core.evidence import THRESHOLD
-from ppl_vae.diagnostics.judgements import known
+from ppl_vae.diagnostics.judgements import known, percent
 from ppl_vae.diagnostics.latents import ACTIVE
 
 Row = dict[str, str]
@@ -55,6 +55,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, float):
+        value += 0.0  # a negative zero is zero
         return (f"{value:.4g}" if abs(value) < 1 else f"{value:,.3f}").replace("-", "−", 1)
     if isinstance(value, list | tuple):
         return ", ".join(text(v) for v in value[:20]) + (" …" if len(value) > 20 else "")
@@ -71,7 +72,7 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
     e = dict(evaluation or {})
     split = e.get("split", "test")
     if known(e.get("nll")):
-        add(f"{split} −log p(x)", f"{e['nll']:.2f}", f"± {e['nll_se']:.3f} nats, {e['num_particles']:,} particles")
+        add(f"{split} −log p(x)", f"{e['nll']:.2f}", f"± {e['nll_se']:.2g} nats, {e['num_particles']:,} particles")
     if known(e.get("elbo")):
         add(f"{split} ELBO", f"{e['elbo']:.2f}", "nats per datum")
     if not known(e.get("nll")) and known(e.get("reconstruction")):
@@ -90,7 +91,7 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
             f"of {e['num_units']}" if known(e.get("num_units")) else "",
         )
     if known(e.get("pareto_k_bad")):
-        add(f"k̂ above {THRESHOLD}", f"{e['pareto_k_bad']:.1%}", "of the data")
+        add(f"k̂ above {THRESHOLD}", percent(e["pareto_k_bad"]), "of the data")
     if rows:
         seconds = sum(r.get("seconds") or 0.0 for r in rows)
         add(

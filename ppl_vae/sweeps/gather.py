@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae import files
 from ppl_vae.display import Displayed, View, few
 from ppl_vae.errors import RunError
 from ppl_vae.files.manifest import MANIFEST
@@ -217,13 +218,11 @@ def _summary(run: Run | None, part: str, damaged: list[str]) -> dict[str, Any]:
 
 def _table(run: Run | None, damaged: list[str]) -> tuple[pd.DataFrame | None, str]:
     path = None if run is None else run.directory / "evaluation" / "test" / "table.csv"
-    if run is None or path is None:
-        return None, ""
+    if run is None or path is None or not any(map(files.is_there, (path, path.with_name("summary.json")))):
+        return None, ""  # it was not evaluated
     try:
         table = read_csv(path)
         identity = (run.recipe.get("data") or {}).get("test")
-    except FileNotFoundError:
-        return None, ""
     except (OSError, ValueError, RunError) as error:
         damaged.append(_left_out(path, error))
         return None, ""

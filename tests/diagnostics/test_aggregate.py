@@ -77,3 +77,22 @@ def test_other_families_are_left_out():
             pyro.sample("c", dist.Categorical(torch.ones(3) / 3))
 
     assert len(aggregate(VAE(model, guide), torch.randn(5))) == 0
+
+
+def test_a_site_whose_prior_depends_on_another_has_no_one_prior():
+    """Of a guide that gives the prior, z1 was said to tell of the datum what it shares with z2: KL 0 as 1 − 1."""
+
+    def pair(x):
+        with pyro.plate("data", x.shape[0]):
+            z2 = pyro.sample("z2", dist.Normal(0.0, 1.0))
+            pyro.sample("z1", dist.Normal(z2, 0.3))
+
+    def joint(x):
+        with pyro.plate("data", x.shape[0]):
+            z2 = pyro.sample("z2", dist.Normal(0.0, 1.0))
+            pyro.sample("z1", dist.Normal(z2, 0.3))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    table = aggregate(VAE(joint, pair), torch.randn(100))
+    assert set(table["site"]) == {"z2"}
+    assert table["information"].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)

@@ -10,6 +10,7 @@ import torch
 
 from ppl_vae.core.pair import VAE
 from ppl_vae.diagnostics.calibration import (
+    _verdict,
     calibrate,
     central_coverage,
     ecdf_difference,
@@ -64,6 +65,16 @@ def test_wrong_guides_are_caught(oracle, factor, shift, verdict):
     found = calibrate(VAE(*oracle.altered(factor, shift)), 600, 50, like=oracle.x)
     assert found.summary["p_value"] < 0.01
     assert verdict in found.summary["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("rank", "spread", "words"),
+    [(0.473, 1.022, "biased"), (0.5, 1.03, "too narrow"), (0.496, 0.948, "too wide"), (0.503, 0.998, "wrong shape")],
+)
+def test_the_verdict_names_the_larger_departure_in_standard_errors(rank, spread, words):
+    """Of 2000 uniform ranks the mean has a standard error of 0.0065, the spread one of 0.01."""
+    worst = {"site": "z", "unit": 2, "rank": rank, "spread": spread}
+    assert words in _verdict(0.002, worst, 2000)
 
 
 def test_coverage_of_a_narrow_guide_is_the_exact_one(oracle):

@@ -229,3 +229,21 @@ def test_features_of_other_units_are_drawn_by_their_own_spread():
     told = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
     assert told == {"m": [-1.0, 1.0], "g": [-1.0, 1.0], "c": [0.0, 0.0], "u": [0.0, 1.0]}
     assert "standardized" in figure._supylabel.get_text()
+
+
+def test_statistics_have_their_own_names_and_the_legend_its_place():
+    ranks = np.random.default_rng(0).random((100, 2)) ** [1, 3]
+    figure = draw.calibration(ranks, "mean, largest", names=["mean", "largest"])
+    left = figure.axes[0]
+    assert [note.get_text() for note in left.texts] == ["largest"]
+    figure.draw_without_rendering()
+    assert not left.texts[0].get_window_extent().overlaps(left.get_legend().get_window_extent())
+
+
+def test_a_long_name_does_not_reach_into_the_next_panel():
+    names = ["blood_pressure_systolic_mmHg", "age"]
+    figure = draw.feature_reconstructions(np.eye(5)[:, :2], np.eye(5)[:, :2], names)
+    figure.draw_without_rendering()
+    long, short = (axes.title if axes.get_title() else axes._left_title for axes in figure.axes[:2])
+    assert long.get_text() == "blood_pressure_systol…"
+    assert not long.get_window_extent().overlaps(short.get_window_extent())

@@ -55,7 +55,7 @@ def test_every_site_is_there():
     assert [bar.height for bar in chart.bars] == [1.0, 0.0, 2.0, 0.5]
     assert [bar.colour for bar in chart.bars] == [1, 9, 1, 1]
     assert [word for _, word in chart.marks] == ["a", "b"]
-    assert told == "3 of 4 units are active; a[2] tells most, 2.00 of 3.50 nats over 2 sites."
+    assert told == "3 of 4 units are active; a[2] has the largest KL, 2.000 of 3.500 nats over 2 sites."
     assert charts.units(table[table["kl"].isna()]) == (None, "")
 
 

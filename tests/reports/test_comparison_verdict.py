@@ -53,3 +53,10 @@ def test_runs_are_judged_as_their_own_pages_do():
     assert evidence.reason.startswith("Of 9 runs: 1 no, 8 yes. Of job 4: k̂ exceeds 0.7 for 50.0% of the data")
     assert codes.answer == "yes"
     assert "2 of 2 units" in codes.reason
+
+
+def test_one_seed_a_group_is_no_plain_yes():
+    """Intervals are over test data alone then: the same groups, told apart with three seeds, are not with one."""
+    rows, tables = betas(seeds=1)
+    found = gathered(rows[:2], tables={n: tables[n] for n in range(2)})
+    assert of(found)[0].answer == "with care"

@@ -10,6 +10,7 @@ import pytest
 from ppl_vae import plots as draw
 from ppl_vae.reports.hardest import Hard
 from ppl_vae.reports.html import html_report, write_report
+from ppl_vae.reports.tables import text
 from tests.reports.browser import MISSING, PATH, Browser
 
 SUMMARY = {
@@ -146,6 +147,8 @@ def test_an_autoencoder_has_no_evidence():
     text = Page(html_report(title="x", evaluation=nothing)).text
     assert "the code is deterministic" in text
     assert "nan" not in text
+    assert "ppl-vae prior run=DIR" in text
+    assert "ppl-vae calibrate" not in text  # it would be refused, as would scores=[checks]
 
 
 def test_further_figures_follow_the_evaluation():
@@ -279,3 +282,34 @@ def test_values_are_read_by_pointer_and_by_keys(browser, tmp_path):
         browser(f"({svg}).dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))")
         assert browser(read).startswith(f"epoch {seen};")
     assert browser(f"({svg}).querySelector('.cursor').getAttribute('visibility')") == "visible"
+
+
+def test_captions_say_what_is_there():
+    """Of four epochs none is left out; labels are spoken of where they are."""
+    rows = [{"epoch": i + 1, "train/elbo": -3.0 + i, "validation/elbo": -3.0 + i} for i in range(12)]
+    assert "where training began" not in html_report(title="t", rows=rows[:4])
+    assert "where training began" in html_report(title="t", rows=rows)
+    codes = np.random.default_rng(0).normal(size=(20, 2))
+    plain, coloured = draw.latent_map(codes), draw.latent_map(codes, np.arange(20) % 2)
+    assert "Labels are shown" not in html_report(title="t", figures={"latent_map": plain})
+    assert "Labels are shown" in html_report(title="t", figures={"latent_map": coloured})
+
+
+def test_figures_have_the_digits_that_their_errors_leave():
+    page = html_report(
+        title="t", evaluation={**SUMMARY, "nll": 27.0861234, "nll_se": 0.00074551, "nll_se_data": 0.1739}
+    )
+    assert "27.08612 ± 0.00075 (particles) ± 0.17 (data) nats per datum" in page
+    assert "± 0.00075 nats, 5,000 particles" in page
+
+
+def test_zero_has_no_sign():
+    assert (text(-0.0), text(-0.5)) == ("0", "−0.5")
+
+
+def test_what_ended_a_run_stands_before_its_traceback():
+    raised = (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: the rate\nis too high'
+    )
+    page = html_report(title="t", status="failed", error=raised)
+    assert page.index("ValueError: the rate is too high") < page.index("Traceback (most recent")

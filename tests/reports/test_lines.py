@@ -72,3 +72,11 @@ def test_numbers_of_any_size_are_drawn(values):
 def test_what_cannot_be_drawn_is_left_out():
     nan = float("nan")
     assert finite([(1, nan), (None, 2.0), (2, 3), (3, float("inf")), ("4", 1.0), (5, 1e305)]) == [(2.0, 3.0)]
+
+
+def test_numbers_at_the_axis_keep_off_its_name():
+    """Digits of 11 px are below 6.5 px wide; the name is turned, about 18 px from the edge."""
+    svg = drawn(lines=[Line("a", [(0.0, -1_240.0), (1.0, -1_200.0)])])
+    numbers = [t for t in svg.findall("text") if t.get("text-anchor") == "end"]
+    assert max(len(t.text) for t in numbers) == 6
+    assert min(float(t.get("x")) - 6.5 * len(t.text) for t in numbers) > 18

@@ -130,3 +130,11 @@ def test_a_run_whose_record_is_gone_is_told(tmp_path):
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-3", 0.001), ("vae", "vae"), ("[1,2]", "[1,2]")])
 def test_typed_values(text, value):
     assert as_number(text) == value
+
+
+def test_a_job_that_failed_before_its_evaluation_misses_no_table(tmp_path):
+    sweep = old(tmp_path / "s")
+    assert not gather(sweep).damaged
+    (tmp_path / "s" / "0" / "evaluation" / "test" / "table.csv").unlink()
+    (told,) = gather(sweep).damaged  # this one had a table
+    assert "table.csv" in told

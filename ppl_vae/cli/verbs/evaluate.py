@@ -83,7 +83,7 @@ def latents(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
     table = aggregate(vae, split, seed=cfg.seed)
     if table.empty:
-        raise DataError("scores=latents: no latent has a Normal guide with independent units; leave it out")
+        raise DataError("scores=latents: no latent has a guide of independent Normals and one prior; leave it out")
     joint = table[table["unit"] == JOINT].set_index("site")
     summary = {
         f"{key}_{site}": float(row[key]) for site, row in joint.iterrows() for key in ("information", "marginal_kl")
@@ -113,6 +113,8 @@ def disentanglement(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
 
 def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     """Precision, recall, density, coverage, Fréchet distance of new data, in the space that `features` names."""
+    import numpy as np
+
     from ppl_vae.core.generate import generate, of_data
     from ppl_vae.diagnostics.sample_quality import sample_quality
 
@@ -122,6 +124,11 @@ def samples(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
     x = batch[0].cpu()
     fake = of_data(new, x) if isinstance(new, dict) else new
     real, made = (_features(run, vae, part, cfg) for part in (x, fake))
+    if not (np.isfinite(real).all() and np.isfinite(made).all()):
+        raise DataError(
+            "scores=samples: distances need all values; data with missing ones, or sequences of several lengths, "
+            "lack some; leave it out (scores=[checks])"
+        )
     return Score({"features": cfg.features, "n": len(some), **sample_quality(real, made)})
 
 
@@ -159,7 +166,9 @@ def checks(run: Run, vae: VAE, split: Split, cfg: DictConfig) -> Score:
         found = predictive_checks(vae, split[:1_000], named, seed=cfg.seed, progress=progress)
     summary = {f"{name}_{k}": float(row[k]) for name, row in found.table.iterrows() for k in ("posterior_p", "pit_p")}
     ranks = np.stack(list(found.pit.values()), axis=1)
-    figure = calibration(ranks, ", ".join(found.pit), place="rank of T(x) among those of new data (LOO-PIT)")
+    figure = calibration(
+        ranks, ", ".join(found.pit), place="rank of T(x) among those of new data (LOO-PIT)", names=[*found.pit]
+    )
     return Score(summary, found.table, {"checks": figure})
 
 
