@@ -15,6 +15,9 @@ MANY: Final = 0.05
 """The share of data with k̂ above 0.7 from which on an average over data is not trusted any more."""
 
 
+_LARGEST: Final = 2**1023  # a whole number of a file may have any number of digits
+
+
 @dataclass(frozen=True)
 class Judgement:
     """An answer to a question about a run.
@@ -69,8 +72,10 @@ _Told = tuple[Answer, str, str] | tuple[Answer, str, str, str] | tuple[Answer, s
 
 
 def known(value: Any) -> bool:
-    """Tell whether a value is a number, and not NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    """Tell whether a value is a number, not NaN, and none that a float cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not math.isnan(value) if isinstance(value, float) else abs(value) <= _LARGEST
 
 
 def _evidence(summary: Mapping[str, Any] | None, ais: Mapping[str, Any]) -> _Told:
