@@ -130,3 +130,15 @@ def test_a_run_whose_record_is_gone_is_told(tmp_path):
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-3", 0.001), ("vae", "vae"), ("[1,2]", "[1,2]")])
 def test_typed_values(text, value):
     assert as_number(text) == value
+
+
+def test_a_number_that_no_float_holds_is_left_out_and_told(tmp_path):
+    huge = 10**400
+    write(tmp_path / "0", result={"validation/elbo": huge}, summary=SUMMARY | {"nll": huge})
+    write(tmp_path / "1", result={"validation/elbo": -1.0}, summary=SUMMARY)
+    found = gather(Sweep(tmp_path))
+    assert found.figures["test/nll"].isna().tolist() == [True, False]
+    assert found.figures["validation/elbo"].isna().tolist() == [True, False]
+    told = " ".join(found.damaged)
+    assert "nll in evaluation/test/summary.json" in told
+    assert "validation/elbo in run.json" in told
