@@ -166,7 +166,8 @@ class _Door:
             told = self._without(error, given) if isinstance(error, AttributeError) else None
             if told is not None:
                 raise told from None
-            if depth or type(error) not in RAW or not in_known_lines(error):
+            raw = type(error) in RAW or isinstance(error, MemoryError)  # numpy has a class of its own for it
+            if depth or not raw or not in_known_lines(error):
                 raise
             raise self._unusable(error, given) from error
         finally:

@@ -230,3 +230,8 @@ def test_features_of_other_units_are_drawn_by_their_own_spread():
     told = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
     assert told == {"m": [-1.0, 1.0], "g": [-1.0, 1.0], "c": [0.0, 0.0], "u": [0.0, 1.0]}
     assert "standardized" in figure._supylabel.get_text()
+
+
+def test_a_figure_that_memory_does_not_hold_is_refused():
+    with pytest.raises(ArgumentError, match="more memory than there is"):
+        draw.image_grid(np.zeros((4, 1, 5, 5)), columns=10**15)
