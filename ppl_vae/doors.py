@@ -44,6 +44,9 @@ RAW = (
 )
 """Errors of Python and torch that say nothing of what was given; those of libraries' own classes do."""
 
+ARITHMETIC = frozenset({"numpy", "torch", "scipy"})
+"""Libraries whose own classes of these say no more: a matrix is singular, memory is too small."""
+
 _inside = local()
 """How many doors this thread stands behind: what fails is told by the outermost."""
 
@@ -166,7 +169,9 @@ class _Door:
             told = self._without(error, given) if isinstance(error, AttributeError) else None
             if told is not None:
                 raise told from None
-            if depth or type(error) not in RAW or not in_known_lines(error):
+            kind = type(error)
+            raw = kind in RAW or (isinstance(error, RAW) and kind.__module__.partition(".")[0] in ARITHMETIC)
+            if depth or not raw or not in_known_lines(error):
                 raise
             raise self._unusable(error, given) from error
         finally:

@@ -3,7 +3,9 @@
 import inspect
 import types
 
+import numpy as np
 import pytest
+import torch
 
 import ppl_vae
 from ppl_vae.doors import RAW, checked
@@ -28,6 +30,14 @@ def test_what_fails_in_our_lines_is_a_refusal_with_its_cause(error):
     with pytest.raises(ArgumentError, match=r"Got x=\[1, 2\], y=3, with which f cannot go on") as told:
         f([1, 2], y=3)
     assert type(told.value.__cause__) is error
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError, np.exceptions.AxisError, torch.linalg.LinAlgError])
+def test_errors_of_arithmetic_are_no_words_on_what_was_given(error):
+    f = checked(of_ours("def f(x, error):\n    raise error"))
+    made = error("no") if error is not np.exceptions.AxisError else error(3, 1)
+    with pytest.raises(ArgumentError, match=r"Got x=1, error=.*, with which f cannot go on"):
+        f(1, made)
 
 
 def test_what_fails_in_a_users_line_passes_as_it_is():

@@ -148,7 +148,10 @@ def calibration_ranks(run: Run) -> dict[str, Any]:
             if sum(member.file_size for member in archive.infolist()) > LARGEST_RANKS:
                 raise ValueError("it is too large")
         with np.load(packed, allow_pickle=False) as found:
-            return {name: np.asarray(found[name], dtype=np.float64) for name in found.files}
+            ranks = {name: found[name] for name in found.files}
+        if sum(r.size for r in ranks.values()) * np.dtype(np.float64).itemsize > LARGEST_RANKS:
+            raise ValueError("it is too large")  # numbers of a byte each become eight
+        return {name: np.asarray(r, dtype=np.float64) for name, r in ranks.items()}
     except Exception as error:  # of whatever kind, see `datasets.files.reading`
         raise RunError(f"{path} cannot be read ({error}); expected the ranks that ppl-vae calibrate wrote") from None
 

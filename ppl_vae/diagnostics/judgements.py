@@ -21,6 +21,9 @@ HALVES: Final = math.log(2)
 """Nats that it takes to tell one half of the data from the other: codes whose KL is lower cannot even do that."""
 
 
+_LARGEST: Final = 2**1023  # a whole number of a file may have any number of digits
+
+
 @dataclass(frozen=True)
 class Judgement:
     """An answer to a question about a run.
@@ -75,8 +78,10 @@ _Told = tuple[Answer, str, str] | tuple[Answer, str, str, str] | tuple[Answer, s
 
 
 def known(value: Any) -> bool:
-    """Tell whether a value is a number, and not NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    """Tell whether a value is a number, not NaN, and none that a float cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not math.isnan(value) if isinstance(value, float) else abs(value) <= _LARGEST
 
 
 def without_density(summary: Mapping[str, Any]) -> bool:

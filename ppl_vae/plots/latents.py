@@ -266,7 +266,7 @@ def pareto_k_histogram(values: ArrayLike, threshold: float = 0.7) -> Figure:
     axes = figure.subplots()
     low = min(0.0, float(known.min(initial=0.0)))
     high = max(1.05, float(known.max(initial=0.0)) + 0.05)
-    step = 0.05
+    step = max(0.05, (high - low) / 400)  # one k̂ of a million would have as many bars
     bins = np.arange(np.floor(low / step) * step, high + step, step).round(6)
     count, _ = np.histogram(known, bins)
     bad = bins[:-1] >= threshold - 1e-9

@@ -199,7 +199,7 @@ def sentence(name: str, finding: Finding) -> str:
         return ""
     try:
         return KNOWN[name].sentence(finding)
-    except (KeyError, TypeError, ValueError):  # of another version, or from elsewhere
+    except (KeyError, TypeError, ValueError, OverflowError):  # of another version, or from elsewhere
         return ""
 
 

@@ -208,6 +208,6 @@ def finite(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[float, float]]:
     """Those pairs of numbers that can be drawn."""
     found = []
     for x, y in pairs:
-        if all(isinstance(v, numbers.Real) and abs(float(v)) < _LARGEST for v in (x, y)):
+        if all(issubclass(type(v), numbers.Real) and abs(v) < _LARGEST for v in (x, y)):  # ints of any length
             found.append((float(x), float(y)))
     return found

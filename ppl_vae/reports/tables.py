@@ -72,7 +72,9 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
     e = dict(evaluation or {})
     split = e.get("split", "test")
     if known(e.get("nll")):
-        add(f"{split} −log p(x)", f"{e['nll']:.2f}", f"± {e['nll_se']:.2g} nats, {e['num_particles']:,} particles")
+        error = f"± {e['nll_se']:.2g} nats" if known(e.get("nll_se")) else "nats per datum"
+        particles = f", {e['num_particles']:,} particles" if known(e.get("num_particles")) else ""
+        add(f"{split} −log p(x)", f"{e['nll']:.2f}", error + particles)
     if known(e.get("elbo")):
         add(f"{split} ELBO", f"{e['elbo']:.2f}", "nats per datum")
     if not known(e.get("nll")) and known(e.get("reconstruction")):
@@ -80,7 +82,7 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
     if not evaluation:
         values = [(r["validation/elbo"], r.get("epoch")) for r in rows if known(r.get("validation/elbo"))]
         if values:
-            best, epoch = max(values)
+            best, epoch = max(values, key=lambda pair: pair[0])
             add("validation ELBO", f"{best:.2f}", f"best, epoch {epoch}; nats per datum")
     if known(e.get("kl")):
         add("KL", f"{e['kl']:.2f}", "nats per datum")
@@ -93,19 +95,26 @@ def tiles(rows: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | Non
     if known(e.get("pareto_k_bad")):
         add(f"k̂ above {THRESHOLD}", percent(e["pareto_k_bad"]), "of the data")
     if rows:
-        seconds = sum(r.get("seconds") or 0.0 for r in rows)
+        seconds = _total(rows, "seconds")
         add(
             "epochs",
             f"{rows[-1].get('epoch', len(rows))}",
             f"{duration(seconds)} of training" if seconds else "",
         )
-    if skipped := int(sum(r.get("skipped") or 0 for r in rows)):
-        add("steps skipped", f"{skipped}", "bound or gradient not finite")
+    if skipped := _total(rows, "skipped"):
+        add("steps skipped", f"{skipped:.0f}", "bound or gradient not finite")
     return tiles
 
 
+def _total(rows: Sequence[Mapping[str, Any]], key: str) -> float:
+    """The sum of a column over those rows that hold a number there."""
+    return float(sum(float(r[key]) for r in rows if known(r.get(key))))
+
+
 def duration(seconds: float) -> str:
-    """Write a time span."""
+    """Write a time span; a dash where it is none."""
+    if not math.isfinite(seconds):
+        return "–"
     minutes, rest = divmod(round(seconds), 60)
     return (
         f"{minutes // 60} h {minutes % 60} min"

@@ -185,13 +185,26 @@ def _curve(run: Run | None, damaged: list[str]) -> pd.DataFrame:
 
 def _figures(job: Job, curve: pd.DataFrame, damaged: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     """The figures of a job: what `train` ended with, and what `evaluate` found since; and the summary of the latter."""
-    found = {k: float(v) for k, v in job.result.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+    def number(key: str, value: float | None) -> float:
+        try:
+            return math.nan if value is None else float(value)
+        except OverflowError:  # a whole number of a file may have any number of digits
+            where = "a job" if job.directory is None else job.directory
+            damaged.append(f"{key} of {where} is a number of {len(str(value))} digits, and left out")
+            return math.nan
+
+    found = {
+        k: number(f"{k} in {RECORD}", v)
+        for k, v in job.result.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool)
+    }
     told: dict[str, Any] = {}
     for part in PARTS:
         summary = _summary(job.run, part, damaged)
         told = told or summary
         values = {
-            f"{part}/{k}": float(v) if v is not None else math.nan
+            f"{part}/{k}": number(f"{k} in evaluation/{part}/summary.json", v)
             for k, v in summary.items()
             if k not in ("n", "seed") and (v is None or isinstance(v, (int, float))) and k != "reason"
         }

@@ -47,6 +47,7 @@ CASES = {
     "kl": lambda: draw.kl_per_unit(np.array([2.0, 0.0, 1.0]), np.array([True, False, True])),
     "kl of many units": lambda: draw.kl_per_unit(RNG.random(200)),
     "pareto k": lambda: draw.pareto_k_histogram(np.array([0.1, 0.9, np.inf, np.nan, -0.3])),
+    "pareto k of any size": lambda: draw.pareto_k_histogram(np.array([0.1, 1e12, -1e12])),
     "gaps": lambda: draw.gaps(pd.DataFrame({"approximation": RNG.random(60), "amortization": RNG.normal(size=60)})),
     "calibration": lambda: draw.calibration(RNG.random((100, 3))),
     "calibration of statistics": lambda: draw.calibration(RNG.random((100, 1)), "ink", place="rank of T(x)"),
@@ -247,3 +248,8 @@ def test_a_long_name_does_not_reach_into_the_next_panel():
     long, short = (axes.title if axes.get_title() else axes._left_title for axes in figure.axes[:2])
     assert long.get_text() == "blood_pressure_systol…"
     assert not long.get_window_extent().overlaps(short.get_window_extent())
+
+
+def test_a_figure_that_memory_does_not_hold_is_refused():
+    with pytest.raises(ArgumentError, match="more memory than there is"):
+        draw.image_grid(np.zeros((4, 1, 5, 5)), columns=10**15)

@@ -313,3 +313,30 @@ def test_what_ended_a_run_stands_before_its_traceback():
     )
     page = html_report(title="t", status="failed", error=raised)
     assert page.index("ValueError: the rate is too high") < page.index("Traceback (most recent")
+
+
+ODD = (..., None, "x", [], {}, [1, "a"], 10**400, float("nan"), float("inf"))
+"""Values that a file of another version, of another hand or of a bad disk may hold; the first: it holds none."""
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:20])
+def test_a_page_is_made_of_whatever_stands_in_its_files(value):
+    """A hostile or damaged value at every place: the page says what it can, and no fault is reported as ours."""
+
+    def put(mapping, key):
+        rest = {k: v for k, v in mapping.items() if k != key}
+        return rest if value is ... else {**rest, key: value}
+
+    rows = [{"epoch": e, "validation/elbo": -9.0, "train/elbo": -9.0, "seconds": 1.0, "skipped": 0} for e in (1, 2)]
+    record = {"seconds": 1.0, "threads": 1, "machine": {"cores": 2}, "git": {}, "versions": {}, "command": ["train"]}
+    named = {"simulations": 9, "coverage_90": 0.9, "coverage_50": 0.5, "verdict": "uniform", "p_value": 0.5}
+    found = {
+        "calibration": named,
+        "checks": {"mean_pit_p": 0.5},
+        "gaps": {"approximation": 1, "amortization": 1, "n": 2},
+    }
+    pages = [html_report(title="t", evaluation=put(SUMMARY, key)) for key in SUMMARY]
+    pages += [html_report(title="t", rows=[put(row, key) for row in rows]) for key in rows[0]]
+    pages += [html_report(title="t", environment=put(record, key)) for key in record]
+    pages += [html_report(title="t", diagnostics={n: put(f, key)}) for n, f in found.items() for key in f]
+    assert not any("Error: " in page for page in pages)

@@ -71,7 +71,9 @@ def test_numbers_of_any_size_are_drawn(values):
 
 def test_what_cannot_be_drawn_is_left_out():
     nan = float("nan")
-    assert finite([(1, nan), (None, 2.0), (2, 3), (3, float("inf")), ("4", 1.0), (5, 1e305)]) == [(2.0, 3.0)]
+    assert finite([(1, nan), (None, 2.0), (2, 3), (3, float("inf")), ("4", 1.0), (5, 1e305), (10**400, 1)]) == [
+        (2.0, 3.0)
+    ]
 
 
 def test_numbers_at_the_axis_keep_off_its_name():

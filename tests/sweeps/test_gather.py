@@ -138,3 +138,15 @@ def test_a_job_that_failed_before_its_evaluation_misses_no_table(tmp_path):
     (tmp_path / "s" / "0" / "evaluation" / "test" / "table.csv").unlink()
     (told,) = gather(sweep).damaged  # this one had a table
     assert "table.csv" in told
+
+
+def test_a_number_that_no_float_holds_is_left_out_and_told(tmp_path):
+    huge = 10**400
+    write(tmp_path / "0", result={"validation/elbo": huge}, summary=SUMMARY | {"nll": huge})
+    write(tmp_path / "1", result={"validation/elbo": -1.0}, summary=SUMMARY)
+    found = gather(Sweep(tmp_path))
+    assert found.figures["test/nll"].isna().tolist() == [True, False]
+    assert found.figures["validation/elbo"].isna().tolist() == [True, False]
+    told = " ".join(found.damaged)
+    assert "nll in evaluation/test/summary.json" in told
+    assert "validation/elbo in run.json" in told
