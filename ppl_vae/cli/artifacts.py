@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LARGEST_RANKS = 2**28
 """Bytes of ranks that are read at most: two thousand simulations of some ten thousand units."""
 
+MOST_RANKED = 100_000
+"""Units whose ranks are read at most: each is drawn at many points before those that depart most are chosen."""
+
 SUMMED_UP = 1_000
 """Data that ArviZ sums up at most: it takes a second for every few hundred units."""
 
@@ -151,6 +154,8 @@ def calibration_ranks(run: Run) -> dict[str, Any]:
             ranks = {name: found[name] for name in found.files}
         if sum(r.size for r in ranks.values()) * np.dtype(np.float64).itemsize > LARGEST_RANKS:
             raise ValueError("it is too large")  # numbers of a byte each become eight
+        if sum(r.size // max(len(np.atleast_1d(r)), 1) for r in ranks.values()) > MOST_RANKED:
+            raise ValueError(f"it has more than {MOST_RANKED:,} units")
         return {name: np.asarray(r, dtype=np.float64) for name, r in ranks.items()}
     except Exception as error:  # of whatever kind, see `datasets.files.reading`
         raise RunError(f"{path} cannot be read ({error}); expected the ranks that ppl-vae calibrate wrote") from None

@@ -41,9 +41,8 @@ def ecdf_difference(values: ArrayLike, points: ArrayLike) -> Array:
     >>> ecdf_difference([[0.25], [0.75]], [0.5]).tolist()
     [[0.0]]
     """
-    values = np.sort(np.asarray(values, dtype=np.float64), axis=0)
-    points = np.asarray(points, dtype=np.float64)
-    counts = np.stack([np.searchsorted(column, points, side="right") for column in values.T], axis=1)
+    values, points = np.asarray(values, dtype=np.float64), np.asarray(points, dtype=np.float64)
+    counts = np.stack([np.count_nonzero(values <= t, axis=0) for t in points])  # all units at once: there may be many
     return counts / len(values) - points[:, None]
 
 

@@ -25,3 +25,10 @@ def test_ranks_count_as_what_they_become(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts, "LARGEST_RANKS", 20 * 100 * 8 - 1)
     with pytest.raises(RunError, match=r"ranks\.npz cannot be read \(it is too large\)"):
         calibration_ranks(run)
+
+
+def test_ranks_of_more_units_than_a_page_can_choose_from_are_refused(tmp_path):
+    (tmp_path / "calibration").mkdir()
+    np.savez_compressed(tmp_path / "calibration" / "ranks.npz", z=np.zeros((2, 60_000)), y=np.zeros((2, 300, 200)))
+    with pytest.raises(RunError, match=r"ranks\.npz cannot be read \(it has more than 100,000 units\)"):
+        calibration_ranks(SimpleNamespace(directory=tmp_path))
