@@ -46,7 +46,7 @@ def require_bokeh() -> None:
         UsageError: with what to install.
     """
     if importlib.util.find_spec("bokeh") is None:
-        raise UsageError("ppl-vae explore needs bokeh, not installed: pip install 'ppl-vae[explore]'")
+        raise UsageError("bokeh, which draws the explorer, is not installed: pip install 'ppl-vae[explore]'")
 
 
 def explorer_page(found: Explored, title: str, facts: Mapping[str, str]) -> str:
