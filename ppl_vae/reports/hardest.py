@@ -21,7 +21,8 @@ SHOWN = ("nll", "elbo", "log_likelihood", "kl", "pareto_k", "label")
 """Columns of an evaluation that stand beside a datum."""
 
 FEATURES = 3
-"""Features of a row of a table that are told: those furthest from their reconstruction, in standard deviations."""
+"""Features of a row of a table, or of a sequence's steps, that are told: those furthest from their reconstruction, in
+standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Hard:
         place: its row in the evaluation.
         data: the datum.
         rebuilt: its reconstruction.
-        words: of a row of a table: the features furthest off.
+        words: of a row of a table, or a sequence: the features, or their steps, furthest off.
     """
 
     place: int
@@ -80,11 +81,13 @@ def hardest(vae: "VAE", data: Any, table: Any, spec: Any = None, *, count: int =
     shown, made = pixels(x), pixels(rebuilt)
     if pixels.is_image:
         return [Hard(place, _png(a), _png(b)) for place, a, b in zip(places, shown, made, strict=True)]
-    if len(shown) != len(places):  # of sequences each step is a row
-        return []
     spread = np.nanstd(pixels(every), axis=0)
-    names = (None if spec is None else spec.feature_names) or [f"feature {i}" for i in range(shown.shape[1])]
-    words = value_names(spec) or [()] * len(names)
+    names = list((None if spec is None else spec.feature_names) or [f"feature {i}" for i in range(shown.shape[1])])
+    words = list(value_names(spec) or [()] * len(names))
+    if steps := getattr(spec, "time", None):  # of sequences each step is a row; after their end there is no number
+        shown, made = (part.reshape(len(places), -1) for part in (shown, made))
+        spread, words = np.tile(spread, steps), words * steps
+        names = [f"{name} at step {step}" for step in range(steps) for name in names]
     return [Hard(at, words=_told(a, b, spread, names, words)) for at, a, b in zip(places, shown, made, strict=True)]
 
 
@@ -97,7 +100,7 @@ def _told(x: Any, rebuilt: Any, spread: Any, names: Any, words: Any) -> str:
 
     off = np.abs(x - rebuilt) / np.where(spread > 0, spread, 1.0)
     order = [int(i) for i in np.argsort(-np.nan_to_num(off, nan=-1.0))[:FEATURES] if off[i] > 0]
-    return "; ".join(f"{names[i]} {value(i, x[i])}, rebuilt {value(i, rebuilt[i])}" for i in order)
+    return "; ".join(f"{names[i]}: {value(i, x[i])}, rebuilt {value(i, rebuilt[i])}" for i in order)
 
 
 def _png(image: Any) -> bytes:

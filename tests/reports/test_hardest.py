@@ -61,7 +61,7 @@ def test_rows_of_a_table_tell_what_is_furthest_off():
     (found,) = hardest(vae, split, table, data.spec, count=1)
     assert found.place == 7
     assert not found.data
-    assert "feature 2 40, rebuilt" in found.words
+    assert "feature 2: 40, rebuilt" in found.words
     assert len(found.words.split("; ")) == 3
 
 
@@ -74,7 +74,7 @@ def test_categories_are_told_by_their_names(tmp_path):
     vae = pv.VAE(model, pv.guides.MixtureAmortized(data.spec, model))
     split = data.test
     found = hardest(vae, split, pd.DataFrame({"nll": np.arange(float(len(split)))}), data.spec, count=len(split))
-    told = [part for hard in found for part in hard.words.split("; ") if part.startswith("kind")]
+    told = [part for hard in found for part in hard.words.split("; ") if part.startswith("kind: ")]
     assert told
     assert all(part.split()[1].strip(",") in ("red", "green", "blue") for part in told)
     assert all(part.split()[1].strip(",") != part.split()[-1] for part in told)  # the same is not off
@@ -92,3 +92,19 @@ def test_colours_are_those_of_the_data():
     shown = np.asarray(Image.open(BytesIO(found[0].data)).convert("RGB")) / 255
     assert np.abs(shown - split.batch()[0][1].permute(1, 2, 0).numpy()).max() < 0.01
     assert Image.open(BytesIO(found[0].rebuilt)).size == (5, 4)
+
+
+def test_steps_of_a_sequence_tell_what_is_furthest_off_until_it_ends():
+    torch.manual_seed(0)
+    rows = [torch.randn(length, 2).numpy() for length in (5, 3, 4) * 10]
+    rows[7][1, 1] = 40.0  # of three steps
+    data = pv.datasets.from_arrays(rows, validation=0, test=0)
+    vae = pv.VAE(model := pv.models.StateSpace(data.spec, latent_dim=2), pv.guides.Recurrent(data.spec, model))
+    split = data.train
+    (place,) = (split.batch()[0] == 40.0).any(dim=-1).any(dim=-1).nonzero()[0].tolist()
+    table = pd.DataFrame({"nll": np.where(np.arange(len(split)) == place, 99.0, 1.0)})
+    (found,) = hardest(vae, split, table, data.spec, count=1)
+    told = found.words.split("; ")
+    assert told[0].startswith("feature 1 at step 1: 40, rebuilt")
+    assert len(told) == 3
+    assert all(int(part.partition(":")[0][-1]) < 3 for part in told)
