@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
 from ppl_vae.reports import provenance, tables
 from ppl_vae.reports.embedded import embedded
+from ppl_vae.reports.findings import KNOWN
 from ppl_vae.reports.hardest import Hard
 from ppl_vae.reports.parts import Source
 from ppl_vae.reports.sections import sections
@@ -108,6 +110,7 @@ def html_report(
         provenance=provenance.provenance(environment or {}),
         versions=provenance.versions(environment or {}),
         figures=embedded(figures or {}),
+        drawings={name for name, figure in (figures or {}).items() if _is_drawing(name, figure)},
         sections=sections(source),
         config=_cut(config if isinstance(config, str) else _yaml(config), "config.yaml"),
         script=(here / "chart.js").read_text(encoding="utf-8"),
@@ -126,6 +129,13 @@ def _ended(traceback: str) -> str:
     lines = traceback.strip().splitlines()
     last = max((i for i, line in enumerate(lines) if line.startswith(" ")), default=-1)
     return " ".join(lines[last + 1 :])
+
+
+def _is_drawing(name: str, figure: Figure | bytes) -> bool:
+    """Whether a figure is lines on white, which may be turned to light on dark; pictures of data may not."""
+    if isinstance(figure, bytes):
+        return any(told.figures and fnmatchcase(name, told.figures) for told in KNOWN.values())
+    return not any(axes.images for axes in figure.axes)
 
 
 def _described(figure: Figure | bytes) -> str:

@@ -284,6 +284,18 @@ def test_values_are_read_by_pointer_and_by_keys(browser, tmp_path):
     assert browser(f"({svg}).querySelector('.cursor').getAttribute('visibility')") == "visible"
 
 
+def test_drawings_may_be_turned_to_light_on_dark_and_pictures_of_data_may_not():
+    rng = np.random.default_rng(0)
+    images, plane = rng.random((4, 1, 5, 5)), draw.latent_map(rng.normal(size=(20, 2)))
+    grid = draw.image_grid(images)
+    figures = {"samples": grid, "latent_map": plane, "gaps": draw.render(plane), "mine": draw.render(grid)}
+    page = html_report(title="t", figures=figures, diagnostics={"gaps": {"approximation": 1.0, "amortization": 1.0}})
+    assert len(re.findall(r"<figure[ >]", page)) == 4
+    assert page.count('<figure class="drawing">') == 2
+    alts = re.findall(r'<figure class="drawing"><img src="data:[^"]*" width="\d+" alt="([^"]*)"', page)
+    assert any("component" in alt or "z" in alt for alt in alts)
+
+
 def test_captions_say_what_is_there():
     """Of four epochs none is left out; labels are spoken of where they are."""
     rows = [{"epoch": i + 1, "train/elbo": -3.0 + i, "validation/elbo": -3.0 + i} for i in range(12)]
