@@ -168,10 +168,10 @@ class Live(SphinxTransform):
             alt = str(figure.get_label()) or ". ".join(filter(None, titles))
             wide = figure.get_figwidth() >= SIZE[0]
             width = "100%" if wide else f"{96 * figure.get_figwidth():.0f}px"
+            data = any(axes.images for axes in figure.axes)  # which is no drawing
+            classes = ["live-figure"] if data else ["live-figure", "drawing"]
             found.append(
-                nodes.image(
-                    uri=f"/_run/{name}", alt=alt, width=width, classes=["live-figure"]
-                )
+                nodes.image(uri=f"/_run/{name}", alt=alt, width=width, classes=classes)
             )
         return found
 
