@@ -170,3 +170,27 @@ def test_every_set_up_takes_pinned_wheels_and_holds_what_builds(repository: Path
     unisolated = [i for i, line in enumerate(installs) if "--no-build-isolation" in line]
     assert unisolated[0] == 1
     assert installs[0].split("-c constraints.txt")[1].split() == ["hatchling", "setuptools"]
+
+
+@pytest.mark.slow
+def test_tests_are_found_in_an_empty_home(tmp_path):
+    """ArviZ announces its successor at the first import of a day, and keeps the day in the home: tests need neither."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/cli/verbs/test_fields.py",
+        ],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.returncode == 0, told.stdout[-2000:]
+    assert (tmp_path / "cache" / "arviz" / "daily_warning").is_file()
