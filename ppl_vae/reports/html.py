@@ -132,7 +132,7 @@ def _ended(traceback: str) -> str:
 
 
 def _is_drawing(name: str, figure: Figure | bytes) -> bool:
-    """Whether a figure is lines on white, which may be turned to light on dark; pictures of data may not."""
+    """True of lines on white, which may be turned to light on dark; pictures of data may not."""
     if isinstance(figure, bytes):
         return any(told.figures and fnmatchcase(name, told.figures) for told in KNOWN.values())
     return not any(axes.images for axes in figure.axes)
