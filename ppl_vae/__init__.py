@@ -6,6 +6,7 @@ Names are imported when they are first used, so that the command line answers wi
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.imports import unsearched
 from ppl_vae.version import __version__
 
 if TYPE_CHECKING:
@@ -145,12 +146,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        value = importlib.import_module(f"ppl_vae.{name}")
-    elif name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    else:
+    module = f"ppl_vae.{name}" if name in _ROOMS else _HOMES.get(name)
+    if module is None:
         raise AttributeError(f"module 'ppl_vae' has no attribute {name!r}")
+    with unsearched():
+        found = importlib.import_module(module)
+    value = found if name in _ROOMS else getattr(found, name)
     globals()[name] = value
     return value
 

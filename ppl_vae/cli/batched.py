@@ -31,6 +31,7 @@ from ppl_vae.cli.hydra import JobFailed
 from ppl_vae.cli.progress import say, warn
 from ppl_vae.cli.replaced import replaced
 from ppl_vae.errors import UsageError
+from ppl_vae.imports import load
 
 if TYPE_CHECKING:
     from ppl_vae.cli.verbs.train import Begun
@@ -202,6 +203,7 @@ def _in_workers(
     """Let each process do its share, on so many threads; results are printed in the order of the jobs."""
 
     def work(share: Sequence[int], tell: Tell) -> None:
+        load("torch", "torch._dynamo", "torch._inductor.config", "ppl_vae.cli.verbs.train", "ppl_vae.sweeps.lockstep")
         import torch
 
         torch.set_num_threads(min(threads, torch.get_num_threads()))

@@ -29,6 +29,7 @@ from ppl_vae.config.keys import Format
 from ppl_vae.config.schema import conf_dir, refuse_numbers, register, validated
 from ppl_vae.config.verbs import SCHEMAS
 from ppl_vae.errors import PplVaeError, UsageError
+from ppl_vae.imports import load
 from ppl_vae.runs.files import to_json
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class Job:
                     sweep.say_beginning(context.directory, context.number)
                 job = validated(self.verb, cfg) if context.begun is None else context.begun.cfg
                 _find(job, context)
+                load(f"ppl_vae.cli.verbs.{self.verb}")
                 module = importlib.import_module(f"ppl_vae.cli.verbs.{self.verb}")
                 result = module.run(job, context)
                 style = str(job.format.value)

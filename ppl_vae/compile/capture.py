@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from ppl_vae.compile.adam import total_norm
 from ppl_vae.core.functional import call_with
+from ppl_vae.imports import unsearched
 
 aten = torch.ops.aten
 
@@ -46,6 +47,16 @@ class State:
         return tuple(t.detach() for t in self.tensors)
 
 
+def tracer() -> Callable[..., Any]:
+    """torch's `make_fx`, which imports torch's compilers when it is first called."""
+    with unsearched():
+        import torch._dynamo
+        import torch._inductor.config
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx
+
+
 def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, State]:
     """Record what a step does, gradient included: `(*state.tensors, *batch)` to `[*results, norm, *gradients]`.
 
@@ -57,8 +68,6 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
         module: takes a batch, gives a tuple of 0-d tensors: results, of which the second is to be maximized.
         batch: one batch; the graph holds for its shapes and dtypes.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     state = State.of(module)
     count, places = len(state.trained), [id(t) for t in state.tensors]
 
@@ -71,7 +80,7 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
         norm = total_norm(gradients)
         return [*(r.detach() for r in results), norm, *(None if g is None else g.contiguous() for g in gradients)]
 
-    traced = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)
+    traced = tracer()(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*state.tensors, *batch)
     simplify(traced)
     _keep_apart(traced, count)
     devices = {t.device for t in state.trained.values() if t.device.type != "cpu"}
@@ -101,11 +110,9 @@ def record(
     decompositions: Mapping[Any, Callable[..., Any]] | None = None,
 ) -> fx.GraphModule:
     """Record what a function of tensors does, without gradient; parameters it reads are constants of the graph."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     table = None if decompositions is None else dict(decompositions)
     with torch.no_grad():
-        traced = make_fx(function, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        traced = tracer()(function, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     simplify(traced)
     return traced
 

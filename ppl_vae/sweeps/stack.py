@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ppl_vae.compile.capture import State, simplify
+from ppl_vae.compile.capture import State, simplify, tracer
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.sweeps.noise import Draw, Rows, Streams, lift, rows_by_modules, while_stacking
 
@@ -105,14 +105,12 @@ class Program:
         self, mapped: Callable[..., Any], tensors: Sequence[Tensor], batch: Sequence[Tensor], inside: list[Draw]
     ) -> fx.GraphModule:
         """The mapped graph as one graph; `inside`, its draws that take values, are made row by row."""
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         lead = () if self.shared else (self.runs,)
         noise = [torch.zeros(*lead, *draw.shape, dtype=draw.dtype) for draw in self.lifted]
         batches = [x if self.shared else x.expand(self.runs, *x.shape) for x in batch]
         while_stacking(inside)
         with torch.no_grad():
-            make = make_fx(lambda *inputs: list(mapped(*inputs)), tracing_mode="fake", _allow_non_fake_inputs=True)
+            make = tracer()(lambda *inputs: list(mapped(*inputs)), tracing_mode="fake", _allow_non_fake_inputs=True)
             graph = make(*tensors, *batches, *noise)
         self._draws = rows_by_modules(graph)
         simplify(graph)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from ppl_vae.errors import ArgumentError, CheckError, PplVaeError
 from ppl_vae.frames import module_of
+from ppl_vae.imports import unsearched
 
 EXAMPLE = "such as optimizer=functools.partial(torch.optim.Adam, lr=1e-3)"
 
@@ -61,7 +62,9 @@ def build_optimizer(
     _refuse_kinds(factory)
     arguments = _grouped(parameters, groups or {})
     try:
-        optimizer = factory(arguments, fused=True) if _fusible(factory, parameters.values()) else factory(arguments)
+        options = {"fused": True} if _fusible(factory, parameters.values()) else {}
+        with unsearched():  # the first optimizer of a process imports Dynamo, half a second
+            optimizer = factory(arguments, **options)
     except TypeError as error:
         raise ArgumentError(
             f"Got an optimizer that cannot be made: {_name(factory)} says {error}. Expected a function of parameters "
