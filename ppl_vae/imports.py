@@ -18,8 +18,6 @@ def unsearched() -> Iterator[None]:
 
     Example:
         >>> import gc
-import importlib
-import sys
         >>> with unsearched():
         ...     gc.isenabled()
         False

@@ -48,10 +48,10 @@ class State:
 
 
 def tracer() -> Callable[..., Any]:
-    """torch's `make_fx`, which imports torch's compilers when it is first called."""
+    """What records: `make_fx` of torch, which imports its compilers when it is first called."""
     with unsearched():
         import torch._dynamo
-        import torch._inductor.config
+        import torch._inductor.config  # noqa: F401
         from torch.fx.experimental.proxy_tensor import make_fx
 
     return make_fx

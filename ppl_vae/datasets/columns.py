@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -77,9 +78,11 @@ def as_numbers(
         DataError: for kinds of columns that are not there, columns that are neither numbers nor categories, values that
             a kind does not have, categories that are not among those named.
     """
+    train = x["train"]
+    if not kinds and "pandas" not in sys.modules:
+        return None  # what is here is no table, and to import pandas takes a fifth of a second
     import pandas as pd
 
-    train = x["train"]
     table = isinstance(train, pd.DataFrame)
     if not kinds and not (table and not all(is_number(train.iloc[:, i]) for i in range(train.shape[1]))):
         return None
