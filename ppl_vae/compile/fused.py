@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +12,13 @@ from torch import Tensor
 from ppl_vae.compile.adam import Updater, adam, clip_gradients
 from ppl_vae.compile.capture import compiled, record
 from ppl_vae.compile.gradient import RecordedGradient, length
+from ppl_vae.compile.kernels.steps import in_a_row
 from ppl_vae.compile.meter import Meter
 from ppl_vae.compile.verify import CaptureError
 
 
 class FusedStep:
-    """A step of which Inductor sees all, so that the update costs little more than reading the gradient.
+    """A step, on a CPU, of which Inductor sees all, so that the update costs little more than reading the gradient.
 
     Parameters, the state of the optimizer and the averages are changed in place. What may differ from step to step
     (learning rate, betas, bias correction) enters as a tensor.
@@ -49,11 +51,11 @@ class FusedStep:
         self._bound, self._ready = updater.groups, True
         members = recorded.places(self.groups)
         sizes = [len(state.tensors), *(len(group) for group in members for _ in range(2))]
-        sizes += [len(self._steps), len(members), 1, len(batch)]
+        sizes += [len(self._steps), 1, len(members), len(batch)]
 
         def step(*tensors: Tensor) -> list[Tensor]:
             rest = iter(tensors)
-            inputs, *moments, steps, numbers, (sums,), data = [[next(rest) for _ in range(n)] for n in sizes]
+            inputs, *moments, steps, (sums,), numbers, data = [[next(rest) for _ in range(n)] for n in sizes]
             value, _, *others = graph(*inputs, *data)
             metrics = torch.stack([value, *others[: len(self.names) - 1]])
             gradients = others[len(self.names) - 1 :]
@@ -66,16 +68,44 @@ class FusedStep:
             sums.add_(metrics.to(sums.dtype) * weight)
             return []
 
-        example = [*self._inputs(Meter()), *batch]
-        self._run: Callable[..., Any] = compiled(record(step, example), example)
+        lasting, varying = self._lasting(Meter()), [*self._numbers(), *batch]
+        self._run: Callable[..., Any] = compiled(record(step, [*lasting, *varying]), [*lasting, *varying])
+        self._in_a_row = in_a_row(self._run, lasting, varying)
+
+    @property
+    def takes_several(self) -> bool:
+        """True if several steps are one call."""
+        return self._in_a_row is not None
 
     def __call__(self, batch: Sequence[Tensor], meter: Meter) -> None:
         """Take a step."""
-        for group in self.groups:
-            group.advance()
+        self.several([batch], meter, lambda: None)
+
+    def several(self, batches: Sequence[Sequence[Tensor]], meter: Meter, told: Callable[[], object]) -> None:
+        """Take a step on each batch, in one call where that can be had.
+
+        Args:
+            batches: of one shape.
+            meter: is given the metrics.
+            told: is called for each step once the numbers of its update are read, so that the next may have others.
+        """
+        groups, numbers = self.groups, []
+        for _ in batches:
+            for group in groups:
+                group.advance()
+                numbers.append(group.numbers())
+            told()
+        rows = iter(torch.tensor(numbers, dtype=self._moments[0].dtype).unbind())
+        varying = [t for batch in batches for t in (*itertools.islice(rows, len(groups)), *batch)]
+        lasting, each = self._lasting(meter), len(varying) // len(batches)
         with torch.no_grad():
-            self._run(*self._inputs(meter), *batch)
-        meter.weigh(self.names, self.weight)
+            if self._in_a_row is None:
+                for start in range(0, len(varying), each):
+                    self._run(*lasting, *varying[start : start + each])
+            else:
+                self._in_a_row(lasting, varying)
+        for _ in batches:
+            meter.weigh(self.names, self.weight)
 
     def is_ready(self) -> bool:
         """True if the optimizer is still one that the graph holds for, whatever has happened to its state."""
@@ -102,7 +132,11 @@ class FusedStep:
         self._steps = [t for group in self.groups for t in group.steps]
         self._moments = [t for group in self.groups for t in (*group.averages, *group.squares)]
 
-    def _inputs(self, meter: Meter) -> list[Tensor]:
+    def _lasting(self, meter: Meter) -> list[Tensor]:
+        """What all steps change and read."""
+        return [*self._state, *self._moments, *self._steps, meter.sums(self.names, self._moments[0].device)]
+
+    def _numbers(self) -> list[Tensor]:
+        """What the update of the step at hand takes of each group."""
         like = self._moments[0]
-        numbers = [torch.tensor(g.numbers(), dtype=like.dtype, device=like.device) for g in self.groups]
-        return [*self._state, *self._moments, *self._steps, *numbers, meter.sums(self.names, like.device)]
+        return [torch.tensor(g.numbers(), dtype=like.dtype, device=like.device) for g in self.groups]

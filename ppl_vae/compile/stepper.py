@@ -33,6 +33,10 @@ SHAPES = 16
 """Shapes of batches that are captured; further ones are left to the program."""
 
 
+SEVERAL, CALL, BYTES = 16, 0.05, 2**26
+"""Steps of one call: so many, so many seconds, and batches of so many bytes at most. Signals wait for its end."""
+
+
 class Stepper:
     """Takes training steps: gradient, clipping, update, averages; by the program, or without it.
 
@@ -82,7 +86,7 @@ class Stepper:
 
     def __call__(self, batch: Batch, meter: Meter, step: int) -> None:
         """Take step number `step` in the fastest way that gives the same, and add its metrics to the averages."""
-        shape = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
+        shape = _shape(batch)
         way = self._ways.get(shape)
         if way is None:
             way = self.by_program
@@ -92,6 +96,23 @@ class Stepper:
             _, make = self._due.pop(shape)
             way = self._ways[shape] = self._kept(lambda: make(batch))
         way(batch, meter)
+
+    def at_once(self, batch: Batch) -> int:
+        """How many batches of this shape `several` may take in one call: those of a twentieth of a second."""
+        way = self._ways.get(_shape(batch))
+        return way.most if isinstance(way, _Standing) else 1
+
+    def several(self, batches: Sequence[Batch], meter: Meter, told: Callable[[], object]) -> None:
+        """Take a step on each batch, no more than `at_once`, with the bits of single ones.
+
+        Args:
+            batches: of one shape.
+            meter: the averages that their metrics are added to.
+            told: is called for each step, before the next one's learning rate is read.
+        """
+        way = self._ways[_shape(batches[0])]
+        assert isinstance(way, _Standing)
+        way.several(batches, meter, told)
 
     def by_program(self, batch: Batch, meter: Meter) -> None:
         """Take a step by the program itself."""
@@ -245,13 +266,49 @@ class Stepper:
                 return tell
 
             verify(replace(self.original, run=told(self.by_program)), told(step), [other], how)
-        return lambda batch, meter: (step if step.is_ready() else way)(batch, meter)
+        return _Standing(step, way)
 
     def _slower(self, recorded: RecordedGradient, batch: Batch) -> str:
         """A sentence if a graph is slower than the program. Both give the same bits, so that the clock may choose."""
         program, graph = _seconds(self.gradient, batch), _seconds(recorded, batch)
         told = f"its graph is slower, {1e3 * graph:.3g} against {1e3 * program:.3g} ms a step"
         return told if graph > 1.1 * program else ""
+
+
+class _Standing:
+    """Verified steps that stand in for others, as long as the optimizer is one that they were made for.
+
+    Args:
+        step: the verified one.
+        way: that of before.
+
+    Attributes:
+        most: how many are taken in one call.
+    """
+
+    def __init__(self, step: FusedStep | ReplayedStep, way: StepFunction) -> None:
+        self._step, self._way = step, way
+        self.most = SEVERAL if isinstance(step, FusedStep) and step.takes_several else 1
+
+    def __call__(self, batch: Batch, meter: Meter) -> None:
+        (self._step if self._step.is_ready() else self._way)(batch, meter)
+
+    def several(self, batches: Sequence[Batch], meter: Meter, told: Callable[[], object]) -> None:
+        """Take some steps, and find out how many go into a call: bits do not depend on it, so that the clock may."""
+        begin = time.perf_counter()
+        if isinstance(self._step, FusedStep) and self._step.is_ready():
+            self._step.several(batches, meter, told)
+        else:
+            for batch in batches:
+                self._way(batch, meter)
+                told()
+        seconds = (time.perf_counter() - begin) / len(batches)
+        size = sum(x.nbytes for x in batches[0] if isinstance(x, Tensor))
+        self.most = max(1, min(SEVERAL, int(CALL / seconds), BYTES // max(1, size)))
+
+
+def _shape(batch: Batch) -> Any:
+    return tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in batch)
 
 
 def _seconds(step: Callable[[Batch], Metrics], batch: Batch) -> float:

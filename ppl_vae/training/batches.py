@@ -13,7 +13,9 @@ import torch
 
 from ppl_vae.core.data import cast, pair_dtype, take_data
 from ppl_vae.datasets.several import structures
+from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError
+from ppl_vae.frames import module_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @property
+    def may_be_ahead(self) -> bool:
+        """True if batches hang on their generator alone, so that they may be drawn before the steps on those before.
+
+        Code of the user's own may draw from the generator that programs draw from, or look at what they do.
+        """
+        split = self.split
+        return (
+            type(split) is Split
+            and split.in_memory
+            and all(module_of(type(step)).startswith("ppl_vae.") for step in split.transform.steps)
+        )
 
     def num_batches(self, size: int) -> int:
         """Batches of an epoch."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -18,6 +18,7 @@ from ppl_vae.compile.gradient import length
 from ppl_vae.compile.guard import Guard, all_finite
 from ppl_vae.compile.kind import fingerprint
 from ppl_vae.compile.meter import Meter
+from ppl_vae.compile.stepper import Stepper
 from ppl_vae.core.run import terms
 from ppl_vae.core.snapshot import Snapshot, copied
 from ppl_vae.errors import PplVaeError
@@ -97,8 +98,11 @@ def _run_epoch(training: Training) -> None:
     begin_epoch(training)
     started, look = time.monotonic() - state.spent, time.monotonic() + reporter.seconds
     saved = time.monotonic()
-    for batch in training.rest_of_epoch():
-        train_on(training, batch)
+    for batches in _together(training):
+        if len(batches) == 1:
+            train_on(training, batches[0])
+        else:
+            _train_on_several(training, batches)
         state.spent = time.monotonic() - started
         if training.signals.stop is not None:
             interrupt(training, unsaved=True)
@@ -109,6 +113,33 @@ def _run_epoch(training: Training) -> None:
             look = time.monotonic() + reporter.seconds
             reporter.step(state.step, state.epoch + 1, _glance(training))
     end_epoch(training, lambda: time.monotonic() - started)
+
+
+def _together(training: Training) -> Iterator[list[tuple[Any, ...]]]:
+    """The batches ahead, as many together as are taken in one call; the next ones are drawn once these are done."""
+    held: list[tuple[Any, ...]] = []
+    most = 1
+    for batch in training.rest_of_epoch():
+        if held and len(held[0][0]) != len(batch[0]):  # the last one is shorter
+            yield held
+            held = []
+        if not held:
+            most = _at_once(training, batch)
+        held.append(batch)
+        if len(held) == most:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _at_once(training: Training, batch: tuple[Any, ...]) -> int:
+    """How many steps go into one call: one where something of ours is done between two of them."""
+    state, stepper = training.state, training.stepper
+    if not isinstance(stepper, Stepper) or (most := stepper.at_once(batch)) == 1:
+        return 1
+    between = training.process.validating or state.average is not None or training.is_moving
+    return 1 if between or not training.train.may_be_ahead else most
 
 
 def begin_epoch(training: Training) -> None:
@@ -171,6 +202,17 @@ def train_on(training: Training, batch: tuple[Any, ...]) -> None:
     if process.validating:
         _stop_validating(training)
     state.end_step()
+
+
+def _train_on_several(training: Training, batches: Sequence[tuple[Any, ...]]) -> None:
+    """Steps of training in one call."""
+    training.set_schedules()
+    assert isinstance(training.stepper, Stepper)
+    try:
+        training.stepper.several(batches, training.state.meter, training.state.end_step)
+    except Exception as error:
+        nonfinite.blame(training, error, length(batches[0]))
+        raise
 
 
 def _checked(training: Training, batch: tuple[Any, ...], take: Callable[[], object]) -> bool:

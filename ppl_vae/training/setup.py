@@ -135,6 +135,12 @@ class Training(Parts):
         batches = self.train.batches(self.plan.batch_size, generator, done=self.state.position)
         return itertools.islice(batches, self.steps - self.state.step)
 
+    @property
+    def is_moving(self) -> bool:
+        """True as long as some schedule is to have another value at a later step."""
+        step, epoch = self.state.step, self.state.step / self.per_epoch
+        return any((step if schedule.unit == "steps" else epoch) < schedule.until for schedule in self.moving)
+
     def set_schedules(self) -> None:
         """Move what moves to where it is at the step ahead."""
         step = self.state.step
