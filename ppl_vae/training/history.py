@@ -60,6 +60,11 @@ class History(Displayed):
         return None if self.best is None else int(self.best["epoch"])
 
     @property
+    def is_validated(self) -> bool:
+        """True if there is an epoch with a validation bound, without which no epoch is better than the last."""
+        return any(math.isfinite(row.get("validation/bound", math.nan)) for row in self.rows)
+
+    @property
     def kept(self) -> Row | None:
         """The row of the weights that the pair holds afterwards: `best`, or the last one where `keep` says so."""
         return self.last if self.keep == "last" else self.best
@@ -139,9 +144,10 @@ class History(Displayed):
             return View(f"History(no epochs, {self.status})")
         n = len(self)
         skipped = f", {self.skipped} steps skipped" if self.skipped else ""
+        best = f", best epoch {self.best_epoch}" if self.is_validated else ""
         columns = [c for c in SHOWN if c in self.columns]
         return View(
-            f"History({n} epoch{'s' if n > 1 else ''}, {self.status}, best epoch {self.best_epoch}{skipped})",
+            f"History({n} epoch{'s' if n > 1 else ''}, {self.status}{best}{skipped})",
             columns,
             [[row.get(c) for c in columns] for row in self.rows],
         )

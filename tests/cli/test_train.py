@@ -56,6 +56,15 @@ def test_a_run_and_nothing_else_is_left(train):
     assert record["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize("validation", [0, 20])
+def test_the_weights_of_the_last_epoch_are_called_the_best_only_where_something_was_compared(train, validation):
+    called = train(f"dataset.validation={validation}")
+    assert called.code == 0, called.err
+    assert ("best validation weights" in called.out) is (validation > 0)
+    assert ("(best " in called.out) is (validation > 0)
+    assert ("last weights" in called.out) is (validation == 0)
+
+
 def test_the_end_names_the_run_and_the_next_command(train):
     called = train("hydra.run.dir=my run")
     assert called.code == 0, called.err

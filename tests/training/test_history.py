@@ -111,7 +111,14 @@ def test_repr_is_short():
         History([{"epoch": e, "train/bound": -e / 3, "seconds": 0.1} for e in range(1, 101)], status="finished")
     )
     lines = text.splitlines()
-    assert lines[0] == "History(100 epochs, finished, best epoch 100)"
+    assert lines[0] == "History(100 epochs, finished)"  # none is best without validation data
     assert lines[1].split() == ["epoch", "train/bound", "seconds"]
     assert len(lines) == 2 + 3 + 1 + 4
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_an_epoch_is_best_where_there_are_validation_data():
+    rows = [{"epoch": 1, "validation/bound": -1.0}, {"epoch": 2, "validation/bound": -2.0}]
+    assert repr(History(rows)).splitlines()[0] == "History(2 epochs, running, best epoch 1)"
+    assert History(rows).is_validated
+    assert not History([{"epoch": 1, "train/bound": -1.0, "validation/bound": float("nan")}]).is_validated

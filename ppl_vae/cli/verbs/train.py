@@ -76,7 +76,8 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
         artifacts = _make(vae, held_out, data.spec, history, cfg, directory)
     else:
         artifacts = {}
-    table = View(f"Results (nats per datum; {_KEPT[history.keep]})", rows=_rows(figures, history))
+    kept = _KEPT[history.keep if history.is_validated else "last"]
+    table = View(f"Results (nats per datum; {kept})", rows=_rows(figures, history))
     return Result(
         record={"run": str(directory), "status": "finished", **figures, "files": artifacts, "result": figures},
         tables=[table.text(whole=True)],
@@ -93,7 +94,8 @@ def finish(vae: VAE, data: Dataset, history: History, cfg: DictConfig, directory
 
 def _rows(found: Mapping[str, Any], history: History) -> list[tuple[str, str]]:
     """The figures as the terminal shows them: with their errors, and nothing that there is not."""
-    epochs = ("epochs", f"{len(history)} (best {history.best_epoch})")
+    best = f" (best {history.best_epoch})" if history.is_validated else ""
+    epochs = ("epochs", f"{len(history)}{best}")
     counts = ("epochs", "best_epoch")
     return [epochs, *((name.replace("/", " "), told) for name, told in shown(found) if not name.endswith(counts))]
 
