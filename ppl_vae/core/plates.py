@@ -239,13 +239,18 @@ def follow(program: Callable[..., Any], batch: tuple[Any, ...]) -> dict[str, fro
     A mask takes away a cost, and no dependence. A Delta is no latent site of its own: what depends on it depends on
     what it is computed from, and so does it itself.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False), TrackProvenance():
-        sites = sample_sites(poutine.trace(program).get_trace(*batch))
+    sites = followed_sites(program, batch)
     latent = frozenset(name for name, site in sites.items() if not site["is_observed"])
     return {
         name: latent & get_provenance(unmasked(site["fn"]).log_prob(site["value"])) - {name}
         for name, site in sites.items()
     }
+
+
+def followed_sites(program: Callable[..., Any], batch: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
+    """The sites of one run of a program in which values carry the names of the latents that they come from."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False), TrackProvenance():
+        return sample_sites(poutine.trace(program).get_trace(*batch))
 
 
 def _escaping(

@@ -131,21 +131,31 @@ class Derived(nn.Module):
         """A table of the sites: the family of each, what it depends on, its plates and the shape of a draw."""
         if self.prototype is None:
             return "A derived guide, without networks before it has seen a batch: call pv.prepare(vae, batch)."
-        rows, before = [("site", "family", "sees", "plates", "event shape")], list[Site]()
+        rows = [("site", "family", "sees", "plates", "event shape")]
         for site in self.prototype.sites:
             own = isinstance(site.family, Own)
-            head: Any = self.heads[site.key] if not own else None
-            seen = [s.name for s in before if s.is_local or head.kept is None] if site.is_local and not own else []
-            sees = "the model" if own else ", ".join(["the batch", *seen]) if site.is_local else "nothing"
-            plates = [*([self.prototype.data_plate] if site.is_local else []), *site.plates]
-            family = site.family.label if own else head.family.label
-            rows.append((site.name, family, sees, ", ".join(map(str, plates)) or "none", str(site.family.event_shape)))
-            before += [site] if self.condition else []
+            sees = "the model" if own else ", ".join(["the batch", *self.fed(site)]) if site.is_local else "nothing"
+            plates = ", ".join(map(str, [*([self.prototype.data_plate] if site.is_local else []), *site.plates]))
+            rows.append((site.name, self.label(site), sees, plates or "none", str(site.family.event_shape)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
     def __str__(self) -> str:
         return self.describe()
+
+    def label(self, site: Site) -> str:
+        """The name of a latent's family; weights of an earlier version may have brought another one."""
+        owner: Any = site if isinstance(site.family, Own) else self.heads[site.key]
+        return str(owner.family.label)
+
+    def fed(self, site: Site) -> tuple[str, ...]:
+        """The latents whose values the network of a latent is fed, beside the batch, in their order."""
+        if not (self.condition and site.is_local and site.key in self.heads) or self.prototype is None:
+            return ()
+        head: Any = self.heads[site.key]
+        names = [other.name for other in self.prototype.sites]
+        before = self.prototype.sites[: names.index(site.name)]
+        return tuple(other.name for other in before if other.is_local or head.kept is None)
 
     def _default_encoder(self, batch: tuple[Any, ...]) -> nn.Module:
         if not self.channels:

@@ -7,9 +7,9 @@ matplotlib's settings are left alone. Reports and the verbs of the command line 
 from ppl_vae.doors import doors
 from ppl_vae.plots.calibration import calibration
 from ppl_vae.plots.curves import learning_curves
+from ppl_vae.plots.dependencies import dependencies
 from ppl_vae.plots.gaps import gaps
 from ppl_vae.plots.gradients import gradient_variances
-from ppl_vae.plots.guide import derived_guide
 from ppl_vae.plots.images import image_grid, image_rows, reconstructions, traversals
 from ppl_vae.plots.latents import information, kl_per_unit, latent_map, pareto_k_histogram
 from ppl_vae.plots.of_pair import Gallery, gallery
@@ -21,7 +21,7 @@ __all__ = [
     "LINES",
     "Gallery",
     "calibration",
-    "derived_guide",
+    "dependencies",
     "feature_reconstructions",
     "feature_traversals",
     "gallery",

@@ -40,7 +40,7 @@ class Gallery(Displayed):
 
     Attributes:
         figures: `samples` or `sample_marginals`, `reconstructions`, `latent_map`, `kl_per_unit`, `traversals`, and
-            `traversals_<site>` of further latents; `derived_guide` of a guide that is derived from the model.
+            `traversals_<site>` of further latents; `dependencies` of a pair whose guide is derived from its model.
         notes: by figure, or `latents` for all of them, the reason for what is missing.
         failed: the figures that should have been there: something went wrong, which their note says.
     """
@@ -113,8 +113,8 @@ def gallery(
     names = None if spec is None else spec.feature_names
     words = value_names(spec)
     if isinstance(vae.guide, Derived):
-        with result.attempt("derived_guide"):
-            result.figures["derived_guide"] = draw.derived_guide(vae.guide)
+        with result.attempt("dependencies"):
+            result.figures["dependencies"] = draw.dependencies(vae, x)
     with result.attempt("samples"):
         count = samples if pixels.is_image else min(2_000, max(len(x[0]), 200))
         new = generate(vae, count, like=x, mean=pixels.is_image, seed=seed)

@@ -15,7 +15,7 @@ from ppl_vae.reports.parts import Part, Section, Source
 from ppl_vae.reports.rank_charts import rank_charts
 from ppl_vae.reports.tables import text
 
-TITLES = {"derived_guide": "The derived guide", "traversals": "Traversals", "latent_map": "Codes in the plane"}
+TITLES = {"dependencies": "Dependencies", "traversals": "Traversals", "latent_map": "Codes in the plane"}
 DRAWN = ("learning_curves", "pareto_k", "kl_per_unit")
 """Figures that a page has as drawings of its own."""
 
@@ -48,7 +48,9 @@ def sections(source: Source) -> list[Section]:
     checked = finding("checks") or [_todo("checks", *asked)]
     units = make(_units, "units")
     moved = make(_pictures, "traversals", "One unit moves, the others stay; those with the largest KL come first.")
-    guide = make(_pictures, "derived_guide", "A dot joins what is above it to what is on its right, which sees it.")
+    guide = make(
+        _pictures, "dependencies", "A dot joins what is above it to what is on its right, which depends on it."
+    )
     shown = any(" by " in (s.alts.get(n) or " by ") for n in s.figures if n.startswith("latent_map"))
     labels = "Labels are shown to the reader only, where the model never saw them." if shown else ""
     plane = make(_pictures, "latent_map", labels)

@@ -24,7 +24,7 @@ def test_it_survives_a_run_directory(seed, cli):
     words += [f"results.figures={seed == 0}".lower()]
     called = cli("train", *words, "results.num_particles=2", "hydra.run.dir=run")
     assert called.code == 0, called.err
-    assert (folder / "run" / "figures" / "derived_guide.png").exists() == (seed == 0), called.err
+    assert (folder / "run" / "figures" / "dependencies.png").exists() == (seed == 0), called.err
     values = []
     for _ in range(2):
         run = pv.Run.load(folder / "run")

@@ -8,6 +8,7 @@ standard normals, and what is observed is jointly normal.
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import log, pi, prod
 
 import torch
@@ -30,6 +31,7 @@ class Site:
         bias: what is added.
         scale: of its noise; with `tril`, of a noise whose factor has ones on and this below the diagonal.
         tril: whether it is a `MultivariateNormal`.
+        affine: location and scale by which a draw is moved and stretched, as a transform; None for none.
         column: the first column of x that it observes; None for a latent, -1 for a constant.
     """
 
@@ -41,6 +43,7 @@ class Site:
     scale: float
     tril: bool = False
     column: int | None = None
+    affine: tuple[float, float] | None = None
 
     @property
     def entries(self) -> int:
@@ -88,28 +91,15 @@ class Program:
         at = {self.dims[p][0]: self.size(p) for p in site.plates}
         return [at.get(dim, 1) for dim in range(-self.depth, 0)]
 
-    @property
-    def in_family(self) -> bool:
-        """Whether a derived guide with full rank inside vectors, of linear networks, holds the posterior.
 
-        Local sites see all that was drawn before them and their own datum; a global latent sees nothing, so that there
-        must be one at most, and none before it. Further plates, and data of which a part is masked, are left out.
-        """
-        globals_ = [s for s in self.sites if s.column is None and "data" not in s.plates]
-        latents = [s for s in self.sites if s.column is None]
-        flat = all(set(s.plates) <= {"data"} for s in latents)
-        whole = self.masked in ("", "rows") and not (globals_ and self.scaled == "rows")
-        return flat and whole and globals_ in ([], latents[:1])
-
-
-def generate(seed: int) -> Program:
-    """The program of a seed."""
-    rng = random.Random(seed)
+def generate(seed: int, anywhere: bool = False) -> Program:
+    """The program of a seed: of four latents at most, the first in the plate over data; or of five, `anywhere`."""
+    rng, most = random.Random(seed), 5 if anywhere else 4
     chance = lambda p: rng.random() < p  # noqa: E731
     plates = ["data", *rng.sample(["inner", "other"], rng.choices((0, 1, 2), (5, 3, 1))[0])]
     order = rng.sample(range(1, len(plates) + 1), len(plates))
     dims = {p: (-d, {"data": 0, "inner": 2, "other": 3}[p]) for p, d in zip(plates, order, strict=True)}
-    names = rng.sample(NAMES, 6)
+    names = rng.sample(NAMES, most + 2)
     sites: list[Site] = []
     columns, size = 0, rng.choice((2, 3))
 
@@ -127,8 +117,8 @@ def generate(seed: int) -> Program:
         inside = [p for p in plates if p != "data" and chance(0.4)]
         return tuple(rng.sample(["data", *inside], len(inside) + 1) if chance(0.75) else inside)
 
-    for i in range(rng.choices((1, 2, 3, 4), (2, 4, 3, 1))[0]):
-        inside = ("data",) if i == 0 else places()
+    for i in range(rng.choices(range(1, most + 1), (2, 4, 3, 1, 1)[:most])[0]):
+        inside = ("data",) if i == 0 and not anywhere else places()
         sites.append(site(names[i], inside, None, sites))
     for i in range(rng.choices((1, 2), (3, 1))[0]):
         inside = places() if i else ("data", *(p for p in plates if p != "data" and chance(0.5)))
@@ -150,6 +140,15 @@ def generate(seed: int) -> Program:
         whole = all("data" in s.plates for s in sites)
         program = replace(program, weight=0.5, scaled=rng.choice([*able, *(["rows"] if whole else [])] or [""]))
     return program if program.scaled else replace(program, weight=1.0)
+
+
+def transformed(program: Program) -> Program:
+    """The program with some of its normals moved and stretched by an affine transform; a mirror image now and then."""
+    rng, sites = random.Random(-1 - program.seed), list[Site]()
+    for site in program.sites:
+        affine = round(rng.uniform(-1.0, 1.0), 2), round(rng.choice((-1, 1)) * rng.uniform(0.5, 1.5), 2)
+        sites.append(site if site.tril or rng.random() < 0.6 else replace(site, affine=affine))
+    return replace(program, sites=tuple(sites))
 
 
 def source(program: Program) -> str:
@@ -196,7 +195,11 @@ def _law(program: Program, site: Site) -> str:
     mean = " + ".join(terms)
     if site.tril:
         return f"dist.MultivariateNormal({mean}, scale_tril=torch.tensor({factor(site).tolist()}))"
-    return f"dist.Normal({mean}, {site.scale})" + (".to_event(1)" if site.event else "")
+    law = f"dist.Normal({mean}, {site.scale})"
+    if site.affine is not None:
+        way = f"dist.transforms.AffineTransform({site.affine[0]}, {site.affine[1]})"
+        law = f"dist.TransformedDistribution({law}, [{way}])"
+    return law + (".to_event(1)" if site.event else "")
 
 
 def _obs(program: Program, site: Site) -> str:
@@ -223,14 +226,32 @@ def _own(shape: list[int]) -> list[int]:
 def factor(site: Site) -> Tensor:
     """The factor of the covariance of a site's noise."""
     eye = site.scale * torch.eye(site.entries, dtype=F64)
-    return eye + (0.5 * torch.ones_like(eye)).tril(-1) if site.tril else eye
+    whole = eye + (0.5 * torch.ones_like(eye)).tril(-1) if site.tril else eye
+    return whole if site.affine is None else site.affine[1] * whole
 
 
-def log_evidence(program: Program) -> float:
-    """log p(x) of all data, in nats, from the joint normal of what is observed; scaled as the model scales it."""
+@dataclass(frozen=True)
+class Joint:
+    """All sites as affine functions of independent standard normals.
+
+    Args:
+        latents: by site, the map `(*plates, entries, normals)`.
+        residual: what is observed, less its mean, `(observed,)`.
+        linear: its map `(observed, normals)`.
+        extra: what a power of a density is above the normal that it is proportional to, in nats.
+    """
+
+    latents: dict[str, Tensor]
+    residual: Tensor
+    linear: Tensor
+    extra: float
+
+
+def joint(program: Program) -> Joint:
+    """The joint normal of a program; a site that is scaled is the normal to which its power is proportional."""
     noises = {s.name: prod(program.shape(s)) * s.entries for s in program.sites}
     total, first, values = sum(noises.values()), 0, {}
-    means, maps, extra = [], [], 0.0
+    means, maps, extra = [torch.zeros(0, dtype=F64)], [torch.zeros(0, total, dtype=F64)], 0.0
     for site in program.sites:
         shape = program.shape(site)
         constant = torch.full((*shape, site.entries), site.bias, dtype=F64)
@@ -245,6 +266,8 @@ def log_evidence(program: Program) -> float:
             w = torch.tensor(matrix, dtype=F64)
             constant = constant + c @ w
             linear = linear + torch.einsum("...em,ef->...fm", a, w)
+        if site.affine is not None:
+            constant, linear = site.affine[0] + site.affine[1] * constant, site.affine[1] * linear
         noise = torch.zeros(prod(shape), site.entries, total, dtype=F64)
         kept = torch.ones(shape, dtype=torch.bool)
         if program.mask is not None and "data" in site.plates and program.masked in ("rows", site.name):
@@ -258,7 +281,8 @@ def log_evidence(program: Program) -> float:
         values[site.name] = constant, linear + noise.reshape(linear.shape)
         if site.column is not None:
             if power != 1.0:  # N(x; μ, σ²)ˢ = N(x; μ, σ²/s) (2πσ²)^((1-s)/2) / √s
-                each = 0.5 * (1 - power) * log(2 * pi * site.scale**2) - 0.5 * log(power)
+                width = float(factor(site)[0, 0].abs())
+                each = 0.5 * (1 - power) * log(2 * pi * width**2) - 0.5 * log(power)
                 extra += each * int(kept.sum()) * site.entries
             x = torch.full((*shape, site.entries), 0.3, dtype=F64)
             if site.column >= 0:
@@ -268,12 +292,68 @@ def log_evidence(program: Program) -> float:
                 x = x.reshape(len(x), *others, site.entries).movedim(0, axis)
             means.append((x - constant)[kept].flatten())
             maps.append(values[site.name][1][kept].flatten(0, 1))
-    if not sum(len(m) for m in means):
+    latents = {s.name: values[s.name][1] for s in program.sites if s.column is None}
+    return Joint(latents, torch.cat(means), torch.cat(maps), extra)
+
+
+def log_evidence(program: Program) -> float:
+    """log p(x) of all data, in nats, from the joint normal of what is observed; scaled as the model scales it."""
+    found = joint(program)
+    if not len(found.residual):
         return 0.0
-    residual, linear = torch.cat(means), torch.cat(maps)
-    law = torch.distributions.MultivariateNormal(torch.zeros_like(residual), linear @ linear.mT)
-    found = float(law.log_prob(residual)) + extra
-    return found * (program.weight if program.scaled == "rows" else 1.0)
+    law = torch.distributions.MultivariateNormal(torch.zeros_like(found.residual), found.linear @ found.linear.mT)
+    total = float(law.log_prob(found.residual)) + found.extra
+    return total * (program.weight if program.scaled == "rows" else 1.0)
+
+
+def posterior_precision(program: Program) -> Tensor:
+    """The precision of p(z | x), `(numbers, numbers)`: of all latents in their order, plates first, then entries."""
+    found = joint(program)
+    latents = torch.cat([a.flatten(0, -2) for a in found.latents.values()])
+    both = latents @ found.linear.mT
+    told = both @ torch.linalg.solve(found.linear @ found.linear.mT, both.mT)
+    return torch.linalg.inv(latents @ latents.mT - told)
+
+
+def least_gap(program: Program, full_rank: bool, condition: bool = True) -> float:
+    r"""The least KL(q ‖ p(z | x)) of the family of a derived guide with linear networks, in nats, of all data together.
+
+    Number k is fed to a set of others: a global latent to all later local ones, a local one to those of its own datum,
+    an entry of a vector of full rank to those after it. Whoever is fed by k is fed by what feeds k. So q has any mean
+    and the covariance L Lᵀ, L triangular, whose column k is free on T_k: k, and all that it is fed to. In
+
+    $$2\,\mathrm{KL} = \mathrm{tr}(\Lambda L L^	op) - 2 \sum_k \log L_{kk} - \log |\Lambda| - K$$
+
+    each column stands alone, and its best is $L_{kk}^2 = [(\Lambda_{T_k T_k})^{-1}]_{kk}$, so that
+
+    $$\mathrm{KL} = -	frac12 \Bigl(\sum_k \log [(\Lambda_{T_k T_k})^{-1}]_{kk} + \log |\Lambda|\Bigr).$$
+
+    Of a mean field it is ½ (Σ log Λ_kk - log |Λ|). Networks have the same weights for all data, which loses nothing:
+    the problem is convex, and the same when data change places. Of masked data that is not so.
+    """
+    assert program.mask is None
+    latents = [s for s in program.sites if s.column is None]
+    axis = program.depth + program.dims["data"][0]
+    # Of each number: its site, the datum or -1, its place in plates, its entry.
+    numbers = [
+        (i, place[axis] if "data" in site.plates else -1, place, entry)
+        for i, site in enumerate(latents)
+        for place in product(*map(range, program.shape(site)))
+        for entry in range(site.entries)
+    ]
+
+    def is_fed(k: int, to: int) -> bool:
+        (i, datum, place, entry), (j, its_datum, its_place, its_entry) = numbers[k], numbers[to]
+        if i == j:
+            return full_rank and place == its_place and entry < its_entry
+        return condition and i < j and its_datum >= 0 and datum in (-1, its_datum)
+
+    precision = posterior_precision(program)
+    total = torch.linalg.slogdet(precision)[1]
+    for k in range(len(numbers)):
+        t = [k, *(j for j in range(len(numbers)) if is_fed(k, j))]
+        total = total + torch.linalg.inv(precision[t][:, t])[0, 0].log()
+    return -0.5 * float(total)
 
 
 def simpler(program: Program) -> Iterator[Program]:
@@ -293,8 +373,9 @@ def simpler(program: Program) -> Iterator[Program]:
         for j in range(len(site.parents)):
             fewer = replace(site, parents=site.parents[:j] + site.parents[j + 1 :])
             yield replace(program, sites=(*program.sites[:i], fewer, *program.sites[i + 1 :]))
-        if site.tril:
-            yield replace(program, sites=(*program.sites[:i], replace(site, tril=False), *program.sites[i + 1 :]))
+        for less in ({"tril": False}, {"affine": None}):
+            if any(getattr(site, key) for key in less):
+                yield replace(program, sites=(*program.sites[:i], replace(site, **less), *program.sites[i + 1 :]))
 
 
 def shrunk(program: Program, fails: Callable[[Program], bool]) -> Program:

@@ -2,9 +2,11 @@
 
 Every guide is built, or refused in words that say what to do; its ELBO is no more than the evidence; the mean of
 p(x, z) / q(z) is the evidence; its sites, shapes and plates are the model's; the linter finds nothing; its source,
-executed, is equal to it; and where its family holds the posterior, a fit finds it. Seeds are fixed; integrals are
-means of 20,000 draws, within 5 standard errors.
+executed, is equal to it; and a fit finds the best member of its family, whose gap is had by algebra. Seeds are fixed;
+integrals are means of 20,000 draws, within 5 standard errors.
 """
+
+from dataclasses import replace
 
 import pyro
 import pytest
@@ -15,7 +17,7 @@ from tests.generated.compare import build, double
 from tests.generated.generate import generate
 from tests.guides import gaussian, moving
 from tests.guides.evidence import alone, log_evidence
-from tests.guides.laws import built, densities, require_bound, require_clean, require_source
+from tests.guides.laws import ERRORS, built, densities, require_bound, require_clean, require_source
 
 FAMILIES = ("diagonal", "full_rank", "flow")
 
@@ -122,8 +124,9 @@ def test_generated_models(chosen):
     assert told >= tried // 2, (told, tried)
 
 
-def fitted(model, batch, steps, weight):
-    guide = pv.guides.Derived(model, hidden=[], head_hidden=[], family="full_rank")
+def fitted(model, batch, steps, weight, **options):
+    """A derived guide of linear networks, fitted from its own start."""
+    guide = pv.guides.Derived(model, hidden=[], head_hidden=[], **options)
     guide(*batch)
     stl = pv.estimators.StickingTheLanding()  # whose gradient vanishes at the posterior
     vae = pv.VAE(model, guide, estimators={site.name: stl for site in guide.prototype.sites})
@@ -139,20 +142,67 @@ def fitted(model, batch, steps, weight):
     return guide
 
 
-IN_FAMILY = [seed for seed in range(200) if gaussian.generate(seed).in_family and gaussian.generate(seed).masked == ""]
+def best_member(p, full_rank, condition, steps=250):
+    """The bounds of a fitted guide, in nats per datum: its gap, what the least one is, and 5 standard errors."""
+    text, evidence = gaussian.source(p), gaussian.log_evidence(p)
+    weight = p.weight if p.scaled == "rows" else 1.0
+    pyro.set_rng_seed(p.seed)
+    model, family = program(text), "full_rank" if full_rank else "diagonal"
+    guide = fitted(model, p.batch, steps, weight, family=family, condition=condition)
+    elbo, error, _ = require_bound(densities(model, guide, p.batch, p.depth, weight), evidence / weight)
+    least = gaussian.least_gap(p, full_rank, condition)
+    return (evidence / weight - elbo) / len(p.x), least / len(p.x), ERRORS * error / len(p.x)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("i", range(24))
-def test_a_fit_finds_the_posterior_that_the_family_holds(i):
-    """Linear networks and full rank within vectors: after 250 steps the gap is below 0.02 nats per datum."""
-    seed = IN_FAMILY[i]
+def plain(seed):
+    """A program of up to five latents, some of them transformed, whose data are alike: none is masked."""
+    p = gaussian.transformed(gaussian.generate(seed, anywhere=True))
+    return replace(p, mask=None, masked="")
+
+
+FITTED = [seed for seed in range(100) if len(gaussian.posterior_precision(plain(seed))) <= 40]
+"""Steps as long as these make larger programs diverge now and then; shorter ones take too many."""
+
+
+@pytest.mark.parametrize("seed", [*FITTED[:4], *(pytest.param(seed, marks=pytest.mark.slow) for seed in FITTED[4:])])
+def test_a_fit_finds_the_best_member_of_the_family(seed):
+    """After 250 steps the gap is the least one of the family within 0.02 nats per datum, and never less.
+
+    Two thirds are of full rank inside vectors, and in one of five local networks see the data alone. Where the family
+    holds the posterior, the least gap is 0. Figures are of 10,000 draws, within 5 standard errors.
+    """
     with double():
-        p = gaussian.generate(seed)
-        text, evidence = gaussian.source(p), gaussian.log_evidence(p)
-        weight = p.weight if p.scaled == "rows" else 1.0
-        pyro.set_rng_seed(seed)
-        model = program(text)
-        guide = fitted(model, p.batch, 250, weight)
-        elbo, error, _ = require_bound(densities(model, guide, p.batch, p.depth, weight), evidence / weight)
-        assert (evidence / weight - elbo) / len(p.x) < 0.02 + error, (evidence / weight, elbo, error, text)
+        p = plain(seed)
+        gap, least, errors = best_member(p, full_rank=seed % 3 > 0, condition=seed % 5 > 0)
+        assert least - errors - 1e-6 < gap < least + errors + 0.02, (gap, least, errors, gaussian.source(p))
+
+
+def test_the_least_gap_is_what_is_known_of_it():
+    """A mean field's is ½ (Σ log Λ_ii - log |Λ|); none where all that is drawn is seen; in between, in between."""
+    found = []
+    for seed in range(60):
+        p = plain(seed)
+        precision = gaussian.posterior_precision(p)
+        field = 0.5 * float(precision.diagonal().log().sum() - precision.logdet())
+        assert gaussian.least_gap(p, full_rank=False, condition=False) == pytest.approx(field, abs=1e-9)
+        wide, narrow = (gaussian.least_gap(p, full_rank) for full_rank in (True, False))
+        assert -1e-9 < wide < narrow + 1e-9 < field + 2e-9
+        latents = [s for s in p.sites if s.column is None]
+        globals_ = [s for s in latents if "data" not in s.plates]
+        if globals_ in ([], latents[:1]) and all(set(s.plates) <= {"data"} for s in latents):
+            assert wide == pytest.approx(0.0, abs=1e-9)  # a global latent first, and no plate but that of the data
+        found.append(wide / len(p.x))
+    assert sum(gap < 1e-9 for gap in found) > 20
+    assert sum(gap > 0.05 for gap in found) > 5
+
+
+def test_the_precision_is_that_of_the_posterior():
+    """A chain by hand: w ~ N(0, 1), z_n ~ N(w, 1), x_n ~ N(-2 z_n + 1, 4), in the order w, z_1, z_2."""
+    w = gaussian.Site("w", (), 0, (), 0.0, 1.0)
+    z = gaussian.Site("z", ("data",), 0, (("w", ((1.0,),)),), 0.0, 1.0)
+    x = gaussian.Site("x", ("data",), 0, (("z", ((1.0,),)),), 0.0, 1.0, column=0, affine=(1.0, -2.0))
+    p = gaussian.Program(0, (w, z, x), {"data": (-1, 0)}, torch.zeros(2, 1, dtype=torch.float64))
+    expected = torch.tensor([[3.0, -1.0, -1.0], [-1.0, 2.0, 0.0], [-1.0, 0.0, 2.0]], dtype=torch.float64)
+    torch.testing.assert_close(gaussian.posterior_precision(p), expected)
+    law = torch.distributions.MultivariateNormal(torch.ones(2), torch.tensor([[12.0, 4.0], [4.0, 12.0]]))
+    assert gaussian.log_evidence(p) == pytest.approx(float(law.log_prob(torch.zeros(2))), abs=1e-5)
