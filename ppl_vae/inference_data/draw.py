@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import constraints
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
@@ -113,6 +114,29 @@ def posterior(
     """
     from ppl_vae.inference_data._arviz import from_tree
 
+    options: dict[str, Any] = {"chains": chains, "predictive_draws": predictive_draws, "dims": dims, "coords": coords}
+    options |= {"spec": spec, "resample": resample, "memory": memory, "seed": seed, "progress": progress}
+    tree = draw_tree(vae, data, draws, path=path, **options)
+    return from_tree(tree if path is None else load(path))
+
+
+def draw_tree(
+    vae: "VAE",
+    data: Any,
+    draws: int,
+    *,
+    chains: int = 1,
+    predictive_draws: int | None = None,
+    spec: Any = None,
+    dims: Mapping[str, Any] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    resample: Literal["psis"] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Do as `posterior`, and import no ArviZ: give a `DataTree`; None where draws are in a file, which is not read."""
     if draws < 1 or chains < 1:
         raise ArgumentError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
@@ -165,7 +189,7 @@ def posterior(
                     parts.append(arrays)
                 else:
                     stream.write(tree([arrays], block.at), block.at.start)
-    return from_tree(tree(parts, slice(None)) if path is None else load(path))
+    return tree(parts, slice(None)) if path is None else None
 
 
 def _resample(block: Arrays, seed: int) -> None:
@@ -204,9 +228,10 @@ def _draws(
     """All draws for one block of data; arrays start with the axis of draws."""
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
-    def put(group: str, name: str, value: Tensor) -> None:
+    def put(group: str, name: str, value: Tensor, as_array: Callable[[Tensor], NDArray[Any]] | None = None) -> None:
         if value.numel():  # a pyro.factor has no value
-            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else array_of(value))
+            array = (as_array or (_small if shrink else array_of))(value)
+            parts.setdefault(group, {}).setdefault(name, []).append(array)
 
     evidence = StreamingEvidence(total)
     done = 0
@@ -232,11 +257,11 @@ def _draws(
             latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
             drawn, _ = predict(vae, block.batch, chunk, values=latents)
             for name, site in drawn.items():
-                put("posterior_predictive", name, site.seen[: kept - done])
+                put("posterior_predictive", name, site.seen[: kept - done], _as_bytes if _is_binary(site) else None)
             if with_density:
                 drawn, latent = predict(vae, block.batch, chunk)
                 for name, site in drawn.items():
-                    put("prior_predictive", name, site.seen[: kept - done])
+                    put("prior_predictive", name, site.seen[: kept - done], _as_bytes if _is_binary(site) else None)
                 for name, site in latent.items():
                     put("prior", name, site.seen[: kept - done])
         done += chunk
@@ -323,6 +348,15 @@ def _small(value: Tensor) -> NDArray[Any]:
             if largest <= np.iinfo(kind).max // 2:
                 return array.astype(kind)
     return array
+
+
+def _is_binary(site: "Site") -> bool:
+    """True if no value that is drawn can be another than 0 and 1, in any block of data."""
+    return site.shown is None and isinstance(support_of(site.fn), type(constraints.boolean))
+
+
+def _as_bytes(value: Tensor) -> NDArray[Any]:
+    return np.asarray(value.detach().to(torch.int8).cpu().numpy())
 
 
 def _unconstrained(site: "Site") -> Tensor | None:

@@ -193,3 +193,32 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             return tree.load()
     except Exception as error:  # damage breaks its readers in more ways than can be listed
         raise RunError(f"{path} is no readable netCDF file ({error}). Delete it and make it again.") from error
+
+
+def read_group(
+    path: str | os.PathLike[str], group: str, names: Sequence[str] | None = None, *, data: int | None = None
+) -> xr.Dataset:
+    """Read one group of a netCDF file that was written here into memory; no variables where there is no such group.
+
+    Args:
+        path: of the file.
+        group: its name.
+        names: of the variables, of which those that are there are read; by default all.
+        data: how many data at most, the first ones; by default all.
+
+    Example:
+        >>> import tempfile
+        >>> tree = datatree({"observed_data": {"x": np.arange(5.0)}}, Dimensions(frozenset({"x"})))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save(tree, Path(folder) / "posterior.nc")
+        ...     read_group(path, "observed_data", data=2)["x"].values.tolist(), list(read_group(path, "prior"))
+        ([0.0, 1.0], [])
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if group not in file:
+            return xr.Dataset()
+    with xr.open_dataset(path, engine="h5netcdf", group=group) as found:
+        some = found if names is None else found[[name for name in names if name in found]]
+        return some.isel({DATUM: slice(data)}, missing_dims="ignore").load()

@@ -1,16 +1,27 @@
 """A posterior written to its file block by block, so that it never has to fit into memory. Imports no torch."""
 
 import os
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.files import replacing
 from ppl_vae.inference_data.groups import DATUM, skeleton
+
+SAMPLE = 2**14
+"""Bytes of a variable that tell whether it is compressed."""
+
+PAYS = 0.5
+"""What part of them has to be left for that."""
+
+LEVEL = 1
+"""Of compression: the next ones take longer and gain a hundredth."""
 
 
 class _Store(Protocol):
@@ -96,28 +107,44 @@ def _chunks(shape: tuple[int, ...], dims: tuple[Any, ...], block: int) -> tuple[
     return tuple(max(1, min(n, some if dim == DATUM else n)) for n, dim in zip(shape, dims, strict=True))
 
 
+def _filters(value: NDArray[Any]) -> dict[str, Any]:
+    """How a variable is compressed, by its first bytes: as they are, by their places in numbers, or not at all.
+
+    Draws of real numbers are noise: they lose a tenth of their size in the time that it takes to draw them.
+    """
+    first = np.ascontiguousarray(value.flat[: max(1, SAMPLE // value.itemsize)])
+    together = first.view(np.uint8).reshape(-1, value.itemsize).T  # first bytes of all numbers, second ones, …
+    plain, shuffled = (len(zlib.compress(data.tobytes(), LEVEL)) for data in (first, together))
+    if min(plain, shuffled) > PAYS * first.nbytes:
+        return {}
+    return {"compression": "gzip", "compression_opts": LEVEL, "shuffle": shuffled < plain}
+
+
 class _NetCDF:
     def __init__(self, path: Path, empty: xr.DataTree) -> None:
         import h5netcdf
+        import h5py
 
         empty.to_netcdf(path, engine="h5netcdf")
-        self.file = h5netcdf.File(path, "a")
+        self.values = h5py.File(path, "a")
+        self.file = h5netcdf.File(self.values, "a")
 
     def write(self, group: str, name: str, value: xr.DataArray, shape: tuple[int, ...], at: slice) -> None:
-        folder = self.file[group]
-        if name not in folder.variables:
+        written = value.values
+        if name not in self.values[group]:
             options: dict[str, Any] = {}
             if shape:
                 chunks = _chunks(shape, value.dims, value.sizes.get(DATUM, 1))
-                options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+                options = {"chunks": chunks, **_filters(written)}
             whole = value.dtype == bool  # netCDF has no booleans: xarray's way to write, and to read, them
-            folder.create_variable(name, value.dims, np.int8 if whole else value.dtype, **options)
+            made = self.file[group].create_variable(name, value.dims, np.int8 if whole else value.dtype, **options)
             if whole:
-                folder.variables[name].attrs["dtype"] = "bool"
-        folder.variables[name][_index(value, at)] = value.values
+                made.attrs["dtype"] = "bool"
+        self.values[group][name][_index(value, at)] = written
 
     def close(self) -> None:
         self.file.close()
+        self.values.close()
 
 
 class _Zarr:

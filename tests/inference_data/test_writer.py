@@ -2,6 +2,7 @@
 
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
+from ppl_vae.inference_data.groups import Dimensions, datatree, load
 from ppl_vae.inference_data.writer import PosteriorWriter
 from tests import oracles
 
@@ -69,6 +71,27 @@ def test_memory_is_bounded_by_a_block(oracle, tmp_path):
     tree = _arviz.to_tree(draw(vae, oracle.x, draws=20, path=tmp_path / "p.nc", memory=4_000))
     alone = _arviz.to_tree(draw(vae, oracle.x, draws=20, memory=4_000))
     assert tree.attrs["predictive_draws"] > alone.attrs["predictive_draws"]
+
+
+def test_what_does_not_get_smaller_is_not_compressed(tmp_path):
+    """Noise is written as it is, and whole numbers are packed; both are read as they were, to the bit."""
+    rng, lead = np.random.default_rng(0), (1, 100, 50)
+    noise = rng.normal(size=lead).astype(np.float32)
+    ink = (rng.random((*lead, 4)) < 0.3).astype(np.float32)
+    far = rng.integers(0, 3, size=lead) * 2**40  # of eight bytes six are equal
+    groups = {"posterior": {"noise": noise, "ink": ink, "far": far, "sure": noise > 0, "w": rng.normal(size=lead[:2])}}
+    tree = datatree(groups, Dimensions(frozenset({"noise", "ink", "far", "sure"})))
+    with PosteriorWriter(tmp_path / "p.nc", np.arange(50)) as stream:
+        stream.write(tree, 0)
+    with h5py.File(tmp_path / "p.nc") as file:
+        found = {name: file["posterior"][name] for name in groups["posterior"]}
+        assert {name: v.compression for name, v in found.items()} == {
+            "noise": None, "ink": "gzip", "far": "gzip", "sure": "gzip", "w": None
+        }  # fmt: skip
+        assert found["ink"].id.get_storage_size() < ink.nbytes / 8
+    again = load(tmp_path / "p.nc")["posterior"].to_dataset()
+    xr.testing.assert_identical(again, tree["posterior"].to_dataset())
+    assert {v: again[v].dtype for v in again.data_vars} == {v: a.dtype for v, a in groups["posterior"].items()}
 
 
 def test_bad_paths(tmp_path):
