@@ -170,17 +170,18 @@ def draw_tree(
         if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
             attrs["renamed_sites"] = ", ".join(renamed)
 
-        def tree(parts: Sequence[Arrays], at: slice) -> Any:
-            groups = {
+        dimensions = Dimensions(names, dimensions.dims, dimensions.coords)
+
+        def groups(parts: Sequence[Arrays], at: slice) -> Arrays:
+            found = {
                 group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
                 for group, values in _join(parts, local, chains).items()
             }
-            groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
-            here = Dimensions(names, dimensions.dims, {**dimensions.coords, DATUM: index[at]})
-            return datatree({group: part for group, part in groups.items() if part}, here, attrs)
+            found["constant_data"] = {name: value[at] for name, value in inputs.items()}
+            return {group: part for group, part in found.items() if part}
 
         shared: dict[int, dict[str, Tensor]] = {}
-        with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
+        with contextlib.nullcontext() if path is None else PosteriorWriter(path, dimensions, attrs) as stream:
             for block in blocks(vae, split, tiling, progress):
                 arrays = _draws(vae, draw, block, total, chains * kept, shared, with_density, path is None)
                 if resample:
@@ -188,8 +189,8 @@ def draw_tree(
                 if stream is None:
                     parts.append(arrays)
                 else:
-                    stream.write(tree([arrays], block.at), block.at.start)
-    return tree(parts, slice(None)) if path is None else None
+                    stream.write(groups([arrays], block.at), block.at.start)
+    return datatree(groups(parts, slice(None)), dimensions, attrs) if path is None else None
 
 
 def _resample(block: Arrays, seed: int) -> None:

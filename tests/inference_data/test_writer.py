@@ -80,9 +80,10 @@ def test_what_does_not_get_smaller_is_not_compressed(tmp_path):
     ink = (rng.random((*lead, 4)) < 0.3).astype(np.float32)
     far = rng.integers(0, 3, size=lead) * 2**40  # of eight bytes six are equal
     groups = {"posterior": {"noise": noise, "ink": ink, "far": far, "sure": noise > 0, "w": rng.normal(size=lead[:2])}}
-    tree = datatree(groups, Dimensions(frozenset({"noise", "ink", "far", "sure"})))
-    with PosteriorWriter(tmp_path / "p.nc", np.arange(50)) as stream:
-        stream.write(tree, 0)
+    dimensions = Dimensions(frozenset({"noise", "ink", "far", "sure"}), coords={"datum": np.arange(50)})
+    tree = datatree(groups, dimensions)
+    with PosteriorWriter(tmp_path / "p.nc", dimensions) as stream:
+        stream.write(groups, 0)
     with h5py.File(tmp_path / "p.nc") as file:
         found = {name: file["posterior"][name] for name in groups["posterior"]}
         assert {name: v.compression for name, v in found.items()} == {
@@ -95,10 +96,11 @@ def test_what_does_not_get_smaller_is_not_compressed(tmp_path):
 
 
 def test_bad_paths(tmp_path):
+    dimensions = Dimensions(coords={"datum": np.arange(3)})
     with pytest.raises(DataError, match=r"\.nc"):
-        PosteriorWriter(tmp_path / "posterior.csv", np.arange(3))
+        PosteriorWriter(tmp_path / "posterior.csv", dimensions)
     with pytest.raises(RunError, match="no such folder"):
-        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", np.arange(3))
+        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", dimensions)
 
 
 def test_large_files_are_read_when_used(oracle, tmp_path, monkeypatch):
