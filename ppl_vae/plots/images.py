@@ -33,11 +33,15 @@ def tile(images: NDArray[Any], columns: int, gap: int = 1) -> NDArray[np.float64
 
 
 def _show(axes: Any, sheet: NDArray[Any]) -> None:
-    """Show a sheet with its lines: one image of bytes, for an image of numbers and one of lines take thrice as long."""
+    """Show a sheet with its lines as one image of bytes: an image of numbers and one of lines take thrice as long.
+
+    It has a channel of opacity, since matplotlib adds one of eight bytes a pixel, which makes the others as large.
+    """
     white = 1.0 if sheet.shape[0] == 3 else 0.0
     image, keywords = picture(np.nan_to_num(sheet, nan=white, posinf=white))
-    shown = keywords["cmap"](image, bytes=True)[..., :3] if image.ndim == 2 else (255 * image).astype(np.uint8)
-    shown[np.isnan(sheet[0])] = [int(FAINT[i : i + 2], 16) for i in (1, 3, 5)]
+    shown = np.full((*image.shape[:2], 4), 255, np.uint8)
+    shown[..., :3] = keywords["cmap"](image, bytes=True)[..., :3] if image.ndim == 2 else 255 * image
+    shown[np.isnan(sheet[0]), :3] = [int(FAINT[i : i + 2], 16) for i in (1, 3, 5)]
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -173,8 +173,8 @@ def _png(figure: Figure, dpi: int) -> bytes:
         figure.set_facecolor(face)
         figure.set_canvas(canvas)
     buffer = BytesIO()
-    pixels = np.ascontiguousarray(np.asarray(page.buffer_rgba())[..., :3])
-    Image.fromarray(pixels).save(buffer, format="png", dpi=(dpi, dpi), compress_type=zlib.Z_RLE)
+    pixels = Image.fromarray(np.asarray(page.buffer_rgba())).convert("RGB")
+    pixels.save(buffer, format="png", dpi=(dpi, dpi), compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
