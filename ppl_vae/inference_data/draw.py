@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import constraints
 
 from ppl_vae.core.data import take_data
 from ppl_vae.core.evidence import StreamingEvidence, no_evidence, smooth
@@ -21,7 +20,7 @@ from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.datasets.files import check_fits
 from ppl_vae.distributions.bijections import bijection, is_real
-from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.distributions.unwrap import innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
@@ -352,8 +351,9 @@ def _small(value: Tensor) -> NDArray[Any]:
 
 
 def _is_binary(site: "Site") -> bool:
-    """True if no value that is drawn can be another than 0 and 1, in any block of data."""
-    return site.shown is None and isinstance(support_of(site.fn), type(constraints.boolean))
+    """True if what is drawn is 0 or 1 in every block of data: torch draws it, and nothing of it is masked."""
+    own = getattr(type(innermost(site.fn)), "sample", None)
+    return site.shown is None and own is torch.distributions.Bernoulli.sample
 
 
 def _as_bytes(value: Tensor) -> NDArray[Any]:

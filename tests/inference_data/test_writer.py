@@ -4,6 +4,8 @@ import sys
 
 import h5py
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -93,6 +95,36 @@ def test_what_does_not_get_smaller_is_not_compressed(tmp_path):
     again = load(tmp_path / "p.nc")["posterior"].to_dataset()
     xr.testing.assert_identical(again, tree["posterior"].to_dataset())
     assert {v: again[v].dtype for v in again.data_vars} == {v: a.dtype for v, a in groups["posterior"].items()}
+
+
+class Lossy(dist.Bernoulli):
+    """Draws that are not always 0 or 1."""
+
+    def sample(self, *args, **kwargs):
+        return torch.where(torch.rand(()) < 2, torch.nan, super().sample(*args, **kwargs))
+
+
+@pytest.mark.parametrize(("likelihood", "kind"), [(dist.Bernoulli, np.int8), (Lossy, np.float32)])
+def test_zeros_and_ones_are_bytes(tmp_path, likelihood, kind):
+    """In the file as in memory; draws of another class than torch's may hold anything."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", likelihood(logits=z.unsqueeze(-1).expand(*z.shape, 3)).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x.mean(-1), 1.0))
+
+    x = torch.eye(3)
+    streamed, inside = (
+        _arviz.to_tree(draw(VAE(model, guide), x, draws=6, predictive_draws=6, path=path))
+        for path in (tmp_path / "p.nc", None)
+    )
+    for group in ("posterior_predictive", "prior_predictive"):
+        assert streamed[group]["x"].dtype == inside[group]["x"].dtype == kind
+    xr.testing.assert_equal(streamed, inside)
 
 
 def test_bad_paths(tmp_path):
