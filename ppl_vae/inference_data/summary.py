@@ -1,4 +1,4 @@
-"""What draws of a posterior come to, a row per unit. Imports neither torch nor ArviZ."""
+"""Draws of a posterior summed up, a row per unit. Imports neither torch nor ArviZ."""
 
 import itertools
 from typing import Any

@@ -114,7 +114,7 @@ def _chunks(dims: tuple[str, ...], value: Array, n: int) -> tuple[int, ...]:
 
 
 def _filters(value: Array) -> dict[str, Any]:
-    """How a variable is compressed, by its first bytes: as they are, by their places in numbers, or not at all.
+    """Choose how to pack a variable by its first bytes: as they are, by their places in numbers, or not at all.
 
     Draws of real numbers are noise: they lose a tenth of their size in the time that it takes to draw them.
     """
