@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ppl_vae import imports
+from tests.cli.small import SMALL
 
 
 @pytest.fixture
@@ -54,3 +55,16 @@ print("pandas" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_run_is_made_without_arviz(tmp_path):
+    """Its import takes longer than all that a small run draws."""
+    code = f"""
+import sys
+from ppl_vae.__main__ import main
+words = {[*SMALL, "results.figures=true", "results.posterior=true", "results.draws=9", "hydra.run.dir=run"]}
+print(main(["train", *words]), "arviz" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "0 False False"
+    assert (tmp_path / "run" / "posterior.csv").exists()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppl_vae import files
 from ppl_vae.errors import RunError
+from ppl_vae.imports import load
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import read_json
 from ppl_vae.runs.tables import read_csv, to_csv
@@ -29,11 +30,12 @@ MOST_RANKED = 100_000
 """Units whose ranks are read at most: each is drawn at many points before those that depart most are chosen."""
 
 SUMMED_UP = 1_000
-"""Data that ArviZ sums up at most: it takes a second for every few hundred units."""
+"""Data of a posterior that are summed up at most: a table with a row for each of their units is for reading."""
 
 
 def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
     """Write figures as PNG into `DIR/figures`."""
+    load("ppl_vae.plots")
     from ppl_vae.plots import save_figure
 
     return [
@@ -53,27 +55,26 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
 def make_posterior(
     vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool, resample: Any = None
 ) -> tuple[Path, Any]:
-    """Draw the posterior of some data into `DIR/posterior.nc`; give its path and ArviZ's summary of the first data."""
+    """Draw the posterior of some data into `DIR/posterior.nc`; give its path and the summary of the first data."""
+    load("ppl_vae.inference_data.draw", "h5netcdf")
     from ppl_vae.cli.progress import attempt, bar
-    from ppl_vae.inference_data._arviz import from_tree, summary, to_tree
-    from ppl_vae.inference_data.draw import posterior
+    from ppl_vae.inference_data.draw import draw_tree
+    from ppl_vae.inference_data.groups import read_group
+    from ppl_vae.inference_data.summary import summary
 
     path = directory / "posterior.nc"
     with bar("posterior") as progress:
         options: dict[str, Any] = {"draws": draws, "spec": spec, "seed": seed, "resample": resample}
-        drawn = posterior(vae, split, path=path, progress=progress, **options)
-    first = to_tree(drawn)
-    if len(split) > SUMMED_UP:
-        first = first.filter(lambda node: node.name == "posterior").isel(datum=slice(SUMMED_UP))
-    table = summary(from_tree(first))
+        draw_tree(vae, split, path=path, progress=progress, **options)
+    table = summary(read_group(path, "posterior", data=SUMMED_UP))
     write_atomically(directory / "posterior.csv", to_csv(table))
     if figures:
         from ppl_vae.plots import pareto_k_histogram
 
-        k = drawn["sample_stats"].get("pareto_k") if "sample_stats" in groups(drawn) else None
-        if k is not None and np.isfinite(np.asarray(k)).any():
+        k = read_group(path, "sample_stats", ["pareto_k"]).get("pareto_k")
+        if k is not None and np.isfinite(k.values).any():
             with attempt("posterior", "figure of k̂"):
-                save_figures(directory, {"posterior_pareto_k": pareto_k_histogram(np.asarray(k))})
+                save_figures(directory, {"posterior_pareto_k": pareto_k_histogram(k.values)})
     return path, table
 
 

@@ -20,7 +20,7 @@ from ppl_vae.core.terms import Terms
 from ppl_vae.core.tiles import Block, blocks, first_data, inference, parse_bytes, plan
 from ppl_vae.datasets.files import check_fits
 from ppl_vae.distributions.bijections import bijection, is_real
-from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.distributions.unwrap import innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.inference_data.groups import DATUM, Dimensions, datatree, load
@@ -113,6 +113,29 @@ def posterior(
     """
     from ppl_vae.inference_data._arviz import from_tree
 
+    options: dict[str, Any] = {"chains": chains, "predictive_draws": predictive_draws, "dims": dims, "coords": coords}
+    options |= {"spec": spec, "resample": resample, "memory": memory, "seed": seed, "progress": progress}
+    tree = draw_tree(vae, data, draws, path=path, **options)
+    return from_tree(tree if path is None else load(path))
+
+
+def draw_tree(
+    vae: "VAE",
+    data: Any,
+    draws: int,
+    *,
+    chains: int = 1,
+    predictive_draws: int | None = None,
+    spec: Any = None,
+    dims: Mapping[str, Any] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    resample: Literal["psis"] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    memory: int | str = "1GB",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Do as `posterior`, and import no ArviZ: give a `DataTree`; None where draws are in a file, which is not read."""
     if draws < 1 or chains < 1:
         raise ArgumentError(f"Got draws={draws}, chains={chains}, expected at least 1 of each.")
     if resample not in (None, "psis"):
@@ -146,17 +169,18 @@ def posterior(
         if renamed := [f"{name} = {site}" for site, name in variables.items() if name != site]:
             attrs["renamed_sites"] = ", ".join(renamed)
 
-        def tree(parts: Sequence[Arrays], at: slice) -> Any:
-            groups = {
+        dimensions = Dimensions(names, dimensions.dims, dimensions.coords)
+
+        def groups(parts: Sequence[Arrays], at: slice) -> Arrays:
+            found = {
                 group: values if group == "sample_stats" else {variables[site]: value for site, value in values.items()}
                 for group, values in _join(parts, local, chains).items()
             }
-            groups["constant_data"] = {name: value[at] for name, value in inputs.items()}
-            here = Dimensions(names, dimensions.dims, {**dimensions.coords, DATUM: index[at]})
-            return datatree({group: part for group, part in groups.items() if part}, here, attrs)
+            found["constant_data"] = {name: value[at] for name, value in inputs.items()}
+            return {group: part for group, part in found.items() if part}
 
         shared: dict[int, dict[str, Tensor]] = {}
-        with contextlib.nullcontext() if path is None else PosteriorWriter(path, index) as stream:
+        with contextlib.nullcontext() if path is None else PosteriorWriter(path, dimensions, attrs) as stream:
             for block in blocks(vae, split, tiling, progress):
                 arrays = _draws(vae, draw, block, total, chains * kept, shared, with_density, path is None)
                 if resample:
@@ -164,8 +188,8 @@ def posterior(
                 if stream is None:
                     parts.append(arrays)
                 else:
-                    stream.write(tree([arrays], block.at), block.at.start)
-    return from_tree(tree(parts, slice(None)) if path is None else load(path))
+                    stream.write(groups([arrays], block.at), block.at.start)
+    return datatree(groups(parts, slice(None)), dimensions, attrs) if path is None else None
 
 
 def _resample(block: Arrays, seed: int) -> None:
@@ -204,9 +228,10 @@ def _draws(
     """All draws for one block of data; arrays start with the axis of draws."""
     parts: dict[str, dict[str, list[NDArray[Any]]]] = {}
 
-    def put(group: str, name: str, value: Tensor) -> None:
+    def put(group: str, name: str, value: Tensor, as_array: Callable[[Tensor], NDArray[Any]] | None = None) -> None:
         if value.numel():  # a pyro.factor has no value
-            parts.setdefault(group, {}).setdefault(name, []).append(_small(value) if shrink else array_of(value))
+            array = (as_array or (_small if shrink else array_of))(value)
+            parts.setdefault(group, {}).setdefault(name, []).append(array)
 
     evidence = StreamingEvidence(total)
     done = 0
@@ -232,11 +257,11 @@ def _draws(
             latents = {name: site.raw for name, site in t.latents.items() if not site.is_auxiliary}
             drawn, _ = predict(vae, block.batch, chunk, values=latents)
             for name, site in drawn.items():
-                put("posterior_predictive", name, site.seen[: kept - done])
+                put("posterior_predictive", name, site.seen[: kept - done], _as_bytes if _is_binary(site) else None)
             if with_density:
                 drawn, latent = predict(vae, block.batch, chunk)
                 for name, site in drawn.items():
-                    put("prior_predictive", name, site.seen[: kept - done])
+                    put("prior_predictive", name, site.seen[: kept - done], _as_bytes if _is_binary(site) else None)
                 for name, site in latent.items():
                     put("prior", name, site.seen[: kept - done])
         done += chunk
@@ -323,6 +348,16 @@ def _small(value: Tensor) -> NDArray[Any]:
             if largest <= np.iinfo(kind).max // 2:
                 return array.astype(kind)
     return array
+
+
+def _is_binary(site: "Site") -> bool:
+    """True if what is drawn is 0 or 1 in every block of data: torch draws it, and nothing of it is masked."""
+    own = getattr(type(innermost(site.fn)), "sample", None)
+    return site.shown is None and own is torch.distributions.Bernoulli.sample
+
+
+def _as_bytes(value: Tensor) -> NDArray[Any]:
+    return np.asarray(value.detach().to(torch.int8).cpu().numpy())
 
 
 def _unconstrained(site: "Site") -> Tensor | None:

@@ -31,6 +31,9 @@ SAMPLED = (
 
 DATUM = "datum"
 
+Named = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
+"""The variables of a group: the names of their dimensions, and their values."""
+
 
 @dataclass(frozen=True)
 class Dimensions:
@@ -92,19 +95,42 @@ def datatree(
     """
     dimensions = dimensions or Dimensions()
     tree = {}
-    for group, variables in groups.items():
-        arrays = {name: _named(group, name, np.asarray(value), dimensions) for name, value in variables.items()}
-        lengths: dict[str, tuple[int, str]] = {}
-        for name, (dims, value) in arrays.items():
-            for dim, length in zip(dims, value.shape, strict=True):
-                known, first = lengths.setdefault(dim, (length, name))
-                if known != length:
-                    raise DataError(
-                        f"Group {group!r}: dimension {dim!r} has length {length} in {name!r} and {known} in "
-                        f"{first!r}. Give them different names, or arrays of one length."
-                    )
-        coords = {dim: _labels(dim, length, dimensions) for dim, (length, _) in lengths.items()}
-        tree[group] = xr.Dataset(arrays, coords=coords)
+    for group, arrays in named(groups, dimensions).items():
+        tree[group] = xr.Dataset(arrays, coords=_coords(lengths_of(group, arrays), dimensions))
+    return _rooted(tree, attrs)
+
+
+def named(groups: Mapping[str, Mapping[str, ArrayLike]], dimensions: Dimensions) -> dict[str, Named]:
+    """Name the dimensions of arrays as `datatree` does, and join nothing."""
+    return {
+        group: {name: _named(group, name, np.asarray(value), dimensions) for name, value in variables.items()}
+        for group, variables in groups.items()
+    }
+
+
+def lengths_of(group: str, arrays: Named) -> dict[str, int]:
+    """Give the length of each dimension of a group.
+
+    Raises:
+        DataError: if two variables disagree about one.
+    """
+    lengths: dict[str, tuple[int, str]] = {}
+    for name, (dims, value) in arrays.items():
+        for dim, length in zip(dims, value.shape, strict=True):
+            known, first = lengths.setdefault(dim, (length, name))
+            if known != length:
+                raise DataError(
+                    f"Group {group!r}: dimension {dim!r} has length {length} in {name!r} and {known} in "
+                    f"{first!r}. Give them different names, or arrays of one length."
+                )
+    return {dim: length for dim, (length, _) in lengths.items()}
+
+
+def _coords(lengths: Mapping[str, int], dimensions: Dimensions) -> dict[str, NDArray[Any]]:
+    return {dim: _labels(dim, length, dimensions) for dim, length in lengths.items()}
+
+
+def _rooted(tree: Mapping[str, xr.Dataset], attrs: Mapping[str, Any] | None) -> xr.DataTree:
     result = xr.DataTree.from_dict(tree)
     result.attrs.update({"inference_library": "ppl_vae", "inference_library_version": __version__, **(attrs or {})})
     return result
@@ -134,17 +160,17 @@ def _labels(dim: str, length: int, dimensions: Dimensions) -> NDArray[Any]:
     return labels
 
 
-def skeleton(tree: xr.DataTree, datum: ArrayLike) -> xr.DataTree:
-    """Keep the groups, attributes and coordinates of a tree, with these labels of data, and no variable."""
-    groups = {}
-    for name, child in tree.children.items():
-        coords: dict[str, Any] = {str(d): c.values for d, c in child.coords.items() if d != DATUM}
-        if DATUM in child.dims:
-            coords[DATUM] = np.asarray(datum)
-        groups[name] = xr.Dataset(coords=coords)
-    result = xr.DataTree.from_dict(groups)
-    result.attrs.update(tree.attrs)
-    return result
+def skeleton(
+    groups: Mapping[str, Named], dimensions: Dimensions, attrs: Mapping[str, Any] | None = None
+) -> xr.DataTree:
+    """Make the tree of all data, whose labels `dimensions` has, from the arrays of some of them, without variables."""
+    tree = {}
+    for group, arrays in groups.items():
+        lengths = lengths_of(group, arrays)
+        if DATUM in lengths:
+            lengths[DATUM] = len(np.asarray(dimensions.coords[DATUM]))
+        tree[group] = xr.Dataset(coords=_coords(lengths, dimensions))
+    return _rooted(tree, attrs)
 
 
 def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
@@ -193,3 +219,32 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             return tree.load()
     except Exception as error:  # damage breaks its readers in more ways than can be listed
         raise RunError(f"{path} is no readable netCDF file ({error}). Delete it and make it again.") from error
+
+
+def read_group(
+    path: str | os.PathLike[str], group: str, names: Sequence[str] | None = None, *, data: int | None = None
+) -> xr.Dataset:
+    """Read one group of a netCDF file that was written here into memory; no variables where there is no such group.
+
+    Args:
+        path: of the file.
+        group: its name.
+        names: of the variables, of which those that are there are read; by default all.
+        data: how many data at most, the first ones; by default all.
+
+    Example:
+        >>> import tempfile
+        >>> tree = datatree({"observed_data": {"x": np.arange(5.0)}}, Dimensions(frozenset({"x"})))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save(tree, Path(folder) / "posterior.nc")
+        ...     read_group(path, "observed_data", data=2)["x"].values.tolist(), list(read_group(path, "prior"))
+        ([0.0, 1.0], [])
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if group not in file:
+            return xr.Dataset()
+    with xr.open_dataset(path, engine="h5netcdf", group=group) as found:
+        some = found if names is None else found[[name for name in names if name in found]]
+        return some.isel({DATUM: slice(data)}, missing_dims="ignore").load()

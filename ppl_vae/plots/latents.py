@@ -108,12 +108,16 @@ def _name_classes(
             color=_darker(CLASSES[i % len(CLASSES)]),
             path_effects=[withStroke(linewidth=4, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            in_layout=False,  # it ends up within the axes: no room is needed
         )
 
 
 def _move_apart(figure: Figure, axes: Axes, steps: int = 200) -> None:
     """Move names until none lies on another one, each with a line to its place; in pixels, within the axes."""
-    figure.draw_without_rendering()  # the layout tells where places are
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)  # which tells where places are
+    axes.apply_aspect()
     texts: list[Any] = [child for child in axes.get_children() if isinstance(child, Annotation)]
     anchors = np.array([axes.transData.transform(text.xy) for text in texts])
     half = np.array([[box.width, box.height] for box in (Text.get_window_extent(text) for text in texts)]) / 2 + 1

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -22,6 +23,7 @@ from ppl_vae.config.schema import conf_dir
 from ppl_vae.config.targets import check
 from ppl_vae.runs.recorder import read_text
 from ppl_vae.runs.run import Run
+from ppl_vae.runs.tables import read_csv
 from tests.cli.small import DATA, NETWORKS, SMALL, TRAINING
 
 FILES = {"config.yaml", "run.json", "recipe.json", "reference.safetensors", "metrics.jsonl", "model.safetensors"}
@@ -567,7 +569,13 @@ def test_figures_and_posterior_where_the_config_says_so(train):
     )
     assert called.code == 0, called.err
     assert Path("run/figures/learning_curves.png").exists()
-    assert Run.load("run").posterior()["posterior"].sizes["draw"] == 4
+    drawn = Run.load("run").posterior()
+    assert drawn["posterior"].sizes["draw"] == 4
+    table = read_csv(Path("run/posterior.csv"))
+    np.testing.assert_allclose(table["mean"], drawn["posterior"]["z"].mean(("chain", "draw")).values.ravel(), atol=6e-4)
+    assert table.index.tolist() == [
+        f"z[{datum}, {unit}]" for datum in drawn["posterior"]["datum"].values for unit in (0, 1)
+    ]
 
 
 def test_a_sweeper_gets_the_validation_loss(cli, monkeypatch):

@@ -132,19 +132,17 @@ def test_blocks_are_one_file(tmp_path, suffix):
     rng = np.random.default_rng(0)
     z, w, label = rng.normal(size=(2, 5, 7, 3)), rng.normal(size=(2, 5)), np.arange(7)
 
+    dimensions = Dimensions(frozenset({"z", "label"}), {"z": ["unit"]}, {"unit": ["a", "b", "c"], "datum": 10 + label})
+
     def part(at):
-        groups = {"posterior": {"z": z[:, :, at], "w": w}, "constant_data": {"label": label[at]}}
-        dimensions = Dimensions(
-            frozenset({"z", "label"}), {"z": ["unit"]}, {"unit": ["a", "b", "c"], "datum": 10 + label[at]}
-        )
-        return datatree(groups, dimensions, {"seed": 3})
+        return {"posterior": {"z": z[:, :, at], "w": w}, "constant_data": {"label": label[at]}}
 
     path = tmp_path / f"posterior.{suffix}"
-    with PosteriorWriter(path, 10 + label) as stream:
+    with PosteriorWriter(path, dimensions, {"seed": 3}) as stream:
         for start in (0, 3, 6):
             stream.write(part(slice(start, start + 3)), start)
     again = load(path)
-    whole = part(slice(None))
+    whole = datatree(part(slice(None)), dimensions)
     for group in ("posterior", "constant_data"):
         xr.testing.assert_equal(again[group].to_dataset(), whole[group].to_dataset())
     assert again.attrs["seed"] == 3

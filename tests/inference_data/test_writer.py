@@ -2,7 +2,10 @@
 
 import sys
 
+import h5py
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -13,6 +16,7 @@ from ppl_vae.core.pair import VAE
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, RunError
 from ppl_vae.inference_data import _arviz
+from ppl_vae.inference_data.groups import Dimensions, datatree, load
 from ppl_vae.inference_data.writer import PosteriorWriter
 from tests import oracles
 
@@ -71,11 +75,64 @@ def test_memory_is_bounded_by_a_block(oracle, tmp_path):
     assert tree.attrs["predictive_draws"] > alone.attrs["predictive_draws"]
 
 
+def test_what_does_not_get_smaller_is_not_compressed(tmp_path):
+    """Noise is written as it is, and whole numbers are packed; both are read as they were, to the bit."""
+    rng, lead = np.random.default_rng(0), (1, 100, 50)
+    noise = rng.normal(size=lead).astype(np.float32)
+    ink = (rng.random((*lead, 4)) < 0.3).astype(np.float32)
+    far = rng.integers(0, 3, size=lead) * 2**40  # of eight bytes six are equal
+    groups = {"posterior": {"noise": noise, "ink": ink, "far": far, "sure": noise > 0, "w": rng.normal(size=lead[:2])}}
+    dimensions = Dimensions(frozenset({"noise", "ink", "far", "sure"}), coords={"datum": np.arange(50)})
+    tree = datatree(groups, dimensions)
+    with PosteriorWriter(tmp_path / "p.nc", dimensions) as stream:
+        stream.write(groups, 0)
+    with h5py.File(tmp_path / "p.nc") as file:
+        found = {name: file["posterior"][name] for name in groups["posterior"]}
+        assert {name: v.compression for name, v in found.items()} == {
+            "noise": None, "ink": "gzip", "far": "gzip", "sure": "gzip", "w": None
+        }  # fmt: skip
+        assert found["ink"].id.get_storage_size() < ink.nbytes / 8
+    again = load(tmp_path / "p.nc")["posterior"].to_dataset()
+    xr.testing.assert_identical(again, tree["posterior"].to_dataset())
+    assert {v: again[v].dtype for v in again.data_vars} == {v: a.dtype for v, a in groups["posterior"].items()}
+
+
+class Lossy(dist.Bernoulli):
+    """Draws that are not always 0 or 1."""
+
+    def sample(self, *args, **kwargs):
+        return torch.where(torch.rand(()) < 2, torch.nan, super().sample(*args, **kwargs))
+
+
+@pytest.mark.parametrize(("likelihood", "kind"), [(dist.Bernoulli, np.int8), (Lossy, np.float32)])
+def test_zeros_and_ones_are_bytes(tmp_path, likelihood, kind):
+    """In the file as in memory; draws of another class than torch's may hold anything."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", likelihood(logits=z.unsqueeze(-1).expand(*z.shape, 3)).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x.mean(-1), 1.0))
+
+    x = torch.eye(3)
+    streamed, inside = (
+        _arviz.to_tree(draw(VAE(model, guide), x, draws=6, predictive_draws=6, path=path))
+        for path in (tmp_path / "p.nc", None)
+    )
+    for group in ("posterior_predictive", "prior_predictive"):
+        assert streamed[group]["x"].dtype == inside[group]["x"].dtype == kind
+    xr.testing.assert_equal(streamed, inside)
+
+
 def test_bad_paths(tmp_path):
+    dimensions = Dimensions(coords={"datum": np.arange(3)})
     with pytest.raises(DataError, match=r"\.nc"):
-        PosteriorWriter(tmp_path / "posterior.csv", np.arange(3))
+        PosteriorWriter(tmp_path / "posterior.csv", dimensions)
     with pytest.raises(RunError, match="no such folder"):
-        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", np.arange(3))
+        PosteriorWriter(tmp_path / "nowhere" / "posterior.nc", dimensions)
 
 
 def test_large_files_are_read_when_used(oracle, tmp_path, monkeypatch):

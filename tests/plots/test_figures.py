@@ -1,6 +1,7 @@
 """Every figure is drawn, from odd inputs too, and leaves matplotlib as it was."""
 
 import sys
+from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
@@ -8,12 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
+from PIL import Image
 
 from ppl_vae import plots as draw
 from ppl_vae.errors import ArgumentError
 from ppl_vae.plots.images import tile
 from ppl_vae.plots.latents import principal_components
-from ppl_vae.plots.style import CLASSES, LINES, render, save_figure
+from ppl_vae.plots.style import CLASSES, LINES, PAPER, render, save_figure
 from ppl_vae.training.history import History
 
 RNG = np.random.default_rng(0)
@@ -82,6 +84,43 @@ def test_draws(case):
     assert png.startswith(b"\x89PNG")
     assert dict(mpl.rcParams) == settings
     assert ("matplotlib.pyplot" in sys.modules) == pyplot
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pixels_are_those_of_savefig(case):
+    """Drawn once in place of twice, without the channel of opacity; the figure is afterwards as it was."""
+    state = RNG.bit_generator.state
+    figure = CASES[case]()
+    RNG.bit_generator.state = state
+    same = CASES[case]()  # drawing a figure again may move its layout
+    canvas, dpi, face = figure.canvas, figure.dpi, figure.get_facecolor()
+    png = Image.open(BytesIO(render(figure, dpi=70)))
+    assert (figure.canvas, figure.dpi, figure.get_facecolor()) == (canvas, dpi, face)
+    assert png.mode == "RGB"
+    assert np.allclose(png.info["dpi"], 70, atol=0.01)  # PNG has dots per metre
+    saved = BytesIO()
+    with draw.theme():
+        same.savefig(saved, dpi=70)
+    np.testing.assert_array_equal(png, Image.open(saved).convert("RGB"))
+
+
+def test_other_figures_than_ours_are_saved_by_matplotlib():
+    figure = Figure(facecolor="red", layout="none")
+    assert Image.open(BytesIO(render(figure))).getpixel((0, 0)) == (255, 255, 255, 255)  # as `savefig` in our look
+
+
+def test_a_sheet_has_its_colours_to_the_byte():
+    """Ink by level, the lines between images in their colour, and nothing after the last image of a row."""
+    levels = np.array([0.0, 0.25, 1.0])
+    (image,) = draw.image_grid(np.ones((3, 1, 2, 2)) * levels[:, None, None, None], columns=2).axes[0].images
+    shown = image.get_array()[..., :3]
+    line, paper = [0xDF, 0xE4, 0xEA], PAPER(0.0, bytes=True)[:3]
+    np.testing.assert_array_equal(shown[[1, 1, 4], [1, 4, 1]], PAPER(levels, bytes=True)[:, :3])
+    np.testing.assert_array_equal(shown[[0, 3, 1], [0, 1, 3]], [line] * 3)
+    np.testing.assert_array_equal(shown[4, 4], paper)
+    colours = RNG.random((1, 3, 2, 2))
+    (image,) = draw.image_grid(colours).axes[0].images
+    np.testing.assert_array_equal(image.get_array()[1:3, 1:3, :3], (255 * np.moveaxis(colours[0], 0, -1)).astype(int))
 
 
 def test_equal_data_make_equal_files(tmp_path):

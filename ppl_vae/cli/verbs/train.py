@@ -109,6 +109,7 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     if cfg.results.figures:
         say("drawing figures …")
         with attempt("train", "figures"):
+            load("ppl_vae.plots.of_pair")
             from ppl_vae.plots import learning_curves
             from ppl_vae.plots.of_pair import gallery
 
