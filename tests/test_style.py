@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ppl_vae"
 
 # Every room, in an order in which each imports only from those before it.
 FLOW = """
-    version errors frames display kinds doors reading files rng schedules citations datasets distributions nn
+    imports version errors frames display kinds doors reading files rng schedules citations datasets distributions nn
     likelihoods estimators core objectives linter models guides codes config inference_data mcmc compile runs
     diagnostics plots training sklearn sweeps reports cli __main__
 """

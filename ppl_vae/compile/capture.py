@@ -48,7 +48,7 @@ class State:
 
 
 def tracer() -> Callable[..., Any]:
-    """What records: `make_fx` of torch, which imports its compilers when it is first called."""
+    """The recorder, `make_fx` of torch, which imports its compilers when it is first called."""
     with unsearched():
         import torch._dynamo
         import torch._inductor.config  # noqa: F401

@@ -133,10 +133,10 @@ class FusedStep:
         self._moments = [t for group in self.groups for t in (*group.averages, *group.squares)]
 
     def _lasting(self, meter: Meter) -> list[Tensor]:
-        """What all steps change and read."""
+        """The tensors that all steps change and read."""
         return [*self._state, *self._moments, *self._steps, meter.sums(self.names, self._moments[0].device)]
 
     def _numbers(self) -> list[Tensor]:
-        """What the update of the step at hand takes of each group."""
+        """The numbers that the update of the step at hand takes of each group."""
         like = self._moments[0]
         return [torch.tensor(g.numbers(), dtype=like.dtype, device=like.device) for g in self.groups]

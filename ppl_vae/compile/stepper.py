@@ -98,7 +98,7 @@ class Stepper:
         way(batch, meter)
 
     def at_once(self, batch: Batch) -> int:
-        """How many batches of this shape `several` may take in one call: those of a twentieth of a second."""
+        """The number of batches of this shape that `several` may take in one call: those of a twentieth of a second."""
         way = self._ways.get(_shape(batch))
         return way.most if isinstance(way, _Standing) else 1
 

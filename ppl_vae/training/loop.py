@@ -134,7 +134,7 @@ def _together(training: Training) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _at_once(training: Training, batch: tuple[Any, ...]) -> int:
-    """How many steps go into one call: one where something of ours is done between two of them."""
+    """The number of steps that go into one call: one where something of ours is done between two of them."""
     state, stepper = training.state, training.stepper
     if not isinstance(stepper, Stepper) or (most := stepper.at_once(batch)) == 1:
         return 1

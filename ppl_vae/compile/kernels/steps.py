@@ -27,7 +27,7 @@ class _Halt(Exception):  # noqa: N818
 
 
 def in_a_row(run: Callable[..., Any], lasting: Sequence[Tensor], varying: Sequence[Tensor]) -> InARow | None:
-    """What takes steps that Inductor has compiled for a CPU one after the other, without Python in between.
+    """Give a function that takes steps which Inductor has compiled for a CPU, one after the other, without Python.
 
     Args:
         run: what `compile.capture.compiled` gave: of `(*lasting, *varying)`, which it changes in place, to nothing.
@@ -86,7 +86,7 @@ def _taken(generated: Any, run: Callable[..., Any], inputs: Sequence[Tensor]) ->
 
 
 def _generated(run: Any) -> Any:
-    """What torch knows of the generated code below what it has put around it or None."""
+    """Give what torch knows of the generated code below what it has put around it, or None."""
     from torch._inductor.output_code import CompiledFxGraph
 
     seen: set[int] = set()
@@ -103,7 +103,7 @@ def _generated(run: Any) -> Any:
 
 
 def _closed_over(function: Any) -> list[Any]:
-    """What a function has taken from around it, and what it wraps."""
+    """Give what a function has taken from around it, and what it wraps."""
     found = [function.__wrapped__] if hasattr(function, "__wrapped__") else []
     for cell in getattr(function, "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # it is empty
