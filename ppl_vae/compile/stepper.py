@@ -100,7 +100,8 @@ class Stepper:
     def at_once(self, batch: Batch) -> int:
         """The number of batches of this shape that `several` may take in one call: those of a twentieth of a second."""
         way = self._ways.get(_shape(batch))
-        return way.most if isinstance(way, _Standing) else 1
+        size = sum(x.nbytes for x in batch if isinstance(x, Tensor))
+        return max(1, min(way.most, BYTES // max(1, size))) if isinstance(way, _Standing) else 1
 
     def several(self, batches: Sequence[Batch], meter: Meter, told: Callable[[], object]) -> None:
         """Take a step on each batch, no more than `at_once`, with the bits of single ones.
@@ -288,13 +289,15 @@ class _Standing:
 
     def __init__(self, step: FusedStep | ReplayedStep, way: StepFunction) -> None:
         self._step, self._way = step, way
-        self.most = SEVERAL if isinstance(step, FusedStep) and step.takes_several else 1
+        self.most = 1
 
     def __call__(self, batch: Batch, meter: Meter) -> None:
+        begin = time.perf_counter()
         (self._step if self._step.is_ready() else self._way)(batch, meter)
+        self._took(time.perf_counter() - begin)
 
     def several(self, batches: Sequence[Batch], meter: Meter, told: Callable[[], object]) -> None:
-        """Take some steps, and find out how many go into a call: bits do not depend on it, so that the clock may."""
+        """Take some steps."""
         begin = time.perf_counter()
         if isinstance(self._step, FusedStep) and self._step.is_ready():
             self._step.several(batches, meter, told)
@@ -302,9 +305,12 @@ class _Standing:
             for batch in batches:
                 self._way(batch, meter)
                 told()
-        seconds = (time.perf_counter() - begin) / len(batches)
-        size = sum(x.nbytes for x in batches[0] if isinstance(x, Tensor))
-        self.most = max(1, min(SEVERAL, int(CALL / seconds), BYTES // max(1, size)))
+        self._took((time.perf_counter() - begin) / len(batches))
+
+    def _took(self, seconds: float) -> None:
+        """Find out how many steps go into a call: bits do not depend on it, so that the clock may tell."""
+        if isinstance(self._step, FusedStep) and self._step.takes_several:
+            self.most = max(1, min(SEVERAL, int(CALL / seconds)))
 
 
 def _shape(batch: Batch) -> Any:

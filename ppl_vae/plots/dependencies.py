@@ -225,7 +225,7 @@ def _runs(boxes: list[Box], data_plates: frozenset[str]) -> list[Run]:
 
 
 def _depth(runs: list[Run]) -> int:
-    """How many frames lie in each other within the first one of a list, with itself."""
+    """The number of frames that lie in each other within the first one of a list, with itself."""
     _, first, last = runs[0]
     inside = [run for run in runs[1:] if first <= run[1] and run[2] <= last]
     return 1 + max((_depth(inside[i:]) for i in range(len(inside))), default=0)

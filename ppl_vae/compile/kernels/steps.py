@@ -37,8 +37,8 @@ def in_a_row(run: Callable[..., Any], lasting: Sequence[Tensor], varying: Sequen
     Returns:
         None where generated code cannot be called like that: of another torch, on another system, without a compiler.
     """
-    generated = _generated(run)
-    if generated is None or generated.output_strides or not _is_there():
+    generated = _generated(run) if _is_there() else None
+    if generated is None or generated.output_strides:
         return None
     library = _library(generated.current_callable)
     known = [_place(t) for t in (*lasting, *varying)]
@@ -87,8 +87,10 @@ def _taken(generated: Any, run: Callable[..., Any], inputs: Sequence[Tensor]) ->
 
 def _generated(run: Any) -> Any:
     """Give what torch knows of the generated code below what it has put around it, or None."""
-    from torch._inductor.output_code import CompiledFxGraph
-
+    try:
+        from torch._inductor.output_code import CompiledFxGraph
+    except ImportError:  # it is torch's own affair what it is called
+        return None
     seen: set[int] = set()
     left = [run]
     while left:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import pytest
 import torch
 
 import ppl_vae as pv
@@ -175,7 +176,8 @@ def test_without_that_call_steps_go_one_by_one_to_the_same_bits(tmp_path, reposi
     )
 
 
-def test_a_function_that_is_no_generated_code_is_called_as_ever():
+def test_a_function_that_is_no_generated_code_is_called_as_ever(monkeypatch):
+    monkeypatch.setattr(steps, "_is_there", lambda: True)
     assert steps.in_a_row(lambda *tensors: [], [torch.zeros(2)], [torch.ones(2)]) is None
 
 
@@ -190,3 +192,26 @@ def test_batches_are_drawn_ahead_of_steps_only_where_they_hang_on_their_generato
         """A split of somebody's own may look at what a step has done."""
 
     assert not Batches(Own(*(getattr(split, name) for name in split.__dataclass_fields__)), None).may_be_ahead
+
+
+class Slow:
+    """A compiled step that takes so long."""
+
+    takes_several = True
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(1e-4, 16), (0.01, 5), (0.06, 1), (10.0, 1)])
+def test_a_call_lasts_a_twentieth_of_a_second_and_holds_64_megabytes(monkeypatch, seconds, most):
+    monkeypatch.setattr(stepper, "FusedStep", Slow)
+    standing = stepper._Standing(Slow(seconds), None)
+    assert standing.most == 1  # nothing is known of it
+    standing._took(seconds)
+    assert standing.most == most
+    small, large = (torch.zeros(4),), (torch.empty(20_000_000),)
+    taking = stepper.Stepper.__new__(stepper.Stepper)
+    taking._ways = {stepper._shape(batch): standing for batch in (small, large)}
+    assert taking.at_once(small) == most
+    assert taking.at_once(large) == 1
