@@ -27,7 +27,7 @@ from ppl_vae.display import View
 from ppl_vae.display import figures as shown
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
-from ppl_vae.imports import load
+from ppl_vae.imports import load, unsearched
 from ppl_vae.runs import checkpoints
 from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.metrics import rows_of
@@ -108,7 +108,7 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     artifacts: dict[str, Path] = {}
     if cfg.results.figures:
         say("drawing figures …")
-        with attempt("train", "figures"):
+        with attempt("train", "figures"), unsearched():  # each is thousands of objects, and there are few of them
             load("ppl_vae.plots.of_pair")
             from ppl_vae.plots import learning_curves
             from ppl_vae.plots.of_pair import gallery
