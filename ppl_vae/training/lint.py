@@ -42,8 +42,8 @@ def lint(vae: VAE, batch: tuple[Any, ...], total: int) -> tuple[Finding, ...]:
     from ppl_vae.linter import check
 
     seen = kind(vae)
-    name = seen, total, _told(batch)
-    if seen.is_ours and name in _passed:
+    name = (seen, total, _told(batch)) if seen.is_ours else None
+    if name in _passed:
         _passed.move_to_end(name)
         return ()
     try:
@@ -52,7 +52,7 @@ def lint(vae: VAE, batch: tuple[Any, ...], total: int) -> tuple[Finding, ...]:
         if any(f.severity == "error" and f.kind not in TOLD_BY_TRAINING | LEGAL for f in refusal.findings):
             raise
         return tuple(f for f in refusal.findings if f.severity == "warning" or f.kind in LEGAL)
-    if seen.is_ours and not found:
+    if name is not None and not found:
         _passed[name] = None
         while len(_passed) > MOST:
             _passed.popitem(last=False)
