@@ -71,14 +71,14 @@ def catalogue() -> str:
     )
 
 
-def families() -> str:
-    """What `python -m benchmarks.families` found on digits."""
+def families(dataset: str) -> str:
+    """What `python -m benchmarks.families` found on some data."""
     sys.path.insert(0, str(ROOT))
     try:
         from benchmarks.families import table as rendered
     finally:
         sys.path.pop(0)
-    path = ROOT / "benchmarks" / "results" / "families_digits.json"
+    path = ROOT / "benchmarks" / "results" / f"families_{dataset}.json"
     return rendered(json.loads(path.read_text(encoding="utf-8"))["results"])
 
 
@@ -104,7 +104,8 @@ def write(app: Sphinx) -> None:
         "objectives": classes(ppl_vae.objectives),
         "rooms": entries.overview(),
         "catalogue": catalogue(),
-        "families": families(),
+        "families": families("digits"),
+        "families_fashion_mnist": families("fashion_mnist"),
     }
     keep(source / "_run", {name: f"{text}\n" for name, text in lists.items()})
     pages = entries.pages()
