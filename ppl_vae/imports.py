@@ -34,9 +34,10 @@ def unsearched() -> Iterator[None]:
 
 
 def load(*names: str) -> None:
-    """Import modules for good, in a process of our own: those that are new are never looked at again.
+    """Import modules for good, in a process of our own, before there is anything of a job in it.
 
-    Otherwise each later search for garbage through all objects takes as long as a step of a large pair.
+    All that is there then is never looked at again; otherwise each later search for garbage through all objects takes
+    as long as a step of a large pair. A pair that was there would never be given back, were it part of a cycle.
     """
     new = [name for name in names if name not in sys.modules]
     if not new:

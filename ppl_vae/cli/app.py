@@ -15,7 +15,6 @@ from ppl_vae.cli.arguments import FLAGS, SHORT, parse
 from ppl_vae.cli.hydra import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
 from ppl_vae.display import on_screen
 from ppl_vae.errors import UsageError
-from ppl_vae.imports import load
 from ppl_vae.version import __version__
 
 
@@ -91,7 +90,6 @@ def _verb(words: Sequence[str]) -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     words.remove(verb)
-    load("ppl_vae.cli.hydra")
     from ppl_vae.cli import ranks
     from ppl_vae.cli.hydra import call_hydra
     from ppl_vae.config.keys import RUN_OR_GROUPS

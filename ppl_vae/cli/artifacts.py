@@ -12,7 +12,7 @@ import numpy as np
 
 from ppl_vae import files
 from ppl_vae.errors import RunError
-from ppl_vae.imports import load
+from ppl_vae.imports import unsearched
 from ppl_vae.runs.files import write_atomically
 from ppl_vae.runs.recorder import read_json
 from ppl_vae.runs.tables import read_csv, to_csv
@@ -35,8 +35,8 @@ SUMMED_UP = 1_000
 
 def save_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
     """Write figures as PNG into `DIR/figures`."""
-    load("ppl_vae.plots")
-    from ppl_vae.plots import save_figure
+    with unsearched():
+        from ppl_vae.plots import save_figure
 
     return [
         save_figure(figure, directory / "figures" / f"{name.replace('/', '.')}.png") for name, figure in figures.items()
@@ -56,11 +56,14 @@ def make_posterior(
     vae: VAE, split: Split, spec: Spec, directory: Path, *, draws: int, seed: int, figures: bool, resample: Any = None
 ) -> tuple[Path, Any]:
     """Draw the posterior of some data into `DIR/posterior.nc`; give its path and the summary of the first data."""
-    load("ppl_vae.inference_data.draw", "h5netcdf")
     from ppl_vae.cli.progress import attempt, bar
-    from ppl_vae.inference_data.draw import draw_tree
-    from ppl_vae.inference_data.groups import read_group
-    from ppl_vae.inference_data.summary import summary
+
+    with unsearched():
+        import h5netcdf  # noqa: F401 - by which the file is written
+
+        from ppl_vae.inference_data.draw import draw_tree
+        from ppl_vae.inference_data.groups import read_group
+        from ppl_vae.inference_data.summary import summary
 
     path = directory / "posterior.nc"
     with bar("posterior") as progress:

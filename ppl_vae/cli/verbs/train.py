@@ -27,7 +27,7 @@ from ppl_vae.display import View
 from ppl_vae.display import figures as shown
 from ppl_vae.errors import NonFiniteError, PplVaeError, RunError
 from ppl_vae.frames import user_frame
-from ppl_vae.imports import load, unsearched
+from ppl_vae.imports import unsearched
 from ppl_vae.runs import checkpoints
 from ppl_vae.runs.loggers import Trackers
 from ppl_vae.runs.metrics import rows_of
@@ -109,7 +109,6 @@ def _make(vae: VAE, split: Split, spec: Spec, history: History, cfg: DictConfig,
     if cfg.results.figures:
         say("drawing figures …")
         with attempt("train", "figures"), unsearched():  # each is thousands of objects, and there are few of them
-            load("ppl_vae.plots.of_pair")
             from ppl_vae.plots import learning_curves
             from ppl_vae.plots.of_pair import gallery
 
@@ -418,8 +417,8 @@ def _optimizer(node: dict[str, Any], trusted: bool) -> Any:
     target = getattr(factory, "func", factory)
     if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
         try:
-            load("torch._dynamo")  # as torch does for the first one
-            factory([torch.nn.Parameter(torch.zeros(1))])
+            with unsearched():  # the first one imports Dynamo
+                factory([torch.nn.Parameter(torch.zeros(1))])
         except (ValueError, TypeError) as error:
             raise PplVaeError(f"optimizer={node['_target_']}: {error}; check the keys optimizer.*") from None
     return factory

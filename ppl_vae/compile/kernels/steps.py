@@ -38,7 +38,7 @@ def in_a_row(run: Callable[..., Any], lasting: Sequence[Tensor], varying: Sequen
         None where generated code cannot be called like that: of another torch, on another system, without a compiler.
     """
     generated = _generated(run) if _is_there() else None
-    if generated is None or generated.output_strides:
+    if generated is None or generated.output_strides is None or len(generated.output_strides):  # it gives nothing back
         return None
     library = _library(generated.current_callable)
     known = [_place(t) for t in (*lasting, *varying)]
