@@ -108,7 +108,7 @@ def _convolution(
 
 
 def _overlapped(columns: Tensor, place: int, tap: int, stride: int, padding: int, size: int) -> Tensor:
-    """y with y[place · stride + tap − padding] += columns[place, tap], and without the dimension of taps."""
+    """Sum y[place · stride + tap − padding] += columns[place, tap]; the dimension of taps goes."""
     blocks = -(-(padding + size) // stride)
     taps = columns.unbind(tap)
 
