@@ -51,7 +51,8 @@ class Stepper:
         updater: changes the parameters.
         mode: `"off"`, `"auto"`, `"export"` or `"inductor"`.
         steps: of the whole run, by which `auto` chooses.
-        batch_size: of a full batch; the shorter last ones are not worth a compiler's time.
+        batch_size: of a full batch.
+        per_epoch: steps of an epoch, of which a shorter batch takes one: compiled code pays later for it.
         schedules: those that move.
         device: of the pair.
     """
@@ -64,11 +65,12 @@ class Stepper:
         mode: str,
         steps: int,
         batch_size: int,
+        per_epoch: int,
         schedules: Sequence[Schedule],
         device: torch.device,
     ) -> None:
         self.gradient, self.updater = gradient, updater
-        self.mode, self.steps, self.batch_size = mode, steps, batch_size
+        self.mode, self.steps, self.batch_size, self.per_epoch = mode, steps, batch_size, per_epoch
         self.device = device
         parts = (gradient.vae, gradient.objective)
         self.original = Original(gradient.told(gradient), parts, device, schedules)
@@ -183,8 +185,9 @@ class Stepper:
             way, self.description, self.gave_up = self.by_program, f"eager: {slower}", True
         elif self.device.type == "cuda" and not (full and self.mode == "inductor"):
             way = self._replayed(recorded, batch, way)
-        if full and self.mode in ("auto", "inductor"):
-            due = 0 if self.mode == "inductor" else runs_to_pay(recorded.graph, self.device)
+        if self.mode in ("auto", "inductor"):
+            asked = full and self.mode == "inductor"
+            due = 0 if asked else runs_to_pay(recorded.graph, self.device) * (1 if full else self.per_epoch)
             self._due[shape] = due, lambda batch: self._compiled_at(due, recorded, batch, way)
         return way
 
@@ -205,13 +208,17 @@ class Stepper:
 
     def _compiled_at(self, due: float, recorded: RecordedGradient, batch: Batch, way: StepFunction) -> StepFunction:
         """Compiled steps, which are due now; the way of before, with the reason, where they cannot be had."""
+        full = length(batch) == self.batch_size
         try:
             made = self._compiled(recorded, batch, way)
         except CaptureError as error:
             kind = "eager" if way == self.by_program else "export"
-            self.description, self.gave_up = f"{kind}: {error}", True
+            if full:
+                self.description, self.gave_up = f"{kind}: {error}", True
+            else:
+                self.aside = f"; shorter batches {kind}: {error}"
             return way
-        if self.mode == "auto":
+        if full and self.mode == "auto":
             self.description = f"inductor: from step {math.ceil(due)} on"
         return made
 

@@ -245,6 +245,7 @@ def _stepper(
             mode=plan.compile,
             steps=steps,
             batch_size=math.ceil(min(plan.batch_size, len(given.train)) / given.shares),
+            per_epoch=given.train.num_batches(plan.batch_size),
             schedules=moving,
             device=given.device,
         )

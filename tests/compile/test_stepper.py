@@ -377,13 +377,12 @@ def test_gradients_are_left_alone_by_the_capture():
     assert history.compiled == "export: asked for"
 
 
-@pytest.mark.slow
-def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeypatch, tmp_path):
-    """At a step that the graph decides: an interrupted run goes on as any run that is long enough."""
+def compiles_after(monkeypatch, runs):
+    """Let fake compiled steps pay for themselves after some runs; the sizes of batches that were compiled for."""
     at = []
 
     def fake(self, recorded, batch, before):
-        at.append((self.steps, len(batch[0])))
+        at.append(len(batch[0]))
 
         def way(batch, meter):
             before(batch, meter)
@@ -395,19 +394,42 @@ def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeyp
     monkeypatch.setattr(compiling.Stepper, "_compiled", fake)
     monkeypatch.setattr(cost, "CAPTURE_STEPS", 1)
     monkeypatch.setattr(cost, "saved_seconds", lambda graph: 1.0)
-    monkeypatch.setattr(cost, "compile_seconds", lambda graph: 6.5)
+    monkeypatch.setattr(cost, "compile_seconds", lambda graph: runs)
+    return at
+
+
+@pytest.mark.slow
+def test_auto_compiles_once_that_has_paid_whatever_the_length_of_the_run(monkeypatch, tmp_path):
+    """At a step that the graph decides: an interrupted run goes on as any run that is long enough."""
+    at = compiles_after(monkeypatch, 6.5)
     short, long, parts = pair(), pair(), pair()
     assert quiet(short, dataset(), compile="auto", epochs=1).compiled == "export: 4 steps pay for a capture"
     assert not at
     history = quiet(long, dataset(), compile="auto", epochs=4)
     assert history.compiled == "inductor: from step 7 on"
-    assert at == [(16, 16)]  # a full batch
+    assert at == [16]  # a full batch; the shorter ones have not been run so often
     quiet(parts, dataset(), compile="auto", epochs=1, directory=tmp_path)
     for epochs in (2, 3, 4):
         parts = pair(seed=epochs)
         found = quiet(parts, dataset(), compile="auto", epochs=epochs, directory=tmp_path, resume=True)
     assert rows(found) == rows(history)
     assert identical(weights(parts), weights(long))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["auto", "inductor"])
+def test_shorter_last_batches_are_compiled_once_that_has_paid(monkeypatch, tmp_path, mode):
+    """Each is one step of an epoch: after as many epochs as a full one takes steps."""
+    at = compiles_after(monkeypatch, 2.5)
+    whole, parts = pair(), pair()
+    history = quiet(whole, dataset(), compile=mode, epochs=4)
+    assert at == [16, 2]
+    assert history.compiled == ("inductor: from step 3 on" if mode == "auto" else "inductor: asked for")
+    for epochs in (1, 3, 4):
+        parts = pair(seed=epochs - 1)
+        found = quiet(parts, dataset(), compile=mode, epochs=epochs, directory=tmp_path, resume=epochs > 1)
+    assert rows(found) == rows(history)
+    assert identical(weights(parts), weights(whole))
 
 
 class Flat(Guide):
