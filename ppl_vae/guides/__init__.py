@@ -22,6 +22,7 @@ from ppl_vae.guides.ladder import TopDown as TopDown
 from ppl_vae.guides.semi_supervised import SemiSupervisedAmortized as SemiSupervisedAmortized
 from ppl_vae.guides.source import source as source
 from ppl_vae.guides.state_space import Recurrent as Recurrent
+from ppl_vae.guides.vector_quantized import ConvVectorQuantizedAmortized as ConvVectorQuantizedAmortized
 from ppl_vae.guides.vector_quantized import VectorQuantizedAmortized as VectorQuantizedAmortized
 
 _doors(__name__)

@@ -19,6 +19,7 @@ from ppl_vae.models.vae import AutoregressiveVAE as AutoregressiveVAE
 from ppl_vae.models.vae import ConvVAE as ConvVAE
 from ppl_vae.models.vae import GammaVAE as GammaVAE
 from ppl_vae.models.vamp import Vamp as Vamp
+from ppl_vae.models.vector_quantized import ConvVectorQuantized as ConvVectorQuantized
 from ppl_vae.models.vector_quantized import VectorQuantized as VectorQuantized
 
 _doors(__name__)

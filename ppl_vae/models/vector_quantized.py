@@ -1,6 +1,8 @@
 """Vector quantization: codes of whole numbers, each of which stands for a vector of a learned codebook (VQ-VAE)."""
 
 from collections.abc import Sequence
+from functools import partial
+from math import prod
 from typing import Any
 
 import pyro
@@ -9,13 +11,46 @@ from torch import Tensor, nn
 
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
+from ppl_vae.models.latent import MakesDecoder
 from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import UniformCodes
+from ppl_vae.nn.conv import PlacesDecoder, halved, image_shape
 from ppl_vae.nn.features import DataSpec, has_missing
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
 
-class VectorQuantized(nn.Module):
+class OfCodebook(nn.Module):
+    r"""$p(z)\, p(x \mid f(e_{z_1}, \dots, e_{z_P}))$ with P numbers of K vectors, for any network f.
+
+    Args:
+        spec: the dataset's spec.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        codebook: the vectors e.
+        positions: P.
+        decoder: from (spec, likelihood, features) to the module f, from all vectors `(..., P · dim)`.
+    """
+
+    def __init__(
+        self, spec: DataSpec, likelihood: Any, codebook: Codebook, positions: int, decoder: MakesDecoder
+    ) -> None:
+        super().__init__()
+        self.positions, self.dim = positions, codebook.dim
+        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.missing = has_missing(spec)
+        self.codebook = codebook
+        self.prior = UniformCodes([codebook.codes] * positions)
+        self.decoder = decoder(spec, self.likelihood, positions * codebook.dim)
+
+    def forward(self, x: Tensor, *_: Any) -> None:
+        """Data `(data, *shape)` at site x; codes `(data, positions)` at z, their vectors at e, by a last axis."""
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self.prior())
+            e = pyro.sample("e", dist.Delta(self.codebook(z), event_dim=2))
+            px = self.likelihood(self.decoder(e.flatten(-2)))
+            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
+
+
+class VectorQuantized(OfCodebook):
     r"""$p(z)\, p(x \mid f(e_{z_1}, \dots, e_{z_P}))$ with P numbers of K vectors, uniform a priori; for `guide=vq`.
 
     All positions share one codebook, which moving averages move (`ppl_vae.nn.Codebook`), not the optimizer. The vectors
@@ -53,19 +88,49 @@ class VectorQuantized(nn.Module):
         decay: float = 0.99,
         restart: float = 0.1,
     ) -> None:
-        super().__init__()
-        check_sizes(positions=positions, dim=dim)
-        self.positions, self.dim = positions, dim
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
-        self.missing = has_missing(spec)
-        self.codebook = Codebook(codes, dim, decay, restart)
-        self.prior = UniformCodes([codes] * positions)
-        self.decoder = Decoder(spec, self.likelihood, positions * dim, hidden, activation)
+        check_sizes(positions=positions)
+        codebook = Codebook(codes, dim, decay, restart)
+        super().__init__(spec, likelihood, codebook, positions, partial(Decoder, hidden=hidden, activation=activation))
 
-    def forward(self, x: Tensor, *_: Any) -> None:
-        """Data `(data, *shape)` at site x; codes `(data, positions)` at z, their vectors at e, by a last axis."""
-        with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            e = pyro.sample("e", dist.Delta(self.codebook(z), event_dim=2))
-            px = self.likelihood(self.decoder(e.flatten(-2)))
-            pyro.sample("x", of_known(px, x) if self.missing else px, obs=x)
+
+class ConvVectorQuantized(OfCodebook):
+    r"""The same for images, a code for each of the places that are left after halving the sides; for `guide=conv_vq`.
+
+    Neither the way to a code nor the way back has a layer between all places: each code is of a patch of the image.
+    There are as many bits as places, and more than can be summed over: fit a prior over them (`ppl-vae prior run=DIR
+    prior=autoregressive`), and the ELBO is the log of a true joint density.
+
+    Args:
+        spec: the dataset's spec; its shape is (C, H, W) with any H and W.
+        likelihood: p(x | parameters); None takes the one that fits the data.
+        codes: K.
+        dim: size of a vector.
+        channels: of the input of each transposed convolution, from z to x; each doubles the sides.
+        activation: after each layer.
+        residual: add a residual block before each transposed convolution.
+        decay: of the moving averages, γ.
+        restart: a code that is used less often than this share of 1 / K becomes one of the batch's encodings.
+
+    Raises:
+        DataError: x is no image.
+
+    References:
+        van den Oord, Vinyals and Kavukcuoglu (2017), Neural Discrete Representation Learning,
+            https://arxiv.org/abs/1711.00937
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        likelihood: Any = None,
+        codes: int = 64,
+        dim: int = 8,
+        channels: Sequence[int] = (64, 32),
+        activation: Activation = "relu",
+        residual: bool = False,
+        decay: float = 0.99,
+        restart: float = 0.1,
+    ) -> None:
+        places = halved(image_shape(spec)[1:], len(channels))[-1]
+        decoder = partial(PlacesDecoder, channels=channels, activation=activation, residual=residual)
+        super().__init__(spec, likelihood, Codebook(codes, dim, decay, restart), prod(places), decoder)

@@ -4,7 +4,7 @@ from ppl_vae.doors import doors
 from ppl_vae.nn.autoregressive import AutoregressiveDecoder
 from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import AutoregressiveCodes, CategoricalCodes, CodeDecoder, Rounding, UniformCodes
-from ppl_vae.nn.conv import ConvDecoder, ConvEncoder
+from ppl_vae.nn.conv import ConvDecoder, ConvEncoder, PlacesDecoder, PlacesEncoder
 from ppl_vae.nn.dependent_priors import AutoregressivePrior, ConditionalPrior
 from ppl_vae.nn.flows import Autoregressive, Coupling
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FullRankNormal, Gamma, Point
