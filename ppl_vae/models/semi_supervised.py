@@ -20,8 +20,9 @@ from ppl_vae.nn.priors import StandardNormal
 class SemiSupervised(nn.Module):
     r"""$p(x, y, z) = \mathrm{Uniform}(y)\, \mathrm{Normal}(z; 0, 1)\, p(x \mid f(z, y))$, y observed in some batches.
 
-    A batch is (x,) or (x, y). Labelled ones also train the classifier q(y | x), by the term α log q(y | x) at
-    site `y_aux`; the classifier belongs to the model and `guide=semi_supervised` shares it.
+    A batch is (x,) or (x, y). In training labelled ones also train the classifier q(y | x), by the term α log q(y | x)
+    at site `y_aux`, which is no part of the evidence; the classifier belongs to the model and `guide=semi_supervised`
+    shares it.
 
     Args:
         spec: the dataset's spec; `num_classes` is the number of classes.
@@ -65,7 +66,7 @@ class SemiSupervised(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None, *_: Any) -> None:
         """Data `(data, *shape)` at site x, codes `(data,)` at site y, latents `(data, latent_dim)` at site z."""
         with pyro.plate("data", x.shape[0]):
-            if y is not None:
+            if y is not None and self.training:
                 with poutine.scale(scale=self.alpha):
                     pyro.sample("y_aux", dist.Categorical(logits=self.classifier(x)), obs=y)
             y = pyro.sample("y", dist.Categorical(logits=self.logits), obs=y)

@@ -144,6 +144,7 @@ class MADE(nn.Module):
         hidden: widths of the hidden layers.
         outputs: numbers per component; output `(..., outputs * dim)`.
         reverse: "before" counts from the last component.
+        inputs: numbers per component that it sees, those of a component side by side.
 
     References:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation,
@@ -151,12 +152,18 @@ class MADE(nn.Module):
     """
 
     def __init__(
-        self, dim: int, context: int = 0, hidden: Sequence[int] = (64,), outputs: int = 2, reverse: bool = False
+        self,
+        dim: int,
+        context: int = 0,
+        hidden: Sequence[int] = (64,),
+        outputs: int = 2,
+        reverse: bool = False,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(dim=dim, context=context + 1, hidden=hidden, outputs=outputs)
+        check_sizes(dim=dim, context=context + 1, hidden=hidden, outputs=outputs, inputs=inputs)
         order = torch.arange(dim).flip(0) if reverse else torch.arange(dim)
-        before = torch.cat([order, torch.full((context,), -1)])  # the context comes before all
+        before = torch.cat([order.repeat_interleave(inputs), torch.full((context,), -1)])  # the context comes before all
         layers: list[nn.Module] = []
         for width in hidden:
             # A unit of degree d sees inputs up to d; degree -1 sees the context alone.
@@ -167,7 +174,7 @@ class MADE(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        """Vectors `(..., dim)` and context `(..., context)` to `(..., outputs * dim)`."""
+        """Vectors `(..., inputs * dim)` and context `(..., context)` to `(..., outputs * dim)`."""
         h = join(x, *context)
         for layer in self.layers[:-1]:
             h = F.elu(layer(h))

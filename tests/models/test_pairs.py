@@ -1,6 +1,7 @@
 """Every ready-made pair is a pair: same sites, same plates, any number of particles, and it learns."""
 
 import inspect
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,6 +222,24 @@ def test_semi_supervised_model_weights_classification_in_the_bound_only():
     model, guide, batch = PAIRS["semi-supervised, labelled"]()
     p, _ = traces(model, guide, batch)
     assert p.nodes["y_aux"]["scale"] == model.alpha
+
+
+def test_evidence_of_labelled_data_is_that_of_x_and_y():
+    """The classifier's term is a part of training alone; the oracle is a sum over a grid of z."""
+    torch.manual_seed(0)
+    spec = Spec((4,), "binary", num_classes=3)
+    model = pv.models.SemiSupervised(spec, latent_dim=1, hidden=[8])
+    vae = pv.VAE(model, pv.guides.SemiSupervisedAmortized(spec, model, hidden=[8]))
+    x, y = torch.rand(5, 4).round(), torch.tensor([0.0, 1.0, 2.0, 0.0, 1.0])
+    z = torch.linspace(-8, 8, 4001)[:, None]
+    found = pv.evaluate(vae, (x, y), 20_000, seed=0)
+    for datum, hot in enumerate(torch.eye(3)[y.long()]):
+        with torch.no_grad():
+            px = model.likelihood(model.decoder(z, hot.expand(len(z), 3))).log_prob(x[datum])
+        joint = px + torch.distributions.Normal(0.0, 1.0).log_prob(z[:, 0]) - math.log(3)
+        exact = float(joint.logsumexp(0)) + math.log(16 / 4000)
+        row = found.table.iloc[datum]
+        assert abs(row["nll"] + exact) < 5 * row["nll_se"]  # log q(y | x), which would be added, is about 1
 
 
 def test_missing_labels_name_the_fix():
