@@ -28,6 +28,7 @@ GUIDES = {
     "discrete": ["discrete"],
     "quantized": ["quantized"],
     "vq": ["vq"],
+    "conv_vq": ["conv_vq"],
     "gamma": ["gamma", "derived"],
     "gmvae": ["gmvae", "derived"],
     "hierarchical": ["bottom_up", "ladder", "top_down"],

@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -133,13 +133,23 @@ def _log_counts(z: Tensor, levels: Sequence[int]) -> Tensor:
 
 
 def fit_autoregressive(z: Tensor, held_out: Tensor, levels: Sequence[int], epochs: int, seed: int) -> Fitted:
-    """Fit a masked network to codes by gradient, from independent elements on; see `climb`."""
-    with forked(torch.device("cpu"), seed=derive(seed, 1)):
-        module = AutoregressiveCodes(levels).to(z)
-    last: Any = module.net.layers[-1]
-    with torch.no_grad():
-        last.bias.copy_(_log_counts(z, levels).T.flatten())
-    return climb(module, {"levels": list(levels)}, z, held_out, epochs, seed)
+    """Fit masked networks to codes by gradient, from independent elements on; see `climb`.
+
+    One sees values by their size, one does not; the better one is kept.
+    """
+    found = []
+    for ordered in (True, False):
+        with forked(torch.device("cpu"), seed=derive(seed, 1)):
+            module = AutoregressiveCodes(levels, ordered=ordered).to(z)
+        last: Any = module.net.layers[-1]
+        with torch.no_grad():
+            last.bias.copy_(_log_counts(z, levels).T.flatten())
+        found.append(climb(module, {"levels": list(levels), "ordered": ordered}, z, held_out, epochs, seed))
+    tried = {f"{how}, {name}": value for how, fit in zip(_HOW, found, strict=True) for name, value in fit.tried.items()}
+    return replace(max(found, key=lambda fit: fit.held_out), tried=tried)
+
+
+_HOW = ("values by size", "values by name")
 
 
 def climb(module: nn.Module, arguments: dict[str, Any], z: Tensor, held_out: Tensor, epochs: int, seed: int) -> Fitted:

@@ -12,6 +12,7 @@ References:
     Obermeyer et al. (2019), Tensor Variable Elimination for Plated Factor Graphs, https://arxiv.org/abs/1902.03210
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,9 @@ from ppl_vae.core.half import wide_log_prob
 from ppl_vae.core.plates import PlateStructure, sample_sites
 from ppl_vae.core.prepared import Prepared
 from ppl_vae.core.site import Site, marginal_site, site_log_prob
-from ppl_vae.errors import CheckError
+from ppl_vae.errors import CheckError, PplVaeError
+
+_OF_SHAPES = re.compile(r"shape|size|dimension|expand|broadcast", re.IGNORECASE)
 
 
 @contextmanager
@@ -47,7 +50,8 @@ def enumerating_guide(prepared: Prepared) -> Iterator[None]:
     if not prepared.enumerates:
         yield
         return
-    with EnumMessenger(first_available_dim=prepared.plates.particle_dim - 1), _Mark(prepared.sums, markov=False):
+    messenger = EnumMessenger(first_available_dim=prepared.plates.particle_dim - 1)
+    with _explained(prepared), messenger, _Mark(prepared.sums, markov=False):
         yield
 
 
@@ -65,8 +69,26 @@ def enumerating_model(prepared: Prepared, guide: Trace) -> Iterator[None]:
             _ENUM_ALLOCATOR.next_available_dim = min(_ENUM_ALLOCATOR.next_available_dim, dim - 1)
             _ENUM_ALLOCATOR.dim_to_id.update(msg["infer"]["_dim_to_id"])
     _ENUM_ALLOCATOR.next_available_id = max(_ENUM_ALLOCATOR.dim_to_id.values(), default=-1) + 1
-    with _Enumerating(first), _Mark(lambda msg: msg["name"] in prepared.marginal):
+    with _explained(prepared), _Enumerating(first), _Mark(lambda msg: msg["name"] in prepared.marginal):
         yield
+
+
+@contextmanager
+def _explained(prepared: Prepared) -> Iterator[None]:
+    """Say of shapes that do not fit, in a program that runs with single draws, what the sums do to them."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, PplVaeError) or not _OF_SHAPES.search(str(error)):
+            raise
+        names = [name for name, how in prepared.estimators.items() if getattr(how, "enumerates", False)]
+        draws = f", or take draws: VAE(…, estimators={{{names[0]!r}: pv.estimators.ScoreFunction()}})" if names else ""
+        summed = ", ".join(map(repr, names or sorted(prepared.marginal)))
+        raise CheckError(
+            f"{type(error).__name__}: {str(error).splitlines()[0]}. Of {summed} all values are summed over, which have "
+            "an axis of their own left of all plates. Count axes from the right (z[..., None], not z[:, None]) and let "
+            f"shapes broadcast (without expand or reshape to those of x){draws}."
+        ) from error
 
 
 class _Mark(Messenger):

@@ -39,6 +39,8 @@ __all__ = [
     "Gamma",
     "GammaPrior",
     "MixturePrior",
+    "PlacesDecoder",
+    "PlacesEncoder",
     "Point",
     "RecurrentDecoder",
     "RecurrentEncoder",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.distributions.codes import Codes, Rounded, check_levels
+from ppl_vae.nn.features import one_hot
 from ppl_vae.nn.flows import MADE, start_at_identity
 from ppl_vae.nn.mlp import Decoder, check_sizes
 
@@ -53,6 +54,7 @@ class AutoregressiveCodes(nn.Module):
     Args:
         levels: the number of values of each element.
         hidden: widths of the network's hidden layers.
+        ordered: the network sees how large a value is; otherwise which it is, as of the vectors of a codebook.
 
     References:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation,
@@ -61,16 +63,18 @@ class AutoregressiveCodes(nn.Module):
 
     middle: Tensor
 
-    def __init__(self, levels: Sequence[int], hidden: Sequence[int] = (128, 128)) -> None:
+    def __init__(self, levels: Sequence[int], hidden: Sequence[int] = (128, 128), ordered: bool = True) -> None:
         super().__init__()
-        self.levels, self.values = check_levels(levels), max(levels)
-        self.net = MADE(len(self.levels), hidden=hidden, outputs=self.values)
+        self.levels, self.values, self.ordered = check_levels(levels), max(levels), ordered
+        inputs = 1 if ordered else self.values
+        self.net = MADE(len(self.levels), hidden=hidden, outputs=self.values, inputs=inputs)
         start_at_identity(self.net.layers)  # nearly uniform
         self.register_buffer("middle", _middle(self.levels), persistent=False)
 
     def logits(self, z: Tensor) -> Tensor:
         """Codes `(..., dim)` to the logits of each element's values, `(..., dim, values)`."""
-        return self.net(z / self.middle - 1).unflatten(-1, (self.values, len(self.levels))).mT
+        seen = z / self.middle - 1 if self.ordered else one_hot(z, self.values).to(self.middle.dtype).flatten(-2)
+        return self.net(seen).unflatten(-1, (self.values, len(self.levels))).mT
 
     def forward(self) -> Any:
         """The distribution over `(dim,)`."""

@@ -163,7 +163,9 @@ class MADE(nn.Module):
         super().__init__()
         check_sizes(dim=dim, context=context + 1, hidden=hidden, outputs=outputs, inputs=inputs)
         order = torch.arange(dim).flip(0) if reverse else torch.arange(dim)
-        before = torch.cat([order.repeat_interleave(inputs), torch.full((context,), -1)])  # the context comes before all
+        before = torch.cat(
+            [order.repeat_interleave(inputs), torch.full((context,), -1)]
+        )  # the context comes before all
         layers: list[nn.Module] = []
         for width in hidden:
             # A unit of degree d sees inputs up to d; degree -1 sees the context alone.

@@ -268,3 +268,32 @@ def test_an_axis_out_of_its_place_is_refused():
     estimators = {"c": pv.estimators.Enumerate()}
     with pytest.raises(CheckError, match="Site 't': Got a log-density of shape"):
         pv.objectives.ELBO(2)(pv.VAE(model, guide, estimators=estimators), x)
+
+
+def test_shapes_that_fit_single_draws_alone_are_explained():
+    """Pyro's own SVI draws: the program is right there, and may count axes from the left."""
+
+    class Guide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 1)
+
+        def forward(self, x):
+            with pyro.plate("data", x.shape[0]):
+                pyro.sample("f", dist.Bernoulli(logits=self.linear(x)[:, 0]))
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            f = pyro.sample("f", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(f[:, None], 1.0).expand(x.shape).to_event(1), obs=x)
+
+    x = torch.randn(20, 3)
+    for run in (
+        lambda vae: pv.objectives.ELBO()(vae, (x,)),
+        lambda vae: pv.fit(vae, x, epochs=1, progress=False),
+        lambda vae: pv.check(vae, (x,)),
+    ):
+        with pytest.raises(CheckError, match=r"Of 'f' all values.*z\[\.\.\., None\].*'f': pv.estimators.ScoreFunction"):
+            run(pv.VAE(model, Guide()))
+    drawn = pv.VAE(model, Guide(), estimators={"f": pv.estimators.ScoreFunction()})
+    assert pv.fit(drawn, x, epochs=1, progress=False).rows

@@ -98,6 +98,7 @@ PAIRS = {
     ),
     "quantized": Pair(pv.models.Quantized, pv.guides.QuantizedAmortized),
     "vq": Pair(pv.models.VectorQuantized, pv.guides.VectorQuantizedAmortized),
+    "conv vq": Pair(pv.models.ConvVectorQuantized, pv.guides.ConvVectorQuantizedAmortized, "unit", (3, 9, 6)),
     "conditional": Pair(pv.models.Conditional, pv.guides.ConditionalAmortized, labels=True),
     "gmvae": Pair(pv.models.GMVAE, pv.guides.MixtureAmortized, discrete=True),
     "tabular": Pair(pv.models.Tabular, pv.guides.MixtureAmortized, "real", (6,), discrete=True),

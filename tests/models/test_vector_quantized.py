@@ -1,12 +1,14 @@
 """Vector quantization: bound and evidence by hand, commitment in no report, a codebook that moves once a step."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.errors import CheckError
+from ppl_vae.codes.densities import fit_autoregressive
+from ppl_vae.errors import ArgumentError, CheckError, DataError
 
 SIZES = {"codes": 4, "positions": 3, "dim": 2, "hidden": [32]}
 
@@ -170,3 +172,51 @@ def test_it_learns_more_than_its_baselines_and_uses_its_codes(data):
     assert nll < pv.evaluate(untrained, data.test, 2).summary["nll"] - 1
     assert history.rows[-1]["validation/perplexity/e"] > 16 / 4
     assert len(pv.encode(vae, data.train)["z"].loc.unique()) == 16
+
+
+def test_codes_of_places_are_of_patches():
+    """What is far from a place changes neither its code nor what is made of it."""
+    torch.manual_seed(0)
+    data = pv.datasets.from_arrays(torch.rand(64, 1, 33, 20).round())
+    model = pv.models.ConvVectorQuantized(data.spec, codes=8, channels=[8, 8])
+    vae = pv.VAE(model, pv.guides.ConvVectorQuantizedAmortized(data.spec, model, channels=[8, 8]))
+    pv.fit(vae, data, epochs=1, batch_size=32, seed=0, progress=False)
+    assert model.positions == 9 * 5
+    x = data.train.batch()[0][:5]
+    changed = x.clone()
+    changed[..., 20:, :] = 1 - changed[..., 20:, :]
+    codes, others = (pv.encode(vae, y)["z"].loc.unflatten(-1, (9, 5)) for y in (x, changed))
+    assert torch.equal(codes[:, :5], others[:, :5])
+    assert not torch.equal(codes[:, 5:], others[:, 5:])
+    with torch.no_grad():
+        one, other = (model.decoder(model.codebook(z.flatten(1)).flatten(1)) for z in (codes, others))
+    torch.testing.assert_close(one[..., :14, :], other[..., :14, :])
+    assert not torch.allclose(one[..., 20:, :], other[..., 20:, :])
+
+
+@pytest.mark.parametrize("channels", [[8], [8, 8, 8]])
+def test_a_guide_of_other_places_names_the_fix(data, channels):
+    model = pv.models.ConvVectorQuantized(data.spec, channels=[8, 8])
+    with pytest.raises(ArgumentError, match=r"places, for a model of 4 positions: take as many channels"):
+        pv.guides.ConvVectorQuantizedAmortized(data.spec, model, channels=channels)
+
+
+def test_places_are_of_images_and_divide_the_features():
+    table = pv.datasets.from_arrays(torch.rand(20, 6)).spec
+    with pytest.raises(DataError, match="needs images"):
+        pv.models.ConvVectorQuantized(table)
+    spec = pv.datasets.from_arrays(torch.rand(20, 1, 8, 8).round()).spec
+    with pytest.raises(ArgumentError, match=r"features=7, expected a multiple of 4"):
+        pv.nn.PlacesDecoder(spec, pv.likelihoods.Bernoulli(spec), 7)
+
+
+def test_a_prior_over_names_sees_which_and_not_how_large():
+    """z2 is a permutation of z1 without an order: -log p = 2 log 16 - log 16 where that is found."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(16, generator=generator)
+    first = torch.randint(16, (4000,), generator=generator)
+    z = torch.stack([first, order[first]], -1).float()
+    found = fit_autoregressive(z[:3000], z[3000:], [16, 16], epochs=30, seed=0)
+    assert not found.arguments["ordered"]
+    assert found.held_out == pytest.approx(-math.log(16), abs=0.05)
+    assert max(v for name, v in found.tried.items() if "size" in name) < found.held_out - 0.1
