@@ -21,6 +21,7 @@ from ppl_vae.codes.densities import (
 from ppl_vae.core.data import take_data
 from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.core.tiles import blocks, first_data, inference, plan
+from ppl_vae.datasets.several import parts_of
 from ppl_vae.display import Displayed, View
 from ppl_vae.display import number as shown
 from ppl_vae.distributions.codes import Codes
@@ -229,7 +230,7 @@ def put_prior(model: nn.Module, at: str, module: nn.Module) -> None:
 
 def _site(vae: "VAE", data: "Dataset", site: str | None) -> str:
     """The latent whose prior is fitted."""
-    first = first_data(vae, take_data(vae, data.train))
+    first = first_data(vae, take_data(vae, parts_of(data.train)[0]))
     with inference(vae, first) as draw:
         t = draw(first)
     found = [name for name, s in t.latents.items() if s.is_local and name in t.model and not _follows(t.model[name])]
@@ -262,19 +263,20 @@ class _Codes:
 
 def _codes(vae: "VAE", data: Any, name: str, draws: int, memory: int | str, seed: int) -> _Codes:
     """Draws of a latent, `(draws * data, *event)`, and the mean log density that the present prior gives them."""
-    split = take_data(vae, data)
-    first = first_data(vae, split)
     values: list[Tensor] = []
     total = 0.0
-    with inference(vae, first) as draw:
-        t = draw(first, 2)
-        prior, twice = t.model[name].fn, t.latents[name].value
-        draws = 1 if bool((twice[0] == twice[1]).all()) else draws
-        for block in blocks(vae, split, plan(vae, first, len(split), draws, memory, seed)):
-            for _, chunk in block.chunks(draws):
-                t = draw(block.batch, chunk)
-                values.append(t.latents[name].value.flatten(0, 1))
-                total += float(t.model[name].log_prob.double().sum())
+    for part in parts_of(data):
+        split = take_data(vae, part)
+        first = first_data(vae, split)
+        with inference(vae, first) as draw:
+            t = draw(first, 2)
+            prior, twice = t.model[name].fn, t.latents[name].value
+            each = 1 if bool((twice[0] == twice[1]).all()) else draws
+            for block in blocks(vae, split, plan(vae, first, len(split), each, memory, seed)):
+                for _, chunk in block.chunks(each):
+                    t = draw(block.batch, chunk)
+                    values.append(t.latents[name].value.flatten(0, 1))
+                    total += float(t.model[name].log_prob.double().sum())
     z = torch.cat(values)
     kind = innermost(prior)
     before = None if isinstance(kind, Flat) else total / len(z)
@@ -304,7 +306,7 @@ def _verify(vae: "VAE", data: "Dataset", name: str, at: str, module: nn.Module) 
     Raises:
         CheckError: naming the fix.
     """
-    first = first_data(vae, take_data(vae, data.train))
+    first = first_data(vae, take_data(vae, parts_of(data.train)[0]))
     with inference(vae, first) as draw:
         site = draw(first, 2).model[name]
         expected = module().log_prob(site.value)

@@ -173,3 +173,8 @@ def _evenly(labels: Tensor, number: int, seed: int) -> Tensor:
         turns.append(seen.setdefault(label, 0))
         seen[label] += 1
     return order[torch.tensor(turns).argsort(stable=True)[:number]].sort().values
+
+
+def parts_of(data: Any) -> tuple[Any, ...]:
+    """The data of each structure, which are all of them where there is one."""
+    return data.parts if isinstance(data, Several) else (data,)

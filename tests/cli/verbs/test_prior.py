@@ -100,3 +100,20 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(cli, run_copy):
     called = cli("train", "resume=new")
     assert called.code == 1
     assert "a run of ppl-vae prior" in called.err
+
+
+def test_of_data_of_which_some_have_labels(cli):
+    """Codes of both parts are fitted: those of labelled data are drawn given their label."""
+    words = ["model=semi_supervised", "guide=semi_supervised", "dataset.labelled=100", "model.latent_dim=2"]
+    few = ["trainer.epochs=2", "results.num_particles=2", "results.draws=2", "results.data=3", "results.figures=false"]
+    assert cli("train", *words, *few, "hydra.run.dir=run").code == 0
+    called = cli("prior", "run=run", "prior=normal", "site=z", "hydra.run.dir=new", "format=json")
+    assert called.code == 0, called.err
+    run, old = pv.Run.load("new"), pv.Run.load("run")
+    parts = [pv.encode(old.vae, part)["z"].loc for part in old.data.train.parts]
+    assert [len(part) for part in parts] == [len(part) for part in old.data.train.parts]
+    assert len(parts) == 2
+    mean = torch.cat(parts).mean(0)
+    torch.testing.assert_close(run.vae.model.prior().mean.detach(), mean, rtol=0, atol=0.1)
+    for verb in ("generate", "evaluate"):
+        assert cli(verb, "run=new", *(["num_particles=5"] if verb == "evaluate" else [])).code == 0, verb
