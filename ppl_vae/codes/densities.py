@@ -132,24 +132,33 @@ def _log_counts(z: Tensor, levels: Sequence[int]) -> Tensor:
     return (torch.stack(counts).to(z) + 0.5).log()
 
 
-def fit_autoregressive(z: Tensor, held_out: Tensor, levels: Sequence[int], epochs: int, seed: int) -> Fitted:
+def fit_autoregressive(
+    z: Tensor, held_out: Tensor, levels: Sequence[int], epochs: int, seed: int, ways: Sequence[bool] = (True, False)
+) -> Fitted:
     """Fit masked networks to codes by gradient, from independent elements on; see `climb`.
 
-    One sees values by their size, one does not; the better one is kept.
+    Args:
+        z: codes `(n, dim)`.
+        held_out: more of them.
+        levels: the number of values of each element.
+        epochs: passes through z, at most.
+        seed: of the networks and of the order of codes.
+        ways: true for a network that sees values by their size, false for one that sees which they are; the better one
+            is kept.
     """
     found = []
-    for ordered in (True, False):
+    for ordered in ways:
         with forked(torch.device("cpu"), seed=derive(seed, 1)):
             module = AutoregressiveCodes(levels, ordered=ordered).to(z)
         last: Any = module.net.layers[-1]
         with torch.no_grad():
             last.bias.copy_(_log_counts(z, levels).T.flatten())
         found.append(climb(module, {"levels": list(levels), "ordered": ordered}, z, held_out, epochs, seed))
-    tried = {f"{how}, {name}": value for how, fit in zip(_HOW, found, strict=True) for name, value in fit.tried.items()}
+    how = ["values by size" if ordered else "values by name" for ordered in ways]
+    tried = {
+        f"{words}, {name}": value for words, fit in zip(how, found, strict=True) for name, value in fit.tried.items()
+    }
     return replace(max(found, key=lambda fit: fit.held_out), tried=tried)
-
-
-_HOW = ("values by size", "values by name")
 
 
 def climb(module: nn.Module, arguments: dict[str, Any], z: Tensor, held_out: Tensor, epochs: int, seed: int) -> Fitted:

@@ -27,6 +27,7 @@ from ppl_vae.display import number as shown
 from ppl_vae.distributions.codes import Codes
 from ppl_vae.distributions.improper import Flat
 from ppl_vae.distributions.unwrap import elements, innermost, support_of
+from ppl_vae.distributions.vector_quantized import StraightThrough
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, CheckError, DataError, one_of
 
@@ -159,7 +160,7 @@ def fit_prior(
     codes = _codes(vae, data.train, name, draws, memory, seed)
     held_out = _codes(vae, data.validation, name, draws, memory, seed + 1)
     _refuse_support(name, prior, codes)
-    given = {"components": components, "epochs": epochs, "seed": seed, "levels": codes.levels}
+    given = {"components": components, "epochs": epochs, "seed": seed, "levels": codes.levels, "named": codes.named}
     fitted = FITS[prior](codes.z, held_out.z, **given)
     module = fitted.module.eval().requires_grad_(True)
     new = copy.deepcopy(vae, {id(vae.prepared): {}})
@@ -175,8 +176,8 @@ FITS: dict[str, Callable[..., Fitted]] = {
     "mixture": lambda z, held_out, *, components, seed, **_: fit_mixture(z, held_out, components, seed),
     "flow": lambda z, held_out, *, epochs, seed, **_: fit_flow(z, held_out, epochs, seed),
     "categorical": lambda z, held_out, *, levels, **_: fit_categorical(z, held_out, levels),
-    "autoregressive": lambda z, held_out, *, levels, epochs, seed, **_: fit_autoregressive(
-        z, held_out, levels, epochs, seed
+    "autoregressive": lambda z, held_out, *, levels, epochs, seed, named, **_: fit_autoregressive(
+        z, held_out, levels, epochs, seed, (False,) if named else (True, False)
     ),
 }
 """How each is fitted to codes and held-out ones."""
@@ -259,6 +260,7 @@ class _Codes:
     before: float | None
     support: Any
     levels: tuple[int, ...] | None
+    named: bool
 
 
 def _codes(vae: "VAE", data: Any, name: str, draws: int, memory: int | str, seed: int) -> _Codes:
@@ -280,7 +282,8 @@ def _codes(vae: "VAE", data: Any, name: str, draws: int, memory: int | str, seed
     z = torch.cat(values)
     kind = innermost(prior)
     before = None if isinstance(kind, Flat) else total / len(z)
-    return _Codes(z, before, support_of(prior), kind.levels if isinstance(kind, Codes) else None)
+    named = any(isinstance(elements(s.fn), StraightThrough) for s in t.latents.values())
+    return _Codes(z, before, support_of(prior), kind.levels if isinstance(kind, Codes) else None, named)
 
 
 def _refuse_support(name: str, prior: str, codes: _Codes) -> None:
