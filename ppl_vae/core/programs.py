@@ -211,7 +211,7 @@ def _borrowed(program: Any) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(name)
         yield from _modules_behind(method)
-        todo += [n for code in _codes(method.__code__) for n in code.co_names]  # methods are called as attributes
+        todo += [n for code in codes(method.__code__) for n in code.co_names]  # methods are called as attributes
 
 
 def _borrows(program: nn.Module) -> bool:
@@ -263,7 +263,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
                 # A library's wrapper (a handler used as a decorator) holds the user's function in its closure.
                 named = []
             else:
-                named = [(n, value.__globals__[n]) for n in _globals(value.__code__) if n in value.__globals__]
+                named = [(n, value.__globals__[n]) for n in global_names(value.__code__) if n in value.__globals__]
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             named += [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
             named += [(name, default) for default in value.__defaults__ or ()]
@@ -296,18 +296,19 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
     """A function's code, and that of the functions written inside it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            yield from _codes(const)
+            yield from codes(const)
 
 
-def _globals(code: types.CodeType) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
     """Names of the globals that a function reads: not those of attributes, which globals may bear, too."""
-    for part in _codes(code):
-        yield from (i.argval for i in dis.get_instructions(part) if "GLOBAL" in i.opname or i.opname == "LOAD_NAME")
+    found = (i for part in codes(code) for i in dis.get_instructions(part))
+    return tuple(dict.fromkeys(i.argval for i in found if "GLOBAL" in i.opname or i.opname == "LOAD_NAME"))
 
 
 class SizedPlates(Messenger):
