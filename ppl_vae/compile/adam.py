@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import optimizer as of_torch
 
 
 class Updater:
@@ -29,7 +30,7 @@ class Updater:
         """Whether the last step was taken, where that is asked (see `ppl_vae.compile.guard`); None: it was."""
 
     def reset(self) -> None:
-        """Take note that the optimizer's state has been replaced by another."""
+        """Take note that the optimizer's groups, state or hooks may be others."""
         self.groups = groups(self.optimizer)
 
     @property
@@ -247,9 +248,9 @@ def clip_gradients(
 
 def groups(optimizer: Optimizer) -> list[Group] | None:
     """The groups of a plain fused Adam with state; None for any other optimizer."""
-    if type(optimizer) not in (Adam, AdamW) or any(
-        getattr(optimizer, hooks, None) for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-    ):
+    own = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
+    of_all = (getattr(of_torch, f"_global_optimizer_{when}_hooks", None) for when in ("pre", "post"))
+    if type(optimizer) not in (Adam, AdamW) or any((*own, *of_all)):
         return None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     kinds = {(p.device, p.dtype) for p in parameters}

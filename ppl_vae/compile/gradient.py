@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.optim import Optimizer
 
 from ppl_vae.compile.adam import Group, clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
@@ -68,6 +69,16 @@ class Gradient:
         """Give the gradients that a run leaves in `.grad` with its metrics."""
 
         def tell(batch: Batch) -> Metrics:
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Take in what somebody has given the optimizer to train: its gradients are clipped and forgotten, too."""
+        known = {parameter: name for name, parameter in self.parameters.items()}
+        trained = known.keys() | {p for group in optimizer.param_groups for p in group["params"]}
+        if len(trained) > len(known):
+            parts = [part for part in (self.vae, self.objective) if isinstance(part, nn.Module)]
+            found = {p: name for part in parts for name, p in part.named_parameters() if p in trained}
+            # in the order of the parts, in which a graph adds up the norm, too
+            self.parameters = {known.get(p, name): p for p, name in (found | known).items()}
+
             metrics = run(batch)
             return metrics | {GRADIENT + n: p.grad for n, p in self.parameters.items() if p.grad is not None}
 

@@ -143,7 +143,10 @@ def _at_once(training: Training, batch: tuple[Any, ...]) -> int:
 
 
 def begin_epoch(training: Training) -> None:
-    """Keep the state from which the epoch can be replayed."""
+    """Take note of what callbacks may have done to the optimizer, and keep the state to replay the epoch from."""
+    if training.state.optimizer is not None and training.stepper is not None:
+        training.state.optimizer.reset()
+        training.stepper.gradient.adopt(training.state.optimizer.optimizer)
     training.process.snapshot = copied(training.state.take())
 
 
@@ -407,13 +410,26 @@ def _call_back(training: Training, row: Row) -> list[str]:
     before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
     with state.holding_weights(), evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
         stopping = callbacks.ask(training.callbacks, row)
+    kinds = _kinds(training)
     if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
         stepper.forget()
+    for name, now in _kinds(training).items():
+        if now != kinds[name]:
+            raise PplVaeError(
+                f"Got {name!r} as {now} from a callback, expected it as {kinds[name]}, for which batches and the state "
+                "of the optimizer are made. Convert the pair before training (vae.double(), vae.to(…)), a copy of it "
+                "in the callback (copy.deepcopy), or train on in a second fit."
+            )
     return stopping
 
 
 def _agree_on_signals(training: Training) -> None:
     """Between epochs, let all processes know of a signal that one of them was sent."""
+def _kinds(training: Training) -> dict[str, str]:
+    """Of what kind each trained parameter is, in words."""
+    return {name: f"{tuple(p.shape)} of {p.dtype} on {p.device}" for name, p in training.parameters.items()}
+
+
     signals = training.signals
     if training.group.size > 1 and (sent := [s for s in training.group.gather(signals.pending) if s is not None]):
         signals.agree(sent[0])
