@@ -138,8 +138,10 @@ def _at_once(training: Training, batch: tuple[Any, ...]) -> int:
     state, stepper = training.state, training.stepper
     if not isinstance(stepper, Stepper) or (most := stepper.at_once(batch)) == 1:
         return 1
+    assert state.scheduler is not None
     between = training.process.validating or state.average is not None or training.is_moving
-    return 1 if between or not training.train.may_be_ahead else most
+    ahead = training.train.may_be_ahead and state.scheduler.looks_at_nothing
+    return 1 if between or not ahead else most
 
 
 def begin_epoch(training: Training) -> None:
