@@ -14,6 +14,7 @@ from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
 from ppl_vae.compile.recall import Recorded
 from ppl_vae.compile.verify import GRADIENT, CaptureError
+from ppl_vae.core.pair import VAE
 
 Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
@@ -34,7 +35,7 @@ class Gradient:
 
     def __init__(
         self,
-        vae: nn.Module,
+        vae: VAE,
         objective: Any,
         total: int,
         parameters: Mapping[str, Tensor],
@@ -48,7 +49,7 @@ class Gradient:
     def __call__(self, batch: Batch) -> Metrics:
         """Put the gradient of a batch into `.grad`; give the bound, its metrics, and the norm before clipping."""
         self.forget()
-        with computing(self.precision):
+        with computing(self.precision), self.vae.params.closed():
             bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
         norm = total_norm(p.grad for p in self.parameters.values())
@@ -190,14 +191,14 @@ def laid_out_as(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
 class Bound(nn.Module):
     """An objective as a function of tensors: bound, surrogate and metrics of a batch."""
 
-    def __init__(self, vae: nn.Module, objective: Any, total: int, precision: str = "full") -> None:
+    def __init__(self, vae: VAE, objective: Any, total: int, precision: str = "full") -> None:
         super().__init__()
         self.vae, self.objective, self.total, self.precision = vae, objective, total, precision
         self.names: list[str] = []
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """The results, the second of which is to be maximized."""
-        with computing(self.precision):
+        with computing(self.precision), self.vae.params.closed():
             bound = self.objective(self.vae, batch, total=self.total)
         self.names = list(bound.metrics)
         return (bound.value, bound.surrogate, *bound.metrics.values())

@@ -24,7 +24,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.frames import is_library, module_of
 
 P = ParamSpec("P")
@@ -59,14 +59,23 @@ class Parameters(nn.Module):
     `pyro.module` announces stay where they are, in their module; `found` collects these modules by name.
     """
 
+    __found_out__ = ("is_closed",)
+
     def __init__(self) -> None:
         super().__init__()
         self.found: dict[str, nn.Module] = {}
+        self.is_closed = False
 
     def value(self, name: str, init: Any, constraint: constraints.Constraint) -> Tensor:
         """The constrained value of parameter `name`, created from `init` at its first message."""
         key = name.replace(".", "/")  # nn.Module forbids dots in names
         if key not in self._parameters:
+            if self.is_closed:
+                raise CheckError(
+                    f"Got pyro.param({name!r}) for the first time in a step of training, expected it when the programs "
+                    "first run, before the optimizer is made: it would never be trained. Declare it ahead of the "
+                    "branch that this batch is the first to take, such as one on its size."
+                )
             if init is None:
                 raise KeyError(
                     f"pyro.param({name!r}) has no initial value and the pair does not own a parameter of that name. "
@@ -85,6 +94,15 @@ class Parameters(nn.Module):
             value = parameter.view_as(parameter)  # `unconstrained` below must not be set on the parameter itself
         value.unconstrained = weakref.ref(parameter)
         return value
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Within, a parameter that the pair does not have yet is refused: an optimizer knows those that there are."""
+        before, self.is_closed = self.is_closed, True
+        try:
+            yield
+        finally:
+            self.is_closed = before
 
     @contextmanager
     def owned(self) -> Iterator[None]:
