@@ -229,7 +229,7 @@ def in_the_middle(groups: Sequence[Group], chosen: Mapping[str, Any]) -> Iterato
 
 def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
     """‖g‖ over all gradients that there are; of half precision, in float32: squares of float16 end at 65504."""
-    present = [g for g in gradients if g is not None]
+    present = _elements(gradients)
     half = [g.dtype in (torch.float16, torch.bfloat16) for g in present]
     return nn.utils.get_total_norm([g.float() if h else g for g, h in zip(present, half, strict=True)])
 
@@ -238,12 +238,17 @@ def clip_gradients(
     gradients: Iterable[Tensor | None], norm: Tensor, limit: float | None, limit_value: float | None
 ) -> None:
     """Rescale gradients of a common norm to at most `limit`, then clamp each element to ± `limit_value`; in place."""
-    present = [g for g in gradients if g is not None]
+    present = _elements(gradients)
     if limit is not None:
         torch._foreach_mul_(present, torch.clamp(limit / (norm + 1e-6), max=1.0))
     if limit_value is not None:
         torch._foreach_clamp_min_(present, -limit_value)
         torch._foreach_clamp_max_(present, limit_value)
+
+
+def _elements(gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    """The memory of the gradients that there are; of a sparse one (embeddings have some), the rows that it has."""
+    return [g.coalesce()._values() if g.layout is torch.sparse_coo else g for g in gradients if g is not None]
 
 
 def groups(optimizer: Optimizer) -> list[Group] | None:

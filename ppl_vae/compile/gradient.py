@@ -52,6 +52,9 @@ class Gradient:
         with computing(self.precision), self.vae.params.closed():
             bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
+        for parameter in self.parameters.values():
+            if parameter.grad is not None and parameter.grad.layout is torch.sparse_coo:
+                parameter.grad = parameter.grad.coalesce()  # each row once, so that norm and clipping are of the sum
         norm = total_norm(p.grad for p in self.parameters.values())
         return self.clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
 
@@ -66,10 +69,6 @@ class Gradient:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def told(self, run: Callable[[Batch], Metrics]) -> Callable[[Batch], Metrics]:
-        """Give the gradients that a run leaves in `.grad` with its metrics."""
-
-        def tell(batch: Batch) -> Metrics:
     def adopt(self, optimizer: Optimizer) -> None:
         """Take in what somebody has given the optimizer to train: its gradients are clipped and forgotten, too."""
         known = {parameter: name for name, parameter in self.parameters.items()}
@@ -80,6 +79,10 @@ class Gradient:
             # in the order of the parts, in which a graph adds up the norm, too
             self.parameters = {known.get(p, name): p for p, name in (found | known).items()}
 
+    def told(self, run: Callable[[Batch], Metrics]) -> Callable[[Batch], Metrics]:
+        """Give the gradients that a run leaves in `.grad` with its metrics."""
+
+        def tell(batch: Batch) -> Metrics:
             metrics = run(batch)
             return metrics | {GRADIENT + n: p.grad for n, p in self.parameters.items() if p.grad is not None}
 

@@ -73,6 +73,7 @@ class Original:
         return {**results, **buffers, **{f"the random state {i}": t for i, t in enumerate(generators)}}
 
 
+@exclusive  # a recorder changes torch for all threads as long as it records
 def attempt(how: str, make: Callable[[], T]) -> T:
     """Make a substitute.
 
@@ -123,7 +124,6 @@ def verify(original: Original, run: Run, trials: Iterable[Inputs], how: str, *, 
             compare(expected, found, how, exact=exact, least=original.least, dtype=original.dtype)
 
 
-def _tensors(value: Any) -> list[Tensor]:
 def require_still(plain: Mapping[str, Any], parts: Iterable[Any]) -> None:
     """Refuse a program that changes plain values as it runs: what it does by them no graph of it would do.
 
@@ -139,6 +139,7 @@ def require_still(plain: Mapping[str, Any], parts: Iterable[Any]) -> None:
         raise CaptureError(f"the program changes {changed[0]} as it runs")
 
 
+def _tensors(value: Any) -> list[Tensor]:
     """Those of nested containers; numbers become tensors."""
     if isinstance(value, dict):
         value = tuple(value.values())

@@ -410,11 +410,9 @@ def _call_back(training: Training, row: Row) -> list[str]:
     """Call back; give the names of callbacks that stop training."""
     state, stepper = training.state, training.stepper
     before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
+    kinds = _kinds(training)
     with state.holding_weights(), evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
         stopping = callbacks.ask(training.callbacks, row)
-    kinds = _kinds(training)
-    if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
-        stepper.forget()
     for name, now in _kinds(training).items():
         if now != kinds[name]:
             raise PplVaeError(
@@ -422,16 +420,18 @@ def _call_back(training: Training, row: Row) -> list[str]:
                 "of the optimizer are made. Convert the pair before training (vae.double(), vae.to(…)), a copy of it "
                 "in the callback (copy.deepcopy), or train on in a second fit."
             )
+    if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
+        stepper.forget()
     return stopping
 
 
-def _agree_on_signals(training: Training) -> None:
-    """Between epochs, let all processes know of a signal that one of them was sent."""
 def _kinds(training: Training) -> dict[str, str]:
     """Of what kind each trained parameter is, in words."""
     return {name: f"{tuple(p.shape)} of {p.dtype} on {p.device}" for name, p in training.parameters.items()}
 
 
+def _agree_on_signals(training: Training) -> None:
+    """Between epochs, let all processes know of a signal that one of them was sent."""
     signals = training.signals
     if training.group.size > 1 and (sent := [s for s in training.group.gather(signals.pending) if s is not None]):
         signals.agree(sent[0])
