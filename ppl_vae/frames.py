@@ -69,17 +69,17 @@ def is_users(frame: FrameType, ours: tuple[str, ...] = ()) -> bool:
     root = module.split(".")[0]
     if root == "ppl_vae":
         return module.startswith(ours)
-    return root not in LIBRARIES and _is_users_file(frame.f_code.co_filename, module)
+    return root not in LIBRARIES and is_users_file(frame.f_code.co_filename, module)
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_users_file(filename: str, module: str = "") -> bool:
-    """False for what is installed or generated; code without a file, as of a notebook, is told by its module."""
+def is_users_file(filename: str, module: str = "") -> bool:
+    """False for a file that is installed or generated; code without a file, as of a notebook, is told by its module."""
     if filename.startswith(_GENERATED):
         return False
     if not Path(filename).is_file():  # compiled code of a package may name a source that is not here
         home = None if module == "__main__" else getattr(sys.modules.get(module), "__file__", None)
-        return home is None or _is_users_file(home)
+        return home is None or is_users_file(home)
     path = str(Path(filename).resolve())
     return not path.startswith((*_INSTALLED, _PACKAGE + os.sep)) and "site-packages" not in path
 
@@ -91,7 +91,7 @@ def user_frame(error: BaseException, ours: tuple[str, ...] = ()) -> traceback.Fr
         error: the exception.
         ours: modules of this package that count as a user's.
     """
-    if isinstance(error, SyntaxError) and error.filename and _is_users_file(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and is_users_file(error.filename):
         return traceback.FrameSummary(error.filename, error.lineno, "this file")
     found = None
     for frame, line in traceback.walk_tb(error.__traceback__):

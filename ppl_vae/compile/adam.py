@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import optimizer as of_torch
 
 
 class Updater:
@@ -29,7 +30,7 @@ class Updater:
         """Whether the last step was taken, where that is asked (see `ppl_vae.compile.guard`); None: it was."""
 
     def reset(self) -> None:
-        """Take note that the optimizer's state has been replaced by another."""
+        """Take note that the optimizer's groups, state or hooks may be others."""
         self.groups = groups(self.optimizer)
 
     @property
@@ -228,7 +229,7 @@ def in_the_middle(groups: Sequence[Group], chosen: Mapping[str, Any]) -> Iterato
 
 def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
     """‖g‖ over all gradients that there are; of half precision, in float32: squares of float16 end at 65504."""
-    present = [g for g in gradients if g is not None]
+    present = _elements(gradients)
     half = [g.dtype in (torch.float16, torch.bfloat16) for g in present]
     return nn.utils.get_total_norm([g.float() if h else g for g, h in zip(present, half, strict=True)])
 
@@ -237,7 +238,7 @@ def clip_gradients(
     gradients: Iterable[Tensor | None], norm: Tensor, limit: float | None, limit_value: float | None
 ) -> None:
     """Rescale gradients of a common norm to at most `limit`, then clamp each element to ± `limit_value`; in place."""
-    present = [g for g in gradients if g is not None]
+    present = _elements(gradients)
     if limit is not None:
         torch._foreach_mul_(present, torch.clamp(limit / (norm + 1e-6), max=1.0))
     if limit_value is not None:
@@ -245,11 +246,16 @@ def clip_gradients(
         torch._foreach_clamp_max_(present, limit_value)
 
 
+def _elements(gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    """The memory of the gradients that there are; of a sparse one (embeddings have some), the rows that it has."""
+    return [g.coalesce()._values() if g.layout is torch.sparse_coo else g for g in gradients if g is not None]
+
+
 def groups(optimizer: Optimizer) -> list[Group] | None:
     """The groups of a plain fused Adam with state; None for any other optimizer."""
-    if type(optimizer) not in (Adam, AdamW) or any(
-        getattr(optimizer, hooks, None) for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-    ):
+    own = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
+    of_all = (getattr(of_torch, f"_global_optimizer_{when}_hooks", None) for when in ("pre", "post"))
+    if type(optimizer) not in (Adam, AdamW) or any((*own, *of_all)):
         return None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     kinds = {(p.device, p.dtype) for p in parameters}

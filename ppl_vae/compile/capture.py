@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ppl_vae.compile.adam import total_norm
+from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.functional import call_with
 from ppl_vae.imports import unsearched
 
@@ -77,6 +78,8 @@ def trace(module: nn.Module, batch: Sequence[Tensor]) -> tuple[fx.GraphModule, S
         with torch.enable_grad():
             results = call_with(module, values, *tensors[len(places) :])
             gradients = torch.autograd.grad(-results[1], parameters, allow_unused=True)
+        if any(g is not None and g.layout is not torch.strided for g in gradients):
+            raise CaptureError("a gradient is sparse")
         norm = total_norm(gradients)
         return [*(r.detach() for r in results), norm, *(None if g is None else g.contiguous() for g in gradients)]
 

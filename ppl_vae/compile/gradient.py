@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.optim import Optimizer
 
 from ppl_vae.compile.adam import Group, clip_gradients, total_norm
 from ppl_vae.compile.capture import State, compiled, trace
 from ppl_vae.compile.precision import computing
 from ppl_vae.compile.recall import Recorded
 from ppl_vae.compile.verify import GRADIENT, CaptureError
+from ppl_vae.core.pair import VAE
 
 Batch = tuple[Any, ...]
 Metrics = dict[str, Tensor]
@@ -33,7 +35,7 @@ class Gradient:
 
     def __init__(
         self,
-        vae: nn.Module,
+        vae: VAE,
         objective: Any,
         total: int,
         parameters: Mapping[str, Tensor],
@@ -47,9 +49,12 @@ class Gradient:
     def __call__(self, batch: Batch) -> Metrics:
         """Put the gradient of a batch into `.grad`; give the bound, its metrics, and the norm before clipping."""
         self.forget()
-        with computing(self.precision):
+        with computing(self.precision), self.vae.params.closed():
             bound = self.objective(self.vae, batch, total=self.total)
         (-bound.surrogate).backward()
+        for parameter in self.parameters.values():
+            if parameter.grad is not None and parameter.grad.layout is torch.sparse_coo:
+                parameter.grad = parameter.grad.coalesce()  # each row once, so that norm and clipping are of the sum
         norm = total_norm(p.grad for p in self.parameters.values())
         return self.clipped({"bound": bound.value, **bound.metrics, "grad_norm": norm})
 
@@ -63,6 +68,16 @@ class Gradient:
         """Leave no gradient."""
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Take in what somebody has given the optimizer to train: its gradients are clipped and forgotten, too."""
+        known = {parameter: name for name, parameter in self.parameters.items()}
+        trained = known.keys() | {p for group in optimizer.param_groups for p in group["params"]}
+        if len(trained) > len(known):
+            parts = [part for part in (self.vae, self.objective) if isinstance(part, nn.Module)]
+            found = {p: name for part in parts for name, p in part.named_parameters() if p in trained}
+            # in the order of the parts, in which a graph adds up the norm, too
+            self.parameters = {known.get(p, name): p for p, name in (found | known).items()}
 
     def told(self, run: Callable[[Batch], Metrics]) -> Callable[[Batch], Metrics]:
         """Give the gradients that a run leaves in `.grad` with its metrics."""
@@ -179,14 +194,14 @@ def laid_out_as(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
 class Bound(nn.Module):
     """An objective as a function of tensors: bound, surrogate and metrics of a batch."""
 
-    def __init__(self, vae: nn.Module, objective: Any, total: int, precision: str = "full") -> None:
+    def __init__(self, vae: VAE, objective: Any, total: int, precision: str = "full") -> None:
         super().__init__()
         self.vae, self.objective, self.total, self.precision = vae, objective, total, precision
         self.names: list[str] = []
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """The results, the second of which is to be maximized."""
-        with computing(self.precision):
+        with computing(self.precision), self.vae.params.closed():
             bound = self.objective(self.vae, batch, total=self.total)
         self.names = list(bound.metrics)
         return (bound.value, bound.surrogate, *bound.metrics.values())

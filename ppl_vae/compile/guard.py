@@ -60,7 +60,7 @@ class Guard(Updater):
         super().__init__(optimizer)
         self.backoff = backoff
         self._modules = [m for part in parts if isinstance(part, nn.Module) for m in part.modules()]
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.reset()
         device = self._parameters[0].device
         wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has none
         self.tally = torch.zeros(5, dtype=wide, device=device)
@@ -68,7 +68,8 @@ class Guard(Updater):
         self._plain: dict[Any, Any] = {}
 
     def reset(self) -> None:
-        """Nothing is taken note of: the update goes the optimizer's own way, and is no part of a compiled step."""
+        """Take note of the parameters alone: the update goes the optimizer's own way, in no compiled step."""
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @property
     def skipped(self) -> int:

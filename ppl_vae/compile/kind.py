@@ -1,8 +1,8 @@
 """Of what kind a program is: its classes and all that it holds, but for the values of its parameters and buffers.
 
 Programs of one kind do the same with other tensors. What a graph of one takes for granted must therefore be told in
-full: numbers, texts, tuples, functions with what they close over, the code of classes that somebody wrote. What nobody
-can look into is like nothing but itself.
+full: numbers, texts, tuples, functions with what they close over, the code of classes that somebody wrote, with the
+globals that it names. What nobody can look into is like nothing but itself.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import itertools
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from pyro.poutine.trace_struct import Trace
 from torch import Tensor, nn
 
 from ppl_vae.core.plain import PLAIN
-from ppl_vae.frames import LIBRARIES
+from ppl_vae.core.programs import codes, global_names
+from ppl_vae.frames import LIBRARIES, is_users_file
 from ppl_vae.schedules import Schedule
 
 PACKAGES = frozenset({"ppl_vae", "zuko", *LIBRARIES, *sys.stdlib_module_names} - {"__main__"})
@@ -34,14 +36,19 @@ PACKAGES = frozenset({"ppl_vae", "zuko", *LIBRARIES, *sys.stdlib_module_names} -
 LARGEST = 2**26
 """Bytes of a tensor whose values are looked at."""
 
-_WORDS = (torch.dtype, torch.device, torch.layout, torch.memory_format, Path, range, slice, np.dtype, np.generic)
+_WORDS = (
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, Path, range, slice, np.dtype, np.generic),
+    itertools.count,
+)
 _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     collections.defaultdict: lambda v: (v.default_factory, *(part for item in v.items() for part in item)),
     collections.OrderedDict: lambda v: (part for item in v.items() for part in item),
     dict: lambda v: (part for item in v.items() for part in item),
     types.MappingProxyType: lambda v: (part for item in v.items() for part in item),
+    types.SimpleNamespace: lambda v: (),  # but for its attributes
     tuple: iter,
     list: iter,
+    collections.deque: iter,
     torch.Size: iter,
     functools.partial: lambda v: (v.func, v.args, v.keywords),
     types.MethodType: lambda v: (v.__func__, v.__self__),
@@ -92,14 +99,19 @@ def kind(*parts: Any) -> Kind:
         >>> kind(net(1.0)) == kind(net(1.0)), kind(net(1.0)) == kind(net(2.0))
         (True, False)
     """
-    look = _Look()
-    for part in parts:
-        look.register(part)
-    try:
-        told: Any = tuple(map(look, parts))
-    except Exception:  # of somebody's attributes: they are not to be looked at
-        told = look.unlike(parts)
-    return Kind(told, look.is_ours)
+    return _looked_at(parts)[0]
+
+
+def plain_values(*parts: Any) -> dict[str, list[Any]]:
+    """The plain values that some parts hold or name, by their places: what no tensor says, wherever it is kept.
+
+    Example:
+        >>> net = nn.Linear(2, 3)
+        >>> net.settings = types.SimpleNamespace(limits=[0, 1.0])
+        >>> plain_values(net)["settings.limits"]
+        [('int', '0'), ('float', '1.0')]
+    """
+    return _looked_at(parts)[1]
 
 
 def fingerprint(*parts: Any) -> Any:
@@ -107,6 +119,17 @@ def fingerprint(*parts: Any) -> Any:
     modules = [part for part in parts if isinstance(part, nn.Module)]
     tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     return kind(*parts), [(id(t), t.data_ptr()) for t in tensors if not nn.parameter.is_lazy(t)]
+
+
+def _looked_at(parts: Iterable[Any]) -> tuple[Kind, dict[str, list[Any]]]:
+    parts, look = tuple(parts), _Look()
+    for part in parts:
+        look.register(part)
+    try:
+        told: Any = tuple(map(look, parts))
+    except Exception:  # of somebody's attributes: they are not to be looked at
+        told = look.unlike(parts)
+    return Kind(told, look.is_ours), look.plain
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,10 +146,17 @@ class _Itself:
 
 
 class _Look:
-    """Looks at values, each of which is told once."""
+    """Looks at values, each of which is told once, at the first place where it is met.
+
+    Attributes:
+        is_ours: see `Kind`.
+        plain: the plain values, by place; those of a container in a list.
+    """
 
     def __init__(self) -> None:
         self.is_ours = True
+        self.plain: dict[str, list[Any]] = {}
+        self._place = ""
         self._seen: dict[int, tuple[int, Any]] = {}
         self._given: set[int] = set()
 
@@ -139,7 +169,7 @@ class _Look:
 
     def __call__(self, value: Any) -> Any:
         if type(value) in PLAIN:
-            return type(value).__name__, repr(value)  # 1, 1.0 and True are equal, and differ
+            return self._noted((type(value).__name__, repr(value)))  # 1, 1.0 and True are equal, and differ
         if type(value) in _WEAK:
             return "weak", self(_meant(value))
         if isinstance(value, Tensor):
@@ -150,6 +180,20 @@ class _Look:
         if isinstance(value, type):
             return self._class(value)
         return self(type(value)), self._inside(value)
+
+    def _at(self, place: str, value: Any) -> Any:
+        """Look at a value that is kept there."""
+        before, self._place = self._place, place.lstrip(".")
+        told = self(value)
+        self._place = before
+        return told
+
+    def _under(self, name: Any, value: Any) -> Any:
+        return self._at(f"{self._place}.{name}", value)
+
+    def _noted(self, told: Any) -> Any:
+        self.plain.setdefault(self._place, []).append(told)
+        return told
 
     def _number(self, value: Any) -> int:
         return self._seen.setdefault(id(value), (len(self._seen), value))[0]
@@ -163,16 +207,17 @@ class _Look:
         if isinstance(value, enum.Enum):
             return value.name, self(value.value)
         if isinstance(value, np.ndarray) and type(value) is np.ndarray and not value.dtype.hasobject:
-            return value.shape, value.dtype.str, hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
+            values = hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
+            return self._noted((value.shape, value.dtype.str, values))
         for kind, parts in _PARTS.items():
             if isinstance(value, kind) and (type(value) in _PARTS or type(value).__flags__ & _PYTHON):
                 return tuple(map(self, parts(value))), self._attributes(value)
         if isinstance(value, (set, frozenset)) and all(type(part) in PLAIN for part in value):
-            return tuple(sorted(repr(self(part)) for part in value)), self._attributes(value)
+            return tuple(repr(self(part)) for part in sorted(value, key=repr)), self._attributes(value)
         if isinstance(value, types.FunctionType):
             return self._function(value)
         if isinstance(value, _WORDS):
-            return repr(value)
+            return self._noted(repr(value))
         if _is_python(type(value)) and type(value) is not object:
             return self._attributes(value)
         return self.unlike(value)
@@ -180,7 +225,7 @@ class _Look:
     def _attributes(self, value: Any) -> Any:
         slots = [n for c in type(value).__mro__ for n in _names(vars(c).get("__slots__", ())) if hasattr(value, n)]
         held = {**{n: getattr(value, n) for n in slots}, **getattr(value, "__dict__", {})}
-        return tuple((name, self(part)) for name, part in held.items())
+        return tuple((name, self._under(name, part)) for name, part in held.items())
 
     def _module(self, module: nn.Module) -> Any:
         held = vars(module)
@@ -191,8 +236,8 @@ class _Look:
         skipped = _BOOKKEEPING | held.keys() if isinstance(module, Schedule) else _BOOKKEEPING
         skipped |= set(getattr(type(module), "__found_out__", ()))
         own = {k: list(v.values()) if k.endswith("hooks") else v for k, v in held.items() if k not in skipped}
-        parts = tuple((name, self(part)) for name, part in held["_modules"].items())
-        return *tensors, tuple((name, self(part)) for name, part in own.items()), parts
+        parts = tuple((name, self._under(name, part)) for name, part in held["_modules"].items())
+        return *tensors, parts, tuple((name, self._under(name, part)) for name, part in own.items())
 
     def _tensor(self, tensor: Tensor) -> Any:
         """Its place among all, as one may have several names, and its values where no graph is given it."""
@@ -220,16 +265,13 @@ class _Look:
         return _Itself(value)
 
     def _function(self, function: types.FunctionType) -> Any:
-        """Its code and all that it keeps: defaults, what it closes over, attributes; globals are not looked at."""
+        """Its code and all that it keeps: defaults, attributes, what it closes over, and the globals that it names."""
         if not _of_packages(function):
             self.is_ours = False
-        kept = (
-            function.__defaults__,
-            function.__kwdefaults__,
-            vars(function),
-            *map(_content, function.__closure__ or ()),
-        )
-        return function.__qualname__, function.__code__, tuple(map(self, kept))
+        name, code = function.__qualname__, function.__code__
+        kept = tuple(self._at(name, v) for v in (function.__defaults__, function.__kwdefaults__, vars(function)))
+        cells = zip(code.co_freevars, map(_content, function.__closure__ or ()), strict=True)
+        return name, code, kept, tuple((n, self._at(n, value)) for n, value in (*cells, *_globals(function)))
 
     def _class(self, cls: type) -> Any:
         """Its name; where it is of no package, all that it holds, too: there may be another one of that name."""
@@ -238,7 +280,8 @@ class _Look:
             return name
         self.is_ours = False
         own = {n: v for n, v in vars(cls).items() if n not in _OF_CLASSES}
-        return name, tuple(map(self, cls.__bases__)), tuple((n, self(value)) for n, value in own.items())
+        told = tuple((n, self._at(f"{cls.__qualname__}.{n}", value)) for n, value in own.items())
+        return name, tuple(map(self, cls.__bases__)), told
 
 
 def _meant(value: Any) -> Any:
@@ -256,6 +299,32 @@ def _content(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # a name that its function has not assigned yet
         return None
+
+
+def _globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The globals that somebody's function names, and what it may name of modules among them; of packages, nothing."""
+    space, met = function.__globals__, set()
+    if not _is_somebodys(space.get("__name__"), function.__code__.co_filename):
+        return
+    attributes = {name for code in codes(function.__code__) for name in code.co_names}
+
+    def reached(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if not isinstance(value, types.ModuleType):
+            yield name, value
+        elif id(value) not in met and _is_somebodys(value.__name__, getattr(value, "__file__", None)):
+            met.add(id(value))
+            for attribute in sorted(attributes & vars(value).keys()):
+                yield from reached(f"{name}.{attribute}", vars(value)[attribute])
+
+    for name in global_names(function.__code__):
+        if name in space:
+            yield from reached(name, space[name])
+
+
+def _is_somebodys(module: Any, file: str | None) -> bool:
+    """True for what is no package's, whose globals somebody may change; code without a file is a notebook's, too."""
+    name = module if isinstance(module, str) else ""
+    return name.partition(".")[0] not in PACKAGES and (not file or file.startswith("<") or is_users_file(file, name))
 
 
 def _names(slots: Any) -> tuple[str, ...]:

@@ -97,6 +97,7 @@ class ReplayedStep:
             raise CaptureError("the optimizer is not Adam, or not a plain one")
         members, trained = recorded.places(self.groups), list(recorded.state.trained.values())
         device = trained[0].device
+        self._told = [float(group.options["lr"]) for group in self.groups]
         self._rates = [torch.tensor(rate, dtype=torch.float32, device=device) for rate in self._told]
         self._captured = self._memory, self._options()
         run, count = recorded.run, len(self.names)
@@ -138,7 +139,6 @@ class ReplayedStep:
         """Take up the state of the optimizer."""
         self._bound = self.updater.groups
         self.groups = [group for group in self.updater.groups or () if group.parameters]
-        self._told = [float(group.options["lr"]) for group in self.groups]
         self._memory = [t.data_ptr() for g in self.groups for t in (*g.parameters, *g.averages, *g.squares, *g.steps)]
 
     def _options(self) -> list[Any]:

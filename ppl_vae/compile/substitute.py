@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae import rng
+from ppl_vae.compile.kind import plain_values
 from ppl_vae.compile.verify import CaptureError, compare, reason
-from ppl_vae.core.plain import numbers
+from ppl_vae.core.programs import exclusive
 from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.schedules import Schedule
 
@@ -72,6 +73,7 @@ class Original:
         return {**results, **buffers, **{f"the random state {i}": t for i, t in enumerate(generators)}}
 
 
+@exclusive  # a recorder changes torch for all threads as long as it records
 def attempt(how: str, make: Callable[[], T]) -> T:
     """Make a substitute.
 
@@ -108,20 +110,33 @@ def verify(original: Original, run: Run, trials: Iterable[Inputs], how: str, *, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a program has to say it says when it is run
         for inputs in trials:
-            start, plain = Snapshot.of(original.parts, original.device), numbers(*original.parts)
+            start, plain = Snapshot.of(original.parts, original.device), plain_values(*original.parts)
             try:
                 expected = original.left_by(original.run, inputs)
             except Exception as error:
                 raise CaptureError(f"on other noise and data the program fails ({reason(error)})") from error
-            now = numbers(*original.parts)
-            if changed := [name for name, value in now.items() if name not in plain or plain[name] != value]:
-                raise CaptureError(f"the program changes {changed[0].lstrip('.')} as it runs")
+            require_still(plain, original.parts)
             start.put(original.parts, original.device)
             try:
                 found = original.left_by(run, inputs)
             except Exception as error:
                 raise CaptureError(f"{how}, it fails ({reason(error)})") from error
             compare(expected, found, how, exact=exact, least=original.least, dtype=original.dtype)
+
+
+def require_still(plain: Mapping[str, Any], parts: Iterable[Any]) -> None:
+    """Refuse a program that changes plain values as it runs: what it does by them no graph of it would do.
+
+    Args:
+        plain: `plain_values` of before it ran.
+        parts: of which.
+
+    Raises:
+        CaptureError: it does; names the first.
+    """
+    now = plain_values(*parts)
+    if changed := [name for name, value in now.items() if name not in plain or plain[name] != value]:
+        raise CaptureError(f"the program changes {changed[0]} as it runs")
 
 
 def _tensors(value: Any) -> list[Tensor]:

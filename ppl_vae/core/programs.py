@@ -24,7 +24,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, CheckError
 from ppl_vae.frames import is_library, module_of
 
 P = ParamSpec("P")
@@ -59,14 +59,23 @@ class Parameters(nn.Module):
     `pyro.module` announces stay where they are, in their module; `found` collects these modules by name.
     """
 
+    __found_out__ = ("is_closed",)
+
     def __init__(self) -> None:
         super().__init__()
         self.found: dict[str, nn.Module] = {}
+        self.is_closed = False
 
     def value(self, name: str, init: Any, constraint: constraints.Constraint) -> Tensor:
         """The constrained value of parameter `name`, created from `init` at its first message."""
         key = name.replace(".", "/")  # nn.Module forbids dots in names
         if key not in self._parameters:
+            if self.is_closed:
+                raise CheckError(
+                    f"Got pyro.param({name!r}) for the first time in a step of training, expected it when the programs "
+                    "first run, before the optimizer is made: it would never be trained. Declare it ahead of the "
+                    "branch that this batch is the first to take, such as one on its size."
+                )
             if init is None:
                 raise KeyError(
                     f"pyro.param({name!r}) has no initial value and the pair does not own a parameter of that name. "
@@ -85,6 +94,15 @@ class Parameters(nn.Module):
             value = parameter.view_as(parameter)  # `unconstrained` below must not be set on the parameter itself
         value.unconstrained = weakref.ref(parameter)
         return value
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Within, a parameter that the pair does not have yet is refused: an optimizer knows those that there are."""
+        before, self.is_closed = self.is_closed, True
+        try:
+            yield
+        finally:
+            self.is_closed = before
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -211,7 +229,7 @@ def _borrowed(program: Any) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(name)
         yield from _modules_behind(method)
-        todo += [n for code in _codes(method.__code__) for n in code.co_names]  # methods are called as attributes
+        todo += [n for code in codes(method.__code__) for n in code.co_names]  # methods are called as attributes
 
 
 def _borrows(program: nn.Module) -> bool:
@@ -263,7 +281,7 @@ def _modules_behind(fn: Any) -> Iterator[tuple[str, nn.Module]]:
                 # A library's wrapper (a handler used as a decorator) holds the user's function in its closure.
                 named = []
             else:
-                named = [(n, value.__globals__[n]) for n in _globals(value.__code__) if n in value.__globals__]
+                named = [(n, value.__globals__[n]) for n in global_names(value.__code__) if n in value.__globals__]
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             named += [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
             named += [(name, default) for default in value.__defaults__ or ()]
@@ -296,18 +314,19 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
     """A function's code, and that of the functions written inside it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            yield from _codes(const)
+            yield from codes(const)
 
 
-def _globals(code: types.CodeType) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
     """Names of the globals that a function reads: not those of attributes, which globals may bear, too."""
-    for part in _codes(code):
-        yield from (i.argval for i in dis.get_instructions(part) if "GLOBAL" in i.opname or i.opname == "LOAD_NAME")
+    found = (i for part in codes(code) for i in dis.get_instructions(part))
+    return tuple(dict.fromkeys(i.argval for i in found if "GLOBAL" in i.opname or i.opname == "LOAD_NAME"))
 
 
 class SizedPlates(Messenger):

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from ppl_vae import rng
 from ppl_vae.compile.capture import State
 from ppl_vae.compile.gradient import Bound, length
-from ppl_vae.compile.kind import kind
-from ppl_vae.compile.substitute import attempt
+from ppl_vae.compile.kind import kind, plain_values
+from ppl_vae.compile.substitute import attempt, require_still
 from ppl_vae.compile.verify import GRADIENT, CaptureError, compare, reason
-from ppl_vae.core.plain import numbers
 from ppl_vae.core.snapshot import Snapshot
 from ppl_vae.frames import module_of
 from ppl_vae.sweeps.held_out import HeldOut
@@ -252,15 +251,13 @@ def _left_by_program(lane: Lane, batch: Batch) -> dict[str, Tensor]:
         CaptureError: the program does what no graph of tensors does.
     """
     original = lane.stepper.original
-    start, plain = Snapshot.of(lane.parts, None), numbers(*lane.parts)
+    start, plain = Snapshot.of(lane.parts, None), plain_values(*lane.parts)
     states = original.left_by(lambda _: {}, batch)
     try:
         left = original.left_by(original.run, batch)
     finally:
-        now = numbers(*lane.parts)
         start.put(lane.parts, None)
-    if changed := [name for name, value in now.items() if name not in plain or plain[name] != value]:
-        raise CaptureError(f"the program changes {changed[0].lstrip('.')} as it runs")
+    require_still(plain, lane.parts)
     others = [name for name in left if name.startswith(RANDOM) and name != TORCH]
     if not all(torch.equal(left.pop(name), states[name]) for name in others):
         raise CaptureError("the program draws random numbers that are not torch's")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,21 @@ from torch import nn
 
 from ppl_vae import rng
 
+_TRAINING = threading.RLock()
+
 
 @contextmanager
 def isolate_globals(device: torch.device) -> Iterator[None]:
-    """Put generators, default dtype, threads and validation flags back as they were."""
+    """Put generators, default dtype, threads and validation flags back as they were; one thread at a time.
+
+    A process has one of each: two runs that took their steps in turns would draw each other's noise.
+    """
+    with _TRAINING, _put_back(device):
+        yield
+
+
+@contextmanager
+def _put_back(device: torch.device) -> Iterator[None]:
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
         with (

@@ -138,12 +138,17 @@ def _at_once(training: Training, batch: tuple[Any, ...]) -> int:
     state, stepper = training.state, training.stepper
     if not isinstance(stepper, Stepper) or (most := stepper.at_once(batch)) == 1:
         return 1
+    assert state.scheduler is not None
     between = training.process.validating or state.average is not None or training.is_moving
-    return 1 if between or not training.train.may_be_ahead else most
+    ahead = training.train.may_be_ahead and state.scheduler.looks_at_nothing
+    return 1 if between or not ahead else most
 
 
 def begin_epoch(training: Training) -> None:
-    """Keep the state from which the epoch can be replayed."""
+    """Take note of what callbacks may have done to the optimizer, and keep the state to replay the epoch from."""
+    if training.state.optimizer is not None and training.stepper is not None:
+        training.state.optimizer.reset()
+        training.stepper.gradient.adopt(training.state.optimizer.optimizer)
     training.process.snapshot = copied(training.state.take())
 
 
@@ -405,11 +410,24 @@ def _call_back(training: Training, row: Row) -> list[str]:
     """Call back; give the names of callbacks that stop training."""
     state, stepper = training.state, training.stepper
     before = fingerprint(state.vae, state.objective) if stepper is not None and stepper.has_recorded else None
+    kinds = _kinds(training)
     with state.holding_weights(), evaluating(training.device, VALIDATION_SEED, state.vae, state.objective):
         stopping = callbacks.ask(training.callbacks, row)
+    for name, now in _kinds(training).items():
+        if now != kinds[name]:
+            raise PplVaeError(
+                f"Got {name!r} as {now} from a callback, expected it as {kinds[name]}, for which batches and the state "
+                "of the optimizer are made. Convert the pair before training (vae.double(), vae.to(…)), a copy of it "
+                "in the callback (copy.deepcopy), or train on in a second fit."
+            )
     if stepper is not None and before is not None and fingerprint(state.vae, state.objective) != before:
         stepper.forget()
     return stopping
+
+
+def _kinds(training: Training) -> dict[str, str]:
+    """Of what kind each trained parameter is, in words."""
+    return {name: f"{tuple(p.shape)} of {p.dtype} on {p.device}" for name, p in training.parameters.items()}
 
 
 def _agree_on_signals(training: Training) -> None:

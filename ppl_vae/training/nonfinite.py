@@ -8,6 +8,7 @@ there are more of them than the run allows.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,8 +52,15 @@ def is_over(training: Training, averages: Mapping[str, float]) -> bool:
 
 
 def blame(training: Training, error: Exception, size: int) -> None:
-    """Say that a step failed because of NaN, or of a batch of one, in place of the error that it led to."""
+    """Say that a step failed by NaN, a batch of one, or sparse gradients, in place of the error that it led to."""
     shares = training.shares
+    if isinstance(error, RuntimeError) and re.search("not support (sparse|dense) gradients", str(error)):
+        assert training.state.optimizer is not None
+        raise PplVaeError(
+            f"Got {type(training.state.optimizer.optimizer).__name__} for this pair, expected an optimizer that takes "
+            f"its gradients: {error}. Those of nn.Embedding(…, sparse=True) are sparse, all others dense. Leave "
+            "sparse=True out, or take torch.optim.SGD (fused=False), which steps on both."
+        ) from error
     if size < 2 * shares and "more than 1 value per channel" in str(error):
         data, batch_size = len(training.train), training.plan.batch_size
         if shares > 1:
@@ -235,6 +243,8 @@ def _bad(tensor: Tensor) -> str | None:
     if nn.parameter.is_lazy(tensor):
         return None  # its shape and values come with the first run
     tensor = tensor.detach()
+    if tensor.layout is torch.sparse_coo:
+        tensor = tensor.coalesce().values()
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return None
     counts = {

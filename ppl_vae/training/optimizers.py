@@ -37,6 +37,8 @@ def build_optimizer(
     factory: OptimizerFactory,
     parameters: Mapping[str, Tensor],
     groups: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    fuses: bool = True,
 ) -> Optimizer:
     """Make the optimizer: fused where factory, device and dtype allow it and the user did not choose.
 
@@ -45,6 +47,7 @@ def build_optimizer(
         parameters: those to train, by name.
         groups: options of the parameters under a prefix of their names, `{"guide": {"lr": 1e-4}}`; the
             longest prefix that fits counts, other parameters take the factory's own options.
+        fuses: whether it may be fused: on sparse gradients no fused one of torch steps.
 
     Raises:
         CheckError: an ε that underflows in the dtype of the parameters.
@@ -62,7 +65,7 @@ def build_optimizer(
     _refuse_kinds(factory)
     arguments = _grouped(parameters, groups or {})
     try:
-        options = {"fused": True} if _fusible(factory, parameters.values()) else {}
+        options = {"fused": True} if fuses and _fusible(factory, parameters.values()) else {}
         with unsearched():  # the first optimizer of a process imports Dynamo, half a second
             optimizer = factory(arguments, **options)
     except TypeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from ppl_vae.compile.kind import kind
 from ppl_vae.errors import PplVaeError
 
 __all__ = ["PerStep", "Plateau", "Schedule", "burda", "constant", "cosine", "plateau", "step", "warmup"]
@@ -182,6 +184,11 @@ class Pacer:
             raise PplVaeError(
                 f"Got {type(self.scheduler).__name__} from scheduler={schedule!r}, expected an lr scheduler."
             )
+
+    @functools.cached_property
+    def looks_at_nothing(self) -> bool:
+        """True if no code that somebody wrote runs between two steps: it could look at weights, or change them."""
+        return not self.per_step or kind(self.scheduler).is_ours
 
     def after_step(self) -> None:
         """One optimizer step is done."""

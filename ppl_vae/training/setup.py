@@ -201,7 +201,8 @@ def set_up(
     parameters = trainable(*modules)
     chosen = stepper = None
     if epochs or parameters:
-        made = build_optimizer(optimizer, parameters, groups)
+        sparse = any(getattr(m, "sparse", False) is True for part in modules for m in part.modules())  # embeddings
+        made = build_optimizer(optimizer, parameters, groups, fuses=not sparse)
         chosen = describe_optimizer(made)
         if plan.nonfinite == "raise":
             state.optimizer = Updater(made)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ppl_vae.compile.adam import Updater, adam
 
@@ -61,6 +62,55 @@ def test_hooks_of_an_optimizer_run():
     for _ in range(3):
         parameter.grad = torch.ones(2)
         updater.step()
+    assert len(calls) == 3
+
+
+def loads(optimizer):
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["lr"] = 0.3
+    optimizer.load_state_dict(state)
+
+
+CHANGES = {
+    "another state": loads,
+    "no state": lambda optimizer: optimizer.state.clear(),
+    "another option": lambda optimizer: optimizer.param_groups[0].update(betas=(0.1, 0.2)),
+    "another kernel": lambda optimizer: optimizer.param_groups[0].update(amsgrad=False, fused=False, foreach=True),
+    "another group": lambda optimizer: optimizer.add_param_group({"params": [nn.Parameter(torch.ones(3))], "lr": 0.2}),
+    "a hook": lambda optimizer: optimizer.register_step_pre_hook(lambda own, *_: own.param_groups[0].update(lr=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_done_to_the_optimizer_counts_once_it_is_taken_note_of(name):
+    def after(lean):
+        parameter = nn.Parameter(torch.ones(2))
+        optimizer = Adam([parameter], lr=0.1, fused=True)
+        updater = Updater(optimizer)
+        for i in range(6):
+            if i == 3:
+                CHANGES[name](optimizer)
+                updater.reset()
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    p.grad = p.detach() + i
+            (updater if lean else optimizer).step()
+        return [p.detach() for group in optimizer.param_groups for p in group["params"]]
+
+    for expected, found in zip(after(False), after(True), strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_hooks_of_all_optimizers_run():
+    parameter, calls = nn.Parameter(torch.zeros(2)), []
+    handle = register_optimizer_step_post_hook(lambda *_: calls.append(1))
+    try:
+        updater = Updater(Adam([parameter], fused=True))
+        for _ in range(3):
+            parameter.grad = torch.ones(2)
+            updater.step()
+    finally:
+        handle.remove()
     assert len(calls) == 3
 
 

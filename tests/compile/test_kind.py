@@ -4,7 +4,9 @@ import collections
 import dataclasses
 import enum
 import functools
+import itertools
 import random
+import types
 import weakref
 
 import numpy as np
@@ -51,6 +53,35 @@ def of_one_name(limit):
     space = {"__name__": "mine", "nn": nn}
     exec(f"class Net(nn.Module):\n    def forward(self, x):\n        return x.clamp(max={limit})", space)
     return space["Net"]()
+
+
+def naming(code, **named):
+    """A function of somebody's whose globals are those named here."""
+    space = {"__name__": "mine", **named}
+    exec(code, space)
+    return space["clamp"]
+
+
+def with_global(limit):
+    return naming("def clamp(x): return x.clamp(max=limit)", limit=limit)
+
+
+def with_global_within(limit):
+    return naming("def clamp(x): return [(lambda: x.clamp(max=limits[0]))() for _ in '1']", limits=[limit])
+
+
+def with_module(limit):
+    settings = types.ModuleType("settings")
+    settings.limit, settings.other = limit, object()
+    return naming("def clamp(x): return x.clamp(max=settings.limit)", settings=settings)
+
+
+def with_helper(limit):
+    return naming("def clamp(x): return helped(x)", helped=with_global(limit))
+
+
+def with_queue(limit):
+    return collections.deque([limit])
 
 
 def hooked(limit):
@@ -128,6 +159,13 @@ VALUES = {
     "a set": lambda v: {v, "other"},
     "a closure": closing_over,
     "a default": with_default,
+    "a global": with_global,
+    "a global of a function within": with_global_within,
+    "a module's global": with_module,
+    "a helper's global": with_helper,
+    "a namespace": lambda v: types.SimpleNamespace(limit=v),
+    "a queue": with_queue,
+    "a counter": lambda v: itertools.count(int(v)),
     "a partial": lambda v: functools.partial(torch.clamp, max=v),
     "a method": lambda v: Slotted(v).__init__,
     "a dataclass": Settings,
@@ -204,6 +242,11 @@ def test_what_nobody_can_look_into_is_like_nothing_but_itself(make):
     net = holding(make())
     assert kind(net) == kind(net)
     assert not kind(net).is_ours
+
+
+def test_globals_of_packages_are_not_looked_at():
+    """All of torch can be reached by those of one function of it."""
+    assert len(repr(kind(nn.functional.dropout).told)) < 2_000
 
 
 def test_hooks_tell_kinds_apart():

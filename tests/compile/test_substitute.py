@@ -1,5 +1,7 @@
 """A substitute is taken if it leaves behind what its program does: results, buffers, and random state."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,45 @@ def counting(counter):
     return counter
 
 
+CALLS = 0
+
+
+class Held:
+    calls = 0
+
+
+def counting_globally(counter):
+    def hook(*_):
+        global CALLS
+        CALLS += 1
+
+    counter.register_forward_hook(hook)
+    return counter
+
+
+def counting_in_a_closure(counter):
+    calls = 0
+
+    def hook(*_):
+        nonlocal calls
+        calls += 1
+
+    counter.register_forward_hook(hook)
+    return counter
+
+
+def counting_in_an_object(counter):
+    counter.held = held = Held()
+    counter.register_forward_hook(lambda *_: setattr(held, "calls", held.calls + 1))
+    return counter
+
+
+def counting_by_a_counter(counter):
+    counter.ticks = itertools.count()
+    counter.register_forward_hook(lambda *_: (next(counter.ticks), None)[1])
+    return counter
+
+
 WRONG = {
     silent: "buffer runs differs",
     greedy: "the random state 0 differs",
@@ -73,6 +114,10 @@ WRONG = {
     nothing: "y is missing",
     failing: r"it fails \(IndexError: tuple index out of range, at test_substitute.py",
     counting: "the program changes note as it runs",
+    counting_globally: "the program changes CALLS as it runs",
+    counting_in_a_closure: "the program changes calls as it runs",
+    counting_in_an_object: r"the program changes held\.calls as it runs",
+    counting_by_a_counter: "the program changes ticks as it runs",
 }
 
 

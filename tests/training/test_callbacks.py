@@ -1,5 +1,6 @@
 """A callback that answers True stops training, where an uninterrupted run is stopped, and a resumed one with it."""
 
+import copy
 import functools
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.errors import ArgumentError
+from ppl_vae.errors import ArgumentError, PplVaeError
 from ppl_vae.sweeps.lockstep import fit_together
 from ppl_vae.training.callbacks import TimeLimit, Until
 from ppl_vae.training.checkpoint import Store
@@ -142,6 +143,72 @@ def test_a_column_that_is_not_there():
 def test_what_is_no_time(minutes):
     with pytest.raises(ArgumentError, match="Got minutes"):
         TimeLimit(minutes)
+
+
+class Plain(torch.optim.Adam):
+    """Adam, stepped as any optimizer is."""
+
+
+def loads(optimizer, vae):
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["lr"] = 0.1
+    optimizer.load_state_dict(state)
+
+
+def clears(optimizer, vae):
+    optimizer.state.clear()
+
+
+def thaws(optimizer, vae):
+    vae.model.decoder[0].bias.requires_grad_(True)
+    optimizer.add_param_group({"params": [vae.model.decoder[0].bias], "lr": 0.2})
+
+
+def hooks(optimizer, vae):
+    optimizer.register_step_pre_hook(lambda own, *_: own.param_groups[0].update(lr=0.1))
+
+
+def changing(change, kind, directory=None, **options):
+    """A run in which the optimizer is changed after the second epoch; its rows and weights."""
+    vae, made = pair(), []
+    vae.model.decoder[0].bias.requires_grad_(False)
+
+    def optimizer(parameters, **fused):
+        made.append(kind(parameters, lr=0.01, fused=True))
+        return made[-1]
+
+    def callback(row):
+        if row["epoch"] == 2:
+            change(made[-1], vae)
+
+    history = train(vae, directory, optimizer=optimizer, callbacks=[callback], **options)
+    return rows(history), weights(vae)
+
+
+@pytest.mark.parametrize("change", [loads, clears, thaws, hooks])
+@pytest.mark.parametrize("options", [{}, {"compile": "export"}, {"nonfinite": "skip"}])
+def test_what_callbacks_do_to_the_optimizer_counts_from_then_on(change, options):
+    expected = changing(change, Plain, grad_clip=0.1)
+    rows_found, found = changing(change, torch.optim.Adam, grad_clip=0.1, **options)
+    assert [row["train/bound"] for row in rows_found] == [row["train/bound"] for row in expected[0]]
+    assert identical(found, expected[1])
+    assert not identical(changing(lambda *_: None, torch.optim.Adam, grad_clip=0.1)[1], found)
+
+
+@pytest.mark.parametrize("change", [loads, clears])
+def test_a_run_whose_optimizer_was_changed_is_resumed_exactly(change, tmp_path):
+    whole = changing(change, torch.optim.Adam, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        changing(change, torch.optim.Adam, tmp_path / "run", objective=interrupt_at(10))  # in the third epoch of four
+    resumed = changing(change, torch.optim.Adam, tmp_path / "run", resume=True)
+    assert resumed[0] == whole[0]
+    assert identical(resumed[1], whole[1])
+
+
+def test_a_pair_that_a_callback_converts_is_refused_by_name():
+    vae = pair()
+    with pytest.raises(PplVaeError, match=r"Got 'model.decoder.0.weight' as \(4, 2\) of torch.float64 on cpu"):
+        train(vae, None, callbacks=[lambda row: vae.double()])
 
 
 def test_it_is_said_who_stopped(capsys):

@@ -4,6 +4,7 @@ import functools
 import math
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyro
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.errors import ArgumentError, DataError, PplVaeError, RunError
+from ppl_vae.errors import ArgumentError, CheckError, DataError, PplVaeError, RunError
 from ppl_vae.training import Store
 from tests.training.pairs import Guide, Model, dataset, identical, pair, quiet, rows, weights
 
@@ -410,6 +411,71 @@ def test_programs_that_make_their_parameters_when_run_are_trained():
         warnings.simplefilter("ignore")
         quiet(vae, x, epochs=2, batch_size=8)
     assert any("guide" in name for name, _ in vae.named_parameters())
+
+
+@pytest.mark.parametrize("mode", ["off", "export"])
+def test_a_parameter_that_comes_too_late_to_be_trained_is_refused_by_name(mode):
+    class Late(Model):
+        def forward(self, x, *_):
+            if len(x) == 14:  # as the last batch of 50 data is
+                pyro.param("late", torch.zeros(()))
+            super().forward(x)
+
+    with pytest.raises(CheckError, match=r"Got pyro.param\('late'\) for the first time in a step of training"):
+        quiet(pv.VAE(Late(), Guide()), dataset(), epochs=1, batch_size=18, compile=mode)
+
+
+class Tabled(Model):
+    """An offset by a table, whose gradient may be sparse."""
+
+    def __init__(self, sparse: bool) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(4, 2, sparse=sparse)
+
+    def forward(self, x, *_):
+        rows = self.table((x[:, 0] + 2 * x[:, 1]).long())
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z + rows)).to_event(1), obs=x)
+
+
+@pytest.mark.parametrize("options", [{"grad_clip": 0.1, "grad_clip_value": 0.05}, {"nonfinite": "skip"}])
+def test_sparse_gradients_train_as_dense_ones_do(options):
+    found = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        vae = pv.VAE(Tabled(sparse), Guide())
+        sgd = functools.partial(torch.optim.SGD, lr=0.1)
+        history = quiet(vae, dataset(), optimizer=sgd, epochs=2, batch_size=16, compile="export", **options)
+        found.append((history, weights(vae)))
+    assert found[0][0].compiled == "eager: a gradient is sparse"
+    for name, value in found[1][1].items():
+        torch.testing.assert_close(found[0][1][name], value, msg=name)
+
+
+def test_an_optimizer_that_takes_no_sparse_gradients_is_refused_in_words():
+    with pytest.raises(PplVaeError, match=r"^Got Adam for this pair, .*Leave sparse=True out, or take torch.optim.SGD"):
+        quiet(pv.VAE(Tabled(True), Guide()), dataset(), epochs=1)
+
+
+def test_threads_train_as_if_they_were_alone():
+    def trained(vae, seed):
+        quiet(vae, dataset("dynamic"), seed=seed, epochs=2, batch_size=16, compile="export")
+        return weights(vae)
+
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(trained, [pair() for _ in range(3)], range(3)))
+    alone = [trained(pair(), seed) for seed in range(3)]
+    assert all(map(identical, together, alone))
+
+
+def test_a_callback_may_train():
+    other = pair(seed=1)
+    vae = pair()
+    quiet(vae, dataset(), epochs=2, callbacks=[lambda row: quiet(other, dataset(), epochs=1) and None])
+    alone = pair()
+    quiet(alone, dataset(), epochs=2)
+    assert identical(weights(vae), weights(alone))
 
 
 def test_the_guide_of_another_pair_is_not_touched():

@@ -71,6 +71,38 @@ def test_torchs_own_per_epoch_and_per_step():
     assert rates(schedulers.PerStep(own))[:3] == pytest.approx([0.5, 0.05, 0.005])
 
 
+class Looking(torch.optim.lr_scheduler.LRScheduler):
+    """Somebody's own, which goes by the weights."""
+
+    def get_lr(self):
+        return [0.1 / (1 + float(group["params"][0].detach().norm())) for group in self.optimizer.param_groups]
+
+
+LR = torch.optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (None, True),
+        (schedulers.cosine(), True),
+        (Looking, True),  # once an epoch
+        (schedulers.PerStep(functools.partial(LR.StepLR, step_size=3)), True),
+        (schedulers.PerStep(functools.partial(LR.OneCycleLR, max_lr=0.1, total_steps=9)), True),
+        (schedulers.PerStep(lambda o: LR.SequentialLR(o, [LR.ConstantLR(o), LR.ExponentialLR(o, 0.9)], [3])), True),
+        (schedulers.PerStep(Looking), False),
+        (schedulers.PerStep(lambda o: LR.SequentialLR(o, [LR.ConstantLR(o), Looking(o)], [3])), False),
+        (schedulers.PerStep(lambda o: LR.ChainedScheduler([Looking(o)])), False),
+        (schedulers.PerStep(lambda o: LR.LambdaLR(o, lambda t: 1.0)), False),
+        (schedulers.Schedule(lambda t, end: 1.0), False),
+    ],
+)
+def test_several_steps_are_one_call_only_where_nobody_looks_between_them(schedule, expected):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+    pacer = schedulers.Pacer(schedule, optimizer, steps=9, epochs=3, validated=False)
+    assert pacer.looks_at_nothing is expected
+
+
 def test_the_rate_is_in_the_history():
     history = quiet(pair(), dataset(), epochs=3, optimizer=sgd, scheduler=schedulers.step(1), batch_size=16)
     assert history["lr"] == [0.5, 0.25, 0.125]
