@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from ppl_vae.cli.open_run import part
+from ppl_vae.cli.own_table import named_rows
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.run import Run
 
@@ -21,13 +22,26 @@ if TYPE_CHECKING:
     from ppl_vae.datasets import Dataset, Field, Split
 
 
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+"""Endings of files that are compressed."""
+
+ENDINGS = (
+    ".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".npz", ".npy", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
+    ".h5ad",
+)  # fmt: skip
+"""Endings of files of data; what else stands behind a dot is part of a name."""
+
+PARTS = ("train", "validation", "test")
+"""The parts of a run's own data, whose names its own tables bear."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """The data that a verb is asked about.
 
     Attributes:
         split: the data.
-        name: what files of them are called: the part, or the name of the file without its ending.
+        name: what files of them are called: the part, or what `called` makes of the name of the file.
         rows: the names of the data, in their order.
         id: what these names are called.
     """
@@ -47,7 +61,7 @@ def asked(cfg: DictConfig, run: Run) -> Asked:
     """
     new = cfg.dataset.path
     split = part(run, cfg.split.name) if new is None else new_data(run, new)
-    name = cfg.split.name if new is None else Path(new).name.partition(".")[0] or "new"
+    name = cfg.split.name if new is None else called(new)
     numbers = np.asarray(split.indices[: len(split)].cpu() if hasattr(split.indices, "cpu") else split.indices)
     column = cfg.get("id")
     if column is None:
@@ -55,7 +69,22 @@ def asked(cfg: DictConfig, run: Run) -> Asked:
     path = run.plain_config["dataset"].get("path") if new is None else new
     if path is None:
         raise UsageError(f"id={column}: the data of {run} come from no file with columns; leave it out")
-    return Asked(split, name, named_rows(Path(path), str(column), run)[numbers], str(column))
+    rows = len(split) if new is not None else sum(map(len, run.data.splits.values()))
+    return Asked(split, name, named_rows(Path(path), str(column), run, rows)[numbers], str(column))
+
+
+def called(path: str) -> str:
+    """What files made of a file of new data are called: as it is, without its ending, and as no part of the run is.
+
+    Example:
+        >>> called("in/ids.v1.csv"), called("ids.v2.CSV.gz"), called("2024.05"), called("test.csv")
+        ('ids.v1', 'ids.v2', '2024.05', 'new_test')
+    """
+    name = Path(path).name
+    for endings in (PACKED, ENDINGS):
+        name = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in endings else name
+    name = "" if name.lower() in (*PACKED, *ENDINGS) else name
+    return f"new_{name}" if name.lower().removesuffix("_draws") in PARTS else name or "new"
 
 
 def new_data(run: Run, path: str) -> Split:
@@ -170,40 +199,6 @@ def _recoded(split: Split, place: int, names: Sequence[str], known: Field, where
     assert isinstance(codes, torch.Tensor)
     codes = torch.tensor([expected.index(name) for name in names])[codes]
     return replace(split, tensors=(*split.tensors[:place], codes, *split.tensors[place + 1 :]))
-
-
-def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
-    """One column of a table: the names of its rows.
-
-    Raises:
-        DataError: it is not there, or the file has no columns.
-    """
-    import pandas as pd
-
-    from ppl_vae.datasets.files import existing_file, reading
-    from ppl_vae.datasets.h5ad import read_h5ad
-    from ppl_vae.datasets.row_groups import open_arrow
-
-    file = existing_file(path, "a file with columns")
-    node = run.plain_config["dataset"]
-    kind, header = node["_target_"].rpartition(".")[2], 0 if node.get("header", True) else None
-    with reading(file, "file with columns"):
-        if kind == "csv":
-            frame = pd.read_csv(file, sep=node.get("delimiter", ","), header=header, skipinitialspace=True)
-            frame.columns = frame.columns.map(str)
-        elif kind == "parquet":
-            frame = pd.read_parquet(file).reset_index()
-        elif kind == "arrow":
-            frame = open_arrow(file).read_all().to_pandas().reset_index()
-        elif kind == "h5ad":
-            found = read_h5ad(file, names=[] if column == "obs_names" else [column], matrix=False)
-            frame = pd.DataFrame({"obs_names": found.rows, **found.beside})
-        else:
-            raise DataError(f"id={column}: {file} has no columns that could name its rows; leave it out")
-    if column not in frame:
-        raise DataError(f"id={column}: {file} has no such column")
-    names = np.asarray(frame[column])
-    return names if names.dtype.kind in "biuf" else names.astype(str)
 
 
 def raw(run: Run, split: Split) -> torch.Tensor:

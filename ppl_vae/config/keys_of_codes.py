@@ -33,7 +33,8 @@ class OnData(OnRun):
     Attributes:
         split: the data, of the run's own.
         dataset: `dataset.path=FILE`: new data in their place, of the same columns, scaled as the training data were.
-        id: the column of that file (or of the run's own) which names its rows; null: their numbers there.
+        id: the column of that file (or of the run's own), of an npz the array, which names its rows; null: their
+            numbers there.
         save: `csv`, `parquet` or `npz`; `auto`: csv of tables, npz of images.
     """
 
@@ -108,7 +109,8 @@ class Explore(OnRun):
     Attributes:
         split: the data, of the run's own.
         dataset: `dataset.path=FILE`: new data in their place, as of `encode`.
-        id: the column of that file (or of the run's own) which names its rows; null: their numbers there.
+        id: the column of that file (or of the run's own), of an npz the array, which names its rows; null: their
+            numbers there.
         site: the latent that is explored; by default the one that says most of the data.
         data: how many data the page shows.
         num_particles: draws per datum, for its evidence.

@@ -196,3 +196,109 @@ def test_rows_of_a_file_without_a_header_and_of_arrow_have_names(cli):
         assert called.code == 0, called.err
         names = table(called.folder / name / "encoded" / "train.csv").index.str.removeprefix("'")
         assert set(names) < {f"=row {i}" for i in range(60)}
+
+
+NAMES = {
+    "zeros in front": ["001", "002", "010"],
+    "blanks among numbers": ["1", "", "4"],
+    "words for what is missing": ["NA", "null", "nan"],
+    "fractions": ["1.0", "2.50", "1e3"],
+    "more digits than a float has": ["9554173266933417", "9554173266933418", "9554173266933419"],
+}
+
+
+def rows_of(path, name):
+    """The first column of a table as it stands there."""
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert found.columns[0] == name
+    return found[name].tolist()
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_names_of_rows_are_as_they_are_written(cli, run, names):
+    frame(3, seed=1, holes=0.0).drop(columns="kind").assign(name=names).to_csv("new.csv", index=False)
+    for verb, folder in {"encode": "encoded", "reconstruct": "reconstructed"}.items():
+        called = cli(verb, "run=run", "dataset.path=new.csv", "id=name")
+        assert called.code == 0, called.err
+        assert rows_of(run / folder / "new.csv", "name") == names
+    assert cli("encode", "run=run", "dataset.path=new.csv", "id=name", "save=parquet").code == 0
+    assert pd.read_parquet(run / "encoded" / "new.parquet").index.tolist() == names
+    assert cli("encode", "run=run", "dataset.path=new.csv", "id=name", "save=npz").code == 0
+    with np.load(run / "encoded" / "new.npz") as file:
+        assert file["name"].tolist() == names
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_names_of_rows_of_parquet_and_arrow_are_what_they_are(cli, kind):
+    own = frame(20, holes=0.0).drop(columns=["name", "kind"])
+    own["number"] = np.arange(20) + 2**60
+    own["some"] = pd.array([None, *range(1, 20)], dtype="Int64")
+    own["text"] = ["001", None, *map(str, range(18))]
+    own["day"] = pd.date_range("2024-01-01", periods=20)
+    save = own.to_parquet if kind == "parquet" else own.to_feather
+    save("own")
+    words = (f"dataset={kind}", "dataset.path=own", "dataset.columns=[a,b,c]", "hydra.run.dir=run")
+    called = cli("train", *(word for word in WORDS if not word.startswith("dataset")), *words)
+    assert called.code == 0, called.err
+    told = {
+        "number": [str(2**60 + i) for i in range(20)],
+        "some": ["", *map(str, range(1, 20))],
+        "text": ["001", "", *map(str, range(18))],
+        "day": [f"2024-01-{i + 1:02d} 00:00:00" for i in range(20)],
+    }
+    for name, expected in told.items():
+        called = cli("encode", "run=run", "dataset.path=own", f"id={name}")
+        assert called.code == 0, called.err
+        assert rows_of(called.folder / "run" / "encoded" / "own.csv", name) == expected
+    assert cli("encode", "run=run", "dataset.path=own", "id=number", "save=parquet").code == 0
+    assert pd.read_parquet("run/encoded/own.parquet").index.tolist() == own["number"].tolist()
+
+
+def test_tables_of_other_files_do_not_take_each_others_place(cli, run):
+    """Names with dots, and a file that is named as a part of the run's own data."""
+    assert cli("encode", "run=run").code == 0
+    own, new = (run / "encoded" / "test.csv").read_bytes(), frame(4, seed=1, holes=0.0)
+    names = {"ids.v1.csv": "ids.v1", "ids.v2.csv": "ids.v2", "test.csv": "new_test", "ids.csv.gz": "ids"}
+    for file in names:
+        new.to_csv(file, index=False)
+        for _ in range(2):  # the same again takes its own place
+            called = cli("encode", "run=run", f"dataset.path={file}", "format=json")
+            assert called.code == 0, called.err
+        assert json.loads(called.out)["encoded"] == str(run / "encoded" / f"{names[file]}.csv")
+    assert {path.stem for path in (run / "encoded").iterdir()} == {"test", *names.values()}
+    assert (run / "encoded" / "test.csv").read_bytes() == own
+
+
+def test_arrays_of_an_npz_name_its_rows(cli):
+    own = frame(40, holes=0.0)
+    arrays = {"x": own[["a", "b", "c"]].to_numpy(), "who": own["name"].to_numpy(str), "grid": np.zeros((40, 2))}
+    np.savez("own.npz", x_test=arrays["x"][:5], who_test=np.array([f"t{i}" for i in range(5)]), few=[1, 2], **arrays)
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    called = cli("train", *small, "dataset=npz", "dataset.path=own.npz", "hydra.run.dir=run")
+    assert called.code == 0, called.err
+    for words, expected in {
+        ("split=train",): own["name"].iloc[Run.load("run").data.train.indices.tolist()].map(lambda n: f"'{n}").tolist(),
+        ("split=test",): [f"t{i}" for i in range(5)],
+    }.items():
+        called = cli("encode", "run=run", "id=who", *words)
+        assert called.code == 0, called.err
+        assert rows_of(called.folder / "run" / "encoded" / f"{words[0][6:]}.csv", "who") == expected
+    for name, told in {
+        "whom": "no such array, expected one of x_test, who_test, few, x, who, grid: perhaps 'who'?",
+        "grid": "array of shape (40, 2)",
+        "few": "got 2 names in",
+    }.items():
+        called = cli("encode", "run=run", f"id={name}")
+        assert called.code == 1
+        assert told in called.err
+
+
+def test_an_array_of_a_new_npz_names_its_rows(cli):
+    x = frame(40, holes=0.0)[["a", "b", "c"]].to_numpy()
+    np.savez("own.npz", x=x)
+    np.savez("new.npz", x=x[:2], who=["007", "NA"])
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    assert cli("train", *small, "dataset=npz", "dataset.path=own.npz", "hydra.run.dir=run").code == 0
+    called = cli("encode", "run=run", "dataset.path=new.npz", "id=who")
+    assert called.code == 0, called.err
+    assert rows_of(called.folder / "run" / "encoded" / "new.csv", "who") == ["007", "NA"]
