@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,7 @@ def save_rows(folder: Path, asked: Asked, arrays: Mapping[str, NDArray[Any]], ki
     Raises:
         DataError: for a table of too many columns, or parquet without what writes it.
     """
-    wide = sum(int(np.prod(a.shape[1:])) for a in arrays.values()) > COLUMNS
-    image = any(a.ndim > 2 for a in arrays.values())
-    kind = ("npz" if image or wide else "csv") if kind == "auto" else kind
+    kind, wide = kind_of_file(arrays, kind), is_wide(arrays)
     path = files.folder(folder) / f"{asked.name}.{kind}"
     if kind == "npz":
         return save_arrays(path, {asked.id: asked.rows, **arrays})
@@ -48,7 +46,8 @@ def save_rows(folder: Path, asked: Asked, arrays: Mapping[str, NDArray[Any]], ki
         raise DataError(f"save={kind}: got a table of more than {COLUMNS} columns, expected save=npz")
     import pandas as pd
 
-    columns = {name: column for key, a in arrays.items() for name, column in _columns(key, a, spec)}
+    alone = {asked.id, *(key for key, a in arrays.items() if a.ndim == 1)}
+    columns = {name: column for key, a in arrays.items() for name, column in _columns(key, a, spec, alone)}
     frame = pd.DataFrame(columns, index=pd.Index(asked.rows, name=asked.id))
     if kind == "csv":
         write_atomically(path, to_csv(frame))
@@ -62,14 +61,28 @@ def save_rows(folder: Path, asked: Asked, arrays: Mapping[str, NDArray[Any]], ki
     return path
 
 
-def _columns(key: str, values: NDArray[Any], spec: Spec) -> list[tuple[str, NDArray[Any]]]:
-    """The elements of an array `(data, …)`, each with its name."""
+def kind_of_file(arrays: Mapping[str, NDArray[Any]], kind: str) -> str:
+    """The kind of file that arrays `(data, …)` are written to: of `auto` csv, unless there are images."""
+    image = any(a.ndim > 2 for a in arrays.values())
+    return ("npz" if image or is_wide(arrays) else "csv") if kind == "auto" else kind
+
+
+def is_wide(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Tell whether arrays are more columns than a table has."""
+    return sum(int(np.prod(a.shape[1:])) for a in arrays.values()) > COLUMNS
+
+
+def _columns(key: str, values: NDArray[Any], spec: Spec, taken: Collection[str]) -> list[tuple[str, NDArray[Any]]]:
+    """The elements of an array `(data, …)`, each with its name: a feature that bears one of the others is `x[name]`."""
     if values.ndim == 1:
         return [(key, values)]
     if key == "x" and spec.feature_names and values.shape[1:] == spec.shape:
         kinds = spec.columns or [None] * len(spec.feature_names)
         pairs = enumerate(zip(spec.feature_names, kinds, strict=True))
-        return [(name, values[:, i] if kind is None else named(kind, values[:, i])) for i, (name, kind) in pairs]
+        return [
+            (f"x[{name}]" if name in taken else name, values[:, i] if kind is None else named(kind, values[:, i]))
+            for i, (name, kind) in pairs
+        ]
     return [
         (f"{key}[{','.join(map(str, index))}]", values[(slice(None), *index)]) for index in np.ndindex(values.shape[1:])
     ]

@@ -119,9 +119,10 @@ def _classes(support: Any) -> int | None:
     """How many whole numbers from 0 on a support holds; None for another one."""
     if isinstance(support, type(constraints.boolean)):
         return 2
-    bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
-    known = isinstance(support, constraints.integer_interval) and all(isinstance(bound, int) for bound in bounds)
-    return int(bounds[1]) + 1 if known and bounds[0] == 0 else None
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if not isinstance(support, constraints.integer_interval) or not isinstance(high, int) or low != 0:
+        return None
+    return high + 1
 
 
 def place_of(value: Tensor, batch: Sequence[Any]) -> int | None:

@@ -118,7 +118,7 @@ def test_known_values_are_as_the_file_has_them_and_missing_ones_are_filled(cli, 
 
 
 def test_ways_lead_from_rows_to_rows(cli, run):
-    called = cli("interpolate", "run=run", "split=train", "start=[0,1]", "end=[2,3]", "steps=3")
+    called = cli("interpolate", "run=run", "split=train", "start=[0,1]", "end=[2,3]", "steps=3", "save=npz")
     assert called.code == 0, called.err
     with np.load(run / "interpolated.npz") as file:
         assert file["x"].shape == (2, 3, 3)
@@ -129,9 +129,52 @@ def test_ways_lead_from_rows_to_rows(cli, run):
         assert file["start"].tolist() == opened.data.train.indices[:2].tolist()
 
 
+@pytest.mark.parametrize("save", ["auto", "csv", "parquet"])
+def test_ways_are_a_table_with_the_names_of_their_ends(cli, run, save):
+    words = ("split=train", "start=[0,1]", "end=[2,3]", "steps=3")
+    assert cli("interpolate", "run=run", *words, "save=npz").code == 0
+    with np.load(run / "interpolated.npz") as file:
+        expected = file["x"]
+    opened = Run.load(run)
+    numbers = opened.data.train.indices[:4].tolist()
+    own = frame()["name"].iloc[numbers].tolist()
+    by_name = (f"start=['{own[0]}','{own[1]}']", f"end=['{own[2]}','{own[3]}']", "id=name", "split=train", "steps=3")
+    for given, names in ((words, numbers), (by_name, own)):
+        called = cli("interpolate", "run=run", *given, f"save={save}", "format=json")
+        assert called.code == 0, called.err
+        path = run / f"interpolated.{'parquet' if save == 'parquet' else 'csv'}"
+        assert json.loads(called.out)["interpolated"] == str(path)
+        found = pd.read_parquet(path).reset_index() if save == "parquet" else pd.read_csv(path)
+        assert found.columns.tolist() == ["way", "start", "end", "step", "a", "b", "c"]
+        assert found["way"].tolist() == [0, 0, 0, 1, 1, 1]
+        assert found["step"].tolist() == [0, 1, 2, 0, 1, 2]
+        ends = (found[name].astype(str).str.removeprefix("'").tolist() for name in ("start", "end"))
+        assert [*ends] == [[str(names[i]) for i in at for _ in range(3)] for at in ((0, 1), (2, 3))]
+        assert np.allclose(found[["a", "b", "c"]].to_numpy(), expected.reshape(6, 3), rtol=1e-6)
+
+
+def test_ways_lead_from_names_that_look_like_numbers(cli, run):
+    """Where a column names rows, 2 is the row of that name, not the one at place 2."""
+    frame(4, seed=1, holes=0.0).assign(name=["3", "2", "01", "2"]).to_csv("new.csv", index=False)
+    words = ("interpolate", "run=run", "dataset.path=new.csv", "id=name", "steps=2")
+    assert cli(*words, "start=[3]", "end=[01]").code == 0
+    found = pd.read_csv(run / "interpolated.csv", dtype=str)
+    assert found["start"].tolist() == ["3", "3"]
+    assert found["end"].tolist() == ["01", "01"]
+    for place, told in {
+        "1": "'1' of name, which none of the data has, expected the name of one: 3, 2",
+        "2": "which 2",
+    }.items():
+        called = cli(*words, "start=[3]", f"end=[{place}]")
+        assert called.code == 1
+        assert told in called.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (("interpolate", "run=run", "start=[abc]", "end=[1]"), 1, "names take id=, which gives them"),
+        (("interpolate", "run=run", "start=[1.5]", "end=[1]"), 1, "expected some from 0 to"),
         (("encode", "run=run", "dataset.path=gone.csv"), 1, "does not exist"),
         (("encode", "run=run", "id=gone"), 1, "no such column"),
         (("encode", "run=run", "dataset.path=other.csv"), 1, "c"),
