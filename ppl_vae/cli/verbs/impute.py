@@ -39,7 +39,7 @@ def run(cfg: DictConfig, context: Context) -> Result:
     filled = np.where(gone, restored(run, x), source)
     path = save_rows(run.directory / "imputed", data, {"x": filled}, cfg.save.name, run.spec)
     k = found.pareto_k.numpy()
-    bad = float(np.mean(k[np.isfinite(k)] > THRESHOLD)) if np.isfinite(k).any() else None
+    bad = float(np.mean(k[np.isfinite(k)] > THRESHOLD)) if np.isfinite(k).any() and gone.any() else None
     record: dict[str, Any] = {
         "run": str(run),
         "imputed": str(path),
@@ -47,7 +47,10 @@ def run(cfg: DictConfig, context: Context) -> Result:
         "missing": int(gone.sum()),
         "pareto_k_bad": bad,
     }
-    lines = [f"{record['missing']} values of {len(data.split)} data filled in: {path}"]
+    told = f"{record['missing']} values of {len(data.split)} data filled in"
+    lines = [
+        f"{told if gone.any() else f'nothing is missing in {len(data.split)} data, which are as they were'}: {path}"
+    ]
     if bad is not None:
         lines.append(f"Pareto k̂ above {THRESHOLD}, where weights should not be trusted: {bad:.1%} of the data")
     if draws is not None:

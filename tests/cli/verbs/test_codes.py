@@ -129,6 +129,18 @@ def test_ways_lead_from_rows_to_rows(cli, run):
         assert file["start"].tolist() == opened.data.train.indices[:2].tolist()
 
 
+def test_a_whole_file_comes_back_as_it_was(cli, run):
+    """In a batch of files one may be without gaps."""
+    new = frame(5, seed=1, holes=0.0)
+    new.to_csv("new.csv", index=False)
+    called = cli("impute", "run=run", "dataset.path=new.csv", "num_particles=10")
+    assert called.code == 0, called.err
+    assert "nothing is missing in 5 data, which are as they were" in called.out
+    assert (table(run / "imputed" / "new.csv").to_numpy() == new[["a", "b", "c"]].to_numpy()).all()
+    called = cli("impute", "run=run", "dataset.path=new.csv", "num_particles=10", "format=json")
+    assert json.loads(called.out)["missing"] == 0
+
+
 @pytest.mark.parametrize("save", ["auto", "csv", "parquet"])
 def test_ways_are_a_table_with_the_names_of_their_ends(cli, run, save):
     words = ("split=train", "start=[0,1]", "end=[2,3]", "steps=3")
