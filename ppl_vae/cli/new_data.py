@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from ppl_vae.cli.open_run import part
-from ppl_vae.cli.own_table import named_rows
+from ppl_vae.cli.own_table import TABLES, columns_of, kind_of_source, named_rows
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from ppl_vae.datasets import Dataset, Field, Split
@@ -44,12 +45,16 @@ class Asked:
         name: what files of them are called: the part, or what `called` makes of the name of the file.
         rows: the names of the data, in their order.
         id: what these names are called.
+        numbers: their numbers in their source.
+        file: that they come from; None where it is none.
     """
 
     split: Split
     name: str
     rows: NDArray[Any]
     id: str
+    numbers: NDArray[np.int64] | None = None
+    file: Path | None = None
 
 
 def asked(cfg: DictConfig, run: Run) -> Asked:
@@ -64,13 +69,14 @@ def asked(cfg: DictConfig, run: Run) -> Asked:
     name = cfg.split.name if new is None else called(new)
     numbers = np.asarray(split.indices[: len(split)].cpu() if hasattr(split.indices, "cpu") else split.indices)
     column = cfg.get("id")
-    if column is None:
-        return Asked(split, name, numbers, "datum")
     path = run.plain_config["dataset"].get("path") if new is None else new
-    if path is None:
+    data = Asked(split, name, numbers, "datum", numbers, None if path is None else Path(path))
+    if column is None:
+        return data
+    if data.file is None:
         raise UsageError(f"id={column}: the data of {run} come from no file with columns; leave it out")
     rows = len(split) if new is not None else sum(map(len, run.data.splits.values()))
-    return Asked(split, name, named_rows(Path(path), str(column), run, rows)[numbers], str(column))
+    return replace(data, rows=named_rows(data.file, str(column), run, rows)[numbers], id=str(column))
 
 
 def called(path: str) -> str:
@@ -201,15 +207,35 @@ def _recoded(split: Split, place: int, names: Sequence[str], known: Field, where
     return replace(split, tensors=(*split.tensors[:place], codes, *split.tensors[place + 1 :]))
 
 
+def is_raw(split: Split) -> bool:
+    """Tell whether the numbers of a split are those of its source, once what was standardized is put back."""
+    from ppl_vae.datasets.sequences import Padding
+    from ppl_vae.datasets.transform import Standardization
+
+    return all(isinstance(step, Standardization | Padding) for step in split.transform.steps)
+
+
 def raw(run: Run, split: Split) -> torch.Tensor:
     """The x of a split in the units that `Spec.restore` gives back: as its source has it, unless it was rescaled.
 
     After the end of a sequence it is NaN.
     """
-    from ppl_vae.datasets.sequences import Padding
-    from ppl_vae.datasets.transform import Standardization
-
-    if any(not isinstance(step, Standardization | Padding) for step in split.transform.steps):
+    if not is_raw(split):
         return run.spec.restore(split.batch()[0])
     x: Any = split.tensors[0]
     return x if hasattr(x, "isnan") else x[: len(x)]
+
+
+def as_written(run: Run, data: Asked) -> pd.DataFrame | None:
+    """The columns of x as the table of the user has them, by the rows of the data; None where they are of none.
+
+    Of a csv it is text, which has all digits: numbers of a column with gaps are floats as soon as they are read.
+    """
+    from ppl_vae.datasets.files import existing_file
+
+    names, split = run.spec.feature_names, data.split
+    plain = names is not None and len(run.spec.shape) == 1 and split.in_memory and is_raw(split)
+    if not plain or data.file is None or data.numbers is None or kind_of_source(run) not in TABLES:
+        return None
+    _, frame = columns_of(existing_file(data.file, "a file with columns"), run, names or ())
+    return frame.iloc[data.numbers]

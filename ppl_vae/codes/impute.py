@@ -161,7 +161,7 @@ def _refuse_unmasked(vae: "VAE", split: Any) -> None:
             return
         why = str(found)
     raise CheckError(
-        f"Nothing is missing in these data, expected NaN for missing values, and a pair that masks them. With one: {why}"
+        f"Nothing is missing in these data, expected NaN for missing ones, and a pair that masks them. With one: {why}"
     )
 
 

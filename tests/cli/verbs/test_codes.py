@@ -141,6 +141,36 @@ def test_a_whole_file_comes_back_as_it_was(cli, run):
     assert json.loads(called.out)["missing"] == 0
 
 
+LONG = ["9554173266933417", "", "9554173266933419", "-9554173266933421"]
+
+
+@pytest.mark.parametrize("source", ["csv", "parquet"])
+def test_known_values_have_all_their_digits(cli, source):
+    """Of more than a float has, beside gaps, for which a column of whole numbers is read as one of floats."""
+    own = frame(60, holes=0.0).drop(columns=["name", "kind"]).assign(a=(LONG * 15), b=[1.5, None, 2.5, None] * 15)
+    own["c"] = whole = 9554173266933421 + (10**13 + 1) * np.arange(60)
+    if source == "csv":
+        own.to_csv("own.csv", index=False)
+    else:
+        own.assign(a=pd.array([int(a) if a else None for a in own["a"]], dtype="Int64")).to_parquet("own.parquet")
+    small = [word for word in WORDS if not word.startswith("dataset")]
+    called = cli("train", *small, f"dataset={source}", f"dataset.path=own.{source}", "hydra.run.dir=run")
+    assert called.code == 0, called.err
+    for words, name in (((), "test"), ((f"dataset.path=own.{source}",), "own")):
+        called = cli("impute", "run=run", "num_particles=10", *words)
+        assert called.code == 0, called.err
+        found = pd.read_csv(f"run/imputed/{name}.csv", dtype=str, index_col=0, keep_default_na=False)
+        for row, (a, b, c) in zip(found.index, found.to_numpy(), strict=True):
+            expected = LONG[int(row) % 4]
+            assert a == expected or (not expected and float(a)), row
+            assert b == {0: "1.5", 2: "2.5"}.get(int(row) % 4, b), row
+            assert c == str(whole[int(row)])
+    assert cli("impute", "run=run", "num_particles=10", "save=parquet").code == 0
+    found = pd.read_parquet("run/imputed/test.parquet")
+    assert found["c"].tolist() == whole[found.index].tolist()
+    assert found["a"].dtype.kind == found["b"].dtype.kind == "f"
+
+
 @pytest.mark.parametrize("save", ["auto", "csv", "parquet"])
 def test_ways_are_a_table_with_the_names_of_their_ends(cli, run, save):
     words = ("split=train", "start=[0,1]", "end=[2,3]", "steps=3")
