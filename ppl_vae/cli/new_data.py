@@ -12,13 +12,28 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from ppl_vae.cli.open_run import part
+from ppl_vae.cli.own_table import TABLES, columns_of, kind_of_source, named_rows
 from ppl_vae.errors import DataError, UsageError
 from ppl_vae.runs.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from ppl_vae.datasets import Dataset, Field, Split
+
+
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+"""Endings of files that are compressed."""
+
+ENDINGS = (
+    ".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".npz", ".npy", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
+    ".h5ad",
+)  # fmt: skip
+"""Endings of files of data; what else stands behind a dot is part of a name."""
+
+PARTS = ("train", "validation", "test")
+"""The parts of a run's own data, whose names its own tables bear."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +42,19 @@ class Asked:
 
     Attributes:
         split: the data.
-        name: what files of them are called: the part, or the name of the file without its ending.
+        name: what files of them are called: the part, or what `called` makes of the name of the file.
         rows: the names of the data, in their order.
         id: what these names are called.
+        numbers: their numbers in their source.
+        file: that they come from; None where it is none.
     """
 
     split: Split
     name: str
     rows: NDArray[Any]
     id: str
+    numbers: NDArray[np.int64] | None = None
+    file: Path | None = None
 
 
 def asked(cfg: DictConfig, run: Run) -> Asked:
@@ -47,15 +66,31 @@ def asked(cfg: DictConfig, run: Run) -> Asked:
     """
     new = cfg.dataset.path
     split = part(run, cfg.split.name) if new is None else new_data(run, new)
-    name = cfg.split.name if new is None else Path(new).name.partition(".")[0] or "new"
+    name = cfg.split.name if new is None else called(new)
     numbers = np.asarray(split.indices[: len(split)].cpu() if hasattr(split.indices, "cpu") else split.indices)
     column = cfg.get("id")
-    if column is None:
-        return Asked(split, name, numbers, "datum")
     path = run.plain_config["dataset"].get("path") if new is None else new
-    if path is None:
+    data = Asked(split, name, numbers, "datum", numbers, None if path is None else Path(path))
+    if column is None:
+        return data
+    if data.file is None:
         raise UsageError(f"id={column}: the data of {run} come from no file with columns; leave it out")
-    return Asked(split, name, named_rows(Path(path), str(column), run)[numbers], str(column))
+    rows = len(split) if new is not None else sum(map(len, run.data.splits.values()))
+    return replace(data, rows=named_rows(data.file, str(column), run, rows)[numbers], id=str(column))
+
+
+def called(path: str) -> str:
+    """What files made of a file of new data are called: as it is, without its ending, and as no part of the run is.
+
+    Example:
+        >>> called("in/ids.v1.csv"), called("ids.v2.CSV.gz"), called("2024.05"), called("test.csv")
+        ('ids.v1', 'ids.v2', '2024.05', 'new_test')
+    """
+    name = Path(path).name
+    for endings in (PACKED, ENDINGS):
+        name = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in endings else name
+    name = "" if name.lower() in (*PACKED, *ENDINGS) else name
+    return f"new_{name}" if name.lower().removesuffix("_draws") in PARTS else name or "new"
 
 
 def new_data(run: Run, path: str) -> Split:
@@ -172,38 +207,12 @@ def _recoded(split: Split, place: int, names: Sequence[str], known: Field, where
     return replace(split, tensors=(*split.tensors[:place], codes, *split.tensors[place + 1 :]))
 
 
-def named_rows(path: Path, column: str, run: Run) -> NDArray[Any]:
-    """One column of a table: the names of its rows.
+def is_raw(split: Split) -> bool:
+    """Tell whether the numbers of a split are those of its source, once what was standardized is put back."""
+    from ppl_vae.datasets.sequences import Padding
+    from ppl_vae.datasets.transform import Standardization
 
-    Raises:
-        DataError: it is not there, or the file has no columns.
-    """
-    import pandas as pd
-
-    from ppl_vae.datasets.files import existing_file, reading
-    from ppl_vae.datasets.h5ad import read_h5ad
-    from ppl_vae.datasets.row_groups import open_arrow
-
-    file = existing_file(path, "a file with columns")
-    node = run.plain_config["dataset"]
-    kind, header = node["_target_"].rpartition(".")[2], 0 if node.get("header", True) else None
-    with reading(file, "file with columns"):
-        if kind == "csv":
-            frame = pd.read_csv(file, sep=node.get("delimiter", ","), header=header, skipinitialspace=True)
-            frame.columns = frame.columns.map(str)
-        elif kind == "parquet":
-            frame = pd.read_parquet(file).reset_index()
-        elif kind == "arrow":
-            frame = open_arrow(file).read_all().to_pandas().reset_index()
-        elif kind == "h5ad":
-            found = read_h5ad(file, names=[] if column == "obs_names" else [column], matrix=False)
-            frame = pd.DataFrame({"obs_names": found.rows, **found.beside})
-        else:
-            raise DataError(f"id={column}: {file} has no columns that could name its rows; leave it out")
-    if column not in frame:
-        raise DataError(f"id={column}: {file} has no such column")
-    names = np.asarray(frame[column])
-    return names if names.dtype.kind in "biuf" else names.astype(str)
+    return all(isinstance(step, Standardization | Padding) for step in split.transform.steps)
 
 
 def raw(run: Run, split: Split) -> torch.Tensor:
@@ -211,10 +220,22 @@ def raw(run: Run, split: Split) -> torch.Tensor:
 
     After the end of a sequence it is NaN.
     """
-    from ppl_vae.datasets.sequences import Padding
-    from ppl_vae.datasets.transform import Standardization
-
-    if any(not isinstance(step, Standardization | Padding) for step in split.transform.steps):
+    if not is_raw(split):
         return run.spec.restore(split.batch()[0])
     x: Any = split.tensors[0]
     return x if hasattr(x, "isnan") else x[: len(x)]
+
+
+def as_written(run: Run, data: Asked) -> pd.DataFrame | None:
+    """The columns of x as the table of the user has them, by the rows of the data; None where they are of none.
+
+    Of a csv it is text, which has all digits: numbers of a column with gaps are floats as soon as they are read.
+    """
+    from ppl_vae.datasets.files import existing_file
+
+    names, split = run.spec.feature_names, data.split
+    plain = names is not None and len(run.spec.shape) == 1 and split.in_memory and is_raw(split)
+    if not plain or data.file is None or data.numbers is None or kind_of_source(run) not in TABLES:
+        return None
+    _, frame = columns_of(existing_file(data.file, "a file with columns"), run, names or ())
+    return frame.iloc[data.numbers]

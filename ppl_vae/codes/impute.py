@@ -75,7 +75,8 @@ def impute(
     of p(x_m | x_o), as far as k̂ says that it may be trusted. Draws take each z_k by its weight, then
     x_m ~ p(x_m | z_k), with the known values of the datum held; a z_k that is taken twice gives its x_m twice.
 
-    What is missing is what the programs mask (NaN in the data, as a rule). Known values are taken to depend on missing
+    What is missing is what the programs mask (NaN in the data, as a rule); data of which nothing is come back as they
+    are. Known values are taken to depend on missing
     ones through the latents alone.
 
     Args:
@@ -88,7 +89,7 @@ def impute(
         progress: called with the number of data done and of all data.
 
     Raises:
-        CheckError: if nothing is missing, or the pair has no data plate, no density, latents that all data share, or
+        CheckError: if the pair masks no missing values, has no data plate, no density, latents that all data share, or
             latents that only the model has.
         DataError: for data that `ppl_vae.core.data` refuses, missing values that nothing masks among them.
 
@@ -133,15 +134,34 @@ def impute(
             parts.append(_fill(vae, draw, block, num_particles, draws))
     missing = {name: torch.cat([part.is_missing[name] for part in parts]) for name in parts[0].is_missing}
     if not any(bool(m.any()) for m in missing.values()):
-        raise CheckError(
-            "Nothing is missing in these data: the model masks none of them. Missing values are NaN, for a model that "
-            "masks them: dist.Normal(…).mask(~x.isnan())."
-        )
+        _refuse_unmasked(vae, split)
     return Imputation(
         only({name: torch.cat([part.x[name] for part in parts]) for name in missing}),
         only({name: torch.cat([part.draws[name] for part in parts], 1) for name in missing}) if draws else None,
         only(missing),
         torch.cat([part.pareto_k for part in parts]),
+    )
+
+
+def _refuse_unmasked(vae: "VAE", split: Any) -> None:
+    """Refuse a pair that would not mask a value that is missing: nothing of its data ever is.
+
+    Raises:
+        CheckError: with what the pair does on data of which one value is missing.
+    """
+    from ppl_vae.core.screen import fault
+
+    x, *others = split[: min(2, len(split))].batch()
+    why = "whole numbers have no NaN."
+    if x.is_floating_point() and x.numel():
+        x = x.clone()
+        x[(0,) * x.dim()] = torch.nan
+        found = fault(vae, (x, *others))
+        if found is None:
+            return
+        why = str(found)
+    raise CheckError(
+        f"Nothing is missing in these data, expected NaN for missing ones, and a pair that masks them. With one: {why}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from ppl_vae.config.keys import OnRun, Part
 
@@ -33,7 +34,8 @@ class OnData(OnRun):
     Attributes:
         split: the data, of the run's own.
         dataset: `dataset.path=FILE`: new data in their place, of the same columns, scaled as the training data were.
-        id: the column of that file (or of the run's own) which names its rows; null: their numbers there.
+        id: the column of that file (or of the run's own), of an npz the array, which names its rows; null: their
+            numbers there.
         save: `csv`, `parquet` or `npz`; `auto`: csv of tables, npz of images.
     """
 
@@ -79,23 +81,20 @@ class Impute(OnData):
 
 
 @dataclass
-class Interpolate(OnRun):
+class Interpolate(OnData):
     """Keys of `ppl-vae interpolate`.
 
     Attributes:
-        split: the data, of the run's own.
-        dataset: `dataset.path=FILE`: new data in their place, see `ppl-vae encode`.
-        start: rows of the data to start from.
-        end: rows to end at, as many.
+        start: data to start from, by their places 0, 1, …, or by their names where `id` says what names them; null:
+            0, 2, 4 and 6.
+        end: data to end at, as many; null: 1, 3, 5 and 7.
         steps: points on each way, both ends among them.
         path: `linear`, or `spherical`: along the great circle.
         figures: draw them, into DIR/figures.
     """
 
-    split: Part = Part.test
-    dataset: NewData = field(default_factory=NewData)
-    start: list[int] = field(default_factory=lambda: [0, 2, 4, 6])
-    end: list[int] = field(default_factory=lambda: [1, 3, 5, 7])
+    start: list[Any] | None = None
+    end: list[Any] | None = None
     steps: int = 8
     path: str = "linear"
     figures: bool = True
@@ -108,7 +107,8 @@ class Explore(OnRun):
     Attributes:
         split: the data, of the run's own.
         dataset: `dataset.path=FILE`: new data in their place, as of `encode`.
-        id: the column of that file (or of the run's own) which names its rows; null: their numbers there.
+        id: the column of that file (or of the run's own), of an npz the array, which names its rows; null: their
+            numbers there.
         site: the latent that is explored; by default the one that says most of the data.
         data: how many data the page shows.
         num_particles: draws per datum, for its evidence.

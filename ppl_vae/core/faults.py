@@ -130,9 +130,21 @@ class Faults:
         where = self._place(part.isnan(), 0, start)
         return DataError(
             f"Got {number} missing {'value' if number == 1 else 'values'} (NaN) in {_argument(batch, i)}, the first "
-            f"{where}, expected none where the programs look: {how}. Leave these data out or fill them in; or mask "
-            "them in the model (poutine.mask, .mask, obs_mask) and give the guide finite numbers in their place "
-            "(x.nan_to_num())."
+            f"{where}, expected none where the programs look: {how}. Leave these data out or fill them in; or "
+            f"{self._masking()}."
+        )
+
+    def _masking(self) -> str:
+        """What to do so that the model masks what is missing: a ready-made one does where its data say so."""
+        model = self.vae.model
+        if getattr(model, "missing", None) is False and type(model).__module__.startswith("ppl_vae."):
+            return (
+                f"train {type(model).__name__} on data that say that values may be missing, dataset.missing=true (in "
+                "Python missing=True of the data set): it masks them then"
+            )
+        return (
+            "mask them in the model (poutine.mask, .mask, obs_mask) and give the guide finite numbers in their place "
+            "(x.nan_to_num())"
         )
 
     def why(self, batch: Batch, start: int, failure: Exception) -> PplVaeError | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.call import require_pair
 from ppl_vae.core.data import as_pair_takes
-from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs
+from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs, refuse_no_class
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import prepare
 from ppl_vae.core.simulate import reference_batch
@@ -53,7 +53,8 @@ def generate(
         New x `(n, *shape)`; a dict by site where the model observes several, those given among them.
 
     Raises:
-        ArgumentError: if n or `given` cannot be meant, or the model takes what neither `given` nor `like` says.
+        ArgumentError: if n or `given` cannot be meant, a class that is none among it, or the model takes what neither
+            `given` nor `like` says.
         CheckError: if the pair has never seen a batch, has no data plate, or its prior cannot be drawn from.
 
     >>> import ppl_vae as pv, pyro, pyro.distributions as dist
@@ -107,6 +108,9 @@ def drawn(
         latents: values to hold; without them they are drawn from the prior.
     """
     values = given_values(vae, batch, given, n)
+    if values:
+        with inference(vae, batch):
+            refuse_no_class(vae, batch, values)
     defaults = list(arguments(vae.model, len(batch)).values())
     batch = (*batch, *defaults[len(batch) : max(values, default=-1) + 1])
 
@@ -120,7 +124,7 @@ def drawn(
     parts: list[dict[str, Tensor]] = []
     few = part(0, min(n, 2)) if values else batch  # some programs take no other number of data
     with inference(vae, few):
-        held = _held(vae, few, values, unsaid)
+        held, doubled = _held(vae, few, values, unsaid)
         coded = None if latents is None else latents(few)
         pyro.set_rng_seed(start)
         size = plan(vae, few, n, 1, memory, start).data
@@ -129,7 +133,7 @@ def drawn(
             own = {site: inputs[place] for site, place in held.items()}
             codes = {} if coded is None else coded(first, min(size, n - first))
             made, _ = predict(vae, inputs, values={**codes, **own}, mean=mean)
-            parts.append({name: own.get(name, site.seen[0]) for name, site in made.items()})
+            parts.append({name: own.get(name, s.seen[0]) for name, s in made.items() if name not in doubled})
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
@@ -138,8 +142,13 @@ def only(made: dict[str, Tensor]) -> Any:
     return next(iter(made.values())) if len(made) == 1 else made
 
 
-def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsaid: bool) -> dict[str, int]:
+def _held(
+    vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsaid: bool
+) -> tuple[dict[str, int], set[str]]:
     """The observed sites that are given, with the place of the argument that they are; refuse what is not said.
+
+    Beside them those whose value another site has, too, that bears the name of the argument: a further term of the
+    objective, as of a classifier, and no data.
 
     Raises:
         ArgumentError: see `generate`.
@@ -168,7 +177,7 @@ def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsa
                 f"{site!r} depends on {', '.join(map(repr, latents))}, so that its value says something of them. Use "
                 "pv.posterior for latents given data."
             )
-    return held
+    return held, {site for i in inputs if i.name in i.sites for site in i.sites if site != i.name}
 
 
 def of_data(values: Mapping[str, Tensor], x: Tensor) -> Tensor:

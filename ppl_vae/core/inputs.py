@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.nn.utils.rnn import PackedSequence
 
 from ppl_vae.core.batch import batch_length
 from ppl_vae.core.plates import run_pair, sample_sites
 from ppl_vae.core.programs import FunctionProgram
+from ppl_vae.distributions.unwrap import support_of
 from ppl_vae.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -93,6 +95,36 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
     return found
 
 
+def classes_of(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int]:
+    """How many classes 0, 1, … an argument has, by its name, where it is known.
+
+    A model says so (its `argument_classes`), or it is the support of the site whose value the argument is: an observed
+    one, or a latent one of that name in a batch that is without it.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = run_pair(vae, batch)[1]
+    names = list(arguments(vae.model, len(batch)))
+    found = dict(getattr(vae.model, "argument_classes", {}))
+    for name, site in sample_sites(model).items():
+        value: Any = site["value"]
+        place = place_of(value, batch) if site["is_observed"] else names.index(name) if name in names else None
+        classes = _classes(support_of(site["fn"]))
+        if place is not None and classes and (site["is_observed"] or (*batch, *[None] * len(names))[place] is None):
+            found[names[place]] = classes
+    return found
+
+
+def _classes(support: Any) -> int | None:
+    """How many whole numbers from 0 on a support holds; None for another one."""
+    if isinstance(support, type(constraints.boolean)):
+        return 2
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if not isinstance(support, constraints.integer_interval) or not isinstance(high, int) or low != 0:
+        return None
+    return high + 1
+
+
 def place_of(value: Tensor, batch: Sequence[Any]) -> int | None:
     """The place of the argument that a program observes as `value`, the same tensor or equal numbers; None for none.
 
@@ -134,6 +166,32 @@ def given_values(vae: "VAE", batch: tuple[Any, ...], given: Mapping[str, Any], n
         part = batch[place] if place < len(batch) else None
         found[place] = _spread(name, value, part, batch_length(batch), n, vae.device)
     return found
+
+
+def refuse_no_class(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any]) -> None:
+    """Refuse values of an argument that has classes which are none of them.
+
+    Args:
+        vae: the pair.
+        batch: any batch.
+        values: as `given_values` gives them.
+
+    Raises:
+        ArgumentError: naming the argument and how many classes it has.
+    """
+    names, classes = list(arguments(vae.model, len(batch))), classes_of(vae, batch)
+    for place, value in values.items():
+        name, part = names[place], batch[place] if place < len(batch) else None
+        if name not in classes or not isinstance(value, Tensor):
+            continue
+        bad = ~((value >= 0) & (value < classes[name]) & (value == value.round()))
+        if isinstance(part, Tensor) and part.is_floating_point():
+            bad &= ~value.isnan()  # missing
+        if bool(bad.any()):
+            raise ArgumentError(
+                f"Got given={{{name!r}: …}} with {value[bad][0].item():g}, expected classes of {name}: whole numbers "
+                f"from 0 to {classes[name] - 1}."
+            )
 
 
 def _spread(name: str, value: Any, part: Any, length: int | None, n: int, device: torch.device) -> Any:

@@ -84,6 +84,7 @@ class Counts(nn.Module):
             raise DataError(f"Got exposure={exposure!r} with library='latent', expected one of them.")
         others = [name for name in self.argument_names[1:] if name != exposure]
         self.covariates = Covariates(spec, without=[exposure or ""]) if others else None
+        self.argument_classes = self.covariates.classes if self.covariates else {}
 
         genes, kinds_of_r = spec.shape[0], 1
         self.net = MLP(latent_dim + (self.covariates.out_features if self.covariates else 0), None, hidden, activation)

@@ -233,6 +233,7 @@ class Covariates(nn.Module):
         each = [covariate(spec, place) for place in self.used]
         self.each = nn.ModuleList(each)
         self.out_features = sum(one.out_features for one in each)
+        self.classes = {spec.fields[at].name: c.classes for at, c in zip(self.used, each, strict=True) if c.classes}
 
     def forward(self, *given: Tensor) -> Tensor:
         """Values `(..., *shape)` of each to features `(..., out_features)`.

@@ -101,10 +101,36 @@ def test_known_values_are_held_where_others_depend_on_them():
     assert abs(float(found.x["x"][1, 0]) - 100) < 0.2
 
 
-def test_what_is_not_missing_or_not_masked_is_refused():
-    with pytest.raises(CheckError, match="Nothing is missing"):
-        pv.impute(factor_analysis(), data().nan_to_num())
+@pytest.mark.parametrize("draws", [0, 2])
+def test_data_of_which_nothing_is_missing_come_back(draws):
+    """For a pair that would mask it: one file of many may be whole."""
+    x = data().nan_to_num()
+    found = pv.impute(factor_analysis(), x, draws=draws, num_particles=10)
+    assert torch.equal(found.x, x)
+    assert not bool(found.is_missing.any())
+    assert found.draws is None if not draws else torch.equal(found.draws, x.expand(2, *x.shape))
 
+
+def test_a_pair_that_masks_nothing_has_nothing_missing():
+    """A ready-made one is told by its data that values may be missing."""
+    x = data().nan_to_num().numpy()
+    for missing in (False, True):
+        told = pv.datasets.from_arrays(x, missing=missing)
+        model = pv.models.VAE(told.spec, latent_dim=2, hidden=[4])
+        vae = pv.VAE(model, pv.guides.Amortized(told.spec, model, hidden=[4]))
+        whole = told.train[:3].batch()[0]
+        if missing:
+            assert torch.equal(pv.impute(vae, whole, num_particles=10).x, whole)
+            continue
+        with pytest.raises(CheckError, match=r"Nothing is missing in these data, .* With one: Got 1 missing"):
+            pv.impute(vae, whole, num_particles=10)
+        with pytest.raises(
+            DataError, match=r"train VAE on data that say .* dataset.missing=true \(in Python missing=True"
+        ):
+            pv.impute(vae, whole.index_fill(1, torch.tensor([0]), torch.nan), num_particles=10)
+
+
+def test_what_is_not_masked_is_refused():
     def model(x):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -114,8 +140,10 @@ def test_what_is_not_missing_or_not_masked_is_refused():
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", dist.Normal(x.nan_to_num().mean(1), 1.0))
 
-    with pytest.raises(DataError, match="missing"):
+    with pytest.raises(DataError, match=r"missing .* mask them in the model \(poutine.mask"):
         pv.impute(pv.VAE(model, guide), data())
+    with pytest.raises(CheckError, match=r"Nothing is missing .* With one: Got 1 missing value"):
+        pv.impute(pv.VAE(model, guide), data().nan_to_num())
 
 
 def test_latents_that_only_the_model_has_are_refused():

@@ -246,6 +246,54 @@ def test_an_argument_that_no_batch_had_may_be_given():
     assert float(new["x"].min()) > 50
 
 
+def classified():
+    """A class that is a latent of data without one, in a pair with a term for the classifier; or always an input."""
+    table = torch.tensor([0.0, 100.0, 200.0])
+
+    def model(x, y=None):
+        with pyro.plate("data", x.shape[0]):
+            if y is not None:
+                pyro.sample("y_aux", dist.Categorical(logits=torch.stack([x, -x, 0 * x], -1)), obs=y)
+            y = pyro.sample("y", dist.Categorical(torch.ones(3)), obs=y)
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(table[y.long()] + z, 1.0), obs=x)
+
+    def guide(x, y=None):
+        with pyro.plate("data", x.shape[0]):
+            if y is None:
+                pyro.sample("y", dist.Categorical(torch.ones(3)))
+            pyro.sample("z", dist.Normal(x / 100, 1.0))
+
+    return VAE(model, guide)
+
+
+BATCHES = {"without": (torch.zeros(2),), "with": (torch.zeros(2), torch.tensor([0, 2]))}
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_a_class_that_is_given_is_one_and_is_given_back_alone(batch):
+    """What a classifier adds to the objective is no data."""
+    vae = classified()
+    pv.prepare(vae, batch)
+    new = generate(vae, 3, given={"y": [0, 2, 1]}, like=batch, seed=0)
+    assert set(new) == {"x", "y"}
+    assert (new["x"] / 100).round().tolist() == new["y"].tolist() == [0, 2, 1]
+    assert generate(vae, 3, given={"y": 2}, like=batch)["y"].tolist() == [2] * 3
+    for wrong in (3, -1, 12, 2.5, float("nan"), [0, 1, 5]):
+        with pytest.raises(ArgumentError, match=r"expected (classes of y: whole numbers from 0 to 2|values of int64)"):
+            generate(vae, 3, given={"y": wrong}, like=batch)
+
+
+def test_classes_that_ready_made_models_take_are_known_to_them():
+    """One that is an input alone stands at no site: another code would be the class of nothing."""
+    data = pv.datasets.load("digits", with_labels=True)
+    model = pv.models.Conditional(data.spec, latent_dim=2, hidden=[4])
+    vae = VAE(model, pv.guides.Amortized(data.spec, model, hidden=[4]))
+    assert generate(vae, 3, given={"y": 9}, like=data.test[:2].batch()).shape == (3, 1, 8, 8)
+    with pytest.raises(ArgumentError, match=r"given=\{'y': …\} with 10, expected classes of y: .* from 0 to 9"):
+        generate(vae, 3, given={"y": [1, 10, 2]}, like=data.test[:2].batch())
+
+
 def test_lengths_of_sequences_are_asked_for():
     """Lengths of 0 are nowhere made up: `pack_padded_sequence` refuses them."""
     vae, batch = sequences()

@@ -82,8 +82,12 @@ def named(run: Run, vae: VAE, batch: tuple[Any, ...], given: Mapping[str, Any]) 
     names = list(arguments(vae.model, len(batch)))
     fields = {field.name: place for place, field in enumerate(run.spec.fields)}
     classes = {place: (f.classes, f.class_names or ()) for place, f in enumerate(run.spec.fields) if f.classes}
+    node = run.plain_config["dataset"]
+    if node.get("labelled") is not None and len(run.spec.fields) < len(names):
+        fields["y"] = len(run.spec.fields)  # labels of some follow what the spec tells of
     if "y" in fields and run.spec.num_classes:
-        fields["label"] = fields["y"]
+        own = str(node.get("label") or "label")
+        fields = {"label": fields["y"], own: fields["y"], **fields}
         classes[fields["y"]] = (run.spec.num_classes, run.spec.class_names or ())
     found: dict[str, Any] = {}
     for key, value in given.items():

@@ -97,6 +97,52 @@ def test_what_cannot_be_given(cli, run, word, code, says):
     assert not (run / "samples.npz").exists()
 
 
+@pytest.fixture(scope="module")
+def some_labelled(tmp_path_factory):
+    """A run of which some data have a label, in words."""
+    import os
+
+    import pandas as pd
+
+    folder, before = tmp_path_factory.mktemp("some"), Path.cwd()
+    os.chdir(folder)
+    draw = np.random.default_rng(0)
+    x = pd.DataFrame(draw.normal(size=(60, 3)), columns=["a", "b", "c"])
+    x.assign(species=draw.choice(["cat", "dog", "eel"], 60)).to_csv("own.csv", index=False)
+    words = [w for w in CONDITIONAL if "with_labels" not in w and not w.startswith(("model=", "guide="))]
+    data = ("dataset=csv", "dataset.path=own.csv", "dataset.label=species", "dataset.labelled=20")
+    try:
+        assert (
+            main(["train", *words, *data, "model=semi_supervised", "guide=semi_supervised", "hydra.run.dir=run"]) == 0
+        )
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.mark.parametrize("word", ["y=1", "label=1", "y=dog", "label=dog", "species=dog", "species=[dog,dog,1,dog]"])
+def test_labels_of_which_data_have_some_are_given_by_name_or_code(cli, some_labelled, word):
+    run = some_labelled / "run"
+    called = cli("generate", f"run={run}", "n=4", f"given.{word}", "figures=false")
+    assert called.code == 0, called.err
+    found = samples(run)
+    assert {name: values.tolist() for name, values in found.items() if name != "x"} == {"y": [1] * 4}
+    opened = Run.load(run)
+    expected = opened.spec.restore(generate(opened.vae, 4, given={"y": 1}, seed=0)["x"])
+    assert np.array_equal(found["x"], expected.numpy())
+
+
+@pytest.mark.parametrize("key", ["y", "label", "species"])
+@pytest.mark.parametrize("value", ["2.5", "3", "-1", "nan", "cow", "[dog,cow,dog,dog]"])
+def test_what_is_no_class_of_data_that_have_some_labels(cli, some_labelled, tmp_path, key, value):
+    shutil.copytree(some_labelled / "run", tmp_path / "run")
+    (tmp_path / "run" / "samples.npz").unlink(missing_ok=True)
+    called = cli("generate", "run=run", "n=4", f"given.{key}={value}", "figures=false")
+    assert called.code == 1
+    assert "expected a class from 0 to 2, or one of cat, dog, eel" in called.err
+    assert not (tmp_path / "run" / "samples.npz").exists()
+
+
 def test_pictures_of_grey_levels_are_not_cut_off_at_one(cli, tmp_path, monkeypatch):
     """Levels 0, …, 255 of colour images with the channels last, as users have them: shown as shares of 255."""
     from ppl_vae import plots as figures

@@ -103,6 +103,18 @@ def test_other_verbs_speak_in_words(cli, run):
     assert len(samples) == 7
 
 
+def test_ways_are_in_words(cli, made, tmp_path):
+    """Of a model without a class of its own, between whose values nothing lies."""
+    shutil.copy(made / "people.csv", tmp_path / "people.csv")
+    words = [word for word in WORDS if "tabular" not in word]
+    assert cli("train", *words, "results.figures=false", "results.posterior=false", "hydra.run.dir=run").code == 0
+    called = cli("interpolate", "run=run", "split=train", "start=[0]", "end=[1]", "steps=5")
+    assert called.code == 0, called.err
+    found = pd.read_csv("run/interpolated.csv")
+    assert len(found) == 5
+    in_words(found)
+
+
 def test_a_category_that_the_run_does_not_know(cli, run):
     frame(20).replace({"Kiel": "Rome"}).to_csv("new.csv", index=False)
     called = cli("impute", "run=run", "dataset.path=new.csv")
