@@ -185,7 +185,7 @@ class Stepper:
             way, self.description, self.gave_up = self.by_program, f"eager: {slower}", True
         elif self.device.type == "cuda" and not (full and self.mode == "inductor"):
             way = self._replayed(recorded, batch, way)
-        if self.mode in ("auto", "inductor"):
+        if self.mode in ("auto", "inductor") and (full or not self.gave_up):
             asked = full and self.mode == "inductor"
             due = 0 if asked else runs_to_pay(recorded.graph, self.device) * (1 if full else self.per_epoch)
             self._due[shape] = due, lambda batch: self._compiled_at(due, recorded, batch, way)
@@ -215,6 +215,7 @@ class Stepper:
             kind = "eager" if way == self.by_program else "export"
             if full:
                 self.description, self.gave_up = f"{kind}: {error}", True
+                self._due.clear()  # shorter ones would fail alike
             else:
                 self.aside = f"; shorter batches {kind}: {error}"
             return way
