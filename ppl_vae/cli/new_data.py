@@ -80,7 +80,7 @@ def asked(cfg: DictConfig, run: Run) -> Asked:
 
 
 def called(path: str) -> str:
-    """What files made of a file of new data are called: as it is, without its ending, and as no part of the run is.
+    """The name of files made of a file of new data: its own without its ending, and that of no part of the run.
 
     Example:
         >>> called("in/ids.v1.csv"), called("ids.v2.CSV.gz"), called("2024.05"), called("test.csv")

@@ -20,7 +20,7 @@ TABLES = ("csv", "parquet", "arrow")
 
 
 def kind_of_source(run: Run) -> str:
-    """What the data of a run were read by: `csv`, say, or `npz`."""
+    """The source that the data of a run were read by: `csv`, say, or `npz`."""
     return str(run.plain_config["dataset"]["_target_"]).rpartition(".")[2]
 
 

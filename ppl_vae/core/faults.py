@@ -135,7 +135,7 @@ class Faults:
         )
 
     def _masking(self) -> str:
-        """What to do so that the model masks what is missing: a ready-made one does where its data say so."""
+        """The way to a model that masks what is missing: a ready-made one does where its data say so."""
         model = self.vae.model
         if getattr(model, "missing", None) is False and type(model).__module__.startswith("ppl_vae."):
             return (

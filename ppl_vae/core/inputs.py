@@ -96,7 +96,7 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
 
 
 def classes_of(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int]:
-    """How many classes 0, 1, … an argument has, by its name, where it is known.
+    """The numbers of classes 0, 1, … of arguments, by their names, where they are known.
 
     A model says so (its `argument_classes`), or it is the support of the site whose value the argument is: an observed
     one, or a latent one of that name in a batch that is without it.
@@ -116,7 +116,7 @@ def classes_of(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int]:
 
 
 def _classes(support: Any) -> int | None:
-    """How many whole numbers from 0 on a support holds; None for another one."""
+    """The number of whole numbers from 0 on that a support holds; None for another one."""
     if isinstance(support, type(constraints.boolean)):
         return 2
     low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))

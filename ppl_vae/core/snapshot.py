@@ -84,8 +84,33 @@ def put_tensors(module: Any, tensors: Mapping[str, Any], source: str) -> None:
     except RuntimeError as error:
         raise RunError(
             f"Got weights in {source} that are not those of this {type(module).__name__}, expected the networks that "
-            f"were trained, with the same sizes. {error}"
+            f"were trained, with the same sizes: {unlike(module, tensors) or error}."
         ) from error
+
+
+def unlike(module: nn.Module, tensors: Mapping[str, Any], most: int = 3) -> str:
+    """Tell how weights differ from those of a module: the first of the sizes, then what one has alone.
+
+    Args:
+        module: whose names and sizes are expected.
+        tensors: by the module's names.
+        most: of each that are named.
+
+    Example:
+        >>> unlike(nn.Linear(2, 3), {"weight": torch.zeros(4, 2), "scale": torch.zeros(1)})
+        'weight is (3, 2) here and (4, 2) there; here alone bias; there alone scale'
+    """
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    held = {name: tuple(value.shape) for name, value in tensors.items() if isinstance(value, Tensor)}
+    sizes = [f"{n} is {own[n]} here and {held[n]} there" for n in own if n in held and own[n] != held[n]]
+    passing = _passing_buffers(module)
+    alone = {"here": [n for n in own if n not in held], "there": [n for n in held if n not in own and n not in passing]}
+    told = [_few(sizes, most), *(f"{where} alone {_few(names, most)}" for where, names in alone.items() if names)]
+    return "; ".join(filter(None, told))
+
+
+def _few(texts: Sequence[str], most: int) -> str:
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def _passing_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -52,6 +52,36 @@ def test_what_has_no_such_weights_is_refused_and_leaves_nothing(cli, words, told
     assert not (called.folder / "second").exists()
 
 
+SETTINGS = {
+    "a size": (("model.latent_dim=3",), "model.latent_dim 2 where it has 3; ", "model.latent_dim=3"),
+    "a list": (("model.hidden=[5,6]", "model.activation=tanh"), "model.hidden [4] where it has [5,6]", None),
+    "a part": (("prior=mixture", "prior.components=3"), "prior none where it has Mixture", None),
+    "a family": (("model=gmvae", "guide=gmvae"), "model VAE where it has GMVAE; ", None),
+}
+
+
+@pytest.mark.parametrize(("words", "told", "typed"), SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_differ_are_told_and_what_to_type(cli, words, told, typed):
+    """Weights come from the other run, its settings do not."""
+    started(cli, "first", "trainer.epochs=1", *words)
+    called = cli("train", *SMALL, "init=first", "hydra.run.dir=second")
+    assert called.code == 1, called.err
+    assert told.removesuffix("; ") in called.err
+    assert "size mismatch" not in called.err
+    assert "state_dict" not in called.err
+    advised = called.err.strip().rpartition("Type ")[2]
+    assert typed in (advised, None)
+    called = cli("train", *SMALL, *advised.split(" "), "init=first", "hydra.run.dir=second")
+    assert called.code == 0, called.err
+
+
+def test_data_that_differ_are_told(cli):
+    started(cli, "first", "trainer.epochs=1")
+    called = cli("train", *SMALL, "dataset.columns=4", "init=first", "hydra.run.dir=second")
+    assert called.code == 1, called.err
+    assert "Got data with shape [4] where its have [3]" in called.err
+
+
 def test_jobs_of_a_sweep_begin_with_it_each(cli):
     started(cli, "first", "trainer.epochs=1")
     for launcher in ("basic", "batched"):

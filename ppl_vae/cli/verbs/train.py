@@ -320,7 +320,7 @@ def _begin(
 
     arguments = _arguments(cfg, made)
     if cfg.init is not None and not (_resumes(cfg, context) and checkpoints.are_there(context.directory)):
-        made.facts.update(begin_with(made.vae, made.data, cfg.init))
+        made.facts.update(begin_with(made.vae, made.data, cfg.init, made.saved))
         made.saved["init"] = made.facts["parent"]["run"]
     recorder.start(made.saved, sealed=made.trusted, **_told(made.facts, recorder.record, context))
     watched = made.data.validation if len(made.data.validation) else made.data.train
