@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Activation
 from ppl_vae.nn.top_down import TopDownGroups
 
@@ -47,6 +47,7 @@ class ConvHierarchy(nn.Module):
         activation: Activation = "silu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         self.latent_channels = tuple(latent_channels)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import inverse_softplus, positive
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
@@ -41,6 +41,7 @@ class GMVAE(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         check_sizes(latent_dim=latent_dim, components=components)
         self.latent_dim, self.components = latent_dim, components
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood

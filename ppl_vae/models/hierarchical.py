@@ -10,7 +10,7 @@ from ppl_vae.errors import PplVaeError
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.models.latent import MakesPrior, prior_of
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
 from ppl_vae.nn.priors import StandardNormal
@@ -43,6 +43,7 @@ class Hierarchical(nn.Module):
         prior: MakesPrior = StandardNormal,
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         check_lengths(latent_dim, hidden)
         check_sizes(depth=depth)
         self.latent_dim = tuple(latent_dim)

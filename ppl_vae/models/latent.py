@@ -13,7 +13,7 @@ from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Decoder
 from ppl_vae.nn.priors import StandardNormal
 
@@ -71,6 +71,7 @@ class Latent(nn.Module):
         decoder: MakesDecoder = Decoder,
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         self.latent_dim = latent_dim
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)

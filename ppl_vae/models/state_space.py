@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import DataError
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import masked
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.nn.features import DataSpec, arguments_of
 from ppl_vae.nn.heads import positive
 from ppl_vae.nn.mlp import MLP, Activation
 from ppl_vae.nn.sequences import GatedTransition, steps
@@ -55,6 +55,7 @@ class StateSpace(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         if len(spec.shape) != 2:
             raise DataError(
                 f"model=state_space is for sequences, (time, features), got x of shape {tuple(spec.shape)}. Give a "

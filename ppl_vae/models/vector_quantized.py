@@ -15,7 +15,7 @@ from ppl_vae.models.latent import MakesDecoder
 from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import UniformCodes
 from ppl_vae.nn.conv import PlacesDecoder, halved, image_shape
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
 
@@ -35,6 +35,7 @@ class OfCodebook(nn.Module):
     ) -> None:
         super().__init__()
         self.positions, self.dim = positions, codebook.dim
+        self.data_fields = arguments_of(spec)
         self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
         self.missing = has_missing(spec)
         self.codebook = codebook
