@@ -196,8 +196,9 @@ class ColumnFeatures(nn.Module):
         safe = torch.where(self.is_positive, torch.where(self.is_positive, safe, 1.0).log(), safe)
         safe = torch.where(self.is_count, torch.where(self.is_count, safe, 1.0).log1p(), safe)
         scaled = torch.where(gone, 0.0, (safe - self.location) / self.scale)
-        hot = torch.where(self.is_ordinal, codes >= self.level, codes == self.level).to(x.dtype)  # of NaN false
-        return torch.cat([scaled, *([(~gone).to(x.dtype)] if self.missing else []), hot], -1)
+        # of NaN false; without `where`, which ONNX does not have of booleans
+        hot = (codes == self.level) | (self.is_ordinal & (codes > self.level))
+        return torch.cat([scaled, *([(~gone).to(x.dtype)] if self.missing else []), hot.to(x.dtype)], -1)
 
 
 class Features(nn.Module):
