@@ -35,7 +35,7 @@ what `ppl_vae.datasets.from_arrays` does, where it is asked to. Data are moved t
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ from ppl_vae.core.inputs import arguments
 from ppl_vae.core.screen import screen
 from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
+from ppl_vae.datasets.fields import by_name
 from ppl_vae.datasets.several import Several
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
@@ -106,7 +107,7 @@ def as_split(data: Any, vae: "VAE | None" = None) -> Split:
         Split(4 data: float64 (4, 2), int64 (4,))
     """
     data = _opened(data if vae is None else in_order(vae, data))
-    if isinstance(data, Mapping) and vae is not None:
+    if vae is not None and by_name(data) is not None and not isinstance(data, tuple):
         raise DataError(
             f"Got data by the names {', '.join(map(str, data)) or '(none)'}, expected those of arguments of the model, "
             f"{', '.join(arguments(vae.model, 1))}; or a tuple in their order."

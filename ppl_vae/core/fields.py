@@ -16,6 +16,7 @@ from ppl_vae.core.inputs import arguments, given_values
 from ppl_vae.core.programs import FunctionProgram
 from ppl_vae.datasets.annotated import is_annotated, of_anndata
 from ppl_vae.datasets.blocks import Column
+from ppl_vae.datasets.fields import by_name
 from ppl_vae.errors import ArgumentError, DataError, near_names
 from ppl_vae.nn.features import Argument
 
@@ -49,8 +50,9 @@ def in_order(vae: "VAE", data: Any) -> Any:
         >>> in_order(vae, {"site": ["l", "k"], "x": torch.zeros(2, 2)})[1]
         tensor([1, 0])
     """
-    table = not isinstance(data, Mapping | tuple) and is_annotated(data)
-    if not (table or isinstance(data, Mapping) or (isinstance(data, tuple) and hasattr(data, "_fields"))):
+    by = by_name(data)
+    table = by is None and not isinstance(data, tuple) and is_annotated(data)
+    if by is None and not table:
         return data
     fields = {field.name: field for field in fields_of(vae)}
     names, needed = (list(fields) or _argument_names(vae)), _needed(vae)
@@ -61,7 +63,7 @@ def in_order(vae: "VAE", data: Any) -> Any:
         found = of_anndata(data, "data", None, list(given)[1:])
         given = {**dict.fromkeys(given, found.x), **found.beside}
     else:
-        given = dict(data) if isinstance(data, Mapping) else data._asdict()
+        given = dict(by or {})
     unknown = [name for name in given if name not in names]
     if unknown and not fields:
         return tuple(data) if isinstance(data, tuple) else data  # names that mean something to the programs, perhaps

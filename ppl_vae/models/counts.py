@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError, one_of
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from ppl_vae.nn.features import Covariates, DataSpec, arguments_of, covariate, instead_of_counts, require_whole
 from ppl_vae.nn.mlp import MLP, Activation, join
@@ -66,7 +67,7 @@ class Counts(nn.Module):
         super().__init__()
         one_of("dispersion", dispersion, get_args(Dispersion))
         one_of("library", library, get_args(Library))
-        likelihood = NegativeBinomial(spec) if likelihood is None else likelihood
+        likelihood = likelihood_of(spec, NegativeBinomial if likelihood is None else likelihood)
         kinds = (NegativeBinomial, ZeroInflatedNegativeBinomial, Poisson)
         if len(spec.shape) != 1 or not isinstance(likelihood, kinds):
             raise DataError(

@@ -7,7 +7,7 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.models.latent import MakesPrior, prior_of
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
@@ -47,7 +47,7 @@ class Hierarchical(nn.Module):
         check_lengths(latent_dim, hidden)
         check_sizes(depth=depth)
         self.latent_dim = tuple(latent_dim)
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = prior_of(prior, latent_dim[-1])
         self.layers = nn.ModuleList(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppl_vae.core.call import made
 from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Decoder
@@ -73,7 +73,7 @@ class Latent(nn.Module):
         super().__init__()
         self.data_fields = arguments_of(spec)
         self.latent_dim = latent_dim
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = prior_of(prior, latent_dim)
         self.decoder = made("decoder", decoder, spec=spec, likelihood=self.likelihood, features=latent_dim)

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing, one_hot
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder
@@ -55,7 +55,7 @@ class SemiSupervised(nn.Module):
         if not spec.num_classes:
             raise DataError("model=semi_supervised needs a dataset with classes, this one's spec has no num_classes.")
         self.latent_dim, self.classes, self.alpha = latent_dim, spec.num_classes, alpha
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("logits", torch.zeros(self.classes), persistent=False)

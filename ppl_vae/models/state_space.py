@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import masked
 from ppl_vae.nn.features import DataSpec, arguments_of
 from ppl_vae.nn.heads import positive
@@ -61,7 +61,7 @@ class StateSpace(nn.Module):
                 f"model=state_space is for sequences, (time, features), got x of shape {tuple(spec.shape)}. Give a "
                 "list of arrays (steps, features), or an array with lengths (dataset.lengths=NAME)."
             )
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.params = (self.likelihood.num_params, spec.shape[1])
         shape = (self.likelihood.num_params, *spec.shape)
         if tuple(getattr(self.likelihood, "params_shape", shape)) != shape:

@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_for
+from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
 from ppl_vae.models.latent import MakesDecoder
 from ppl_vae.nn.codebook import Codebook
@@ -36,7 +36,7 @@ class OfCodebook(nn.Module):
         super().__init__()
         self.positions, self.dim = positions, codebook.dim
         self.data_fields = arguments_of(spec)
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.codebook = codebook
         self.prior = UniformCodes([codebook.codes] * positions)
