@@ -113,8 +113,8 @@ def interpolate(
 def _shorter(
     first: tuple[Any, ...], last: tuple[Any, ...], start: Mapping[str, Code], end: Mapping[str, Code]
 ) -> tuple[Any, ...]:
-    """What the model takes: that of the start, or of the end where its sequence has fewer steps: more codes are NaN."""
-    masked = [sum(c.loc.isnan().flatten(1).sum(1) for c in codes.values()) for codes in (start, end)]
+    """The batch of the start, with the data of the end where its sequence has fewer steps: more codes are NaN."""
+    masked = [sum(c.loc.isnan().reshape(len(c.loc), -1).sum(1) for c in codes.values()) for codes in (start, end)]
     rows = torch.as_tensor(masked[1] > masked[0])
     if not bool(rows.any()):
         return first

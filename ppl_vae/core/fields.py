@@ -90,7 +90,7 @@ def _argument_names(vae: "VAE") -> list[str]:
 
 
 def _needed(vae: "VAE") -> int:
-    """How many arguments a model cannot do without: those without a default, and all of a star that it names."""
+    """The number of arguments that a model needs: those without a default, and all of a star that it names."""
     program: Any = vae.model
     called = program.fn if isinstance(program, FunctionProgram) else program.forward
     try:

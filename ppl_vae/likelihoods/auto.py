@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from ppl_vae.core.call import made
 from ppl_vae.errors import DataError
 from ppl_vae.likelihoods.binary import Bernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial
@@ -43,16 +42,3 @@ def likelihood_for(spec: DataSpec) -> Any:
     if spec.support not in DEFAULTS:
         raise DataError(f"no likelihood is known for support {spec.support!r}; expected one of {', '.join(DEFAULTS)}.")
     return DEFAULTS[spec.support](spec)
-
-
-def likelihood_of(spec: DataSpec, likelihood: Any = None) -> Any:
-    """A likelihood as a model is given it: one that is made, or its class; None takes the one that fits the data.
-
-    Example:
-        >>> from ppl_vae.datasets.spec import Spec
-        >>> likelihood_of(Spec(shape=(64,), support="counts"), NegativeBinomial)
-        NegativeBinomial()
-    """
-    if likelihood is None:
-        return likelihood_for(spec)
-    return made("likelihood", likelihood, spec=spec) if isinstance(likelihood, type) else likelihood

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError, one_of
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from ppl_vae.models.latent import likelihood_of
 from ppl_vae.nn.features import Covariates, DataSpec, arguments_of, covariate, instead_of_counts, require_whole
 from ppl_vae.nn.mlp import MLP, Activation, join
 from ppl_vae.nn.priors import StandardNormal

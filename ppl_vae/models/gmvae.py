@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
+from ppl_vae.models.latent import likelihood_of
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import inverse_softplus, positive
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes

@@ -7,9 +7,8 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.models.latent import MakesPrior, prior_of
+from ppl_vae.models.latent import MakesPrior, likelihood_of, prior_of
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes

@@ -10,8 +10,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
+from ppl_vae.models.latent import likelihood_of
 from ppl_vae.nn.features import DataSpec, arguments_of, has_missing, one_hot
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder
 from ppl_vae.nn.priors import StandardNormal

@@ -10,8 +10,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import masked
+from ppl_vae.models.latent import likelihood_of
 from ppl_vae.nn.features import DataSpec, arguments_of
 from ppl_vae.nn.heads import positive
 from ppl_vae.nn.mlp import MLP, Activation

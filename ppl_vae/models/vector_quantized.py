@@ -9,9 +9,8 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_of
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.models.latent import MakesDecoder
+from ppl_vae.models.latent import MakesDecoder, likelihood_of
 from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import UniformCodes
 from ppl_vae.nn.conv import PlacesDecoder, halved, image_shape

@@ -44,7 +44,7 @@ class DataSpec(Protocol):
 
 @dataclass(frozen=True)
 class Argument:
-    """What a program that was made for a dataset knows of one tensor of a batch.
+    """One tensor of a batch as a program knows it that was made for a dataset.
 
     Attributes:
         name: of the field.
