@@ -1,13 +1,15 @@
 """Data of given latents."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.codes.encode import Code
 from ppl_vae.core.data import as_pair_takes
-from ppl_vae.core.generate import drawn, only
+from ppl_vae.core.generate import Held, drawn, only
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import terms
 from ppl_vae.core.simulate import reference_batch
@@ -40,9 +42,11 @@ def decode(
     Args:
         vae: the pair.
         latents: n values by the name of the latent, `{"z": (n, *shape)}`; the values alone where there is one latent.
+            Codes of `ppl_vae.encode` stand for their `loc`. A step that the model masks, after the end of a sequence,
+            has no value: NaN there, as in codes.
         given: what the model takes beside the data, by the names of its arguments; see `ppl_vae.generate`.
         like: a batch whose shapes x takes, and whose other inputs are used, cycled to n data; by default shapes are
-            those of the first data that the pair has seen.
+            those of the first data that the pair has seen. Codes of sequences take the data that they are of.
         mean: give E[x | z], where the likelihood has a mean; else a draw.
         seed: of what is drawn; None goes on with the caller's random state, an integer leaves it untouched.
         memory: upper limit of the working memory.
@@ -66,9 +70,10 @@ def decode(
     >>> decode(pv.VAE(model, guide), [0.0, 0.5], like=torch.zeros(2))
     tensor([0., 5.])
     """
+    latents = _values(latents)
     n, batch = count(latents), as_pair_takes(reference_batch(vae, like), vae)
 
-    def held(few: tuple[Any, ...]) -> Callable[[int, int], dict[str, Tensor]]:
+    def held(few: tuple[Any, ...]) -> Held:
         sites, shared = latents_of(vae, few)
         values = as_latents(latents, sites)
 
@@ -76,10 +81,36 @@ def decode(
             own = {name: placed(value[first : first + size], sites[name]) for name, value in values.items()}
             return {**shared, **own}
 
-        return part
+        return Held(part, functools.partial(_refuse_lost, values))
 
     made = drawn(vae, n, batch, given or {}, unsaid=like is None, mean=mean, seed=seed, memory=memory, latents=held)
     return only(made)
+
+
+def _values(latents: Any) -> Any:
+    """The values of latents, of codes their means."""
+    if isinstance(latents, Mapping):
+        return {name: _values(value) for name, value in latents.items()}
+    return latents.loc if isinstance(latents, Code) else latents
+
+
+def _refuse_lost(values: Mapping[str, Tensor], first: int, sites: Mapping[str, Site]) -> None:
+    """Refuse latents that are missing where the model does not mask them.
+
+    Raises:
+        ArgumentError: naming the latent and the datum.
+    """
+    for name, value in values.items():
+        seen = sites[name].seen[0]
+        lost = value[first : first + len(seen)].to(seen.device).isnan() & ~seen.isnan()
+        if bool(lost.any()):
+            datum = (
+                first + int(lost.flatten(1).any(1).nonzero()[0]) if lost.ndim > 1 else first + int(lost.nonzero()[0])
+            )
+            raise ArgumentError(
+                f"Got latents {name!r} with NaN for datum {datum}, whose sequence has this step, expected numbers. For "
+                "codes of sequences give the data that they are of: like=data."
+            )
 
 
 def count(latents: Any) -> int:
@@ -147,11 +178,7 @@ def _as_site(name: str, given: Any, site: Site) -> Tensor:
             f"Got latents {name!r} of shape {tuple(value.shape)}, expected {('n', *shape)}, as the model draws them."
         )
     support = support_of(site.fn)
-    if site.is_masked and bool(value.isnan().any()):
-        raise ArgumentError(
-            f"Got latents {name!r} with NaN, expected numbers: a step after the end of a sequence has no code. Take "
-            "data of full length."
-        )
-    if bool(value.isnan().any()) or (support is not None and not bool(support.check(value).all())):
+    known = torch.where(value.isnan(), site.value[0, :1], value) if site.is_masked else value  # see `_refuse_lost`
+    if bool(known.isnan().any()) or (support is not None and not bool(support.check(known).all())):
         raise ArgumentError(f"Got latents {name!r} outside of the support of their prior, expected {told(support)}.")
     return value

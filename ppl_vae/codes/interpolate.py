@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.codes.decode import decode, latents_of
-from ppl_vae.codes.encode import encode
+from ppl_vae.codes.encode import Code, encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
 from ppl_vae.distributions.bijections import bijection
@@ -50,7 +50,8 @@ def interpolate(
     Args:
         vae: the pair.
         start: n data: a tensor `(n, …)` or a tuple of what the programs take.
-        end: as many; what else than x the model takes is that of `start`.
+        end: as many; what else than x the model takes is that of `start`. Of two sequences of other lengths, ways go
+            over the steps that both have: what else the model takes is then that of the shorter one.
         steps: points on each way, both ends among them.
         path: `linear` or `spherical`.
         mean: give E[x | z]; else a draw.
@@ -104,9 +105,25 @@ def interpolate(
         a, b = (to_support.inv(end[name].loc) for end in ends)
         between = torch.stack([_PATHS[path](a, b, s) for s in t])  # (steps, n, …)
         latents[name] = to_support(between).flatten(0, 1)
-    like = as_pair_takes(first.batch(), vae)
+    like = as_pair_takes(_shorter(first.batch(), last.batch(), *ends), vae)
     made = decode(vae, latents, like=like, mean=mean, seed=seed, memory=memory)
     return {k: _by_way(v, n) for k, v in made.items()} if isinstance(made, Mapping) else _by_way(made, n)
+
+
+def _shorter(
+    first: tuple[Any, ...], last: tuple[Any, ...], start: Mapping[str, Code], end: Mapping[str, Code]
+) -> tuple[Any, ...]:
+    """The batch of the start, with the data of the end where its sequence has fewer steps: more codes are NaN."""
+    masked = [sum(c.loc.isnan().reshape(len(c.loc), -1).sum(1) for c in codes.values()) for codes in (start, end)]
+    rows = torch.as_tensor(masked[1] > masked[0])
+    if not bool(rows.any()):
+        return first
+    return tuple(
+        torch.where(rows.to(a.device).reshape(-1, *(1,) * (a.dim() - 1)), b, a)
+        if isinstance(a, Tensor) and a.dim() and len(a) == len(rows)
+        else a
+        for a, b in zip(first, last, strict=True)
+    )
 
 
 def _by_way(made: Tensor, n: int) -> Tensor:

@@ -17,7 +17,8 @@ Each public function takes its data here: as a **split** where it goes through a
 | a `Dataset`                                      | its train and validation by `fit`; refused elsewhere: which part? |
 | a list of tensors or arrays                      | refused: arguments (`tuple`) or data (`torch.stack`)?            |
 | a `DataLoader`, text, bytes, no data at all      | refused                                                          |
-| None, a number, a dict, a packed sequence, …     | in a batch passed on; refused in a split: it has no data axis    |
+| a mapping, a named tuple, an AnnData             | what it has by names of the pair's fields, or of its arguments   |
+| None, a number, other dicts, packed sequences, … | in a batch passed on; refused in a split: it has no data axis    |
 
 | Values                                           | Reach the programs as                                            |
 | ------------------------------------------------ | ---------------------------------------------------------------- |
@@ -25,7 +26,9 @@ Each public function takes its data here: as a **split** where it goes through a
 | integers of any width                            | int64; refused above 2⁶³ − 1, warned of above 2²⁴ beside float32 |
 | booleans                                         | booleans                                                         |
 | NaN                                              | NaN: a missing value, legal where the programs mask it           |
-| infinite values, complex numbers, text, objects  | refused                                                          |
+| text of a category, by name                      | the code of the class; refused where there is none               |
+| codes outside 0 … K − 1 of a category            | refused, where the pair was made for a dataset that has it       |
+| infinite values, complex numbers, other text     | refused                                                          |
 
 Ready-made families cast integers and booleans to floats themselves. Nothing is rescaled or binarized here: that is
 what `ppl_vae.datasets.from_arrays` does, where it is asked to. Data are moved to the pair's device.
@@ -42,9 +45,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae.core.faults import Data, count_missing, refuse_infinite
+from ppl_vae.core.fields import check_values, in_order
+from ppl_vae.core.inputs import arguments
 from ppl_vae.core.screen import screen
 from ppl_vae.datasets.blocks import Column
 from ppl_vae.datasets.convert import as_tensor, as_tensors, check_any
+from ppl_vae.datasets.fields import by_name
 from ppl_vae.datasets.several import Several
 from ppl_vae.datasets.split import Split
 from ppl_vae.errors import DataError, DataWarning
@@ -71,7 +77,7 @@ def as_batch(batch: Any) -> tuple[Any, ...]:
         ['Tensor', 'NoneType', 'Tensor']
     """
     batch = _opened(batch)
-    if hasattr(type(batch), "batch"):
+    if _is_split(batch):
         return tuple(batch.batch())
     if isinstance(batch, tuple):
         names = ["data"] if len(batch) == 1 else [f"data[{i}]" for i in range(len(batch))]
@@ -86,8 +92,12 @@ def as_batch(batch: Any) -> tuple[Any, ...]:
     return taken
 
 
-def as_split(data: Any) -> Split:
+def as_split(data: Any, vae: "VAE | None" = None) -> Split:
     """A split as it is, and arrays as a split of their values.
+
+    Args:
+        data: of the tables above.
+        vae: the pair, where data may come by the names of its fields.
 
     Raises:
         DataError: for what the table above refuses.
@@ -96,8 +106,13 @@ def as_split(data: Any) -> Split:
         >>> as_split((np.zeros((4, 2)), [0, 1, 0, 1]))
         Split(4 data: float64 (4, 2), int64 (4,))
     """
-    data = _opened(data)
-    split = data if hasattr(type(data), "batch") else Split(as_tensors(data, "data", exact=True))
+    data = _opened(data if vae is None else in_order(vae, data))
+    if vae is not None and by_name(data) is not None and not isinstance(data, tuple):
+        raise DataError(
+            f"Got data by the names {', '.join(map(str, data)) or '(none)'}, expected those of arguments of the model, "
+            f"{', '.join(arguments(vae.model, 1))}; or a tuple in their order."
+        )
+    split = data if _is_split(data) else Split(as_tensors(data, "data", exact=True))
     if len(split) == 0:
         raise DataError("Got no data, expected at least one datum: was a share of the data set reserved for it?")
     return split
@@ -122,8 +137,9 @@ def take_batch(
         every_datum: see `take_data`.
         any_size: whether the programs have to run on any number of data.
     """
-    batch = as_pair_takes(as_batch(batch), vae)
+    batch = as_pair_takes(as_batch(in_order(vae, batch)), vae)
     if look:
+        check_values(vae, batch)
         refuse_infinite(batch)
         screen(vae, Data.of_batch(batch), every_datum=every_datum, any_size=any_size)
     return batch
@@ -145,7 +161,8 @@ def take_data(vae: "VAE", data: Any, *, every_datum: bool = True, rows: int = 12
     """
     if isinstance(data, Several) and not every_datum:
         return Several(tuple(take_data(vae, part, every_datum=False, rows=rows) for part in data.parts))
-    split = as_split(data)
+    split = as_split(data, vae)
+    check_values(vae, split.tensors, split.indices)
     warn_of_lost_digits(split, pair_dtype(vae))
     data = Data(
         lambda at: as_pair_takes(split.batch(at), vae),
@@ -226,7 +243,7 @@ def _opened(data: Any) -> Any:
         )
     if isinstance(data, torch.utils.data.Dataset):
         return Split(as_tensors(data, "data", exact=True))
-    if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not hasattr(type(data), "batch"):
+    if isinstance(data, Sequence) and not isinstance(data, tuple | str | bytes) and not _is_split(data):
         held = next((type(part).__name__ for part in data if isinstance(part, Tensor | np.ndarray)), None)
         if held is not None:
             raise DataError(
@@ -234,6 +251,11 @@ def _opened(data: Any) -> Any:
                 "each is an argument of the programs, torch.stack(…) or numpy.stack(…) if each is one datum."
             )
     return data
+
+
+def _is_split(data: Any) -> bool:
+    """True for what gives batches of itself; a named tuple may have an entry of this name."""
+    return hasattr(type(data), "batch") and not isinstance(data, tuple)
 
 
 def _argument(part: Any, what: str) -> Any:

@@ -170,6 +170,16 @@ class Faults:
         outside_of = self._outside_of_model(batch, start)
         if outside_of is not None:
             return outside_of
+        default = torch.get_default_dtype()
+        other = [i for i, p in enumerate(batch) if isinstance(p, Tensor) and p.is_floating_point()]
+        other = [i for i in other if batch[i].dtype != default]
+        if other and self._runs(tuple(p.to(default) if i in other else p for i, p in enumerate(batch))):
+            i = other[0]
+            return DataError(
+                f"Got {_argument(batch, i)} of {str(batch[i].dtype)[6:]}, expected {str(default)[6:]}, which the "
+                f"programs compute with ({told}). Give x.to({default}): without parameters a pair takes floats as they "
+                "are."
+            )
         kinds = [(i, p) for i, p in enumerate(batch) if isinstance(p, Tensor) and not p.is_floating_point()]
         floats = tuple(p.to(torch.get_default_dtype()) if isinstance(p, Tensor) else p for p in batch)
         if kinds and self._runs(floats):

@@ -1,6 +1,7 @@
 """New data from the model."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -10,7 +11,8 @@ from torch import Tensor
 from ppl_vae.core.batch import batch_length, take
 from ppl_vae.core.call import require_pair
 from ppl_vae.core.data import as_pair_takes
-from ppl_vae.core.inputs import arguments, given_values, inputs_of, is_per_datum, observed_inputs, refuse_no_class
+from ppl_vae.core.fields import given_values_of
+from ppl_vae.core.inputs import arguments, inputs_of, is_per_datum, observed_inputs, refuse_no_class
 from ppl_vae.core.predict import predict
 from ppl_vae.core.run import prepare
 from ppl_vae.core.simulate import reference_batch
@@ -20,6 +22,7 @@ from ppl_vae.errors import ArgumentError
 
 if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
+    from ppl_vae.core.site import Site
 
 
 @checked
@@ -44,7 +47,7 @@ def generate(
         like: a batch whose shapes the new data take, and whose other inputs are used, cycled to n data; by default
             shapes are those of the first data that the pair has seen.
         given: a value, or n of them, by the name of an argument of the model, `{"y": 3}`: what it takes beside the
-            data, or data that it observes and that depend on no latent.
+            data, or data that it observes and that depend on no latent. A class is its code, or its name as text.
         mean: give E[x | z] in place of x ~ p(x | z), where the likelihood has a mean.
         seed: of the draws; None goes on with the caller's random state, an integer leaves it untouched.
         memory: upper limit of the working memory.
@@ -78,8 +81,21 @@ def generate(
     return only(made)
 
 
-Latents = Callable[[tuple[Any, ...]], Callable[[int, int], dict[str, Tensor]]]
-"""Of the first data of a batch, what gives values of latents (`Site.raw`) of some of n data: the first, how many."""
+Latents = Callable[[tuple[Any, ...]], "Held"]
+"""Of the first data of a batch, the latents to hold."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Latents that are given.
+
+    Attributes:
+        part: values (`Site.raw`) of some of n data: the first, how many.
+        check: looks at the sites of these data as they were run: the first, the sites by name.
+    """
+
+    part: Callable[[int, int], dict[str, Tensor]]
+    check: Callable[[int, Mapping[str, "Site"]], None]
 
 
 def drawn(
@@ -107,7 +123,7 @@ def drawn(
         memory: see `generate`.
         latents: values to hold; without them they are drawn from the prior.
     """
-    values = given_values(vae, batch, given, n)
+    values = given_values_of(vae, batch, given, n)
     if values:
         with inference(vae, batch):
             refuse_no_class(vae, batch, values)
@@ -131,8 +147,10 @@ def drawn(
         for first in range(0, n, size):
             inputs = part(first, min(size, n - first))
             own = {site: inputs[place] for site, place in held.items()}
-            codes = {} if coded is None else coded(first, min(size, n - first))
-            made, _ = predict(vae, inputs, values={**codes, **own}, mean=mean)
+            codes = {} if coded is None else coded.part(first, min(size, n - first))
+            made, latent = predict(vae, inputs, values={**codes, **own}, mean=mean)
+            if coded is not None:
+                coded.check(first, latent)
             parts.append({name: own.get(name, s.seen[0]) for name, s in made.items() if name not in doubled})
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 

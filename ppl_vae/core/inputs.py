@@ -98,14 +98,14 @@ def observed_inputs(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int | None]
 def classes_of(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, int]:
     """The numbers of classes 0, 1, … of arguments, by their names, where they are known.
 
-    A model says so (its `argument_classes`), or it is the support of the site whose value the argument is: an observed
-    one, or a latent one of that name in a batch that is without it.
+    It is the support of the site whose value the argument is: an observed one, or a latent one of that name in a batch
+    that is without it.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = run_pair(vae, batch)[1]
     names = list(arguments(vae.model, len(batch)))
-    found = dict(getattr(vae.model, "argument_classes", {}))
+    found: dict[str, int] = {}
     for name, site in sample_sites(model).items():
         value: Any = site["value"]
         place = place_of(value, batch) if site["is_observed"] else names.index(name) if name in names else None

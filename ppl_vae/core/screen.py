@@ -62,7 +62,13 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, any_size: bool |
     looking = _Screen(vae, data)
     with _aside(vae), misfit_told(vae):
         head = data.taken(slice(0, rows))
-        guide, model = looking.look(head, 0)
+        try:
+            guide, model = looking.look(head, 0)
+        except Exception:
+            before, head = head, data.taken(slice(0, rows))  # of the dtype of parameters that appeared as they ran
+            if _dtypes(head) == _dtypes(before):
+                raise
+            guide, model = looking.look(head, 0)
         own = own_subsampling(head, guide, model)
         if own is not None and every_datum:
             raise cannot_tell_each(own, head)
@@ -79,6 +85,10 @@ def screen(vae: "VAE", data: Data, *, every_datum: bool = True, any_size: bool |
             many, data = rows, replace(data, size=data.size // rows * rows)
         for start in range(rows, data.size, many):
             looking.look(data.taken(slice(start, start + many)), start)
+
+
+def _dtypes(batch: Batch) -> list[torch.dtype]:
+    return [part.dtype for part in batch if isinstance(part, Tensor)]
 
 
 @exclusive

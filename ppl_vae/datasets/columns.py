@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -30,6 +31,30 @@ CODED = ("binary", "category", "ordinal")
 def is_number(column: pd.Series[Any]) -> bool:
     """Tell whether a column is one of plain numbers, or of booleans, by its dtype."""
     return getattr(column.dtype, "kind", "O") in "biuf"
+
+
+def as_read(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give a column of Python's own numbers, or booleans, as one of numbers or booleans; any other as it is.
+
+    Example:
+        >>> import pandas as pd
+        >>> as_read(pd.Series([1.5, None], dtype=object)).dtype, as_read(pd.Series([1.5, "a"], dtype=object)).dtype
+        (dtype('float64'), dtype('O'))
+    """
+    import pandas as pd
+
+    if getattr(column.dtype, "kind", "") != "O" or isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    known = column.dropna()
+    are_numbers = len(known) > 0 and all(isinstance(v, Real) and not isinstance(v, bool | np.bool_) for v in known)
+    return pd.to_numeric(column) if are_numbers else column
+
+
+def is_plain(table: pd.DataFrame) -> bool:
+    """Tell whether all columns are plain numbers, or all are booleans: of one kind."""
+    columns = [as_read(table.iloc[:, i]) for i in range(table.shape[1])]
+    booleans = [getattr(column.dtype, "kind", "") == "b" for column in columns]
+    return all(map(is_number, columns)) and (all(booleans) or not any(booleans))
 
 
 def kind_of(column: pd.Series[Any]) -> Kind | None:
@@ -84,7 +109,7 @@ def as_numbers(
     import pandas as pd
 
     table = isinstance(train, pd.DataFrame)
-    if not kinds and not (table and not all(is_number(train.iloc[:, i]) for i in range(train.shape[1]))):
+    if not kinds and not (table and not is_plain(train)):
         return None
     if not table and getattr(train, "ndim", None) != 2:
         raise DataError(
@@ -108,7 +133,7 @@ def as_numbers(
     starts = np.cumsum([0, *(len(frame) for frame in frames.values())])
     found, values = [], np.empty((starts[-1], len(columns)))
     for i, name in enumerate(columns):
-        parts = [frame.iloc[:, i] for frame in frames.values()]
+        parts = [as_read(frame.iloc[:, i]) for frame in frames.values()]
         dtype = parts[0].dtype
         if isinstance(dtype, pd.CategoricalDtype) and any(part.dtype != dtype for part in parts):
             raise DataError(f"Got other categories of {name!r} in different splits, expected the same in each.")

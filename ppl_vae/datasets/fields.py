@@ -59,7 +59,8 @@ def named(splits: Mapping[str, Any], categories: Sequence[str] = ()) -> Named:
         >>> given.names, given.classes, given.arrays["train"][1], given.arrays["test"][1]
         (('x', 'batch'), {1: ('a', 'b', 'c')}, tensor([1, 0]), tensor([2]))
     """
-    names = {key: _names_of(given) for key, given in splits.items()}
+    by = {key: by_name(given) for key, given in splits.items()}
+    names = {key: None if given is None else tuple(given) for key, given in by.items()}
     first = names["train"]
     for key, own in names.items():
         if sorted(own or ()) != sorted(first or ()):
@@ -69,7 +70,7 @@ def named(splits: Mapping[str, Any], categories: Sequence[str] = ()) -> Named:
     if first is not None:
         _check_names(first)
     arrays: dict[str, Any] = {
-        key: given if first is None else tuple(_by_name(given)[name] for name in first) for key, given in splits.items()
+        key: splits[key] if given is None else tuple(given[name] for name in first or ()) for key, given in by.items()
     }
     entries = arrays["train"] if isinstance(arrays["train"], tuple) else (arrays["train"],)
     found = Named(arrays, first, {})
@@ -159,14 +160,16 @@ def _standardized(field: Field, values: Tensor | Column) -> Field:
     return replace(field, location=tuple(location.flatten().tolist()), scale=tuple(scale.flatten().tolist()))
 
 
-def _names_of(given: Any) -> tuple[str, ...] | None:
+def by_name(given: Any) -> Mapping[str, Any] | None:
+    """The arrays of a mapping or a named tuple by their names; None for anything else.
+
+    Example:
+        >>> by_name({"x": 1}), by_name((1, 2))
+        ({'x': 1}, None)
+    """
     if isinstance(given, Mapping):
-        return tuple(given)
-    return tuple(given._fields) if isinstance(given, tuple) and hasattr(given, "_fields") else None
-
-
-def _by_name(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else given._asdict()
+        return None if hasattr(type(given), "tocsr") else given  # a sparse matrix of keys (DOK) is no set of arrays
+    return given._asdict() if isinstance(given, tuple) and hasattr(given, "_asdict") else None
 
 
 def _told(names: Sequence[str] | None) -> str:

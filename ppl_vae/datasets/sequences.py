@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.datasets.convert import as_tensor
+from ppl_vae.datasets.fields import by_name
 from ppl_vae.datasets.preparation import Preparation
 from ppl_vae.datasets.transform import Draw
 from ppl_vae.errors import DataError
@@ -38,8 +39,10 @@ def is_ragged(x: Any) -> bool:
         >>> is_ragged([torch.zeros(3, 2), torch.zeros(5, 2)]), is_ragged([torch.zeros(3, 2), torch.zeros(3, 2)])
         (True, False)
     """
-    if isinstance(x, Mapping | tuple) and x:
-        x = next(iter(x.values() if isinstance(x, Mapping) else x))
+    held = by_name(x)
+    entries = tuple(held.values()) if held is not None else x
+    if isinstance(entries, tuple) and entries:
+        x = entries[0]
     if not isinstance(x, list):
         return False
     shapes = [tuple(s.shape) for s in x if hasattr(s, "shape")]

@@ -49,7 +49,7 @@ def aggregate(vae: "VAE", data: Any, *, most: int = 2_000, seed: int = 0) -> "pd
     """
     import pandas as pd
 
-    split = take_data(vae, as_split(data)[:most])
+    split = take_data(vae, as_split(data, vae)[:most])
     found: dict[str, dict[str, list[Tensor]]] = {}
     varying: set[str] = set()
     first = first_data(vae, split)

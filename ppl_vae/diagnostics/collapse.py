@@ -46,7 +46,7 @@ class CollapseAlarm:
         below: float = 0.5,
         warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.vae, self.data = vae, take_data(vae, as_split(data)[:most])
+        self.vae, self.data = vae, take_data(vae, as_split(data, vae)[:most])
         self.patience, self.after, self.below = patience, after, below
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.history: list[dict[str, int]] = []

@@ -13,7 +13,7 @@ from ppl_vae.kinds import shown
 from ppl_vae.nn.beside import Beside
 from ppl_vae.nn.codes import Rounding
 from ppl_vae.nn.conv import ConvEncoder
-from ppl_vae.nn.features import Covariates, DataSpec
+from ppl_vae.nn.features import Covariates, DataSpec, arguments_of
 from ppl_vae.nn.formerly import present_names
 from ppl_vae.nn.heads import Code, DiagonalNormal, Dirichlet, Flow, FlowName, FullRankNormal, Gamma, Point
 from ppl_vae.nn.mlp import Activation, Encoder
@@ -305,7 +305,7 @@ class ConditionalAmortized(Amortized):
             return Beside(made("encoder", encoder, spec=spec), extra, hidden, activation)
 
         super().__init__(spec, model, encoder=own if encoder is None else told)
-        self.covariates = covariates
+        self.covariates, self.data_fields = covariates, arguments_of(spec)
 
     def forward(self, x: Tensor, *covariates: Tensor) -> None:
         """Data `(data, *shape)`, covariates `(data, …)`; latents `(data, latent_dim)` at site z."""

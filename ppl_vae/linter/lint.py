@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppl_vae import rng
 from ppl_vae.core.data import take_batch
+from ppl_vae.core.fields import check_values
 from ppl_vae.core.plates import unchanged
 from ppl_vae.core.programs import exclusive
 from ppl_vae.distributions.unwrap import family
@@ -58,6 +59,7 @@ def check(vae: "VAE", batch: Any, objective: Any = None, *, total: float | None 
         no warnings
     """
     batch = take_batch(vae, batch)
+    check_values(vae, batch)
     with unchanged(vae), rng.forked(vae.device, seed=0):  # one verdict, whatever the caller has drawn
         first = (
             list(parameters.find(vae))

@@ -62,7 +62,6 @@ class Conditional(Latent):
         super().__init__(spec, likelihood, latent_dim, of_given, own if decoder is None else told)
         self.covariates = covariates
         self.argument_names = tuple(field.name for field in spec.fields)
-        self.argument_classes = covariates.classes
 
     def forward(self, x: Tensor, *covariates: Tensor) -> None:
         """Data `(data, *shape)`, observed at site x; covariates `(data, …)`; latents `(data, latent_dim)` at site z."""

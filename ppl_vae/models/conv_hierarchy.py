@@ -7,9 +7,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.models.latent import likelihood_of
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Activation
 from ppl_vae.nn.top_down import TopDownGroups
 
@@ -47,8 +47,9 @@ class ConvHierarchy(nn.Module):
         activation: Activation = "silu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         self.latent_channels = tuple(latent_channels)
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.out_shape = (self.likelihood.num_params, *spec.shape)
         out = self.likelihood.num_params * spec.shape[0]

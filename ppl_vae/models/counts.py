@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import DataError, one_of
 from ppl_vae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from ppl_vae.nn.features import Covariates, DataSpec, covariate, instead_of_counts, require_whole
+from ppl_vae.models.latent import likelihood_of
+from ppl_vae.nn.features import Covariates, DataSpec, arguments_of, covariate, instead_of_counts, require_whole
 from ppl_vae.nn.mlp import MLP, Activation, join
 from ppl_vae.nn.priors import StandardNormal
 
@@ -66,7 +67,7 @@ class Counts(nn.Module):
         super().__init__()
         one_of("dispersion", dispersion, get_args(Dispersion))
         one_of("library", library, get_args(Library))
-        likelihood = NegativeBinomial(spec) if likelihood is None else likelihood
+        likelihood = likelihood_of(spec, NegativeBinomial if likelihood is None else likelihood)
         kinds = (NegativeBinomial, ZeroInflatedNegativeBinomial, Poisson)
         if len(spec.shape) != 1 or not isinstance(likelihood, kinds):
             raise DataError(
@@ -77,14 +78,19 @@ class Counts(nn.Module):
         require_whole(spec, "model=counts, which needs the sum of all counts")
         self.prior = StandardNormal(latent_dim)
         self.latent_dim, self.library, self.likelihood = latent_dim, library, likelihood
+        if likelihood.num_params == 1 and dispersion != "gene":
+            raise DataError(
+                f"Got dispersion={dispersion!r} with {type(likelihood).__name__}, which has no dispersion, expected "
+                "likelihood=negative_binomial or zinb; or leave dispersion out."
+            )
         self.dispersion = None if likelihood.num_params == 1 else dispersion
+        self.data_fields = arguments_of(spec, positive=exposure)
         self.argument_names = tuple(field.name for field in spec.fields)
         self.exposure = None if exposure is None else _place(spec, exposure, "exposure")
         if exposure is not None and library == "latent":
             raise DataError(f"Got exposure={exposure!r} with library='latent', expected one of them.")
         others = [name for name in self.argument_names[1:] if name != exposure]
         self.covariates = Covariates(spec, without=[exposure or ""]) if others else None
-        self.argument_classes = self.covariates.classes if self.covariates else {}
 
         genes, kinds_of_r = spec.shape[0], 1
         self.net = MLP(latent_dim + (self.covariates.out_features if self.covariates else 0), None, hidden, activation)
@@ -141,6 +147,8 @@ class Counts(nn.Module):
 def _place(spec: DataSpec, name: str, what: str) -> int:
     """The place of a field of numbers by its name."""
     names = [field.name for field in spec.fields]
+    if name in names[1:] and covariate(spec, names.index(name)).classes:
+        raise DataError(f"Got {what}={name!r}, which is a category, expected the name of a field of numbers above 0.")
     if name not in names[1:] or spec.fields[names.index(name)].shape:
         raise DataError(
             f"Got {what}={name!r}, expected one of {', '.join(names[1:]) or '(no field beside x)'}, of shape (): name "

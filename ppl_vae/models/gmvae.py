@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.models.latent import likelihood_of
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import inverse_softplus, positive
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
@@ -41,9 +41,10 @@ class GMVAE(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         check_sizes(latent_dim=latent_dim, components=components)
         self.latent_dim, self.components = latent_dim, components
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent_dim))

@@ -7,10 +7,9 @@ import pyro
 from torch import Tensor, nn
 
 from ppl_vae.errors import PplVaeError
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.models.latent import MakesPrior, prior_of
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.models.latent import MakesPrior, likelihood_of, prior_of
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.heads import DiagonalNormal
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, check_sizes
 from ppl_vae.nn.priors import StandardNormal
@@ -43,10 +42,11 @@ class Hierarchical(nn.Module):
         prior: MakesPrior = StandardNormal,
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         check_lengths(latent_dim, hidden)
         check_sizes(depth=depth)
         self.latent_dim = tuple(latent_dim)
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = prior_of(prior, latent_dim[-1])
         self.layers = nn.ModuleList(

@@ -13,7 +13,7 @@ from ppl_vae.errors import ArgumentError
 from ppl_vae.kinds import shown
 from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Decoder
 from ppl_vae.nn.priors import StandardNormal
 
@@ -37,6 +37,20 @@ def prior_of(prior: MakesPrior, latent_dim: int) -> Any:
             "model=conditional guide=conditional, or another prior."
         )
     return made("prior", prior, latent_dim=latent_dim)
+
+
+def likelihood_of(spec: DataSpec, likelihood: Any = None) -> Any:
+    """A likelihood as a model is given it: one that is made, or its class; None takes the one that fits the data.
+
+    Example:
+        >>> from ppl_vae.datasets.spec import Spec
+        >>> from ppl_vae.likelihoods import NegativeBinomial
+        >>> likelihood_of(Spec(shape=(64,), support="counts"), NegativeBinomial)
+        NegativeBinomial()
+    """
+    if likelihood is None:
+        return likelihood_for(spec)
+    return made("likelihood", likelihood, spec=spec) if isinstance(likelihood, type) else likelihood
 
 
 class Latent(nn.Module):
@@ -71,8 +85,9 @@ class Latent(nn.Module):
         decoder: MakesDecoder = Decoder,
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         self.latent_dim = latent_dim
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = prior_of(prior, latent_dim)
         self.decoder = made("decoder", decoder, spec=spec, likelihood=self.likelihood, features=latent_dim)

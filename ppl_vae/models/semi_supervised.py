@@ -10,9 +10,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.nn.features import DataSpec, has_missing, one_hot
+from ppl_vae.models.latent import likelihood_of
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing, one_hot
 from ppl_vae.nn.mlp import MLP, Activation, Decoder, Encoder
 from ppl_vae.nn.priors import StandardNormal
 
@@ -52,10 +52,11 @@ class SemiSupervised(nn.Module):
         alpha: float = 10.0,
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         if not spec.num_classes:
             raise DataError("model=semi_supervised needs a dataset with classes, this one's spec has no num_classes.")
         self.latent_dim, self.classes, self.alpha = latent_dim, spec.num_classes, alpha
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("logits", torch.zeros(self.classes), persistent=False)

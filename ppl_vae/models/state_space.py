@@ -10,9 +10,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import masked
-from ppl_vae.nn.features import DataSpec
+from ppl_vae.models.latent import likelihood_of
+from ppl_vae.nn.features import DataSpec, arguments_of
 from ppl_vae.nn.heads import positive
 from ppl_vae.nn.mlp import MLP, Activation
 from ppl_vae.nn.sequences import GatedTransition, steps
@@ -55,12 +55,13 @@ class StateSpace(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         if len(spec.shape) != 2:
             raise DataError(
                 f"model=state_space is for sequences, (time, features), got x of shape {tuple(spec.shape)}. Give a "
                 "list of arrays (steps, features), or an array with lengths (dataset.lengths=NAME)."
             )
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.likelihood = likelihood_of(spec, likelihood)
         self.params = (self.likelihood.num_params, spec.shape[1])
         shape = (self.likelihood.num_params, *spec.shape)
         if tuple(getattr(self.likelihood, "params_shape", shape)) != shape:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.distributions.multinomial import Multinomial
 from ppl_vae.errors import DataError, one_of
-from ppl_vae.nn.features import DataSpec, instead_of_counts, require_whole
+from ppl_vae.nn.features import DataSpec, arguments_of, instead_of_counts, require_whole
 
 Mixing = Literal["product", "mixture"]
 
@@ -38,6 +38,7 @@ class Topics(nn.Module):
 
     def __init__(self, spec: DataSpec, latent_dim: int = 20, alpha: float = 0.5, mixing: Mixing = "product") -> None:
         super().__init__()
+        self.data_fields = arguments_of(spec)
         one_of("mixing", mixing, get_args(Mixing))
         if spec.support not in ("counts", "integers") or len(spec.shape) != 1:
             raise DataError(

@@ -9,13 +9,12 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.likelihoods.auto import likelihood_for
 from ppl_vae.likelihoods.known import of_known
-from ppl_vae.models.latent import MakesDecoder
+from ppl_vae.models.latent import MakesDecoder, likelihood_of
 from ppl_vae.nn.codebook import Codebook
 from ppl_vae.nn.codes import UniformCodes
 from ppl_vae.nn.conv import PlacesDecoder, halved, image_shape
-from ppl_vae.nn.features import DataSpec, has_missing
+from ppl_vae.nn.features import DataSpec, arguments_of, has_missing
 from ppl_vae.nn.mlp import Activation, Decoder, check_sizes
 
 
@@ -35,7 +34,8 @@ class OfCodebook(nn.Module):
     ) -> None:
         super().__init__()
         self.positions, self.dim = positions, codebook.dim
-        self.likelihood = likelihood_for(spec) if likelihood is None else likelihood
+        self.data_fields = arguments_of(spec)
+        self.likelihood = likelihood_of(spec, likelihood)
         self.missing = has_missing(spec)
         self.codebook = codebook
         self.prior = UniformCodes([codebook.codes] * positions)

@@ -1,6 +1,7 @@
 """Data and what is given beside them as numbers of order one, for the first layer of a network."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
 
@@ -39,6 +40,53 @@ class DataSpec(Protocol):
     @property
     def mean(self) -> Tensor | None:
         """Mean of x over the training data, where known."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One tensor of a batch as a program knows it that was made for a dataset.
+
+    Attributes:
+        name: of the field.
+        classes: how many codes 0, …, K − 1 a category has; None for numbers.
+        class_names: their names, where they have some.
+        is_positive: whether values have to be above 0.
+    """
+
+    name: str
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    is_positive: bool = False
+
+
+def arguments_of(spec: DataSpec, positive: str | None = None) -> tuple[Argument, ...]:
+    """The tensors of a batch, x first, as a program says of itself in `data_fields`, by which its data are looked at.
+
+    Labels are classes by the spec's word.
+
+    Args:
+        spec: the dataset's spec.
+        positive: name of a field whose values have to be above 0.
+
+    Example:
+        >>> from ppl_vae.datasets.spec import Field, Spec
+        >>> spec = Spec((2,), "real", fields=(Field("x", (2,)), Field("y", (), "int64")), num_classes=3)
+        >>> [(field.name, field.classes) for field in arguments_of(spec)]
+        [('x', None), ('y', 3)]
+    """
+    found = []
+    for place, field in enumerate(spec.fields):
+        classes, names = getattr(field, "classes", None), getattr(field, "class_names", None)
+        if place and not classes and _is_label(field):
+            classes, names = spec.num_classes, getattr(spec, "class_names", None)
+        names = None if names is None else tuple(map(str, names))
+        found.append(Argument(field.name, classes if place else None, names, field.name == positive))
+    return tuple(found)
+
+
+def _is_label(field: Any) -> bool:
+    """True for a field of codes that are the labels; x1 has no name."""
+    return "float" not in field.dtype and not tuple(field.shape) and field.name in ("y", "x1")
 
 
 def has_missing(spec: DataSpec) -> bool:
@@ -148,8 +196,9 @@ class ColumnFeatures(nn.Module):
         safe = torch.where(self.is_positive, torch.where(self.is_positive, safe, 1.0).log(), safe)
         safe = torch.where(self.is_count, torch.where(self.is_count, safe, 1.0).log1p(), safe)
         scaled = torch.where(gone, 0.0, (safe - self.location) / self.scale)
-        hot = torch.where(self.is_ordinal, codes >= self.level, codes == self.level).to(x.dtype)  # of NaN false
-        return torch.cat([scaled, *([(~gone).to(x.dtype)] if self.missing else []), hot], -1)
+        # of NaN false; without `where`, which ONNX does not have of booleans
+        hot = (codes == self.level) | (self.is_ordinal & (codes > self.level))
+        return torch.cat([scaled, *([(~gone).to(x.dtype)] if self.missing else []), hot.to(x.dtype)], -1)
 
 
 class Features(nn.Module):
@@ -249,8 +298,7 @@ class Covariates(nn.Module):
 def covariate(spec: DataSpec, place: int) -> Covariate:
     """The features of a tensor of a batch; labels are classes by the spec's word."""
     field = spec.fields[place]
-    codes = "float" not in field.dtype and not tuple(field.shape) and field.name in ("y", "x1")  # x1 has no name
-    return Covariate(field, spec.num_classes if codes else None)
+    return Covariate(field, spec.num_classes if _is_label(field) else None)
 
 
 def one_hot(y: Tensor, classes: int) -> Tensor:

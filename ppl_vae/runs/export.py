@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -16,9 +17,11 @@ from ppl_vae.compile.substitute import Original, attempt, verify
 from ppl_vae.compile.verify import CaptureError
 from ppl_vae.core.batch import take
 from ppl_vae.core.plates import run_pair, sample_sites
+from ppl_vae.distributions.codes import OneCode
 from ppl_vae.distributions.columns import Columns
 from ppl_vae.distributions.elementwise import Elementwise
 from ppl_vae.distributions.unwrap import innermost
+from ppl_vae.distributions.vector_quantized import StraightThrough
 from ppl_vae.errors import CheckError
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from ppl_vae.core.pair import VAE
 
 Parameters = dict[str, dict[str, Tensor]]
+Certain = (OneCode, StraightThrough)
+"""Distributions of one value, which is what they say."""
+
 SIZES = (5, 3, 1, 8)
 """Data in the batch that is captured, and in those it is verified on."""
 
@@ -98,6 +104,8 @@ class _Still(Messenger):
 
 def _middle(name: str, fn: Any) -> Tensor:
     base = innermost(fn)
+    if isinstance(base, Certain):
+        return base.mean
     for kind in ("mean", "mode") if base.support is None or not base.support.is_discrete else ("mode",):
         try:
             value = getattr(fn, kind)
@@ -113,6 +121,8 @@ def _middle(name: str, fn: Any) -> Tensor:
 def parameters(name: str, fn: Any) -> dict[str, Tensor]:
     """The parameters of a distribution, as it was made: loc and scale, logits, concentration; of columns by their kind.
 
+    Of a code, on which all mass is, its value.
+
     Raises:
         CheckError: if it has none, as a flow.
 
@@ -122,6 +132,8 @@ def parameters(name: str, fn: Any) -> dict[str, Tensor]:
         ['loc', 'scale']
     """
     base = innermost(fn)
+    if isinstance(base, Certain):
+        return {"value": base.mean}
     if isinstance(base, Elementwise):
         return dict(zip(base.names, base.parameters, strict=True))
     if isinstance(base, Columns):
@@ -240,8 +252,12 @@ def _captured(name: str, module: nn.Module, inputs: list[tuple[Any, ...]], shape
 
 
 def _latents(vae: "VAE", batch: tuple[Any, ...]) -> dict[str, Tensor]:
-    """Latents of the model, drawn from the guide where it has them, so that they are inside the support."""
-    return {name: site["value"] for name, site in _drawn(run_pair(vae, batch)[1]).items()}
+    """Latents of the model, drawn from the guide where it has them, so that they are inside the support.
+
+    What follows from others, as the vectors of codes do, is left to the model.
+    """
+    drawn = _drawn(run_pair(vae, batch)[1]).items()
+    return {name: site["value"] for name, site in drawn if not isinstance(innermost(site["fn"]), dist.Delta)}
 
 
 def _moving(first: torch.Size, second: torch.Size, one: int, other: int) -> int | None:

@@ -91,3 +91,40 @@ def test_latents_that_the_model_has_not_are_refused(latents, words):
 def test_several_latents_are_told_by_name():
     with pytest.raises(ArgumentError, match="z2, z1"):
         pv.decode(two_levels(), torch.zeros(2, 2), like=X)
+
+
+def sequences():
+    """A pair for sequences of other lengths, and data."""
+    torch.manual_seed(0)
+    data = pv.datasets.from_arrays(torch.randn(6, 5, 2), lengths=torch.tensor([5, 2, 3, 4, 1, 5]))
+    model = pv.models.StateSpace(data.spec, latent_dim=2, hidden=[4])
+    return pv.VAE(model, pv.guides.Recurrent(data.spec, model)), data.train
+
+
+def test_codes_of_sequences_are_decoded_up_to_their_ends():
+    vae, data = sequences()
+    codes = pv.encode(vae, data)
+    x = pv.decode(vae, {name: code.loc for name, code in codes.items()}, like=data.batch())
+    assert x.isnan().any(-1).sum(1).tolist() == [0, 3, 2, 1, 4, 0]
+    filled = pv.decode(vae, {name: code.loc.nan_to_num() for name, code in codes.items()}, like=data.batch())
+    torch.testing.assert_close(x, filled, equal_nan=True)
+
+
+def test_a_step_that_a_sequence_has_needs_a_value():
+    vae, data = sequences()
+    codes = pv.encode(vae, data)
+    with pytest.raises(ArgumentError, match=r"Got latents 'z_2' with NaN for datum 1, whose sequence has this step"):
+        pv.decode(vae, codes, like=data[[0, 0, 2, 3, 4, 5]])
+    codes["z_0"].loc[3] = torch.nan
+    with pytest.raises(ArgumentError, match=r"Got latents 'z_0' with NaN for datum 3.*like=data"):
+        pv.decode(vae, codes, like=data)
+
+
+def test_codes_stand_for_their_means():
+    vae, data = sequences()
+    codes = pv.encode(vae, data)
+    means = {name: code.loc for name, code in codes.items()}
+    torch.testing.assert_close(pv.decode(vae, codes, like=data), pv.decode(vae, means, like=data), equal_nan=True)
+    pair, batch = conditional(), (torch.zeros(3, 2), torch.ones(3))
+    code = pv.encode(pair, batch)["z"]
+    assert torch.equal(pv.decode(pair, code, like=batch), pv.decode(pair, code.loc, like=batch))

@@ -8,7 +8,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae.datasets import Spec
 from ppl_vae.errors import ArgumentError, DataError
-from tests.codes.test_decode import conditional
+from tests.codes.test_decode import conditional, sequences
 
 
 def echo(prior, q):
@@ -130,3 +130,14 @@ def test_a_transformed_latent_stays_where_its_base_lets_it():
     unconstrained = pv.posterior(vae, start, draws=20)["unconstrained_posterior"]["z"]
     drawn = torch.tensor(pv.posterior(vae, start, draws=20)["posterior"]["z"].values)
     torch.testing.assert_close(torch.tensor(unconstrained.values), (drawn / 5).logit(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", ["linear", "spherical"])
+def test_ways_between_sequences_go_over_the_steps_that_both_have(path):
+    vae, data = sequences()  # of 5, 2, 3, 4, 1 and 5 steps
+    ways = pv.interpolate(vae, data[:3], data[3:], 3, path=path)
+    assert ways.isnan().any(-1).sum(-1).tolist() == [[1] * 3, [4] * 3, [2] * 3]
+    for place, part in ((0, data[:3]), (-1, data[3:])):  # codes are averages over the same draws
+        own = pv.decode(vae, pv.encode(vae, part), like=part)
+        for datum, steps in enumerate([4, 1, 3]):
+            torch.testing.assert_close(ways[datum, place, :steps], own[datum, :steps])

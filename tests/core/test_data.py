@@ -106,6 +106,45 @@ def test_floats_are_left_alone_without_parameters():
     assert seen == {torch.float64}
 
 
+def declared():
+    """A pair whose parameters appear when it first runs."""
+
+    def model(x):
+        w = pyro.param("w", torch.ones(D))
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z[..., None] * w, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        v = pyro.param("v", torch.ones(D, 1))
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal((x @ v).squeeze(-1), 1.0))
+
+    return pv.VAE(model, guide)
+
+
+@pytest.mark.parametrize("door", ["fit", "evaluate", "posterior"])
+@pytest.mark.parametrize("kind", ["list", "tensor"])
+def test_floats_are_of_the_dtype_of_parameters_that_appear_at_a_first_run(door, kind):
+    x = torch.ones(N, D, dtype=torch.float64)
+    DOORS[door](declared(), x.tolist() if kind == "list" else x)
+
+
+@pytest.mark.parametrize("door", ["fit", "evaluate", "posterior", "generate", "gradients"])
+def test_floats_that_programs_without_parameters_cannot_take_are_told(door):
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z[..., None], torch.ones(D)).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal((x @ torch.ones(D, 1)).squeeze(-1), 1.0))
+
+    with pytest.raises(DataError, match=r"Got x of float64, expected float32, .* Give x.to\(torch.float32\)"):
+        DOORS[door](pv.VAE(model, guide), torch.ones(N, D, dtype=torch.float64))
+
+
 X = np.random.default_rng(0).normal(size=(N, D)).astype("float32")
 
 

@@ -96,9 +96,24 @@ def test_networks_are_told_mean_and_deviation_of_the_training_data():
 
 
 def test_plain_numbers_are_what_they_were():
-    numbers = frame()[["age", "income", "well"]]
+    numbers = frame()[["age", "income"]]
     assert from_arrays(numbers).spec.columns is None
     assert from_arrays(numbers).spec.support == "real"
+
+
+def test_columns_of_pythons_own_numbers_are_numbers():
+    own = pd.Series([1.5, None, 2.5, 3.0] * 5, dtype=object)
+    beside_words = from_arrays(pd.DataFrame({"a": own, "w": ["x", "y"] * 10}))
+    assert [column.kind for column in beside_words.spec.columns] == ["real", "binary"]
+    np.testing.assert_array_equal(beside_words.train.batch()[0][:4, 0], [1.5, np.nan, 2.5, 3.0])
+    assert from_arrays(pd.DataFrame({"a": own, "b": np.linspace(-1, 1, 20)})).spec.columns is None
+
+
+@pytest.mark.parametrize("words", [{}, {"w": ["x", "y"] * 10}])
+def test_booleans_beside_numbers_are_binary_whatever_else_there_is(words):
+    table = pd.DataFrame({"b": [True, False] * 10, "a": np.linspace(-1, 1, 20), **words})
+    assert [column.kind for column in from_arrays(table).spec.columns][:2] == ["binary", "real"]
+    assert from_arrays(table[["b"]]).spec.support == "binary"
 
 
 def test_arrays_have_kinds_by_their_names():

@@ -25,6 +25,15 @@ def test_a_sparse_file_is_the_matrix_that_it_is(tmp_path, kind, dtype, make):
     assert np.array_equal(same.train.batch()[0], DENSE)
 
 
+@pytest.mark.parametrize("make", [scipy.sparse.csr_matrix, scipy.sparse.csr_array])
+@pytest.mark.parametrize("kind", ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"])
+def test_every_form_of_a_sparse_matrix_is_taken(kind, make):
+    x = make(DENSE.astype("float32")).asformat(kind)
+    assert np.array_equal(from_arrays(x, scaling="none").train.batch()[0], DENSE)
+    beside = from_arrays({"x": x, "age": np.arange(50.0)}, scaling="none")
+    assert np.array_equal(beside.train.batch()[0], DENSE)
+
+
 def test_entries_that_stand_twice_add_up(tmp_path):
     twice = scipy.sparse.coo_matrix(([1.0, 2.0], ([0, 0], [1, 1])), shape=(3, 2))
     scipy.sparse.save_npz(tmp_path / "x.npz", twice)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import ppl_vae as pv
 from ppl_vae.datasets.spec import Spec
+from ppl_vae.errors import ArgumentError
 from ppl_vae.nn import (
     AutoregressiveDecoder,
     Code,
@@ -209,3 +210,13 @@ def test_what_a_users_own_part_raises_is_raised():
     with pytest.raises(TypeError) as told:
         pv.models.VAE(Spec((4,), "binary"), decoder=Broken)
     assert "which fails on" not in str(told.value)
+
+
+@pytest.mark.parametrize("model", ["VAE", "ConvHierarchy", "GMVAE", "Hierarchical", "SemiSupervised", "Counts"])
+def test_a_likelihood_may_be_given_as_its_class(model):
+    shape = (1, 8, 8) if model == "ConvHierarchy" else (4,)
+    spec = pv.datasets.Spec(shape, "counts", num_classes=2)
+    made = getattr(pv.models, model)(spec, pv.likelihoods.Poisson)
+    assert isinstance(made.likelihood, pv.likelihoods.Poisson)
+    with pytest.raises(ArgumentError, match="likelihood=the class Linear that cannot be called as likelihood"):
+        getattr(pv.models, model)(spec, torch.nn.Linear)

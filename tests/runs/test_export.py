@@ -183,3 +183,22 @@ def test_an_autoencoder_has_both_halves_though_no_prior():
     logits = programs["decoder"].module()({"z": code})["x"]["logits"]
     with torch.no_grad():
         torch.testing.assert_close(logits, vae.model.likelihood(vae.model.decoder(code)).base_dist.logits)
+
+
+CODES = {
+    "vector quantized": ("VectorQuantized", "VectorQuantizedAmortized"),
+    "rounded": ("Quantized", "QuantizedAmortized"),
+}
+
+
+@pytest.mark.parametrize(("model", "guide"), CODES.values(), ids=CODES)
+def test_codes_are_given_themselves(model, guide):
+    vae, (x,) = pair(model, guide)
+    programs = export(vae, (x,))
+    codes = pv.encode(vae, x)
+    found = programs["encoder"].module()(x)
+    assert {site: set(values) for site, values in found.items()} == {site: {"value"} for site in codes}
+    for site, code in codes.items():
+        torch.testing.assert_close(found[site]["value"], code.loc)
+    x_of = programs["decoder"].module()({"z": codes["z"].loc})["x"]["logits"].sigmoid()
+    torch.testing.assert_close(x_of, pv.decode(vae, {"z": codes["z"].loc}, like=x))

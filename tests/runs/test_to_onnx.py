@@ -11,7 +11,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.core.run import prepare
 from ppl_vae.datasets import Spec
-from ppl_vae.datasets.spec import Field
+from ppl_vae.datasets.spec import ColumnKind, Field
 from ppl_vae.errors import CheckError, UsageError
 from ppl_vae.runs import to_onnx as module
 from ppl_vae.runs.export import export, trials
@@ -20,6 +20,8 @@ from ppl_vae.runs.to_onnx import require_onnx, to_onnx
 SPEC = Spec((1, 8, 8), "binary")
 LABELLED = Spec((1, 8, 8), "binary", fields=(*SPEC.fields, Field("y", (), "int64")), num_classes=3)
 TABLE = Spec((4,), "real", missing=True)
+KINDS = {"real": "", "positive": "", "binary": "ny", "category": "abc", "ordinal": "abcd"}
+MIXED = Spec((5,), "mixed", columns=tuple(ColumnKind(kind, tuple(names)) for kind, names in KINDS.items()))
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in module.PACKAGES),
@@ -86,6 +88,9 @@ FAMILIES = {
     "a mixture": ("GMVAE", "MixtureAmortized", {}),
     "bits": ("Discrete", "DiscreteAmortized", {}),
     "missing values": ("VAE", "Amortized", {"spec": TABLE}),
+    "columns of a table": ("VAE", "Amortized", {"spec": MIXED}),
+    "codes": ("Quantized", "QuantizedAmortized", {}),
+    "vectors of codes": ("VectorQuantized", "VectorQuantizedAmortized", {}),
     "a learned prior": ("VAE", "Amortized", {"prior": pv.nn.MixturePrior}),
 }
 
@@ -94,7 +99,10 @@ FAMILIES = {
 @pytest.mark.parametrize(("model", "guide", "keys"), FAMILIES.values(), ids=FAMILIES)
 def test_families(model, guide, keys):
     """Each is compared on four sizes of batches as it is written."""
-    vae, batch = pair(model, guide, **keys)
+    table = torch.tensor([[-0.3, 2.5, 1.0, 2.0, 1.0], [1.0, 0.5, 0.0, 0.0, 3.0], [0.0, 9.0, 1.0, 1.0, 2.0]]).repeat(
+        3, 1
+    )
+    vae, batch = pair(model, guide, *([table] if keys.get("spec") is MIXED else []), **keys)
     assert set(sessions(vae, batch)) == {"encoder", "decoder"}
 
 
