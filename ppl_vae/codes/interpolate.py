@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from ppl_vae.codes.encode import Code, encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
 from ppl_vae.distributions.bijections import bijection
-from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.distributions.unwrap import innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, DataError
 
@@ -45,7 +46,8 @@ def interpolate(
     $$z(t) = h\left(\frac{\sin((1 - t) \omega)}{\sin \omega} h^{-1}(a) + \frac{\sin(t \omega)}{\sin \omega} h^{-1}(b)
     \right)$$
 
-    with ω the angle between h⁻¹(a) and h⁻¹(b).
+    with ω the angle between h⁻¹(a) and h⁻¹(b). A latent of whole numbers or categories has nothing between its values: it
+    is the likeliest one of the nearer end.
 
     Args:
         vae: the pair.
@@ -62,7 +64,7 @@ def interpolate(
         x, `(n, steps, *shape)`; by site where the model observes several.
 
     Raises:
-        ArgumentError: for data of another number, less than two steps, or a latent that takes whole numbers.
+        ArgumentError: for data of another number, less than two steps, or a pair without a continuous latent.
         CheckError: if the pair has no latent in the data plate.
 
     References:
@@ -92,22 +94,33 @@ def interpolate(
         sites, _ = latents_of(vae, few)
     latents: dict[str, Tensor] = {}
     supports = {name: support_of(sites[name].fn) for name in ends[0]}
-    apart = [name for name, support in supports.items() if support is None or support.is_discrete]
-    if apart:
-        others = ", ".join(f"{name!r}: …" for name in supports if name not in apart)
-        way = f" A way of your own through the others is pv.decode(vae, {{{others}}})." if others else ""
+    apart = [name for name, support in supports.items() if support is None]
+    if apart or all(support.is_discrete for support in supports.values()):
         raise ArgumentError(
-            f"Got latent {', '.join(map(repr, apart))}, between whose values nothing lies; expected continuous "
-            f"latents.{way}"
+            f"Got latent {', '.join(map(repr, apart or supports))}, between whose values nothing lies; expected one "
+            "continuous latent at least."
         )
-    for name in supports:
+    for name, support in supports.items():
+        a, b = (end[name].loc for end in ends)
+        if support.is_discrete:
+            a, b = (_likeliest(sites[name].fn, loc) for loc in (a, b))
+            latents[name] = torch.cat([a if s < 0.5 else b for s in t])
+            continue
         to_support = bijection(sites[name].fn)
-        a, b = (to_support.inv(end[name].loc) for end in ends)
+        a, b = to_support.inv(a), to_support.inv(b)
         between = torch.stack([_PATHS[path](a, b, s) for s in t])  # (steps, n, …)
         latents[name] = to_support(between).flatten(0, 1)
     like = as_pair_takes(_shorter(first.batch(), last.batch(), *ends), vae)
     made = decode(vae, latents, like=like, mean=mean, seed=seed, memory=memory)
     return {k: _by_way(v, n) for k, v in made.items()} if isinstance(made, Mapping) else _by_way(made, n)
+
+
+def _likeliest(fn: Any, loc: Tensor) -> Tensor:
+    """The value of a discrete latent that its code is nearest to: of a category, the most probable one."""
+    kind = innermost(fn)
+    if isinstance(kind, dist.OneHotCategorical):
+        return torch.nn.functional.one_hot(loc.argmax(-1), loc.shape[-1]).to(loc.dtype)
+    return loc.argmax(-1).to(loc.dtype) if isinstance(kind, dist.Categorical) else loc.round()
 
 
 def _shorter(

@@ -217,5 +217,6 @@ def check_field(field: Argument, values: Any, error: type[Exception], numbers: A
 def _classes(field: Argument) -> str:
     """The codes of a category, and what they stand for."""
     names = list(field.class_names or ())
+    names = [] if names == [*map(str, range(len(names)))] else names
     some = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     return f"a code from 0 to {(field.classes or 1) - 1}{f' (of {some})' if names else ''}"

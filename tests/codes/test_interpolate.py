@@ -141,3 +141,39 @@ def test_ways_between_sequences_go_over_the_steps_that_both_have(path):
         own = pv.decode(vae, pv.encode(vae, part), like=part)
         for datum, steps in enumerate([4, 1, 3]):
             torch.testing.assert_close(ways[datum, place, :steps], own[datum, :steps])
+
+
+@pytest.mark.parametrize("made", [dist.Categorical, dist.OneHotCategorical, dist.Bernoulli])
+def test_discrete_latents_beside_continuous_ones_are_those_of_the_nearer_end(made):
+    """x = 10 c + z with c the sign of the first column and z the second: all exact."""
+    bits = made is dist.Bernoulli
+
+    def likelihood(c, z):
+        c = c if made is not dist.OneHotCategorical else c[..., 1]
+        return dist.Normal(10 * c + z, 1.0)
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            c = pyro.sample("c", dist.Bernoulli(0.5) if bits else made(torch.ones(2)))
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            mean = likelihood(c, z).mean
+            pyro.sample("x", dist.Normal(torch.stack([mean, mean], -1), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        p = (x[:, 0] > 0) * 0.98 + 0.01
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Bernoulli(p) if bits else made(torch.stack([1 - p, p], -1)))
+            pyro.sample("z", dist.Normal(x[:, 1], 0.1))
+
+    vae = pv.VAE(model, guide)
+    start, end = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 4.0]])
+    ways = pv.interpolate(vae, start, end, 5)
+    torch.testing.assert_close(ways[0, :, 0], torch.tensor([0.0, 1.0, 12.0, 13.0, 14.0]))
+
+
+def test_a_pair_of_discrete_latents_alone_has_no_ways():
+    data = pv.datasets.load("digits")
+    model = pv.models.Discrete(data.spec, latent_dim=3, hidden=[8])
+    vae = pv.VAE(model, pv.guides.DiscreteAmortized(data.spec, model, hidden=[8]))
+    with pytest.raises(ArgumentError, match="'z', between whose values nothing lies"):
+        pv.interpolate(vae, data.test[:2], data.test[2:4])
