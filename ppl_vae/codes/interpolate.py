@@ -12,7 +12,7 @@ from ppl_vae.codes.encode import Code, encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
 from ppl_vae.distributions.bijections import bijection
-from ppl_vae.distributions.unwrap import innermost, support_of
+from ppl_vae.distributions.unwrap import elements, innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, DataError
 
@@ -93,12 +93,15 @@ def interpolate(
     with inference(vae, few):
         sites, _ = latents_of(vae, few)
     latents: dict[str, Tensor] = {}
-    supports = {name: support_of(sites[name].fn) for name in ends[0]}
+    own = [name for name in ends[0] if not isinstance(elements(sites[name].fn), dist.Delta)]  # others follow from them
+    supports = {name: support_of(sites[name].fn) for name in own}
     apart = [name for name, support in supports.items() if support is None]
     if apart or all(support.is_discrete for support in supports.values()):
+        follow = ", ".join(f"{name!r}: …" for name in ends[0] if name not in supports)
+        way = f" A way of your own through what follows from them is pv.decode(vae, {{{follow}}})." if follow else ""
         raise ArgumentError(
             f"Got latent {', '.join(map(repr, apart or supports))}, between whose values nothing lies; expected one "
-            "continuous latent at least."
+            f"continuous latent at least.{way}"
         )
     for name, support in supports.items():
         a, b = (end[name].loc for end in ends)
