@@ -46,8 +46,8 @@ def interpolate(
     $$z(t) = h\left(\frac{\sin((1 - t) \omega)}{\sin \omega} h^{-1}(a) + \frac{\sin(t \omega)}{\sin \omega} h^{-1}(b)
     \right)$$
 
-    with ω the angle between h⁻¹(a) and h⁻¹(b). A latent of whole numbers or categories has nothing between its values: it
-    is the likeliest one of the nearer end.
+    with ω the angle between h⁻¹(a) and h⁻¹(b). A latent of whole numbers or categories has nothing between its values:
+    it is the likeliest one of the nearer end.
 
     Args:
         vae: the pair.
