@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from ppl_vae.core.run import terms
 from ppl_vae.core.simulate import reference_batch
 from ppl_vae.core.site import Site
 from ppl_vae.core.supports import told
-from ppl_vae.distributions.unwrap import support_of
+from ppl_vae.distributions.unwrap import innermost, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError
 
@@ -42,8 +43,8 @@ def decode(
     Args:
         vae: the pair.
         latents: n values by the name of the latent, `{"z": (n, *shape)}`; the values alone where there is one latent.
-            Codes of `ppl_vae.encode` stand for their `loc`. A step that the model masks, after the end of a sequence,
-            has no value: NaN there, as in codes.
+            Codes of `ppl_vae.encode` stand for their `loc`, of categories and whole numbers for the likeliest value. A
+            step that the model masks, after the end of a sequence, has no value: NaN there, as in codes.
         given: what the model takes beside the data, by the names of its arguments; see `ppl_vae.generate`.
         like: a batch whose shapes x takes, and whose other inputs are used, cycled to n data; by default shapes are
             those of the first data that the pair has seen. Codes of sequences take the data that they are of.
@@ -70,12 +71,11 @@ def decode(
     >>> decode(pv.VAE(model, guide), [0.0, 0.5], like=torch.zeros(2))
     tensor([0., 5.])
     """
-    latents = _values(latents)
     n, batch = count(latents), as_pair_takes(reference_batch(vae, like), vae)
 
     def held(few: tuple[Any, ...]) -> Held:
         sites, shared = latents_of(vae, few)
-        values = as_latents(latents, sites)
+        values = as_latents(_values(latents, sites), sites)
 
         def part(first: int, size: int) -> dict[str, Tensor]:
             own = {name: placed(value[first : first + size], sites[name]) for name, value in values.items()}
@@ -87,11 +87,27 @@ def decode(
     return only(made)
 
 
-def _values(latents: Any) -> Any:
-    """The values of latents, of codes their means."""
+def _values(latents: Any, sites: Mapping[str, Site]) -> Any:
+    """The values of latents, of codes those that they are nearest to."""
     if isinstance(latents, Mapping):
-        return {name: _values(value) for name, value in latents.items()}
-    return latents.loc if isinstance(latents, Code) else latents
+        return {name: _value(value, sites.get(str(name))) for name, value in latents.items()}
+    return _value(latents, next(iter(sites.values())) if len(sites) == 1 else None)
+
+
+def _value(given: Any, site: Site | None) -> Any:
+    if not isinstance(given, Code):
+        return given
+    return given.loc if site is None else likeliest(site.fn, given.loc)
+
+
+def likeliest(fn: Any, loc: Tensor) -> Tensor:
+    """The value that a code is nearest to: of a category the most probable one, a whole number of whole numbers."""
+    kind, support = innermost(fn), support_of(fn)
+    if isinstance(kind, dist.OneHotCategorical):
+        return torch.nn.functional.one_hot(loc.argmax(-1), loc.shape[-1]).to(loc.dtype)
+    if isinstance(kind, dist.Categorical):
+        return loc.argmax(-1).to(loc.dtype)
+    return loc.round() if support is not None and support.is_discrete else loc
 
 
 def _refuse_lost(values: Mapping[str, Tensor], first: int, sites: Mapping[str, Site]) -> None:
@@ -115,7 +131,9 @@ def _refuse_lost(values: Mapping[str, Tensor], first: int, sites: Mapping[str, S
 
 def count(latents: Any) -> int:
     """The number of data that the given latents are of."""
-    values = latents.values() if isinstance(latents, Mapping) else [latents]
+    values = [
+        v.loc if isinstance(v, Code) else v for v in (latents.values() if isinstance(latents, Mapping) else [latents])
+    ]
     try:
         lengths = {len(value) for value in values}
     except TypeError:

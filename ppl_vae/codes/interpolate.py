@@ -7,12 +7,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ppl_vae.codes.decode import decode, latents_of
+from ppl_vae.codes.decode import decode, latents_of, likeliest
 from ppl_vae.codes.encode import Code, encode
 from ppl_vae.core.data import as_pair_takes, take_data
 from ppl_vae.core.tiles import first_data, inference
 from ppl_vae.distributions.bijections import bijection
-from ppl_vae.distributions.unwrap import elements, innermost, support_of
+from ppl_vae.distributions.unwrap import elements, support_of
 from ppl_vae.doors import checked
 from ppl_vae.errors import ArgumentError, DataError
 
@@ -106,7 +106,7 @@ def interpolate(
     for name, support in supports.items():
         a, b = (end[name].loc for end in ends)
         if support.is_discrete:
-            a, b = (_likeliest(sites[name].fn, loc) for loc in (a, b))
+            a, b = (likeliest(sites[name].fn, loc) for loc in (a, b))
             latents[name] = torch.cat([a if s < 0.5 else b for s in t])
             continue
         to_support = bijection(sites[name].fn)
@@ -116,14 +116,6 @@ def interpolate(
     like = as_pair_takes(_shorter(first.batch(), last.batch(), *ends), vae)
     made = decode(vae, latents, like=like, mean=mean, seed=seed, memory=memory)
     return {k: _by_way(v, n) for k, v in made.items()} if isinstance(made, Mapping) else _by_way(made, n)
-
-
-def _likeliest(fn: Any, loc: Tensor) -> Tensor:
-    """The value of a discrete latent that its code is nearest to: of a category, the most probable one."""
-    kind = innermost(fn)
-    if isinstance(kind, dist.OneHotCategorical):
-        return torch.nn.functional.one_hot(loc.argmax(-1), loc.shape[-1]).to(loc.dtype)
-    return loc.argmax(-1).to(loc.dtype) if isinstance(kind, dist.Categorical) else loc.round()
 
 
 def _shorter(

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ppl_vae import datasets, rng
 from ppl_vae.codes.decode import decode
-from ppl_vae.codes.encode import encode
+from ppl_vae.codes.encode import Code, encode
 from ppl_vae.codes.impute import impute
 from ppl_vae.core.generate import generate
 from ppl_vae.datasets.spec import Support
@@ -232,10 +232,11 @@ class VAE(TransformerMixin, BaseEstimator):
                 "as transform gives them."
             )
         parts = np.split(z, np.cumsum(widths)[:-1], axis=1)
-        latents = {
+        locs = {
             name: torch.from_numpy(part.reshape(len(z), *shape).copy())
             for (name, shape), part in zip(self._sites.items(), parts, strict=True)
         }
+        latents = {name: Code(loc, torch.zeros_like(loc), is_exact=True) for name, loc in locs.items()}
         return self._rows(decode(self.vae_, latents, seed=self.seed_))
 
     def score_samples(self, X: Any) -> Array:

@@ -202,6 +202,19 @@ def test_every_parameter_gets_a_gradient(pair):
     assert not without
 
 
+@every_pair
+def test_codes_are_decoded_as_they_are(pair):
+    """Also those of categories, whose `loc` are probabilities: the likeliest one is meant."""
+    model, guide, batch = pair()
+    vae = pv.VAE(model, guide)
+    if not {name: site for name, site in pv.terms(vae, batch).latents.items() if site.is_local}:
+        pytest.skip("no datum has a code")
+    found = pv.decode(vae, pv.encode(vae, batch, num_particles=4), like=batch)
+    x = found["x"] if isinstance(found, dict) else found
+    assert x.shape == batch[0].shape
+    assert x.isfinite().all()
+
+
 def test_an_autoencoder_reconstructs_and_does_not_generate():
     model, guide, batch = PAIRS["autoencoder"]()
     p, q = traces(model, guide, batch)

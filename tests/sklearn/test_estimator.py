@@ -209,3 +209,12 @@ def test_a_pair_without_a_density_has_no_score():
     vae = pv.sklearn.VAE(2, model=pv.models.Autoencoder, guide=pv.guides.Deterministic, **SMALL).fit(X)
     with pytest.raises(pv.errors.CheckError, match="no score"):
         vae.score(X)
+
+
+@pytest.mark.parametrize(
+    ("model", "guide"),
+    [(pv.models.GMVAE, pv.guides.MixtureAmortized), (pv.models.Discrete, pv.guides.DiscreteAmortized)],
+)
+def test_probabilities_of_categories_are_transformed_back(model, guide):
+    vae = pv.sklearn.VAE(3, model=model, guide=guide, **SMALL | {"epochs": 1}).fit(X)
+    assert vae.inverse_transform(vae.transform(X)).shape == X.shape
