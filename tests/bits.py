@@ -48,6 +48,7 @@ NEEDS = {
     "model=semi_supervised": ["dataset.with_labels=true"],
     "model=counts": ["dataset=npz", "dataset.path=counts.npz"],
     "model=state_space": ["dataset=npz", "dataset.path=sequences.npz", "dataset.lengths=lengths"],
+    "model=tabular": ["dataset=npz", "dataset.path=table.npz"],
     "model=topics": ["dataset=npz", "dataset.path=counts.npz"],
     "objective=tail_adaptive": ["estimator=pathwise"],
     "estimator=doubly_reparameterized": ["objective=iwae"],
@@ -105,7 +106,7 @@ def whole(words: list[str]) -> list[str]:
 
 
 def data(directory: Path) -> None:
-    """Write the data that `digits` does not have: word counts, positive numbers, sequences."""
+    """Write the data that `digits` does not have: word counts, positive numbers, a table, sequences."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -113,6 +114,8 @@ def data(directory: Path) -> None:
     random = np.random.default_rng(0)
     walks = random.normal(size=(300, 6, 2)).cumsum(1)
     np.savez(directory / "sequences.npz", x=walks, lengths=random.integers(3, 7, 300))
+    table = walks[:, 0].astype("float32")
+    np.savez(directory / "table.npz", train=table[:200], validation=table[200:250], test=table[250:])
     np.savez(directory / "counts.npz", train=counts[:200], validation=counts[200:250], test=counts[250:])
     positive = counts.astype("float32") * 3 + 0.01
     np.savez(directory / "positive.npz", train=positive[:200], validation=positive[200:250], test=positive[250:])
