@@ -140,7 +140,7 @@ def drawn(
     parts: list[dict[str, Tensor]] = []
     few = part(0, min(n, 2)) if values else batch  # some programs take no other number of data
     with inference(vae, few):
-        held, doubled = _held(vae, few, values, unsaid)
+        held = _held(vae, few, values, unsaid)
         coded = None if latents is None else latents(few)
         pyro.set_rng_seed(start)
         size = plan(vae, few, n, 1, memory, start).data
@@ -151,7 +151,7 @@ def drawn(
             made, latent = predict(vae, inputs, values={**codes, **own}, mean=mean)
             if coded is not None:
                 coded.check(first, latent)
-            parts.append({name: own.get(name, s.seen[0]) for name, s in made.items() if name not in doubled})
+            parts.append({name: own.get(name, site.seen[0]) for name, site in made.items()})
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
@@ -160,13 +160,8 @@ def only(made: dict[str, Tensor]) -> Any:
     return next(iter(made.values())) if len(made) == 1 else made
 
 
-def _held(
-    vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsaid: bool
-) -> tuple[dict[str, int], set[str]]:
+def _held(vae: "VAE", batch: tuple[Any, ...], values: Mapping[int, Any], is_unsaid: bool) -> dict[str, int]:
     """The observed sites that are given, with the place of the argument that they are; refuse what is not said.
-
-    Beside them those whose value another site has, too, that bears the name of the argument: a further term of the
-    objective, as of a classifier, and no data.
 
     Raises:
         ArgumentError: see `generate`.
@@ -195,7 +190,7 @@ def _held(
                 f"{site!r} depends on {', '.join(map(repr, latents))}, so that its value says something of them. Use "
                 "pv.posterior for latents given data."
             )
-    return held, {site for i in inputs if i.name in i.sites for site in i.sites if site != i.name}
+    return held
 
 
 def of_data(values: Mapping[str, Tensor], x: Tensor) -> Tensor:

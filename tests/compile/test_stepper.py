@@ -580,6 +580,14 @@ def test_inductor_agrees_to_rounding(tmp_path, repository):
         from torch import optim
         Adam, AdamW, SGD = (functools.partial(o, lr=0.02) for o in (optim.Adam, optim.AdamW, optim.SGD))
         agree("plain", optimizer=Adam)
+        cost.compile_seconds = lambda graph: 0.0
+        stepper, compile_both = compiling.Stepper._compiled, []
+        def counted(self, recorded, batch, way):
+            compile_both.append(len(batch[0]))
+            return stepper(self, recorded, batch, way)
+        compiling.Stepper._compiled = counted
+        agree("the shorter last batch, too", optimizer=Adam)
+        assert compile_both == [16, 2], compile_both
         # Batch norm makes the gradient of the bias before it zero but for rounding: ε keeps Adam from following that.
         agree("norm and dropout, both limits", lambda: pair(norm=True, dropout=True), grad_clip=0.5,
               grad_clip_value=0.1, optimizer=functools.partial(Adam, eps=1e-3))

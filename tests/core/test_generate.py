@@ -271,13 +271,39 @@ BATCHES = {"without": (torch.zeros(2),), "with": (torch.zeros(2), torch.tensor([
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_a_class_that_is_given_is_one_and_is_given_back_alone(batch):
-    """What a classifier adds to the objective is no data."""
+def test_a_class_that_is_given_is_one_and_is_given_back(batch):
+    """At each site that observes it."""
     vae = classified()
     pv.prepare(vae, batch)
     new = generate(vae, 3, given={"y": [0, 2, 1]}, like=batch, seed=0)
-    assert set(new) == {"x", "y"}
-    assert (new["x"] / 100).round().tolist() == new["y"].tolist() == [0, 2, 1]
+    assert set(new) == {"x", "y", "y_aux"}
+    assert (new["x"] / 100).round().tolist() == new["y"].tolist() == new["y_aux"].tolist() == [0, 2, 1]
+
+
+def test_data_that_are_observed_twice_are_drawn_twice():
+    """Two measurements of one latent are two sites, whatever their names."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            for name in ("x", "again"):
+                pyro.sample(name, dist.Normal(z, 0.1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x, 0.1))
+
+    vae = VAE(model, guide)
+    pv.prepare(vae, (torch.randn(4),))
+    new = generate(vae, 50, seed=0)
+    assert set(new) == {"x", "again"}
+    assert 0 < (new["x"] - new["again"]).abs().max() < 1
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_a_class_that_is_none_is_refused(batch):
+    vae = classified()
+    pv.prepare(vae, batch)
     assert generate(vae, 3, given={"y": 2}, like=batch)["y"].tolist() == [2] * 3
     for wrong in (3, -1, 12, 2.5, float("nan"), [0, 1, 5]):
         with pytest.raises(ArgumentError, match=r"expected (classes of y: whole numbers from 0 to 2|values of int64)"):
